@@ -1,0 +1,31 @@
+# Needs only make and Python >= 3.11. Each target makes its own virtual environment.
+PYTHON ?= python3
+OUT ?= out/default
+
+.PHONY: run test lint clean
+
+.venv/run.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv-test/test.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,capture]'
+	@touch $@
+
+run: .venv/run.stamp  ## sweep the sample trace over predictors, evictions and hardware; table and figures
+	.venv/bin/prefetch-sim sweep experiments/default.yaml --out $(OUT)
+	.venv/bin/prefetch-sim plot $(OUT)
+
+lint: .venv-test/test.stamp
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+
+test: lint  ## lint, types and every test
+	.venv-test/bin/python -m pytest -n 2
+
+clean:
+	rm -rf .venv .venv-test out
