@@ -1,0 +1,107 @@
+"""Between numpy arrays and Arrow's nested fixed-size lists, through the flat child buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from traces.trace import PHASES, Array
+
+
+class ColumnError(ValueError):
+    """A column does not hold what its place in the format asks for."""
+
+
+def expert_type(experts: int) -> Any:
+    """Smallest Arrow integer that holds an expert id."""
+    return pa.uint8() if experts <= 256 else pa.int16()
+
+
+def nested_type(item: Any, layers: int, width: int) -> Any:
+    """``[layers][width]`` of ``item``; a layer may be null, a single item may not."""
+    sets = pa.list_(pa.field("element", item, nullable=False), width)
+    return pa.list_(pa.field("element", sets), layers)
+
+
+def to_nested(values: Array, routed: Array, item: Any) -> Any:
+    """``values`` [T, L, w] as an Arrow array, its sets null where ``routed`` [T, L] is False."""
+    _, layers, width = values.shape
+    kind = nested_type(item, layers, width)
+    flat = pa.array(values.reshape(-1).astype(item.to_pandas_dtype(), copy=False))
+    mask = None if routed.all() else pa.array(~routed.reshape(-1))
+    sets = pa.FixedSizeListArray.from_arrays(flat, type=kind.value_type, mask=mask)
+    return pa.FixedSizeListArray.from_arrays(sets, type=kind)
+
+
+def nested_width(kind: Any, layers: int) -> int:
+    """Width of a set in a nested column of ``layers`` layers; ColumnError if it is not one."""
+    is_list = pa.types.is_fixed_size_list
+    if not (is_list(kind) and is_list(kind.value_type)):
+        raise ColumnError(f"has type {kind}, expected a fixed-size list of fixed-size lists")
+    if kind.list_size != layers:
+        raise ColumnError(f"has {kind.list_size} layers, the model {layers} that route")
+    return int(kind.value_type.list_size)
+
+
+def fill_nested(column: Any, out: Array, missing: float) -> Array:
+    """Copy a nested Arrow array into ``out`` [T, L, w]; null items and null sets are ``missing``.
+
+    Gives a bool [T, L]: where there was a set. A null inside a set stays ``missing`` too, for
+    the validator to find.
+    """
+    rows, layers, width = out.shape
+    if column.null_count:
+        raise ColumnError(f"row {_first_null(column)} is null")
+    sets = column.values.slice(column.offset * layers, rows * layers)
+    flat = sets.values.slice(sets.offset * width, rows * layers * width)
+    if flat.null_count:
+        present = flat.is_valid().to_numpy(zero_copy_only=False).reshape(out.shape)
+        flat = flat.fill_null(0)
+    else:
+        present = None
+    out[...] = flat.to_numpy(zero_copy_only=True).reshape(out.shape)
+    if present is not None:
+        out[~present] = missing
+    if not sets.null_count:
+        return np.ones((rows, layers), bool)
+    routed: Array = sets.is_valid().to_numpy(zero_copy_only=False).reshape(rows, layers)
+    out[~routed] = missing
+    return routed
+
+
+def read_flat(column: Any, dtype: Any) -> Array:
+    """One number a row, none null, as ``dtype``."""
+    if column.null_count:
+        raise ColumnError(f"row {_first_null(column)} is null")
+    try:
+        cast = column.cast(pa.from_numpy_dtype(dtype))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ColumnError(str(error).splitlines()[0]) from None
+    values: Array = cast.to_numpy(zero_copy_only=False)
+    return values
+
+
+def phase_array(phase: Array) -> Any:
+    """Phases as a dictionary of strings: a categorical in pandas and polars."""
+    return pa.DictionaryArray.from_arrays(pa.array(phase, pa.int8()), pa.array(PHASES))
+
+
+def read_phase(column: Any) -> Array:
+    """``prefill`` as 0, ``decode`` as 1: int8 [T]."""
+    if column.null_count:
+        raise ColumnError(f"row {_first_null(column)} is null")
+    words = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = []
+    for word in words.dictionary.to_pylist():
+        codes.append(PHASES.index(word) if word in PHASES else -1)
+    phase: Array = np.array(codes, np.int8)[words.indices.to_numpy()]
+    if (phase < 0).any():
+        row = int(np.argmax(phase < 0))
+        raise ColumnError(f"row {row} is {column[row]}, expected one of {', '.join(PHASES)}")
+    return phase
+
+
+def _first_null(column: Any) -> int:
+    return int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))

@@ -1,0 +1,282 @@
+"""Traces on disk: Parquet, one file or a folder of part files, one row a token.
+
+Columns: ``request_id``, ``position``, ``phase``, ``token_id`` (optional), ``experts`` [L][k]
+(null where a layer did not route), ``weights`` [L][k] (optional), and for each recorded
+predictor ``prediction.NAME.experts`` and ``prediction.NAME.scores`` [L][m]. The file metadata
+holds one JSON object under the key ``prefetch_sim``: schema_version, model, recorded,
+predictions. Readers that know nothing of this open it as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from traces.columns import expert_type, phase_array, to_nested
+from traces.parts import META_KEY, Part, open_parts, part_paths
+from traces.trace import (
+    DECODE,
+    PHASES,
+    PREFILL,
+    SCHEMA_VERSION,
+    Array,
+    Prediction,
+    PredictionInfo,
+    Trace,
+    TraceError,
+    TraceMeta,
+    nearest,
+    request_bounds,
+)
+from traces.validate import validate as validate_trace
+
+__all__ = [
+    "DECODE",
+    "PHASES",
+    "PREFILL",
+    "SCHEMA_VERSION",
+    "Prediction",
+    "PredictionInfo",
+    "Trace",
+    "TraceError",
+    "TraceMeta",
+    "TraceWriter",
+    "read_meta",
+    "read_trace",
+    "write_trace",
+]
+
+ROW_GROUP = 16_384  # rows: what a reader of a few requests has to read at least
+
+
+def read_meta(path: str | Path) -> TraceMeta:
+    """Metadata of a trace file or folder, without reading a row of it."""
+    return open_parts(Path(path))[0].meta
+
+
+def read_trace(
+    path: str | Path,
+    *,
+    requests: slice | None = None,
+    predictions: Iterable[str] | None = None,
+    weights: bool = True,
+    validate: bool = True,
+) -> Trace:
+    """Read a trace file or a folder of parts.
+
+    ``requests`` picks requests by their order in the trace (only their row groups are read);
+    ``predictions`` names the recorded predictors wanted, None for all of them. Raises TraceError,
+    whose one line names the file and, for a broken rule, row (counted within that file) and layer.
+    """
+    path = Path(path)
+    parts = open_parts(path)
+    meta = parts[0].meta
+    names = list(meta.predictions) if predictions is None else list(predictions)
+    for name in names:
+        if name not in meta.predictions:
+            known = list(meta.predictions)
+            raise TraceError(f"{path}: no recorded prediction {name!r}{nearest(name, known)}")
+    ids = np.concatenate([part.read_ids() for part in parts])
+    first, last = _select(path, ids, requests)
+    trace = _allocate(path, parts, ids[first:last], names, weights)
+    starts = np.cumsum([0] + [part.rows for part in parts])
+    for part, start in zip(parts, starts.tolist()):
+        begin, end = max(first, start), min(last, start + part.rows)
+        if begin < end:
+            part.fill(trace, begin - start, end - start, begin - first)
+    if validate:
+
+        def locate(row: int) -> tuple[Path, int]:
+            index = int(np.searchsorted(starts, first + row, side="right")) - 1
+            return parts[index].path, first + row - int(starts[index])
+
+        validate_trace(trace, locate)
+    return trace
+
+
+def write_trace(path: str | Path, trace: Trace) -> None:
+    """Validate ``trace`` and write it as one file, which appears only when it is complete."""
+    path = Path(path)
+    validate_trace(trace)
+    model = trace.model
+    routed = trace.experts[:, :, 0] >= 0
+    columns: dict[str, Any] = {
+        "request_id": pa.array(trace.request_id, pa.int32()),
+        "position": pa.array(trace.position, pa.int32()),
+        "phase": phase_array(trace.phase),
+    }
+    if trace.token_id is not None:
+        columns["token_id"] = pa.array(trace.token_id, pa.int32())
+    columns["experts"] = to_nested(trace.experts, routed, expert_type(model.experts))
+    if trace.weights is not None:
+        columns["weights"] = to_nested(trace.weights, routed, pa.float16())
+    for name, prediction in trace.predictions.items():
+        spoke = prediction.experts[:, :, 0] >= 0
+        ids = to_nested(prediction.experts, spoke, expert_type(model.experts))
+        item = pa.from_numpy_dtype(prediction.scores.dtype)
+        columns[f"prediction.{name}.experts"] = ids
+        columns[f"prediction.{name}.scores"] = to_nested(prediction.scores, spoke, item)
+    missing = trace.meta.predictions.keys() ^ trace.predictions.keys()
+    if missing:
+        raise TraceError(f"{path}: metadata and columns disagree on prediction {min(missing)!r}")
+    content = {"schema_version": SCHEMA_VERSION, **trace.meta.model_dump(mode="json")}
+    fields = [pa.field(name, array.type, nullable=False) for name, array in columns.items()]
+    schema = pa.schema(fields, metadata={META_KEY: json.dumps(content, sort_keys=True).encode()})
+    _write(path, pa.Table.from_arrays(list(columns.values()), schema=schema))
+
+
+class TraceWriter:
+    """Writes a trace into a folder, part by part, while it is being captured.
+
+    Rows are gathered until there are ``part_rows`` of them, then written at once: a crash loses
+    the part in hand, and the parts written so far are a trace. A folder that already has parts
+    is continued, if its metadata is the same. Use it as a context manager, or call ``close``.
+    """
+
+    def __init__(self, folder: str | Path, meta: TraceMeta, part_rows: int = 4096) -> None:
+        self.folder, self.meta, self.part_rows = Path(folder), meta, part_rows
+        self._pending: list[Trace] = []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._next = len(part_paths(self.folder))
+        if self._next and read_meta(self.folder) != meta:
+            raise TraceError(f"{self.folder}: holds parts of a trace with other metadata")
+
+    def append(self, batch: Trace) -> None:
+        """Add the rows of ``batch``; only its columns count, the metadata is the writer's."""
+        self._pending.append(batch)
+        if sum(part.tokens for part in self._pending) >= self.part_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been gathered as the next part."""
+        if not self._pending:
+            return
+        path = self.folder / f"part-{self._next:05d}.parquet"
+        write_trace(path, concatenate(path, self.meta, self._pending))
+        self._next += 1
+        self._pending = []
+
+    close = flush
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.flush()
+
+
+def concatenate(path: Path | None, meta: TraceMeta, batches: list[Trace]) -> Trace:
+    """The rows of ``batches`` one after the other; all must have the same optional columns."""
+
+    def join(arrays: list[Array | None]) -> Array | None:
+        present = [array for array in arrays if array is not None]
+        if present and len(present) < len(arrays):
+            raise TraceError(f"{path or 'trace'}: a column is missing in some of the batches")
+        return np.concatenate(present) if present else None
+
+    predictions: dict[str, Prediction] = {}
+    for name, info in meta.predictions.items():
+        if any(name not in batch.predictions for batch in batches):
+            raise TraceError(f"{path or 'trace'}: a batch has no prediction {name!r}")
+        predictions[name] = Prediction(
+            info,
+            np.concatenate([batch.predictions[name].experts for batch in batches]),
+            np.concatenate([batch.predictions[name].scores for batch in batches]),
+        )
+    return Trace(
+        path=path,
+        meta=meta,
+        request_id=np.concatenate([batch.request_id for batch in batches]),
+        position=np.concatenate([batch.position for batch in batches]),
+        phase=np.concatenate([batch.phase for batch in batches]),
+        token_id=join([batch.token_id for batch in batches]),
+        experts=np.concatenate([batch.experts for batch in batches]),
+        weights=join([batch.weights for batch in batches]),
+        predictions=predictions,
+    )
+
+
+def _select(path: Path, ids: Array, requests: slice | None) -> tuple[int, int]:
+    """Row range of the wanted requests."""
+    if requests is None:
+        return 0, len(ids)
+    bounds = request_bounds(ids)
+    count = len(bounds) - 1
+    first, last, step = requests.indices(count)
+    if step != 1:
+        raise TraceError(f"{path}: requests must be a range without step, not step {step}")
+    if first >= last:
+        wanted = f"{requests.start or 0}:{'' if requests.stop is None else requests.stop}"
+        raise TraceError(f"{path}: requests {wanted} picks none of its {count} requests")
+    return int(bounds[first]), int(bounds[last])
+
+
+def _allocate(path: Path, parts: list[Part], ids: Array, names: list[str], weights: bool) -> Trace:
+    head, rows = parts[0], len(ids)
+    layers, _, top_k = head.meta.model.topology
+    if "experts" not in head.columns:
+        raise TraceError(f"{head.path}: no column 'experts'{nearest('experts', head.columns)}")
+    for column in ("experts", "weights"):
+        if column in head.columns and head.width(column) != top_k:
+            width = head.width(column)
+            raise TraceError(f"{head.path}: column {column} has top-{width}, the model top-{top_k}")
+    predictions = {}
+    for name in names:
+        shape = (rows, layers, head.width(f"prediction.{name}.experts"))
+        item = head.file.schema_arrow.field(f"prediction.{name}.scores").type.value_type.value_type
+        predictions[name] = Prediction(
+            head.meta.predictions[name],
+            np.empty(shape, np.int16),
+            np.empty(shape, item.to_pandas_dtype()),
+        )
+    has_tokens, has_weights = "token_id" in head.columns, "weights" in head.columns and weights
+    return Trace(
+        path=path,
+        meta=head.meta,
+        request_id=ids,
+        position=np.empty(rows, np.int32),
+        phase=np.empty(rows, np.int8),
+        token_id=np.empty(rows, np.int32) if has_tokens else None,
+        experts=np.empty((rows, layers, top_k), np.int16),
+        weights=np.empty((rows, layers, top_k), np.float16) if has_weights else None,
+        predictions=predictions,
+    )
+
+
+def _write(path: Path, table: Any) -> None:
+    """Ids take a dictionary (few values, bit-packed); floats are split into byte planes."""
+    split = [f"{name}.list.element.list.element" for name in table.column_names]
+    floats = [
+        leaf
+        for leaf, name in zip(split, table.column_names)
+        if name == "weights" or name.endswith(".scores")
+    ]
+    others = [leaf for leaf, name in zip(split, table.column_names) if name.endswith("experts")]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        pq.write_table(
+            table,
+            temporary,
+            row_group_size=ROW_GROUP,
+            compression="zstd",
+            compression_level=6,
+            use_dictionary=["request_id", "phase", "token_id", *others],
+            column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+        )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

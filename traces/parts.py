@@ -1,0 +1,152 @@
+"""The part files of a trace: opening them, their metadata, and reading rows out of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from traces.columns import ColumnError, fill_nested, nested_width, read_flat, read_phase
+from traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, TraceMeta, nearest
+
+META_KEY = b"prefetch_sim"
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Part:
+    path: Path
+    file: Any  # pyarrow.parquet.ParquetFile
+    meta: TraceMeta
+
+    @property
+    def rows(self) -> int:
+        return int(self.file.metadata.num_rows)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.file.schema_arrow.names)
+
+    def read_ids(self) -> Array:
+        column = self._read(["request_id"], None).column(0).combine_chunks()
+        return self._checked("request_id", lambda: read_flat(column, np.int32))
+
+    def width(self, column: str) -> int:
+        kind = self.file.schema_arrow.field(column).type
+        return self._checked(column, lambda: nested_width(kind, self.meta.model.moe_layers))
+
+    def fill(self, trace: Trace, begin: int, end: int, at: int) -> None:
+        """Copy this part's rows ``begin:end`` to ``trace`` from its row ``at`` on."""
+        names = ["position", "phase", "experts"]
+        names += ["token_id"] if trace.token_id is not None else []
+        names += ["weights"] if trace.weights is not None else []
+        for name in trace.predictions:
+            names += [f"prediction.{name}.experts", f"prediction.{name}.scores"]
+        start = 0
+        for group in range(self.file.num_row_groups):
+            stop = start + self.file.metadata.row_group(group).num_rows
+            low, high = max(begin, start), min(end, stop)
+            if low < high:
+                table = self._read(names, group).slice(low - start, high - low)
+                first = at + low - begin
+                self._copy(table, trace, slice(first, first + high - low))
+            start = stop
+
+    def _copy(self, table: Any, trace: Trace, rows: slice) -> None:
+        def column(name: str) -> Any:
+            return table.column(name).combine_chunks()
+
+        def nested(name: str, out: Array, missing: float) -> Array:
+            return self._checked(name, lambda: fill_nested(column(name), out[rows], missing))
+
+        def flat(name: str) -> Array:
+            return self._checked(name, lambda: read_flat(column(name), np.int32))
+
+        trace.position[rows] = flat("position")
+        if trace.token_id is not None:
+            trace.token_id[rows] = flat("token_id")
+        trace.phase[rows] = self._checked("phase", lambda: read_phase(column("phase")))
+        routed = nested("experts", trace.experts, -1)
+        if trace.weights is not None:
+            nested("weights", trace.weights, np.nan)
+            trace.weights[rows][~routed] = 0
+        for name, prediction in trace.predictions.items():
+            spoke = nested(f"prediction.{name}.experts", prediction.experts, -1)
+            nested(f"prediction.{name}.scores", prediction.scores, np.nan)
+            prediction.scores[rows][~spoke] = 0
+
+    def _read(self, columns: list[str], group: int | None) -> Any:
+        for name in columns:
+            if name not in self.columns:
+                raise TraceError(f"{self.path}: no column {name!r}{nearest(name, self.columns)}")
+        try:
+            if group is None:
+                return self.file.read(columns=columns)
+            return self.file.read_row_group(group, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise TraceError(f"{self.path}: damaged: {str(error).splitlines()[0]}") from None
+
+    def _checked(self, column: str, work: Callable[[], _Value]) -> _Value:
+        try:
+            return work()
+        except ColumnError as error:
+            raise TraceError(f"{self.path}: column {column}: {error}") from None
+
+
+def part_paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def open_parts(path: Path) -> list[Part]:
+    if not path.exists():
+        raise TraceError(f"{path}: no such file or folder")
+    paths = part_paths(path) if path.is_dir() else [path]
+    if not paths:
+        raise TraceError(f"{path}: a folder without part files (part-00000.parquet, ...)")
+    for index, part in enumerate(paths if path.is_dir() else []):
+        if part.name != f"part-{index:05d}.parquet":
+            raise TraceError(f"{path}: part-{index:05d}.parquet is missing before {part.name}")
+    parts = [_open(part) for part in paths]
+    for opened in parts[1:]:
+        if opened.meta != parts[0].meta:
+            raise TraceError(f"{opened.path}: its metadata is not that of {parts[0].path.name}")
+        if opened.columns != parts[0].columns:
+            raise TraceError(f"{opened.path}: its columns are not those of {parts[0].path.name}")
+    return parts
+
+
+def _open(path: Path) -> Part:
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TraceError(f"{path}: not a complete Parquet file: {reason}") from None
+    return Part(path, file, _parse_meta(path, file.schema_arrow.metadata or {}))
+
+
+def _parse_meta(path: Path, metadata: dict[bytes, bytes]) -> TraceMeta:
+    if META_KEY not in metadata:
+        raise TraceError(f"{path}: no {META_KEY.decode()!r} metadata: not a routing trace")
+    try:
+        content = json.loads(metadata[META_KEY])
+    except ValueError as error:
+        raise TraceError(f"{path}: metadata is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise TraceError(f"{path}: metadata is not a JSON object")
+    version = content.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise TraceError(f"{path}: schema version {version!r}, this reader knows {SCHEMA_VERSION}")
+    try:
+        return TraceMeta.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(step) for step in first["loc"])
+        raise TraceError(f"{path}: metadata: {key}: {first['msg']}") from None

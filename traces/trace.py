@@ -1,0 +1,112 @@
+"""What a trace is in memory: one row a token, the experts each MoE layer sent it to.
+
+Shapes: ``T`` tokens, ``L = model.moe_layers``, ``k = model.top_k``, ``m`` experts a predictor
+named. An expert is written as ``e`` in ``0..E-1`` of its own MoE layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from traces.model import ModelSpec
+
+SCHEMA_VERSION = 1
+PREFILL, DECODE = 0, 1
+PHASES = ("prefill", "decode")
+
+Array = npt.NDArray[Any]
+
+
+class TraceError(ValueError):
+    """A trace cannot be read, written or made. One line: file, row, layer, and what is wrong."""
+
+
+def nearest(given: str, known: list[str]) -> str:
+    """``"; did you mean 'x'?"``, or the known names where none is near."""
+    near = get_close_matches(given, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PredictionInfo(_Frozen):
+    """What a recorded predictor saw, how far ahead it looked and what it costs."""
+
+    # layer_start: it reads the output of the layer's input norm; gate_input: what the gate reads.
+    trigger: Literal["layer_start", "gate_input"]
+    distance: int = Field(ge=0, description="target MoE layer - firing MoE layer")
+    flops: float = Field(ge=0, description="floating-point operations a token and layer")
+    bytes: int = Field(ge=0, description="weights read at each firing, once a batch")
+    description: str = Field(description="how it was trained and on what split")
+
+
+class TraceMeta(_Frozen):
+    """The file's metadata: the model's shape, how it was recorded, the recorded predictors."""
+
+    model: ModelSpec
+    recorded: dict[str, str] = {}
+    predictions: dict[str, PredictionInfo] = {}
+
+    @field_validator("predictions")
+    @classmethod
+    def _names(cls, value: dict[str, PredictionInfo]) -> dict[str, PredictionInfo]:
+        for name in value:
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"predictor name {name!r}: use letters, digits, '-' and '_'")
+        return value
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One predictor's recorded output, under the layer it speaks of, not the one it fired in."""
+
+    info: PredictionInfo
+    experts: Array  # int16 [T, L, m], best first; -1 in every slot of a layer it was silent on
+    scores: Array  # float16 or float32 [T, L, m], not increasing; 0 where silent
+
+
+@dataclass
+class Trace:
+    """Rows of a request are contiguous, its positions count up by one, prefill before decode."""
+
+    path: Path | None
+    meta: TraceMeta
+    request_id: Array  # int32 [T]
+    position: Array  # int32 [T]
+    phase: Array  # int8 [T]: 0 prefill, 1 decode
+    token_id: Array | None  # int32 [T]
+    experts: Array  # int16 [T, L, k], best first; -1 in every slot of a layer that did not route
+    weights: Array | None  # float16 [T, L, k]; 0 where the layer did not route
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+
+    @property
+    def model(self) -> ModelSpec:
+        return self.meta.model
+
+    @property
+    def tokens(self) -> int:
+        return len(self.request_id)
+
+    @property
+    def requests(self) -> list[tuple[int, int, int]]:
+        """``(request_id, first row, row after the last)`` of each request, in file order."""
+        bounds = request_bounds(self.request_id).tolist()
+        return [(int(self.request_id[a]), a, b) for a, b in pairwise(bounds)]
+
+
+def request_bounds(request_id: Array) -> Array:
+    """First row of each run of equal ids, then the number of rows: int64 [requests + 1]."""
+    if not len(request_id):
+        return np.zeros(1, np.int64)
+    changes = np.flatnonzero(np.diff(request_id)) + 1
+    return np.concatenate(([0], changes, [len(request_id)]))
