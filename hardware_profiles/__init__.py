@@ -1,0 +1,115 @@
+"""Hardware profiles by name: load, list, override.
+
+A profile is a YAML file of this folder, or any other file of the same shape (see `schema`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from hardware_profiles.schema import Figure, HardwareProfile, schema_paths
+
+__all__ = [
+    "Figure",
+    "HardwareError",
+    "HardwareProfile",
+    "list_profiles",
+    "load_profile",
+    "override",
+]
+
+_FOLDER = Path(__file__).parent
+_OVERRIDE_SOURCE = "override in the run's config"
+
+
+class HardwareError(ValueError):
+    """A profile that does not exist or does not hold; the message is one line for the user."""
+
+
+def list_profiles() -> list[str]:
+    """Names of the profiles that come with the project, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def load_profile(name_or_path: str | Path) -> HardwareProfile:
+    """Read a profile by catalogue name, or from a YAML file.
+
+    Raises HardwareError naming the file and dotted path at fault, or the nearest known name.
+    """
+    text = str(name_or_path)
+    if text in list_profiles():
+        path = _FOLDER / f"{text}.yaml"
+    elif text.endswith((".yaml", ".yml")):
+        path = Path(text)
+    else:
+        raise HardwareError(f"unknown hardware {text!r}{_nearest(text, list_profiles())}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise HardwareError(f"{path}: cannot be read: {reason}") from error
+    except yaml.YAMLError as error:
+        raise HardwareError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise HardwareError(f"{path}: expected a mapping, found {type(content).__name__}")
+    return _validated(content, str(path))
+
+
+def override(profile: HardwareProfile, changes: Mapping[str, Any]) -> HardwareProfile:
+    """A copy of ``profile`` with figures replaced by dotted path, ``{"host_link.gb_s": 12.3}``.
+
+    A plain number becomes an estimate whose source says that it was overridden; a mapping
+    replaces what stands at the path as it is. Raises HardwareError for an unknown path (with
+    the nearest known one) or a value that the schema refuses.
+    """
+    content = profile.model_dump()
+    for path, value in changes.items():
+        *parents, leaf = path.split(".")
+        node: Any = content
+        for part in parents:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or leaf not in node:
+            hint = _nearest(path, _paths(content))
+            raise HardwareError(f"hardware {profile.name!r} has no {path!r}{hint}")
+        node[leaf] = _as_figure(value, node[leaf])
+    return _validated(content, f"hardware {profile.name!r} with overrides")
+
+
+def _as_figure(value: Any, old: Any) -> Any:
+    is_figure = old is None or (isinstance(old, dict) and "value" in old)
+    if not is_figure or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return {"value": value, "kind": "estimate", "source": _OVERRIDE_SOURCE, "uncertainty": 0.0}
+
+
+def _validated(content: dict[Any, Any], where: str) -> HardwareProfile:
+    try:
+        return HardwareProfile.model_validate(content)
+    except ValidationError as error:
+        first, *others = error.errors()
+        path = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key{_nearest(path, schema_paths(HardwareProfile))}"
+        more = f" (and {len(others)} more)" if others else ""
+        raise HardwareError(f"{where}: {path + ': ' if path else ''}{message}{more}") from error
+
+
+def _paths(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, dict) and "value" not in value:
+            yield from _paths(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def _nearest(given: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"

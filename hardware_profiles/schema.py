@@ -1,0 +1,155 @@
+"""The shape of a hardware profile: every number carries its kind, source and uncertainty.
+
+Units stand in the field names: ``gb_s`` is 1e9 bytes a second, ``gib`` and ``mib`` are powers of
+two, ``us`` microseconds, ``tflops`` 1e12 multiply or add operations a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["measured", "datasheet", "estimate"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Figure(_Frozen):
+    """One number with where it comes from; ``uncertainty`` is relative (0.05 is ±5 %)."""
+
+    value: float = Field(ge=0)
+    kind: Kind
+    source: str = Field(min_length=3)
+    uncertainty: float = Field(ge=0, le=1)
+
+
+def _positive(figure: Figure) -> Figure:
+    if figure.value <= 0:
+        raise ValueError(f"value must be positive, not {figure.value:g}")
+    return figure
+
+
+def _count(figure: Figure) -> Figure:
+    if figure.value < 1 or figure.value != int(figure.value):
+        raise ValueError(f"value must be a whole number from 1 up, not {figure.value:g}")
+    return figure
+
+
+def _share(figure: Figure) -> Figure:
+    if not 0 < figure.value <= 1:
+        raise ValueError(f"value must be above 0 and at most 1, not {figure.value:g}")
+    return figure
+
+
+# A rate or a size of zero would stop the clock; a delay of zero is an idealised device.
+Rate = Annotated[Figure, AfterValidator(_positive)]
+Size = Annotated[Figure, AfterValidator(_positive)]
+Count = Annotated[Figure, AfterValidator(_count)]
+Share = Annotated[Figure, AfterValidator(_share)]
+Delay = Figure
+
+
+class MatrixRates(_Frozen):
+    """Achieved dense matrix throughput. A precision left out is dequantised and runs at bf16's."""
+
+    bf16: Rate
+    fp8: Rate | None = None
+    int4: Rate | None = None
+    mxfp4: Rate | None = None
+
+
+class Compute(_Frozen):
+    """The device that multiplies: a GPU, or the CPU cores of a board without a usable one."""
+
+    tflops: MatrixRates
+    memory_gb_s: Rate = Field(description="achieved bandwidth of the memory the experts run from")
+    expert_efficiency: Share = Field(
+        description="share of memory_gb_s that the small products of one expert reach"
+    )
+    launch_us: Delay = Field(description="per kernel, in a fused or graph-captured runtime")
+    eager_launch_us: Delay = Field(description="per kernel, in eager PyTorch")
+    memory_gib: Size
+
+
+class HostLink(_Frozen):
+    """Pinned host memory to device memory: one transfer takes α + bytes/β."""
+
+    gb_s: Rate = Field(description="β")
+    isolated_us: Delay = Field(description="α of a transfer that finds the link idle")
+    back_to_back_us: Delay = Field(description="α of a transfer queued behind another")
+    chunk_mib: Size | None = Field(
+        default=None, description="unit of waiting; none: a whole expert is one transfer"
+    )
+
+
+class Storage(_Frozen):
+    """A drive that serves up to ``queue_depth`` reads at once over one shared bus.
+
+    A read issued at t: ``bus_start = max(t, bus_free)``, ``bus_free = bus_start + bytes/gb_s``,
+    ``finish = max(bus_free, t + bytes/stream_gb_s) + latency``.
+    """
+
+    gb_s: Rate = Field(description="all reads together")
+    stream_gb_s: Rate = Field(description="one read by itself, latency apart")
+    latency_us: Delay
+    queue_depth: Count
+    read_mib: Size = Field(description="one read request, the unit of waiting")
+
+
+class Host(_Frozen):
+    """The memory on the far side of the host link."""
+
+    memory_gib: Size
+
+
+class HardwareProfile(_Frozen):
+    """One machine. A unified-memory board has no host link and no host: storage fills its DRAM."""
+
+    name: str = Field(min_length=1)
+    description: str
+    unified_memory: bool
+    compute: Compute
+    host_link: HostLink | None = None
+    storage: Storage
+    host: Host | None = None
+
+    @model_validator(mode="after")
+    def _tiers(self) -> HardwareProfile:
+        for part, given in (("host_link", self.host_link), ("host", self.host)):
+            if self.unified_memory and given is not None:
+                raise ValueError(f"unified_memory is true, so {part} must be left out")
+            if not self.unified_memory and given is None:
+                raise ValueError(f"unified_memory is false, so {part} is needed")
+        return self
+
+    def flat(self) -> dict[str, Figure]:
+        """Every figure by its dotted path, in the order of the schema."""
+        return dict(_figures(self, ""))
+
+
+def _figures(node: BaseModel, prefix: str) -> Iterator[tuple[str, Figure]]:
+    for name in type(node).model_fields:
+        value = getattr(node, name)
+        if isinstance(value, Figure):
+            yield prefix + name, value
+        elif isinstance(value, BaseModel):
+            yield from _figures(value, f"{prefix}{name}.")
+
+
+def schema_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted path of every key that a file of this shape may hold."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for nested in _models(field.annotation):
+            yield from schema_paths(nested, f"{prefix}{name}.")
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
