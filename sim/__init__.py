@@ -1,0 +1,1 @@
+"""The simulator: a forward pass over a recorded trace, on modelled hardware."""

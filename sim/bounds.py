@@ -1,0 +1,76 @@
+"""What no policy can beat: lower bounds on the time of a run, beside every run.
+
+- compute: everything resident, predictors free;
+- link: the fewest bytes any policy must move (Belady over atomic sets), at the link's full rate;
+- clairvoyant: those loads, each issued as early as if room were free, under that compute.
+
+With experts of one size Belady moves the fewest, so all three are true bounds; with several
+sizes (layers quantised differently) the last two are close estimates.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from sim.cost import CostModel
+from sim.eviction import belady
+from sim.memory import Tier
+from sim.replay import replay
+from sim.workload import Workload
+
+
+class Bounds(NamedTuple):
+    """ns over the whole run."""
+
+    compute: int
+    link: int
+    clairvoyant: int
+
+
+def belady_misses(workload: Workload, make_tier: Callable[..., Tier]) -> array[int]:
+    """How many experts Belady on demand misses, by layer-step. Depends on no hardware."""
+    tier = make_tier(belady, workload.future())
+    layers = workload.layers
+    sets = (
+        (step.index * layers + layer, workload.routed(step, layer)[0])
+        for step in workload.steps()
+        for layer in range(layers)
+    )
+    return array("i", replay(tier, sets))
+
+
+def bounds(
+    workload: Workload,
+    cost: CostModel,
+    misses: Sequence[int],
+    wire_ns: Sequence[int],
+    grouped: bool,
+) -> Bounds:
+    """``wire_ns[layer]`` is the shortest time in which the link can move one expert of ``layer``."""
+    compute = link = ready = 0  # ready: when the compute engine is free
+    launch = cost.expert_launch_ns
+    index = 0
+    for step in workload.steps():
+        own = cost.step("prefill" if step.prefill else "decode", step.tokens, step.contexts)
+        for layer in range(workload.layers):
+            routed, tokens = workload.routed(step, layer)
+            if tokens is None:
+                works = [cost.expert_ns(layer, 1)] * len(routed)
+            else:
+                works = [cost.expert_ns(layer, n) for n in tokens]
+            launches = launch * (bool(routed) if grouped else len(routed))
+            before = own.prologue_ns[layer] + own.attention_ns[layer] + own.gate_ns
+            experts = own.moe_fixed_ns + own.shared_ns + sum(works) + launches
+            compute += before + experts
+            ready += before + experts
+            missed = misses[index]
+            if missed:
+                link += wire_ns[layer] * missed
+                last = sum(works) if grouped else min(works)
+                ready = max(ready, link + last + launch)
+            index += 1
+        compute += own.epilogue_ns
+        ready += own.epilogue_ns
+    return Bounds(compute, link, ready)

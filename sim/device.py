@@ -1,0 +1,92 @@
+"""The simulated device: a compute engine, a side engine for predictors, links, and a clock.
+
+Time is SimPy's, in integer nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import floor
+
+import simpy
+
+from hardware_profiles import HardwareProfile
+from sim.links import LinkTiming, Server, StorageTiming
+from sim.loads import Loader
+
+MIB = 2**20
+
+
+class SimulatedDevice:
+    """``sizes`` are the bytes of one expert, by MoE layer.
+
+    ``load_ns`` is one queued load and ``wire_ns`` its bare bytes at full rate, by MoE layer.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        profile: HardwareProfile,
+        loader: Loader,
+        sizes: Sequence[int],
+    ) -> None:
+        self.env = env
+        self.busy_ns = 0
+        self.on_compute: Callable[[int, int, str], None] | None = None
+        self._side_free = 0
+        self._timings: list[LinkTiming | StorageTiming] = []
+        stages: list[Server] = []
+        if loader.host is not None or profile.unified_memory:
+            disk = profile.storage
+            storage = StorageTiming(
+                disk.gb_s.value, disk.stream_gb_s.value, disk.latency_us.value
+            )
+            lanes, chunk = int(disk.queue_depth.value), round(disk.read_mib.value * MIB)
+            stages.append(
+                Server(env, "storage", 0, storage, lanes, chunk, loader.start, loader.moved)
+            )
+            self.load_ns = [storage.duration(size) for size in sizes]
+            self.wire_ns = [floor(size / disk.gb_s.value) for size in sizes]
+            self._bytes_per_ns = disk.gb_s.value
+        if not profile.unified_memory:
+            assert profile.host_link is not None  # the profile's schema sees to it
+            wire = profile.host_link
+            link = LinkTiming(
+                wire.gb_s.value, wire.isolated_us.value, wire.back_to_back_us.value
+            )
+            chunk = round(wire.chunk_mib.value * MIB) if wire.chunk_mib else None
+            stages.append(
+                Server(env, "host_link", len(stages), link, 1, chunk, loader.start, loader.moved)
+            )
+            self.load_ns = [link.duration(size, True) for size in sizes]
+            self.wire_ns = [floor(size / wire.gb_s.value) for size in sizes]
+            self._bytes_per_ns = wire.gb_s.value
+        self.stages = stages
+        loader.connect(stages)
+
+    @property
+    def now(self) -> int:
+        return self.env.now  # type: ignore[no-any-return]
+
+    def compute(self, duration: int, what: str) -> simpy.Event:
+        """Keep the compute engine busy for ``duration`` ns; the event marks the end."""
+        self.busy_ns += duration
+        if self.on_compute is not None:
+            self.on_compute(self.env.now, duration, what)
+        return self.env.timeout(duration)
+
+    def event(self) -> simpy.Event:
+        return self.env.event()
+
+    def after(self, delay: int, act: Callable[[], None]) -> None:
+        """Call ``act`` in ``delay`` ns."""
+        self.env.timeout(delay).callbacks.append(lambda _: act())
+
+    def beside(self, duration: int, act: Callable[[], None]) -> None:
+        """Run ``duration`` ns of work on the side engine, in order of arrival, then ``act``."""
+        self._side_free = max(self.env.now, self._side_free) + duration
+        self.after(self._side_free - self.env.now, act)
+
+    def link_ns(self, nbytes: int) -> int:
+        """How long the link into the cache needs for ``nbytes`` at full rate."""
+        return round(nbytes / self._bytes_per_ns)

@@ -1,0 +1,291 @@
+"""The forward pass: one generator over steps and layers that yields the device's events.
+
+Exact semantics: docs/timing.md. The device (``sim.device``) answers with SimPy events; the pass
+itself knows routing, residency and order, and leaves all time to the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from types import ModuleType
+from typing import Any
+
+import simpy
+
+from sim.cost import CostModel, StepCost
+from sim.device import SimulatedDevice
+from sim.loads import DEMAND, Load, Loader
+from sim.predictors.base import Prediction, Predictor
+from sim.quality import Quality
+from sim.records import LayerRecords, StepRecords
+from sim.workload import Step, Workload
+
+Events = Generator[simpy.Event, Any, None]
+
+
+class Hook:
+    """One predictor in the run: when it fires, what it costs, how good it was."""
+
+    def __init__(
+        self, index: int, predictor: Predictor, inline: bool, cost_ns: int | None, quality: Quality
+    ) -> None:
+        self.index, self.predictor, self.inline = index, predictor, inline
+        self.cost_ns = cost_ns  # None: from the predictor's own cost
+        self.quality = quality
+
+
+class ForwardPass:
+    """All the steps of one workload on one device."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        cost: CostModel,
+        device: SimulatedDevice,
+        loader: Loader,
+        hooks: Sequence[Hook],
+        policy: ModuleType,
+        *,
+        extra: int,
+        threshold: float,
+        cancel_stale: bool,
+        grouped: bool,
+    ) -> None:
+        self.workload, self.cost, self.device, self.loader = workload, cost, device, loader
+        self.layer_records, self.step_records = LayerRecords(), StepRecords()
+        self._cache = loader.cache
+        self._propose = policy.propose
+        self._extra, self._threshold = extra, threshold
+        self._cancel_stale, self._grouped = cancel_stale, grouped
+        self._at_start = [h for h in hooks if h.predictor.trigger == "layer_start"]
+        self._at_gate = [h for h in hooks if h.predictor.trigger == "gate_input"]
+        self._at_routed = [h for h in hooks if h.predictor.trigger == "routed"]
+        self._hooks = list(hooks)
+        total = workload.layers * workload.experts
+        self._seen, self._stamp = [0] * total, 0
+        self._out, self._priority = [0] * total, [0] * total
+        self._routed_until = -1  # last layer-step whose routing is known
+
+    def run(self) -> Events:
+        """Every step in order; finishes the loader's accounts at the end."""
+        device, workload, cost = self.device, self.workload, self.cost
+        for step in workload.steps():
+            phase = "prefill" if step.prefill else "decode"
+            step_cost = cost.step(phase, step.tokens, step.contexts)
+            start, busy = device.now, device.busy_ns
+            for layer in range(workload.layers):
+                yield from self._layer(step, step_cost, layer)
+            if step_cost.epilogue_ns:
+                yield device.compute(step_cost.epilogue_ns, "head")
+            self.step_records.add(
+                (
+                    step.index,
+                    step.prefill,
+                    start,
+                    device.now,
+                    device.busy_ns - busy,
+                    len(step.requests),
+                    len(step.rows),
+                )
+            )
+        self.loader.finish()
+
+    def _layer(self, step: Step, cost: StepCost, layer: int) -> Events:
+        device, loader, cache = self.device, self.loader, self._cache
+        start = device.now
+        for hook in self._at_start:
+            if delay := self._fire(hook, step, cost, layer):
+                yield device.compute(delay, "predictor")
+        attention = cost.prologue_ns[layer] + cost.attention_ns[layer]
+        if self._at_gate:
+            yield device.compute(attention, "attention")
+            for hook in self._at_gate:
+                if delay := self._fire(hook, step, cost, layer):
+                    yield device.compute(delay, "predictor")
+            yield device.compute(cost.gate_ns, "gate")
+        else:
+            yield device.compute(attention + cost.gate_ns, "attention")
+
+        # Routing is known.
+        routed, tokens = self.workload.routed(step, layer)
+        now = device.now
+        cache.now = self._routed_until = step.index * self.workload.layers + layer
+        if self._cancel_stale:
+            loader.cancel(layer, routed)
+        cache.pinned = set(routed)
+        hits, late = loader.demand(routed, now)
+        cache.routed(layer, cache.pinned)
+        for hook in self._hooks:
+            hook.predictor.observe(step, layer)
+        for hook in self._at_routed:
+            if delay := self._fire(hook, step, cost, layer):
+                yield device.compute(delay, "predictor")
+
+        stalls = [0, 0, 0, 0]
+        if loader.waiting or loader.arrived:
+            yield from self._experts(cost, layer, routed, tokens, stalls)
+        else:
+            work = cost.moe_fixed_ns + cost.shared_ns + self._work(layer, routed, routed, tokens)
+            yield device.compute(work, "experts")
+        cache.pinned = ()
+        self.layer_records.add(
+            (step.index, layer, start, now, device.now, len(routed), hits, late, *stalls)
+        )
+
+    def _experts(
+        self,
+        cost: StepCost,
+        layer: int,
+        routed: list[int],
+        tokens: list[int] | None,
+        stalls: list[int],
+    ) -> Events:
+        """Compute the routed experts as they become resident, or together once all are.
+
+        A set larger than the cache streams through: what is computed makes room for the rest.
+        """
+        device, loader, cache = self.device, self.loader, self._cache
+        pinned = set(routed)
+        cache.pinned = pinned
+        streaming = not cache.fits(routed)
+        ready = [x for x in routed if cache.resident[x]]
+        work = cost.moe_fixed_ns + cost.shared_ns
+        if not self._grouped:
+            work += self._work(layer, ready, routed, tokens)
+        loader.arrived.clear()
+        if work:
+            yield device.compute(work, "experts")
+        done = () if self._grouped else ready
+        while True:
+            if streaming and done:
+                pinned.difference_update(done)
+                loader.kick()
+            if self._grouped:
+                while loader.waiting and not (streaming and loader.idle):
+                    yield from self._wait(stalls, each=streaming)
+                ready, done = [], tuple(x for x in routed if x in pinned and cache.resident[x])
+                loader.arrived.clear()
+            else:
+                if loader.waiting and not loader.arrived:
+                    yield from self._wait(stalls, each=True)
+                done = tuple(load.expert for load in loader.arrived)
+                loader.arrived.clear()
+            if not done:
+                return
+            yield device.compute(self._work(layer, done, routed, tokens), "experts")
+            if self._grouped and not streaming:
+                return
+
+    def _wait(self, stalls: list[int], each: bool) -> Events:
+        """Idle until the next demanded expert lands (``each``), or all have."""
+        device, loader = self.device, self.loader
+        since = device.now
+        known = len(loader.arrived)
+        arrival = device.event()
+
+        def landed() -> None:
+            if each or not loader.waiting:
+                loader.on_arrival = None
+                arrival.succeed()
+
+        loader.on_arrival = landed
+        yield arrival
+        for load in loader.arrived[known:]:
+            _split_stall(load, since, stalls)
+            since = load.landed
+
+    def _work(
+        self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
+    ) -> int:
+        """ns to compute ``experts``, launched one by one, or once for the group."""
+        if not experts:
+            return 0
+        expert_ns, launch = self.cost.expert_ns, self.cost.expert_launch_ns
+        launches = launch if self._grouped else launch * len(experts)
+        if tokens is None:
+            return launches + expert_ns(layer, 1) * len(experts)
+        served = dict(zip(routed, tokens))
+        return launches + sum(expert_ns(layer, served[x]) for x in experts)
+
+    # Prediction
+
+    def _fire(self, hook: Hook, step: Step, cost: StepCost, layer: int) -> int:
+        """Let a predictor predict. Returns the ns to spend on the compute engine, if inline."""
+        target = layer + hook.predictor.distance
+        if target >= self.workload.layers:
+            return 0
+        prediction = hook.predictor.predict(step, target)
+        if prediction is None:
+            return 0
+        hook.quality.add(step, target, prediction)
+        delay = hook.cost_ns
+        if delay is None:
+            own = hook.predictor.cost
+            delay = self.cost.predictor_ns(own.flops, own.nbytes, len(step.rows)) if any(own) else 0
+        if hook.inline and delay:
+            self.device.after(delay, lambda: self._act(hook, step, cost, layer, prediction))
+            return delay
+        if delay:
+            self.device.beside(delay, lambda: self._act(hook, step, cost, layer, prediction))
+        else:
+            self._act(hook, step, cost, layer, prediction)
+        return 0
+
+    def _act(
+        self, hook: Hook, step: Step, cost: StepCost, layer: int, prediction: Prediction
+    ) -> None:
+        """The prediction is out: propose loads, correct earlier guesses, protect residents."""
+        layers, loader, k = self.workload.layers, self.loader, self.workload.top_k
+        target = layer + hook.predictor.distance
+        index = step.index * layers + target
+        if index <= self._routed_until:
+            return  # too late: the layer is routed already
+        self._stamp += 1
+        count = self._propose(
+            prediction.ids,
+            prediction.scores,
+            len(step.rows),
+            k,
+            self._extra,
+            self._threshold,
+            self._cache.resident,
+            self._lead_ns(cost, layer, target),
+            self.device.link_ns(loader.outstanding),
+            self.device.load_ns[target],
+            self._seen,
+            self._stamp,
+            self._out,
+            self._priority,
+        )
+        out, priority = self._out, self._priority
+        if self._cancel_stale and len(self._hooks) > 1:
+            loader.cancel(target, out[:count])
+        now = self.device.now
+        for i in range(count):
+            loader.propose(out[i], priority[i], now, index, hook.index)
+        for i in range(count):
+            self._cache.predict(out[i])
+        loader.kick()
+
+    def _lead_ns(self, cost: StepCost, layer: int, target: int) -> int:
+        """Expected time until ``target`` is routed, if nothing between stalls."""
+        lead = cost.prologue_ns[target] + cost.attention_ns[target] + cost.gate_ns
+        experts = self.workload.top_k * self.cost.expert_ns(layer, 1)
+        between = cost.moe_fixed_ns + cost.shared_ns + self.cost.expert_launch_ns + experts
+        return lead + (target - layer) * (between + (lead if target - layer > 1 else 0))
+
+
+def _split_stall(load: Load, since: int, stalls: list[int]) -> None:
+    """Share out an idle span that ends with ``load`` landing: demand, late, queue, storage.
+
+    Until its bytes are off storage: storage. Until its link transfer began: queueing behind other
+    traffic. The rest is the transfer itself: a demand miss, or a prefetch that came too late.
+    """
+    end = load.landed
+    if load.storage_done >= 0:
+        split = min(max(load.storage_done, since), end)
+        stalls[3] += split - since
+    else:
+        split = min(max(load.started, since), end)
+        stalls[2] += split - since
+    stalls[0 if load.origin == DEMAND else 1] += end - split

@@ -1,0 +1,14 @@
+"""Least frequently used, counted since the run began: counts survive eviction.
+
+Ties leave in order of last use.
+"""
+
+from __future__ import annotations
+
+from sim.eviction.lfu import State, inserted, new_state, used
+
+__all__ = ["evicted", "inserted", "new_state", "used"]
+
+
+def evicted(state: State, x: int, now: int, score: int) -> None:
+    pass

@@ -1,0 +1,253 @@
+"""From a config to the things it names: trace, model, hardware, policies. Every check is here.
+
+Nothing runs before all of it holds; each error is one line that names the key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+from pydantic import ValidationError
+
+from hardware_profiles import HardwareError, HardwareProfile, load_profile, override
+from sim import registry
+from sim.config import Choice, RunConfig, SyntheticTrace, parse_slice
+from sim.config_file import describe
+from sim.errors import ConfigError, did_you_mean
+from sim.models import ModelError, load_model
+from sim.predictors.base import Context, Predictor, PredictorParams
+from sim.workload import Workload
+from traces.format import Trace, TraceError, read_meta, read_trace
+from traces.model import ModelSpec
+from traces.samples import sample_path, samples
+from traces.synthetic import synthesise
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one run is made of."""
+
+    config: RunConfig
+    workload: Workload
+    model: ModelSpec
+    profile: HardwareProfile
+    eviction: ModuleType
+    policy: ModuleType
+    predictors: tuple[tuple[str, Predictor, PredictorParams], ...]
+    sizes: list[int]  # bytes of one expert, by MoE layer
+    cache_bytes: list[int]  # by partition
+    host_bytes: int | None  # None: every expert is in host memory
+
+
+def load(config: RunConfig) -> Inputs:
+    """Read and check all that ``config`` names. Raises ConfigError."""
+    workload = _workload(config)
+    trace_model = workload.trace.meta.model
+    try:
+        model = load_model(config.model) if config.model else trace_model
+        profile = load_profile(config.hardware.name)
+        profile = override(profile, dict(_flatten(config.hardware.params)))
+    except (ModelError, HardwareError) as error:
+        key = "model" if isinstance(error, ModelError) else "hardware"
+        raise ConfigError(f"{key}: {error}") from error
+    if model.topology != trace_model.topology:
+        raise ConfigError(
+            f"model: {model.name} routes {_shape(model)}, "
+            f"but the trace was recorded on {trace_model.name} with {_shape(trace_model)}"
+        )
+    sizes = list(model.bytes_per_expert(config.precision))
+    eviction = _find("cache.eviction", "eviction", config.cache.eviction)
+    policy = _find("prefetch.policy", "prefetch", Choice(name=config.prefetch.policy))
+    return Inputs(
+        config,
+        workload,
+        model,
+        profile,
+        eviction,
+        policy,
+        tuple(_predictor(config, workload, i, c) for i, c in enumerate(config.predictor)),
+        sizes,
+        _cache_bytes(config, model, sizes, profile),
+        _host_bytes(config, model, sizes, profile),
+    )
+
+
+def _shape(model: ModelSpec) -> str:
+    layers, experts, k = model.topology
+    return f"{layers} MoE layers x {experts} experts, top-{k}"
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        flat += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [
+            (f"{prefix}{key}", value)
+        ]
+    return flat
+
+
+def _find(key: str, kind: str, choice: Choice) -> ModuleType:
+    try:
+        module = registry.find(kind, choice.name)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    if choice.params:
+        raise ConfigError(f"{key}: {choice.name!r} takes no parameter {next(iter(choice.params))!r}")
+    return module
+
+
+# Traces
+
+
+def trace_path(name: str) -> Path:
+    """A bundled sample by name, or a path. Raises ConfigError where there is neither."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name in samples():
+        return sample_path(name)
+    raise ConfigError(f"trace: no file or sample {name!r}{did_you_mean(name, samples())}")
+
+
+def _workload(config: RunConfig) -> Workload:
+    if isinstance(config.trace, SyntheticTrace):
+        return _synthetic(config.trace.model_dump_json(), config.requests, config.batch_size)
+    path = trace_path(config.trace)
+    stamp = path.stat().st_mtime_ns
+    recorded = tuple(_recorded_names(path, config))
+    return _recorded(path, stamp, config.requests, recorded, config.batch_size)
+
+
+def _recorded_names(path: Path, config: RunConfig) -> list[str]:
+    """The trace's columns that the config's predictors replay."""
+    try:
+        known = read_meta(path).predictions
+    except TraceError as error:
+        raise ConfigError(f"trace: {error}") from error
+    wanted = (c.params.get("column", c.name) for c in config.predictor)
+    return sorted({name for name in wanted if name in known})
+
+
+@lru_cache(maxsize=2)
+def _recorded(
+    path: Path, stamp: int, requests: str | None, predictions: tuple[str, ...], batch_size: int
+) -> Workload:
+    """Read once per process and sweep; ``stamp`` makes an edited file a new one."""
+    chosen = None if requests is None else parse_slice(requests)
+    try:
+        trace = read_trace(path, requests=chosen, predictions=predictions, weights=False)
+    except TraceError as error:
+        raise ConfigError(f"trace: {error}") from error
+    return _non_empty(trace, requests, batch_size)
+
+
+@lru_cache(maxsize=2)
+def _synthetic(parameters: str, requests: str | None, batch_size: int) -> Workload:
+    p = SyntheticTrace.model_validate_json(parameters)
+    try:
+        model = load_model(p.synthetic)
+    except ModelError as error:
+        raise ConfigError(f"trace.synthetic: {error}") from error
+    trace = synthesise(
+        model,
+        requests=p.requests,
+        prompt=p.prompt,
+        decode=p.decode,
+        skew=p.skew,
+        reuse=p.reuse,
+        seed=p.seed,
+    )
+    if requests is not None:
+        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
+    return _non_empty(trace, requests, batch_size)
+
+
+def _non_empty(trace: Trace, requests: str | None, batch_size: int) -> Workload:
+    if not trace.tokens:
+        raise ConfigError(f"requests: {requests!r} selects no request of the trace")
+    return Workload(trace, batch_size)
+
+
+# Predictors
+
+
+def _predictor(
+    config: RunConfig, workload: Workload, index: int, choice: Choice
+) -> tuple[str, Predictor, PredictorParams]:
+    key = "predictor" if len(config.predictor) == 1 else f"predictor[{index}]"
+    recorded = tuple(workload.trace.meta.predictions)
+    name, params = choice.name, choice.params
+    if name in recorded:
+        name, params = "recorded", {"column": choice.name, **params}
+    try:
+        module = registry.find("predictors", name, recorded)
+        parsed = cast(PredictorParams, module.Params.model_validate(params))
+        predictor = module.Predictor(parsed, Context(workload, config.seed))
+    except ValidationError as error:
+        raise ConfigError(describe(error, module.Params, key)) from error
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    label = parsed.column if name == "recorded" else choice.name  # type: ignore[attr-defined]
+    return label, predictor, parsed
+
+
+# Capacities
+
+
+def _per_expert(model: ModelSpec, sizes: list[int]) -> list[int]:
+    return np.repeat(sizes, model.experts).tolist()
+
+
+def _cache_bytes(
+    config: RunConfig, model: ModelSpec, sizes: list[int], profile: HardwareProfile
+) -> list[int]:
+    total = config.cache.capacity.resolve(_per_expert(model, sizes))
+    memory = profile.compute.memory_gib.value
+    if total > memory * 2**30:
+        raise ConfigError(
+            f"cache.capacity: {total / 2**30:.1f} GiB exceeds the {memory:g} GiB of {profile.name}"
+        )
+    whole = sum(sizes) * model.experts
+    if config.cache.scope == "global":
+        capacities, needed = [total], [max(sizes) * model.top_k]
+    else:
+        capacities = [total * size * model.experts // whole for size in sizes]
+        needed = [size * model.top_k for size in sizes]
+    for layer, (has, needs) in enumerate(zip(capacities, needed)):
+        if has < needs:
+            where = "" if config.cache.scope == "global" else f" in layer {layer}"
+            raise ConfigError(
+                f"cache.capacity: {has / 2**20:.1f} MiB{where} cannot hold one layer's "
+                f"top-{model.top_k} ({needs / 2**20:.1f} MiB)"
+            )
+    return capacities
+
+
+def _host_bytes(
+    config: RunConfig, model: ModelSpec, sizes: list[int], profile: HardwareProfile
+) -> int | None:
+    capacity = config.host.capacity.resolve(_per_expert(model, sizes))
+    everything = sum(sizes) * model.experts
+    if profile.host is None:
+        if capacity < everything:
+            raise ConfigError(
+                f"host.capacity: {profile.name} has one memory, which the cache is in; "
+                "storage is right below it"
+            )
+        return None
+    memory = profile.host.memory_gib.value
+    if min(capacity, everything) > memory * 2**30:
+        raise ConfigError(
+            f"host.capacity: {min(capacity, everything) / 2**30:.1f} GiB of experts exceed the "
+            f"{memory:g} GiB of {profile.name}'s host memory; set host.capacity below that"
+        )
+    if capacity >= everything:
+        return None
+    if capacity < max(sizes):
+        raise ConfigError(f"host.capacity: {capacity / 2**20:.1f} MiB cannot hold one expert")
+    return capacity

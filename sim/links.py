@@ -1,0 +1,141 @@
+"""Links: servers of chunks, each one callback per chunk and a heap of waiting loads.
+
+A server takes the waiting load with the lowest key, moves one chunk of it, and looks again: a
+chunk in service is never interrupted, so chunks are the unit of waiting. The host link has one
+lane; storage has as many as its queue depth, which share its bus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Protocol
+
+import simpy
+
+if TYPE_CHECKING:
+    from sim.loads import Load
+
+
+class Timing(Protocol):
+    def finish(self, now: int, nbytes: int) -> int:
+        """When a chunk of ``nbytes`` whose service starts ``now`` is through (ns)."""
+
+
+class LinkTiming:
+    """``alpha + bytes / beta``, with a smaller alpha right behind another transfer."""
+
+    def __init__(self, gb_s: float, isolated_us: float, back_to_back_us: float) -> None:
+        self._gb_s, self._isolated_us, self._queued_us = gb_s, isolated_us, back_to_back_us
+        self._durations: dict[tuple[int, bool], int] = {}
+        self._busy_until = -1
+
+    def duration(self, nbytes: int, back_to_back: bool) -> int:
+        """ns of one transfer; 1 GB/s is 1 byte/ns."""
+        key = (nbytes, back_to_back)
+        if key not in self._durations:
+            alpha = self._queued_us if back_to_back else self._isolated_us
+            self._durations[key] = round(alpha * 1e3 + nbytes / self._gb_s)
+        return self._durations[key]
+
+    def finish(self, now: int, nbytes: int) -> int:
+        self._busy_until = now + self.duration(nbytes, now == self._busy_until)
+        return self._busy_until
+
+
+class StorageTiming:
+    """Reads in parallel lanes over one bus.
+
+    A read takes at least ``bytes / stream_gb_s``, the bus moves ``gb_s`` for all reads together,
+    and each read pays ``latency_us``. Small reads are bound by latency, few reads by the stream
+    rate, many by the bus: bandwidth as a function of size and depth from three numbers.
+    """
+
+    def __init__(self, gb_s: float, stream_gb_s: float, latency_us: float) -> None:
+        self._gb_s, self._stream, self._latency = gb_s, stream_gb_s, round(latency_us * 1e3)
+        self._bus_free = 0
+
+    def duration(self, nbytes: int) -> int:
+        """ns of one read on idle storage."""
+        return max(round(nbytes / self._gb_s), round(nbytes / self._stream)) + self._latency
+
+    def finish(self, now: int, nbytes: int) -> int:
+        self._bus_free = max(now, self._bus_free) + round(nbytes / self._gb_s)
+        return max(self._bus_free, now + round(nbytes / self._stream)) + self._latency
+
+
+class Server:
+    """One stage of a load's way. ``stage`` is its index there.
+
+    ``start(load)`` is asked before a load's first chunk and may refuse: False drops the load
+    from this queue, None leaves it first in line until the next ``kick``.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        name: str,
+        stage: int,
+        timing: Timing,
+        lanes: int,
+        chunk: int | None,
+        start: Callable[[Load], bool | None],
+        moved: Callable[[Load, int, int], None],
+    ) -> None:
+        self.env, self.name, self.stage, self.timing = env, name, stage, timing
+        self.chunk = chunk
+        self.lanes = self.free_lanes = lanes
+        self.busy_ns = 0
+        self.log: Callable[[str, Load, int, int], None] | None = None
+        self._start, self._moved = start, moved
+        self._heap: list[tuple[int, int, Load]] = []
+
+    @property
+    def idle(self) -> bool:
+        return self.free_lanes == self.lanes
+
+    def submit(self, load: Load) -> None:
+        """Queue ``load`` under its present key; served at the next ``kick``."""
+        heappush(self._heap, (load.key, load.seq, load))
+
+    def kick(self) -> None:
+        """Serve while a lane is free and a load may start."""
+        heap, stage = self._heap, self.stage
+        while self.free_lanes and heap:
+            key, _, load = heap[0]
+            if load.key != key or not load.pending[stage]:
+                heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
+                continue
+            if load.started < 0:
+                allowed = self._start(load)
+                if allowed is None:
+                    return
+                if not allowed:
+                    heappop(heap)
+                    continue
+            self._serve(load)
+
+    def _serve(self, load: Load) -> None:
+        pending = load.pending
+        nbytes = pending[self.stage]
+        if self.chunk is not None and nbytes > self.chunk:
+            nbytes = self.chunk
+        pending[self.stage] -= nbytes
+        if not pending[self.stage]:
+            heappop(self._heap)
+        now: int = self.env.now
+        finish = self.timing.finish(now, nbytes)
+        if load.service_from[self.stage] < 0:
+            load.service_from[self.stage] = now
+        self.free_lanes -= 1
+        self.busy_ns += finish - now
+        if self.log is not None:
+            self.log(self.name, load, now, finish)
+        done = self.env.timeout(finish - now, (load, nbytes))
+        done.callbacks.append(self._done)
+
+    def _done(self, event: simpy.Event) -> None:
+        load, nbytes = event.value
+        self.free_lanes += 1
+        self._moved(load, self.stage, nbytes)
+        self.kick()

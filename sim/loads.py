@@ -1,0 +1,286 @@
+"""Loads: bringing experts in, on demand or ahead of need, and how each attempt ends.
+
+The loader is the only writer of residency. Each proposal of a prefetch ends in exactly one
+disposition:
+
+- timely: resident when its layer was routed, and used;
+- late: still queued or in flight when it was needed, promoted to a demand load;
+- useless: landed but evicted unused, or never used;
+- redundant: already resident or on its way when proposed;
+- cancelled: taken back while queued;
+- dropped: no room could be made for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import simpy
+
+from sim.links import Server
+from sim.memory import Tier
+from sim.records import LoadRecords
+
+DEMAND, PREFETCH = 0, 1
+# Order of service: demand first, then prefetches by priority, then by the layer-step they are for.
+_DEMAND_KEY = 0
+_PREFETCH_KEY = 1 << 60
+_PRIORITY = 1 << 48
+_VOID = -1
+
+DISPOSITIONS = ("timely", "late", "useless", "redundant", "cancelled", "dropped")
+TIMELY, LATE, USELESS, REDUNDANT, CANCELLED, DROPPED = range(6)
+# How a demand load ends in the records: it was always needed.
+DEMANDED = 6
+
+
+class Load:
+    """One expert on its way. Times in ns, -1 while not reached."""
+
+    __slots__ = (
+        "expert",
+        "issued",
+        "key",
+        "landed",
+        "left",
+        "needed",
+        "origin",
+        "pending",
+        "predictor",
+        "seq",
+        "service_from",
+        "started",
+        "storage_done",
+        "target",
+    )
+
+    def __init__(
+        self, expert: int, origin: int, key: int, seq: int, now: int, target: int, predictor: int
+    ) -> None:
+        self.expert, self.origin, self.key, self.seq = expert, origin, key, seq
+        self.issued, self.target, self.predictor = now, target, predictor
+        self.needed = now if origin == DEMAND else -1
+        self.started = self.landed = self.storage_done = -1
+        self.pending: list[int] = []  # bytes ready to move, by stage
+        self.left: list[int] = []  # bytes not yet through, by stage
+        self.service_from: list[int] = []  # start of the first chunk, by stage
+
+
+class Loader:
+    """The way from storage and host memory into the cache.
+
+    ``stages`` are the servers of the longest way, storage first. ``host`` is None where every
+    expert is in host memory, or where there is no tier between storage and the cache.
+    """
+
+    def __init__(
+        self, env: simpy.Environment, cache: Tier, host: Tier | None, records: LoadRecords
+    ) -> None:
+        self.env, self.cache, self.host, self.records = env, cache, host, records
+        self.stages: list[Server] = []
+        self.in_flight: list[Load | None] = [None] * len(cache.sizes)
+        self.unused: list[Load | None] = [None] * len(cache.sizes)  # landed prefetches not used yet
+        self.outstanding = 0  # bytes asked for and not landed
+        self.counts = [0] * len(DISPOSITIONS)
+        self.proposed = 0
+        self.moved_bytes: list[list[int]] = []  # [stage][origin]
+        self.arrived: list[Load] = []  # demanded loads that landed since the engine last looked
+        self.on_arrival: Callable[[], None] | None = None  # set while the engine waits
+        self._waiting_for: set[int] = set()
+        self._queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
+        self._host_pins: set[int] = set()  # source or staging of loads not landed yet
+        self._seq = 0
+        cache.on_evict = self._evicted
+        if host is not None:
+            host.pinned = self._host_pins
+
+    def connect(self, stages: Sequence[Server]) -> None:
+        self.stages = list(stages)
+        self._from_storage = stages[0].name == "storage"
+        self.moved_bytes = [[0, 0] for _ in stages]
+
+    # Demand
+
+    def demand(self, routed: Sequence[int], now: int) -> tuple[int, int]:
+        """Ask for a layer's routed set; returns (hits, loads that a prefetch had begun)."""
+        cache = self.cache
+        resident, unused = cache.resident, self.unused
+        self._waiting_for.clear()
+        late = 0
+        for x in routed:
+            if resident[x]:
+                if unused[x] is not None:
+                    self._settle(unused[x], TIMELY)
+                cache.use(x)
+                continue
+            self._waiting_for.add(x)
+            load = self.in_flight[x]
+            if load is None:
+                self._issue(x, DEMAND, _DEMAND_KEY, now, cache.now, -1)
+            else:
+                late += 1
+                self._promote(load, now)
+        if self._waiting_for:
+            self.kick()
+        return len(routed) - len(self._waiting_for), late
+
+    @property
+    def waiting(self) -> int:
+        """Demanded experts that have not landed."""
+        return len(self._waiting_for)
+
+    @property
+    def idle(self) -> bool:
+        """No chunk is in service anywhere: nothing will land unless room is made."""
+        return all(server.idle for server in self.stages)
+
+    # Prefetch
+
+    def propose(
+        self, x: int, priority: int, now: int, target: int, predictor: int
+    ) -> None:
+        """Queue ``x`` for layer-step ``target``. Served at the next ``kick``."""
+        self.proposed += 1
+        load = self.in_flight[x]
+        if load is None and not self.cache.resident[x]:
+            key = _PREFETCH_KEY + priority * _PRIORITY + target
+            load = self._issue(x, PREFETCH, key, now, target, predictor)
+            self._queued[x // self.cache.width].append(load)
+            return
+        self.counts[REDUNDANT] += 1
+        if load is not None and load.started < 0:
+            self._requeue(load, min(load.key, _PREFETCH_KEY + priority * _PRIORITY + target))
+
+    def cancel(self, layer: int, keep: Sequence[int] | set[int]) -> None:
+        """Take back the layer's queued prefetches of experts outside ``keep``."""
+        queued = self._queued[layer]
+        if queued:
+            still = []
+            for load in queued:
+                if load.started >= 0 or load.needed >= 0 or load.key == _VOID:
+                    continue
+                if load.expert in keep:
+                    still.append(load)
+                else:
+                    self._abandon(load, CANCELLED)
+            self._queued[layer] = still
+
+    def finish(self) -> None:
+        """The run is over: whatever was not used is useless, whatever did not start cancelled."""
+        for load in self.in_flight:
+            if load is not None:
+                self._abandon(load, USELESS if load.started >= 0 else CANCELLED)
+        for load in self.unused:
+            if load is not None:
+                self._settle(load, USELESS)
+
+    def kick(self) -> None:
+        for server in self.stages:
+            server.kick()
+
+    # The way of one load
+
+    def _issue(
+        self, x: int, origin: int, key: int, now: int, target: int, predictor: int
+    ) -> Load:
+        self._seq += 1
+        load = Load(x, origin, key, self._seq, now, target, predictor)
+        size, ways = self.cache.sizes[x], len(self.stages)
+        first = 0
+        if self.host is not None:
+            self._host_pins.add(x)
+            first = int(self.host.resident[x])
+        load.pending = [0] * ways
+        load.service_from = [-1] * ways
+        load.left = [size] * ways
+        load.pending[first] = size
+        self.outstanding += size
+        self.in_flight[x] = load
+        self.stages[first].submit(load)
+        return load
+
+    def _promote(self, load: Load, now: int) -> None:
+        load.needed = now
+        self._requeue(load, _DEMAND_KEY)
+
+    def _requeue(self, load: Load, key: int) -> None:
+        if load.key != key:
+            load.key = key
+            for server, pending in zip(self.stages, load.pending):
+                if pending:
+                    server.submit(load)
+
+    def start(self, load: Load) -> bool | None:
+        """Make room for a load about to move, in every tier on its way (see ``Server``)."""
+        x, host = load.expert, self.host
+        staged = host is not None and not host.resident[x]
+        if not staged or host.reserve(x):
+            if self.cache.reserve(x):
+                load.started = self.env.now
+                return True
+            if staged:
+                host.release(x)
+        if load.needed >= 0:
+            return None
+        self._abandon(load, DROPPED)
+        return False
+
+    def moved(self, load: Load, stage: int, nbytes: int) -> None:
+        """``nbytes`` of ``load`` are through ``stage``."""
+        self.moved_bytes[stage][load.origin] += nbytes
+        load.left[stage] -= nbytes
+        if self._from_storage and stage == 0 and not load.left[0]:
+            load.storage_done = self.env.now
+            if self.host is not None:
+                self.host.insert(load.expert)
+        if stage + 1 < len(self.stages):
+            load.pending[stage + 1] += nbytes
+            self.stages[stage + 1].submit(load)
+            self.stages[stage + 1].kick()
+        elif not load.left[stage]:
+            self._land(load)
+
+    def _land(self, load: Load) -> None:
+        x, cache = load.expert, self.cache
+        load.landed = self.env.now
+        self._release(load)
+        cache.insert(x)
+        if self.host is not None:
+            self.host.use(x)
+        if load.needed < 0:
+            self.unused[x] = load
+        else:
+            cache.use(x)
+            self._settle(load, DEMANDED if load.origin == DEMAND else LATE)
+            self._waiting_for.discard(x)
+            self.arrived.append(load)
+            if self.on_arrival is not None:
+                self.on_arrival()
+        if len(self.stages) > 1:
+            self.stages[0].kick()  # what lands may leave, so a blocked read may start
+
+    def _release(self, load: Load) -> None:
+        x = load.expert
+        self.in_flight[x] = None
+        self.outstanding -= self.cache.sizes[x]
+        self._host_pins.discard(x)
+
+    # Ends
+
+    def _abandon(self, load: Load, disposition: int) -> None:
+        load.key = _VOID
+        self._release(load)
+        self._settle(load, disposition)
+
+    def _evicted(self, x: int) -> None:
+        load = self.unused[x]
+        if load is not None:
+            self._settle(load, USELESS)
+
+    def _settle(self, load: Load, disposition: int) -> None:
+        if load.origin == PREFETCH:
+            self.counts[disposition] += 1
+            self.unused[load.expert] = None
+            if disposition == TIMELY:
+                load.needed = self.env.now
+        self.records.append(load, disposition, self.env.now)

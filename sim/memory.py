@@ -1,0 +1,148 @@
+"""Expert residency: what is in a memory tier, what may leave it, and who leaves next.
+
+The tier owns legality (capacity, pins, room held by experts in flight) and keeps the order of
+victims; an eviction (``sim.eviction``) only scores. A victim costs O(log n): scores live in a
+heap per partition, where an entry counts while it equals the expert's present score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from heapq import heapify, heappop, heappush
+from types import ModuleType
+
+from sim.eviction.base import Future
+
+
+class Tier:
+    """One memory level holding whole experts.
+
+    ``sizes[x]`` is the bytes of expert ``x``; ``partition_of[x]`` its partition, each with its
+    own ``capacities`` entry in bytes (one for a global cache, one a layer for a per-layer one).
+    ``on_evict`` hears of every expert that leaves.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        capacities: Sequence[int],
+        partition_of: Sequence[int],
+        layers: int,
+        eviction: ModuleType,
+        *,
+        seed: int = 0,
+        future: Future | None = None,
+        on_evict: Callable[[int], None] | None = None,
+    ) -> None:
+        self.sizes = list(sizes)
+        self.capacities = list(capacities)
+        self.free = list(capacities)
+        self.partition_of = list(partition_of)
+        self.layers = layers
+        self.width = len(self.sizes) // layers
+        self.resident = [False] * len(self.sizes)
+        self.pinned: Collection[int] = ()
+        self.now = 0  # layer-step number
+        self._score = [0] * len(self.sizes)
+        self._heaps: list[list[int]] = [[] for _ in capacities]
+        self._limit = 4 * len(self.sizes) + 64
+        self._state = eviction.new_state(len(self.sizes), layers, seed, future)
+        self._inserted, self._used, self._evicted = (
+            eviction.inserted,
+            eviction.used,
+            eviction.evicted,
+        )
+        self._passed = getattr(eviction, "passed", None)
+        self._predicted = getattr(eviction, "predicted", None)
+        self._on_evict = on_evict
+
+    def fits(self, experts: Collection[int]) -> bool:
+        """Whether ``experts``, of one partition, can be resident together."""
+        if not experts:
+            return True
+        partition = self.partition_of[next(iter(experts))]
+        return sum(self.sizes[x] for x in experts) <= self.capacities[partition]
+
+    def reserve(self, x: int) -> bool:
+        """Hold room for ``x``, evicting where needed; False, and nothing evicted, if none is."""
+        partition, size = self.partition_of[x], self.sizes[x]
+        missing = size - self.free[partition]
+        if missing > 0 and not self._evict(partition, missing):
+            return False
+        self.free[partition] -= size
+        return True
+
+    def release(self, x: int) -> None:
+        """Give back room reserved for ``x``, which will not land."""
+        self.free[self.partition_of[x]] += self.sizes[x]
+
+    def insert(self, x: int) -> None:
+        """``x`` has landed in the room reserved for it."""
+        self.resident[x] = True
+        self._set_score(x, self._inserted(self._state, x, self.now))
+
+    def use(self, x: int) -> None:
+        """``x``, resident, is computed with: the eviction hears of it."""
+        score = self._used(self._state, x, self.now, self._score[x])
+        if score != self._score[x]:
+            self._set_score(x, score)
+
+    def routed(self, layer: int, routed: Collection[int]) -> None:
+        """``layer`` was routed to ``routed``: residents of it that went unused are passed."""
+        if self._passed is not None:
+            first = layer * self.width
+            for x in range(first, first + self.width):
+                if self.resident[x] and x not in routed:
+                    self._rescore(x, self._passed)
+
+    def predict(self, x: int) -> None:
+        """A prediction names ``x`` for a layer still to come."""
+        if self._predicted is not None and self.resident[x]:
+            self._rescore(x, self._predicted)
+
+    def _rescore(self, x: int, hook: Callable[..., int]) -> None:
+        score = hook(self._state, x, self.now, self._score[x])
+        if score != self._score[x]:
+            self._set_score(x, score)
+
+    def _set_score(self, x: int, score: int) -> None:
+        self._score[x] = score
+        heap = self._heaps[self.partition_of[x]]
+        heappush(heap, score * len(self.sizes) + x)  # one integer: compares by score, then id
+        if len(heap) > self._limit:
+            heap[:] = {e for e in heap if self._current(e)}
+            heapify(heap)
+
+    def _current(self, entry: int) -> bool:
+        score, x = divmod(entry, len(self.sizes))
+        return self.resident[x] and self._score[x] == score
+
+    def _evict(self, partition: int, missing: int) -> bool:
+        heap, n = self._heaps[partition], len(self.sizes)
+        victims: list[int] = []
+        pinned: list[int] = []
+        while missing > 0 and heap:
+            entry = heappop(heap)
+            x = entry % n
+            if not self.resident[x] or self._score[x] != entry // n:
+                continue
+            if x in self.pinned:
+                pinned.append(entry)
+            else:
+                self.resident[x] = False  # so that a second entry of x is not taken again
+                victims.append(entry)
+                missing -= self.sizes[x]
+        for entry in pinned:
+            heappush(heap, entry)
+        if missing > 0:
+            for entry in victims:
+                self.resident[entry % n] = True
+                heappush(heap, entry)
+            return False
+        for entry in victims:
+            x = entry % n
+            self.free[partition] += self.sizes[x]
+            self._evicted(self._state, x, self.now, self._score[x])
+            if self._on_evict is not None:
+                self._on_evict(x)
+        return True

@@ -1,0 +1,43 @@
+"""A predictor recorded in the trace, replayed with its own trigger, distance and cost.
+
+Naming a recorded predictor (``predictor: pre-attention``) is short for
+``{name: recorded, column: pre-attention}``.
+"""
+
+from __future__ import annotations
+
+from sim.errors import ConfigError, did_you_mean
+from sim.predictors.base import Context, Cost, Prediction, PredictorParams
+from sim.predictors.base import Predictor as Base
+from sim.workload import RowLists, Step
+
+
+class Params(PredictorParams):
+    column: str
+
+
+class Predictor(Base):
+    def __init__(self, params: Params, context: Context) -> None:
+        workload = context.workload
+        recorded = workload.trace.predictions
+        if params.column not in recorded:
+            hint = did_you_mean(params.column, recorded)
+            raise ConfigError(f"the trace records no predictor {params.column!r}{hint}")
+        prediction = recorded[params.column]
+        info = prediction.info
+        self.trigger, self.distance = info.trigger, info.distance
+        self.cost = Cost(info.flops, info.bytes)
+        self._ids = workload.flatten(prediction.experts)
+        self._scores = prediction.scores
+        self._id_rows, self._score_rows = RowLists(self._ids), RowLists(self._scores)
+
+    def predict(self, step: Step, target: int) -> Prediction | None:
+        if len(step.rows) == 1:
+            row = step.rows[0]
+            ids = self._id_rows[row][target]
+            if ids[0] < 0:
+                return None
+            return Prediction(ids, self._score_rows[row][target])
+        rows = list(step.rows)
+        ids = self._ids[rows, target].ravel().tolist()
+        return Prediction(ids, self._scores[rows, target].ravel().tolist())

@@ -1,0 +1,1 @@
+"""Prefetch policies: one file each, from a prediction to the experts worth loading now."""

@@ -1,0 +1,153 @@
+"""From a trace to forward passes: which tokens run together, and what each layer routes.
+
+Requests run in file order in ``batch_size`` places; a request that ends frees its place. Those
+admitted together are prefilled in one step; a decode step feeds one token of every running
+request. Nothing here depends on time, so a run's steps are the same on any hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.eviction.base import Future
+from traces.format import Trace
+
+_BLOCK = 512  # rows turned into Python lists at a time: scalar access to lists is 5x faster
+
+
+class Step(NamedTuple):
+    """One forward pass over ``rows`` of the trace, grouped by request."""
+
+    index: int
+    prefill: bool
+    requests: tuple[int, ...]
+    rows: tuple[int, ...]
+    tokens: tuple[int, ...]  # new tokens of each request
+    contexts: tuple[int, ...]  # tokens of each request already in its KV cache
+
+
+class RowLists:
+    """Rows of an array as nested Python lists, converted a block at a time."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self._array = array
+        self._first = self._end = 0
+        self._rows: list[Any] = []
+
+    def __getitem__(self, row: int) -> Any:
+        if not self._first <= row < self._end:
+            self._first = row - row % _BLOCK
+            self._rows = self._array[self._first : self._first + _BLOCK].tolist()
+            self._end = self._first + len(self._rows)
+        return self._rows[row - self._first]
+
+
+class Workload:
+    """The steps of one trace at one batch size, and the routed set of each layer of each."""
+
+    def __init__(self, trace: Trace, batch_size: int) -> None:
+        self.trace = trace
+        self.batch_size = batch_size
+        self.layers, self.experts, self.top_k = trace.meta.model.topology
+        self.requests = trace.requests
+        self._lists = RowLists(self.flat)
+        self._all_routed = bool((trace.experts[:, :, 0] >= 0).all())
+
+    @cached_property
+    def flat(self) -> npt.NDArray[np.int32]:
+        """[tokens, layers, k] flat expert ids (layer · E + e), -1 where a layer did not route."""
+        return self.flatten(self.trace.experts)
+
+    def flatten(self, experts: npt.NDArray[np.int16]) -> npt.NDArray[np.int32]:
+        """Experts within their layer, [tokens, layers, m], to flat ids; negative ones to -1."""
+        base = np.arange(self.layers, dtype=np.int32)[None, :, None] * self.experts
+        flat: npt.NDArray[np.int32] = np.where(experts < 0, np.int32(-1), experts + base)
+        return flat
+
+    def steps(self) -> Iterator[Step]:
+        """Every forward pass, in order."""
+        waiting = iter(range(len(self.requests)))
+        running: list[tuple[int, int, int]] = []  # (request, next row, end row)
+        index = 0
+        while True:
+            admitted: list[tuple[int, int, int]] = []
+            for request in waiting:
+                _, start, end = self.requests[request]
+                admitted.append((request, start, end))
+                if len(running) + len(admitted) == self.batch_size:
+                    break
+            prompts = [(r, s, self._prompt_end(s, e), e) for r, s, e in admitted]
+            prefills = [p for p in prompts if p[2] > p[1]]
+            if prefills:
+                yield self._step(index, True, [(r, s, decode) for r, s, decode, _ in prefills])
+                index += 1
+            running += [(r, decode, end) for r, _, decode, end in prompts if decode < end]
+            if not running:
+                if not admitted:
+                    return
+                continue
+            yield self._step(index, False, [(r, row, row + 1) for r, row, _ in running])
+            index += 1
+            running = [(r, row + 1, end) for r, row, end in running if row + 1 < end]
+
+    def _prompt_end(self, start: int, end: int) -> int:
+        return start + int(np.count_nonzero(self.trace.phase[start:end] == 0))
+
+    def _step(self, index: int, prefill: bool, parts: list[tuple[int, int, int]]) -> Step:
+        position = self.trace.position
+        return Step(
+            index,
+            prefill,
+            tuple(r for r, _, _ in parts),
+            tuple(row for _, start, end in parts for row in range(start, end)),
+            tuple(end - start for _, start, end in parts),
+            tuple(int(position[start]) for _, start, _ in parts),
+        )
+
+    def routed(self, step: Step, layer: int) -> tuple[list[int], list[int] | None]:
+        """(flat ids of the layer's routed set, tokens each serves).
+
+        One token: best first, and None for the all-ones counts. Several: their union, the most
+        used first (ties: lowest id).
+        """
+        if len(step.rows) == 1:
+            ids: list[int] = self._lists[step.rows[0]][layer]
+            if self._all_routed or ids[0] >= 0:
+                return ids, None
+            return [], None
+        chosen = self.token_sets(step, layer)
+        values, counts = np.unique(chosen[chosen >= 0], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return values[order].tolist(), counts[order].tolist()
+
+    def token_sets(self, step: Step, layer: int) -> npt.NDArray[np.int32]:
+        """[tokens of the step, k] flat ids, -1 for a token that the layer did not route."""
+        return self.flat[list(step.rows), layer]
+
+    def uses(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """(flat id, layer-step number) of every use, once per set, in order of time."""
+        step_of = np.empty(len(self.flat), dtype=np.int64)
+        for step in self.steps():
+            step_of[list(step.rows)] = step.index
+        when = step_of[:, None] * self.layers + np.arange(self.layers)
+        keys = when[:, :, None] * (self.layers * self.experts) + self.flat
+        keys = keys[self.flat >= 0]
+        if self.batch_size == 1 and not (self.trace.phase == 0).any():
+            pass  # one token a step: rows are in order and no set repeats an expert
+        else:
+            keys = np.unique(keys)
+        when_used, ids = np.divmod(keys, self.layers * self.experts)
+        return ids.astype(np.int32), when_used
+
+    def future(self) -> Future:
+        """The uses of every expert, for evictions that look ahead."""
+        ids, when = self.uses()
+        order = np.argsort(ids, kind="stable")
+        total = self.layers * self.experts
+        start = np.searchsorted(ids[order], np.arange(total + 1))
+        return Future(when[order], start.tolist(), start[:-1].tolist())

@@ -1,0 +1,184 @@
+"""Small systems with exact, hand-chosen times, for tests that count nanoseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hardware_profiles import HardwareProfile
+from sim import registry
+from sim.config import RunConfig
+from sim.cost import StepCost
+from sim.inputs import Inputs
+from sim.predictors.base import Context
+from sim.run import Simulation, results, simulate
+from sim.workload import Workload
+from traces.format import Prediction, PredictionInfo, Trace, TraceMeta
+from traces.model import GroupedQueryAttention, ModelSpec
+
+
+def small_model(layers: int, experts: int, k: int, sizes: Sequence[int] | None = None) -> ModelSpec:
+    return ModelSpec(
+        name="small",
+        layers=layers,
+        hidden=8,
+        experts=experts,
+        top_k=k,
+        expert_hidden=8,
+        attention=GroupedQueryAttention(heads=1, kv_heads=1, head_dim=8),
+        vocab=16,
+        expert_bytes=tuple(sizes) if sizes is not None else None,
+    )
+
+
+def make_trace(
+    routing: Sequence[Sequence[Sequence[int]]],
+    experts: int,
+    *,
+    sizes: Sequence[int] | None = None,
+    prompt: int = 0,
+    requests: Sequence[int] | None = None,
+    predictions: dict[str, tuple[PredictionInfo, Any, Any]] | None = None,
+) -> Trace:
+    """``routing[token][layer]`` is a set in order of rank; ``requests`` are the request lengths."""
+    ids = np.array(routing, dtype=np.int16)
+    tokens, layers, k = ids.shape
+    lengths = list(requests) if requests is not None else [tokens]
+    position = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32)
+    infos = {name: info for name, (info, _, _) in (predictions or {}).items()}
+    return Trace(
+        path=None,
+        meta=TraceMeta(
+            model=small_model(layers, experts, k, sizes), recorded={}, predictions=infos
+        ),
+        request_id=np.repeat(np.arange(len(lengths)), lengths).astype(np.int32),
+        position=position,
+        phase=(position >= prompt).astype(np.int8),
+        token_id=None,
+        experts=ids,
+        weights=None,
+        predictions={
+            name: Prediction(
+                info, np.array(e, dtype=np.int16), np.array(s, dtype=np.float32)
+            )
+            for name, (info, e, s) in (predictions or {}).items()
+        },
+    )
+
+
+@dataclass
+class FixedCost:
+    """A cost model of given durations (ns), the same for every step and layer."""
+
+    layers: int
+    attention: int = 100
+    gate: int = 10
+    shared: int = 0
+    expert: int = 50
+    launch: int = 0
+    epilogue: int = 0
+    predictor: int = 0
+
+    @property
+    def expert_launch_ns(self) -> int:
+        return self.launch
+
+    def step(self, phase: str, tokens: Sequence[int], contexts: Sequence[int]) -> StepCost:
+        return StepCost(
+            attention_ns=[self.attention] * self.layers,
+            prologue_ns=[0] * self.layers,
+            epilogue_ns=self.epilogue,
+            gate_ns=self.gate,
+            shared_ns=self.shared,
+            moe_fixed_ns=0,
+        )
+
+    def expert_ns(self, layer: int, tokens: int) -> int:
+        return self.expert * tokens
+
+    def predictor_ns(self, flops: float, nbytes: int, tokens: int) -> int:
+        return self.predictor
+
+
+def figure(value: float) -> dict[str, Any]:
+    return {"value": value, "kind": "estimate", "source": "test", "uncertainty": 0.0}
+
+
+def machine(
+    *,
+    gb_s: float = 1.0,
+    isolated_us: float = 0.0,
+    back_to_back_us: float = 0.0,
+    chunk_mib: float | None = None,
+    unified: bool = False,
+    storage: dict[str, float] | None = None,
+) -> HardwareProfile:
+    """A machine whose link moves ``gb_s`` bytes a nanosecond."""
+    disk = {"gb_s": 0.5, "stream_gb_s": 0.25, "latency_us": 0.0, "queue_depth": 2, "read_mib": 1}
+    disk |= storage or {}
+    link = {
+        "gb_s": figure(gb_s),
+        "isolated_us": figure(isolated_us),
+        "back_to_back_us": figure(back_to_back_us),
+        "chunk_mib": figure(chunk_mib) if chunk_mib else None,
+    }
+    return HardwareProfile.model_validate(
+        {
+            "name": "machine",
+            "description": "for tests",
+            "unified_memory": unified,
+            "compute": {
+                "tflops": {"bf16": figure(1.0)},
+                "memory_gb_s": figure(1.0),
+                "expert_efficiency": figure(1.0),
+                "launch_us": figure(0.0),
+                "eager_launch_us": figure(0.0),
+                "memory_gib": figure(64.0),
+            },
+            "host_link": None if unified else link,
+            "storage": {name: figure(value) for name, value in disk.items()},
+            "host": None if unified else {"memory_gib": figure(64.0)},
+        }
+    )
+
+
+def system(
+    trace: Trace,
+    profile: HardwareProfile,
+    *,
+    capacity: int | Sequence[int],
+    host: int | None = None,
+    eviction: str = "lru",
+    policy: str = "top-k",
+    predictors: Sequence[tuple[str, dict[str, Any]]] = (),
+    **config: Any,
+) -> Inputs:
+    """The inputs of a run over ``trace``; ``capacity`` in bytes, by partition."""
+    parsed = RunConfig.model_validate(config)
+    workload = Workload(trace, parsed.batch_size)
+    built = []
+    for name, params in predictors:
+        module = registry.find("predictors", name)
+        checked = module.Params.model_validate(params)
+        predictor = module.Predictor(checked, Context(workload, parsed.seed))
+        built.append((name, predictor, checked))
+    return Inputs(
+        config=parsed,
+        workload=workload,
+        model=trace.meta.model,
+        profile=profile,
+        eviction=registry.find("eviction", eviction),
+        policy=registry.find("prefetch", policy),
+        predictors=tuple(built),
+        sizes=list(trace.meta.model.bytes_per_expert()),
+        cache_bytes=[capacity] if isinstance(capacity, int) else list(capacity),
+        host_bytes=host,
+    )
+
+
+def run_system(inputs: Inputs, cost: FixedCost) -> tuple[Simulation, dict[str, Any]]:
+    done = simulate(inputs, cost=cost)  # type: ignore[arg-type]
+    return done, results(done)
