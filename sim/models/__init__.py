@@ -1,0 +1,79 @@
+"""Model shapes by name: the catalogue of this folder, a YAML file, or a Hugging Face config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sim.errors import ConfigError, did_you_mean
+from traces.model import ModelSpec, from_hf_config
+
+_FOLDER = Path(__file__).parent
+
+
+class ModelError(ConfigError):
+    """A model that does not exist or does not hold; the message is one line for the user."""
+
+
+def list_models() -> list[str]:
+    """Names in the catalogue, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def load_model(name_or_path: str | Path) -> ModelSpec:
+    """The spec of a catalogue name, of a YAML file, or of a Hugging Face ``config.json``.
+
+    A JSON file is taken for a Hugging Face config, and named after its folder. Raises ModelError
+    naming the file and key at fault, or the nearest known name.
+    """
+    text = str(name_or_path)
+    path = Path(text)
+    if text in list_models():
+        return _spec(_FOLDER / f"{text}.yaml")
+    if path.suffix in (".yaml", ".yml"):
+        return _spec(path)
+    if path.suffix == ".json":
+        try:
+            return from_hf_config(_mapping(path), path.resolve().parent.name)
+        except ModelError:
+            raise
+        except ValueError as error:
+            raise ModelError(f"{path}: {_one_line(error)}") from error
+    raise ModelError(f"unknown model {text!r}{did_you_mean(text, list_models())}")
+
+
+def _spec(path: Path) -> ModelSpec:
+    try:
+        return ModelSpec.model_validate(_mapping(path))
+    except ValidationError as error:
+        raise ModelError(f"{path}: {_one_line(error)}") from error
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise ModelError(f"{path}: not valid {kind}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: expected a mapping, found {type(content).__name__}")
+    return content
+
+
+def _one_line(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first, *others = error.errors()
+    path = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown key{did_you_mean(path, ModelSpec.model_fields)}"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{path}: {message}{more}" if path else f"{message}{more}"
