@@ -111,5 +111,7 @@ def _paths(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _nearest(given: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    # A name cut short is nearer to what it begins than to one of its own length.
+    near = [name for name in names if given and name.startswith(given)]
+    near = near or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"

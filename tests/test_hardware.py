@@ -1,0 +1,165 @@
+"""Profiles: all twelve load, every figure is sourced, and bad input is one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hardware_profiles import HardwareError, list_profiles, load_profile, override
+
+NAMES = [
+    "a100-pcie-40gb",
+    "a100-pcie-80gb",
+    "h100-sxm",
+    "jetson-agx-orin-64gb",
+    "jetson-orin-nano-8gb",
+    "l4",
+    "raspberry-pi-5",
+    "rtx-3090",
+    "rtx-4090",
+    "snapdragon-8",
+    "v100-pcie-32gb",
+    "v100-sxm2-32gb",
+]
+
+
+def test_catalogue() -> None:
+    assert list_profiles() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_profile_holds(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.name == name
+    figures = profile.flat()
+    assert {"compute.tflops.bf16", "compute.memory_gb_s", "storage.read_mib"} <= set(figures)
+    assert ("host_link.gb_s" in figures) is not profile.unified_memory
+    for path, figure in figures.items():
+        assert len(figure.source) > 10, path
+        # A figure known exactly is a size from a datasheet, and nothing else.
+        assert figure.uncertainty > 0 or figure.kind == "datasheet", path
+    assert figures["compute.launch_us"].value < figures["compute.eager_launch_us"].value
+    assert figures["storage.stream_gb_s"].value <= figures["storage.gb_s"].value
+
+
+def test_flat_follows_the_schema() -> None:
+    paths = list(load_profile("v100-pcie-32gb").flat())
+    assert paths[0] == "compute.tflops.bf16"
+    assert paths[-1] == "host.memory_gib"
+    assert len(paths) == 15  # fp8, int4, mxfp4 and chunk_mib are not given
+
+
+def test_override_numbers_sections_and_optional_figures() -> None:
+    base = load_profile("a100-pcie-40gb")
+    changed = override(
+        base,
+        {
+            "host_link.gb_s": 12.2,
+            "host_link.chunk_mib": 4,
+            "compute.tflops.fp8": 500,
+            "storage.latency_us": 0,
+            "compute.launch_us": {
+                "value": 1,
+                "kind": "measured",
+                "source": "this machine",
+                "uncertainty": 0.02,
+            },
+        },
+    )
+    figures = changed.flat()
+    assert figures["host_link.gb_s"].value == 12.2
+    assert figures["host_link.gb_s"].kind == "estimate"
+    assert figures["host_link.gb_s"].source == "override in the run's config"
+    assert figures["host_link.chunk_mib"].value == 4
+    assert figures["compute.tflops.fp8"].value == 500
+    assert figures["storage.latency_us"].value == 0  # an ideal device is allowed
+    assert figures["compute.launch_us"].kind == "measured"
+    assert base == load_profile("a100-pcie-40gb")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"host_link.gbs": 12}, "did you mean 'host_link.gb_s'"),
+        ({"hostlink.gb_s": 12}, "did you mean 'host_link.gb_s'"),
+        ({"host_link.gb_s": 0}, "host_link.gb_s: value must be positive, not 0"),
+        ({"storage.latency_us": -1}, "storage.latency_us.value"),
+        ({"storage.queue_depth": 1.5}, "whole number"),
+        ({"compute.expert_efficiency": 1.2}, "at most 1"),
+        ({"host_link.gb_s": "fast"}, "host_link.gb_s"),
+        ({"host_link.gb_s": float("inf")}, "host_link.gb_s.value"),
+        ({"host_link.gb_s.value.more": 1}, "has no 'host_link.gb_s.value.more'"),
+    ],
+)
+def test_bad_overrides(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(HardwareError, match="a100-pcie-40gb") as caught:
+        override(load_profile("a100-pcie-40gb"), changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unified_memory_has_no_link_to_override() -> None:
+    with pytest.raises(HardwareError, match=r"'snapdragon-8' has no 'host_link.gb_s'"):
+        override(load_profile("snapdragon-8"), {"host_link.gb_s": 1})
+
+
+def test_unknown_name_has_nearest_match() -> None:
+    with pytest.raises(HardwareError, match=r"unknown hardware 'v100-sxm2'.*'v100-sxm2-32gb'"):
+        load_profile("v100-sxm2")
+
+
+def _edited(tmp_path: Path, edit: object) -> Path:
+    source = Path(__file__).parents[1] / "hardware_profiles" / "v100-pcie-32gb.yaml"
+    content = yaml.safe_load(source.read_text())
+    edit(content)  # type: ignore[operator]
+    path = tmp_path / "board.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = _edited(tmp_path, lambda c: c.update(name="mine"))
+    assert load_profile(path).name == load_profile(str(path)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c.pop("storage"), "storage: Field required"),
+        (lambda c: c["host_link"]["gb_s"].pop("source"), "host_link.gb_s.source: Field required"),
+        (
+            lambda c: c["storage"].update(gbs=1),
+            "storage.gbs: unknown key; did you mean 'storage.gb",
+        ),
+        (lambda c: c["storage"]["gb_s"].update(value=-1), "storage.gb_s.value"),
+        (lambda c: c["storage"]["gb_s"].update(kind="guess"), "storage.gb_s.kind"),
+        (lambda c: c.update(unified_memory=True), "host_link must be left out"),
+        (lambda c: c.pop("host"), "host is needed"),
+    ],
+)
+def test_bad_files(tmp_path: Path, edit: object, message: str) -> None:
+    path = _edited(tmp_path, edit)
+    with pytest.raises(HardwareError) as caught:
+        load_profile(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n- b\n", "expected a mapping, found list"), ("a: [1,\n", "not valid YAML")],
+)
+def test_not_a_profile(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(HardwareError, match=message) as caught:
+        load_profile(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file() -> None:
+    with pytest.raises(HardwareError, match=r"nowhere.yaml: cannot be read"):
+        load_profile("nowhere.yaml")

@@ -1,0 +1,146 @@
+"""The model catalogue: sizes as published, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sim.models import ModelError, list_models, load_model
+from traces.model import LatentAttention, ModelSpec
+
+# MB of one expert in bf16 and as published; (MoE layers, experts, top-k).
+PUBLISHED = {
+    "deepseek-v2-lite": (17.30, 17.30, (26, 64, 6)),
+    "deepseek-v3": (88.08, 44.04, (58, 256, 8)),
+    "gpt-oss-120b": (49.77, 13.22, (36, 128, 4)),
+    "gpt-oss-20b": (49.77, 13.22, (24, 32, 4)),
+    "mixtral-8x7b": (352.3, 352.3, (32, 8, 2)),
+    "olmoe-1b-7b": (12.58, 12.58, (16, 64, 8)),
+    "phi-3.5-moe": (157.3, 157.3, (32, 16, 2)),
+    "phi-mini-moe": (23.59, 23.59, (32, 16, 2)),
+    "qwen3-30b-a3b": (9.44, 9.44, (48, 128, 8)),
+}
+# Billions of parameters, as the model cards state them.
+PARAMETERS = {
+    "deepseek-v2-lite": 15.7,
+    "deepseek-v3": 671,
+    "gpt-oss-120b": 116.8,
+    "gpt-oss-20b": 20.9,
+    "mixtral-8x7b": 46.7,
+    "olmoe-1b-7b": 6.9,
+    "phi-3.5-moe": 41.9,
+    "phi-mini-moe": 7.6,
+    "qwen3-30b-a3b": 30.5,
+}
+
+
+def test_catalogue() -> None:
+    assert list_models() == sorted(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_sizes(name: str) -> None:
+    bf16, own, topology = PUBLISHED[name]
+    model = load_model(name)
+    assert model.name == name
+    assert model.topology == topology
+    assert model.bytes_per_expert("bf16")[0] / 1e6 == pytest.approx(bf16, abs=0.05)
+    assert model.bytes_per_expert()[0] / 1e6 == pytest.approx(own, abs=0.05)
+
+
+def _parameters(model: ModelSpec) -> float:
+    shape, hidden = model.attention, model.hidden
+    if isinstance(shape, LatentAttention):
+        query = shape.heads * (shape.nope_dim + shape.rope_dim)
+        rank = shape.q_rank
+        attention = hidden * query if rank is None else rank * (hidden + query)
+        attention += hidden * (shape.kv_rank + shape.rope_dim)
+        attention += shape.kv_rank * shape.heads * (shape.nope_dim + shape.v_dim)
+        attention += shape.heads * shape.v_dim * hidden
+    else:
+        attention = 2 * hidden * shape.head_dim * (shape.heads + shape.kv_heads)
+    expert = 3 * hidden * model.expert_hidden
+    shared = 3 * hidden * model.shared_experts * model.shared_hidden
+    moe = model.experts * (expert + hidden) + shared
+    dense = 3 * hidden * model.dense_hidden
+    layers = model.layers * attention + model.moe_layers * moe + len(model.dense_layers) * dense
+    return layers + 2 * model.vocab * hidden
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_whole_model_has_the_published_parameter_count(name: str) -> None:
+    # Every width enters the total, so a wrong one shows. Input and output embeddings are counted.
+    assert _parameters(load_model(name)) / 1e9 == pytest.approx(PARAMETERS[name], rel=0.012)
+
+
+def test_sliding_window_and_latent_attention() -> None:
+    gpt = load_model("gpt-oss-20b").attention
+    assert gpt.kind == "gqa"
+    assert gpt.sliding_window == 128
+    assert load_model("deepseek-v3").attention.kind == "mla"
+
+
+def test_unknown_name_has_nearest_match() -> None:
+    with pytest.raises(ModelError, match=r"unknown model 'mixtral8x7b'.*'mixtral-8x7b'"):
+        load_model("mixtral8x7b")
+
+
+def test_yaml_of_ones_own(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "sim" / "models" / "olmoe-1b-7b.yaml"
+    path = tmp_path / "mine.yaml"
+    path.write_text(source.read_text().replace("name: olmoe-1b-7b", "name: mine"))
+    assert load_model(path).name == "mine"
+
+
+def test_hugging_face_config(tmp_path: Path) -> None:
+    folder = tmp_path / "my-mixtral"
+    folder.mkdir()
+    config = {
+        "model_type": "mixtral",
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 32000,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    model = load_model(folder / "config.json")
+    assert model == load_model("mixtral-8x7b").model_copy(update={"name": model.name})
+    assert model.name == "my-mixtral"
+
+    del config["hidden_size"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"config.json: .*hidden_size"):
+        load_model(folder / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("a.yaml", "- 1\n", "expected a mapping, found list"),
+        ("a.yaml", "name: x\nlayers: 2\n", r"hidden: Field required \(and"),
+        ("a.yaml", "name: [", "not valid YAML"),
+        ("config.json", "{", "not valid JSON"),
+        ("config.json", "[]", "expected a mapping, found list"),
+    ],
+)
+def test_bad_files(tmp_path: Path, file: str, text: str, message: str) -> None:
+    path = tmp_path / file
+    path.write_text(text)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_misspelt_key(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "sim" / "models" / "olmoe-1b-7b.yaml"
+    path = tmp_path / "mine.yaml"
+    path.write_text(source.read_text() + "expert_hiden: 3\n")
+    with pytest.raises(ModelError, match=r"expert_hiden: unknown key.*'expert_hidden'"):
+        load_model(path)
