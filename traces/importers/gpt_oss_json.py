@@ -1,0 +1,94 @@
+"""One request of the GPT-OSS-20B fingerprinting recordings, in the layout they are published in.
+
+A JSON object with ``full_text`` (the sequence as token strings), and ``router_data``: a list of
+``{"token_POSITION": {"layer_LAYER": {"selected_experts": [k], "selected_probs": [k]}}}``, one
+for each decode step. Prefill was not recorded. Token ids are not published: strings are numbered
+in order of first use.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from traces.importers.known_models import GPT_OSS_20B
+from traces.importers.source import read_text
+from traces.model import ModelSpec
+from traces.trace import DECODE, Trace, TraceError, TraceMeta
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """A JSON object with the keys that open every published file."""
+    return head.lstrip().startswith(b"{") and b'"original_prompt"' in head
+
+
+def read(path: Path, model: ModelSpec | None) -> Trace:
+    """The one request of the file; ``model`` replaces the published shape of gpt-oss-20b."""
+    model = model or GPT_OSS_20B
+    layers, _, top_k = model.topology
+    content = _parse(path)
+    steps = content["router_data"]
+    experts = np.empty((len(steps), layers, top_k), np.int16)
+    weights = np.empty((len(steps), layers, top_k), np.float16)
+    position = np.empty(len(steps), np.int32)
+    for row, step in enumerate(steps):
+        position[row], by_layer = _only_item(path, row, step)
+        place = f"{path}: router_data[{row}]"
+        if not isinstance(by_layer, dict) or len(by_layer) != layers:
+            raise TraceError(f"{place}: expected {layers} layers")
+        for layer in range(layers):
+            try:
+                chosen = by_layer[f"layer_{layer}"]
+                experts[row, layer] = chosen["selected_experts"]
+                weights[row, layer] = chosen["selected_probs"]
+            except (KeyError, TypeError, ValueError, OverflowError):
+                raise TraceError(
+                    f"{place}, layer {layer}: expected selected_experts and selected_probs of "
+                    f"{top_k} numbers each"
+                ) from None
+    recorded = {"source": path.name, "format": "gpt-oss-json", "phases": "decode only"}
+    for key in ("dataset", "category", "row_index"):
+        if key in content:
+            recorded[key] = str(content[key])
+    return Trace(
+        path=path,
+        meta=TraceMeta(model=model, recorded=recorded),
+        request_id=np.zeros(len(steps), np.int32),
+        position=position,
+        phase=np.full(len(steps), DECODE, np.int8),
+        token_id=_token_ids(content.get("full_text"), position),
+        experts=experts,
+        weights=weights,
+    )
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise TraceError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("router_data"), list):
+        raise TraceError(f"{path}: expected an object with a list 'router_data'")
+    return content
+
+
+def _only_item(path: Path, row: int, step: Any) -> tuple[int, Any]:
+    """Position and layers of ``{"token_POSITION": layers}``."""
+    if isinstance(step, dict) and len(step) == 1:
+        name, by_layer = next(iter(step.items()))
+        digits = name.removeprefix("token_")
+        if digits != name and digits.isdecimal():
+            return int(digits), by_layer
+    raise TraceError(f"{path}: router_data[{row}]: expected one key token_POSITION")
+
+
+def _token_ids(text: Any, position: Any) -> Any:
+    """Numbers for the strings at ``position``, or None where the text does not reach them."""
+    if not isinstance(text, list) or not len(position) or position.max() >= len(text):
+        return None
+    numbers: dict[str, int] = {}
+    fed = [numbers.setdefault(str(text[at]), len(numbers)) for at in position.tolist()]
+    return np.array(fed, np.int32)

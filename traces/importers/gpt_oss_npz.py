@@ -1,0 +1,81 @@
+"""GPT-OSS-20B decode routing as one npz: arrays over all tokens, offsets for the requests.
+
+``expert_ids`` [T, L, k], ``expert_probs`` [T, L, k], ``request_offsets`` [requests + 1],
+``token_local_id`` [T] and ``position`` [T]. Prefill was not recorded: every row is a decode row,
+at its absolute position in the sequence.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from traces.importers.known_models import GPT_OSS_20B
+from traces.model import ModelSpec
+from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
+
+# Number of dimensions of each array.
+_ARRAYS = {
+    "expert_ids": 3,
+    "expert_probs": 3,
+    "request_offsets": 1,
+    "token_local_id": 1,
+    "position": 1,
+}
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """A zip that holds an array of expert ids."""
+    if not head.startswith(b"PK\x03\x04") or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "expert_ids.npy" in archive.namelist()
+
+
+def read(path: Path, model: ModelSpec | None) -> Trace:
+    """Every request of the recording; ``model`` replaces the published shape of gpt-oss-20b."""
+    arrays = _load(path)
+    experts, tokens = arrays["expert_ids"], len(arrays["expert_ids"])
+    for name in ("expert_probs", "token_local_id", "position"):
+        shape = experts.shape[: arrays[name].ndim]
+        if arrays[name].shape != shape:
+            raise TraceError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape}")
+    lengths = np.diff(arrays["request_offsets"], prepend=0, append=tokens)
+    if lengths[0] or lengths[-1] or (lengths[1:-1] <= 0).any():
+        raise TraceError(f"{path}: request_offsets do not rise from 0 to {tokens}")
+    requests = np.arange(len(lengths) - 2, dtype=np.int32)
+    recorded = {"source": path.name, "format": "gpt-oss-npz", "phases": "decode only"}
+    return Trace(
+        path=path,
+        meta=TraceMeta(model=model or GPT_OSS_20B, recorded=recorded),
+        request_id=np.repeat(requests, lengths[1:-1]),
+        position=arrays["position"].astype(np.int32),
+        phase=np.full(tokens, DECODE, np.int8),
+        token_id=arrays["token_local_id"].astype(np.int32),
+        experts=experts.astype(np.int16),
+        weights=arrays["expert_probs"].astype(np.float16),
+    )
+
+
+def _load(path: Path) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name, dimensions in _ARRAYS.items():
+                if name not in archive:
+                    raise TraceError(f"{path}: no array {name!r}")
+                array = archive[name]
+                if array.ndim != dimensions or array.dtype.kind not in "iuf":
+                    raise TraceError(
+                        f"{path}: {name} is {array.dtype} with {array.ndim} dimensions, "
+                        f"expected numbers with {dimensions}"
+                    )
+                arrays[name] = array
+    except TraceError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise TraceError(f"{path}: not a readable npz: {str(error).splitlines()[0]}") from None
+    return arrays

@@ -1,0 +1,208 @@
+"""BigMoeOnEdge ``route_trace v1``: CSV of every routed slot, as the engine chose it on the device.
+
+A preamble gives the model and each layer's expert bytes; then rows of ``turn, phase, step,
+layer, slot, expert, weight, residency, expert_bytes``. Columns are read by name, so that more may
+be appended.
+
+A turn becomes a request and a step a row at that position. In prefill a step is one prompt token
+(the engine writes layer by layer, the rows here are token by token: a prefill is replayed as one
+batched pass either way). In the last layer the engine routes only the last prompt token: the
+others have no set there.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from traces.importers.known_models import BY_ARCHITECTURE
+from traces.importers.source import read_text
+from traces.model import ModelSpec
+from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta, nearest
+
+_MARK = "# route_trace v1"
+_INTEGERS = ("turn", "phase", "step", "layer", "slot", "expert")
+_COLUMNS = (*_INTEGERS, "weight")
+_SETTING = re.compile(r"(\w+)=(\S*)")
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """Text that opens with the format's name and version."""
+    return head.decode(errors="replace").split("\n", 1)[0].strip() == _MARK
+
+
+def read(path: Path, model: ModelSpec | None) -> Trace:
+    """The recording with its own top-k and expert bytes; other widths of ``model`` or known."""
+    lines = read_text(path).splitlines()
+    start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    spec = _model(path, lines[:start], model)
+    cells, numbers = _table(path, lines, start)
+    layers, _, top_k = spec.topology
+    moe_layer = _moe_layers(path, spec, cells["layer"], numbers)
+
+    steps = np.stack([cells["turn"], cells["step"]], axis=1)
+    keys, row = np.unique(steps, axis=0, return_inverse=True)
+    row = row.reshape(-1)
+    outside = (cells["slot"] < 0) | (cells["slot"] >= top_k)
+    _refuse(path, numbers, outside, lambda i: f"slot {cells['slot'][i]} out of 0..{top_k - 1}")
+    place = (row * layers + moe_layer) * top_k + cells["slot"]
+    _refuse(path, numbers, _repeated(place), lambda i: "the same turn, step, layer and slot again")
+    phase = np.empty(len(keys), np.int8)
+    phase[row] = cells["phase"]
+    _refuse(path, numbers, phase[row] != cells["phase"], lambda i: "phase differs within a step")
+
+    experts = np.full((len(keys), layers, top_k), -1, np.int16)
+    weights = np.zeros((len(keys), layers, top_k), np.float16)
+    experts.reshape(-1)[place] = cells["expert"]
+    weights.reshape(-1)[place] = cells["weight"]
+    recorded = {"source": path.name, "format": "route_trace v1", **_device_hits(cells)}
+    return Trace(
+        path=path,
+        meta=TraceMeta(model=spec, recorded=recorded),
+        request_id=keys[:, 0].astype(np.int32),
+        position=keys[:, 1].astype(np.int32),
+        phase=phase,
+        token_id=None,
+        experts=experts,
+        weights=weights,
+    )
+
+
+def _model(path: Path, preamble: list[str], given: ModelSpec | None) -> ModelSpec:
+    """The preamble's layers, experts, top-k and expert bytes on the shape of a known model."""
+    about: dict[str, str] = {}
+    sizes: dict[int, int] = {}
+    for number, line in enumerate(preamble, start=1):
+        settings = dict(_SETTING.findall(line))
+        try:
+            if "expert_bytes" in settings:
+                sizes[int(settings["layer"])] = int(settings["expert_bytes"])
+        except (KeyError, ValueError):
+            raise TraceError(f"{path}: line {number}: expected layer= and expert_bytes=") from None
+        about |= settings
+    counts = []
+    for key in ("n_layer", "n_expert", "n_expert_used"):
+        if not about.get(key, "").isdecimal():
+            raise TraceError(f"{path}: the preamble has no whole number {key}=")
+        counts.append(int(about[key]))
+    layers, experts, top_k = counts
+    shape = given or _known(path, about.get("arch", ""), layers, experts)
+    if (shape.layers, shape.experts) != (layers, experts):
+        raise TraceError(
+            f"{path}: {layers} layers of {experts} experts, but model {shape.name} has "
+            f"{shape.layers} of {shape.experts}"
+        )
+    missing = [layer for layer in shape.moe_layer_indices if layer not in sizes]
+    if missing:
+        raise TraceError(f"{path}: the preamble has no expert_bytes of layer {missing[0]}")
+    changed = {
+        "name": PurePosixPath(about.get("model", shape.name)).stem,
+        "top_k": top_k,
+        "precision": "int4",  # of the widths known here the nearest to the engine's GGUF mixes
+        "expert_bytes": tuple(sizes[layer] for layer in shape.moe_layer_indices),
+    }
+    try:
+        return ModelSpec.model_validate(shape.model_dump() | changed)
+    except ValueError as error:
+        reason = str(error).splitlines()[2].strip()
+        raise TraceError(f"{path}: the preamble is inconsistent: {reason}") from None
+
+
+def _known(path: Path, architecture: str, layers: int, experts: int) -> ModelSpec:
+    if architecture not in BY_ARCHITECTURE:
+        near = nearest(architecture, sorted(BY_ARCHITECTURE))
+        raise TraceError(f"{path}: shape of arch={architecture} unknown, name a model{near}")
+    for shape in BY_ARCHITECTURE[architecture]:
+        if (shape.layers, shape.experts) == (layers, experts):
+            return shape
+    raise TraceError(
+        f"{path}: no known arch={architecture} has {layers} layers of {experts} experts; "
+        "name a model"
+    )
+
+
+def _table(path: Path, lines: list[str], start: int) -> tuple[dict[str, Array], Array]:
+    """Numeric columns by name, and the line number of each row."""
+    if start == len(lines):
+        raise TraceError(f"{path}: no header line")
+    header = lines[start].split(",")
+    for name in _COLUMNS:
+        if name not in header:
+            raise TraceError(f"{path}: line {start + 1}: no column {name!r}{nearest(name, header)}")
+    numbers, rows = [], []
+    for number, line in _rows(lines, start + 1):
+        if line.count(",") != len(header) - 1:
+            raise TraceError(
+                f"{path}: line {number}: {line.count(',') + 1} fields, expected {len(header)}"
+            )
+        numbers.append(number)
+        rows.append(line)
+    if not rows:
+        raise TraceError(f"{path}: no rows after line {start + 1}")
+    wanted = [name for name in (*_COLUMNS, "expert_bytes") if name in header]
+    text = io.StringIO("\n".join(rows))
+    frame = pd.read_csv(text, names=header, usecols=wanted, dtype=str, keep_default_na=False)
+    at = np.array(numbers)
+    cells = {}
+    for name in wanted:
+        values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+        bad = np.isnan(values)
+        if name != "weight":
+            bad |= (values != np.floor(values)) | (np.abs(values) > 2**31)
+        column = frame[name]
+        _refuse(path, at, bad, lambda i, c=column, n=name: f"{n} {c[i]!r} is not a number")
+        cells[name] = values if name == "weight" else values.astype(np.int64)
+    return cells, at
+
+
+def _device_hits(cells: dict[str, Array]) -> dict[str, str]:
+    """The device's own hit rates: of all accesses, and of those in decode.
+
+    An access is a distinct expert of a layer: of the whole prompt in prefill, one batched pass,
+    and of one token in decode. It missed if bytes were read for it.
+    """
+    if "expert_bytes" not in cells:
+        return {}
+    decode = cells["phase"] == DECODE
+    step = np.where(decode, cells["step"], -1)
+    access = np.stack([cells["turn"], step, cells["layer"], cells["expert"]], axis=1)
+    distinct, which = np.unique(access, axis=0, return_inverse=True)
+    missed = np.zeros(len(distinct), bool)
+    missed[which.reshape(-1)[cells["expert_bytes"] > 0]] = True
+    rates = {"device_hit_rate": missed, "device_decode_hit_rate": missed[distinct[:, 1] >= 0]}
+    return {name: f"{1 - misses.mean():.6f}" for name, misses in rates.items() if len(misses)}
+
+
+def _rows(lines: list[str], start: int) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(lines[start:], start=start + 1):
+        if line and not line.startswith("#"):
+            yield number, line
+
+
+def _moe_layers(path: Path, model: ModelSpec, layer: Array, numbers: Array) -> Array:
+    """The file counts transformer layers; a trace counts those that route."""
+    index = np.full(model.layers, -1)
+    index[list(model.moe_layer_indices)] = np.arange(model.moe_layers)
+    outside = (layer < 0) | (layer >= model.layers)
+    outside[~outside] = index[layer[~outside]] < 0
+    _refuse(path, numbers, outside, lambda i: f"layer {layer[i]} is none of the model's routers")
+    return np.asarray(index[layer])
+
+
+def _repeated(place: Array) -> Array:
+    again = np.ones(len(place), bool)
+    again[np.unique(place, return_index=True)[1]] = False
+    return again
+
+
+def _refuse(path: Path, numbers: Array, wrong: Any, message: Any) -> None:
+    """Raise for the first row that is wrong, naming its line."""
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise TraceError(f"{path}: line {numbers[row]}: {message(row)}")
