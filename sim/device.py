@@ -70,10 +70,19 @@ class SimulatedDevice:
 
     def compute(self, duration: int, what: str) -> simpy.Event:
         """Keep the compute engine busy for ``duration`` ns; the event marks the end."""
-        self.busy_ns += duration
-        if self.on_compute is not None:
-            self.on_compute(self.env.now, duration, what)
+        self.busy(self.env.now, duration, what)
         return self.env.timeout(duration)
+
+    def busy(self, start: int, duration: int, what: str) -> int:
+        """Account for ``duration`` ns of compute from ``start``; returns when it ends."""
+        if duration:
+            self.busy_ns += duration
+            if self.on_compute is not None:
+                self.on_compute(start, duration, what)
+        return start + duration
+
+    def until(self, time: int) -> simpy.Event:
+        return self.env.timeout(time - self.env.now)
 
     def event(self) -> simpy.Event:
         return self.env.event()

@@ -21,6 +21,7 @@ from sim.records import LayerRecords, StepRecords
 from sim.workload import Step, Workload
 
 Events = Generator[simpy.Event, Any, None]
+_NO_STALL = (0, 0, 0, 0)
 
 
 class Hook:
@@ -60,7 +61,11 @@ class ForwardPass:
         self._at_start = [h for h in hooks if h.predictor.trigger == "layer_start"]
         self._at_gate = [h for h in hooks if h.predictor.trigger == "gate_input"]
         self._at_routed = [h for h in hooks if h.predictor.trigger == "routed"]
-        self._hooks = list(hooks)
+        self._several = len(hooks) > 1
+        self._observers = [
+            h.predictor for h in hooks if type(h.predictor).observe is not Predictor.observe
+        ]
+        self._timed = getattr(policy, "TIMED", False)
         total = workload.layers * workload.experts
         self._seen, self._stamp = [0] * total, 0
         self._out, self._priority = [0] * total, [0] * total
@@ -115,84 +120,97 @@ class ForwardPass:
         cache.pinned = set(routed)
         hits, late = loader.demand(routed, now)
         cache.routed(layer, cache.pinned)
-        for hook in self._hooks:
-            hook.predictor.observe(step, layer)
+        for predictor in self._observers:
+            predictor.observe(step, layer)
         for hook in self._at_routed:
             if delay := self._fire(hook, step, cost, layer):
                 yield device.compute(delay, "predictor")
 
-        stalls = [0, 0, 0, 0]
+        fixed = cost.moe_fixed_ns + cost.shared_ns
         if loader.waiting or loader.arrived:
-            yield from self._experts(cost, layer, routed, tokens, stalls)
+            stalls = [0, 0, 0, 0]
+            yield from self._missing(fixed, layer, routed, tokens, stalls)
+            self._record(step, layer, start, now, routed, hits, late, stalls)
         else:
-            work = cost.moe_fixed_ns + cost.shared_ns + self._work(layer, routed, routed, tokens)
-            yield device.compute(work, "experts")
+            yield device.compute(fixed + self._work(layer, routed, routed, tokens), "experts")
+            self._record(step, layer, start, now, routed, hits, late, _NO_STALL)
         cache.pinned = ()
+
+    def _record(
+        self,
+        step: Step,
+        layer: int,
+        start: int,
+        routed_at: int,
+        routed: list[int],
+        hits: int,
+        late: int,
+        stalls: Sequence[int],
+    ) -> None:
+        end = self.device.now
         self.layer_records.add(
-            (step.index, layer, start, now, device.now, len(routed), hits, late, *stalls)
+            (step.index, layer, start, routed_at, end, len(routed), hits, late, *stalls)
         )
 
-    def _experts(
+    def _missing(
         self,
-        cost: StepCost,
+        fixed: int,
         layer: int,
         routed: list[int],
         tokens: list[int] | None,
         stalls: list[int],
     ) -> Events:
-        """Compute the routed experts as they become resident, or together once all are.
+        """A layer with experts missing: what is resident first, the rest in order of landing.
 
-        A set larger than the cache streams through: what is computed makes room for the rest.
+        Nothing is decided while experts only land, so the pass sleeps until all have, and works
+        out from their landing times when the compute engine was busy. A set larger than the cache
+        streams through instead: each expert computed makes room for one still to come.
         """
         device, loader, cache = self.device, self.loader, self._cache
         pinned = set(routed)
         cache.pinned = pinned
         streaming = not cache.fits(routed)
-        ready = [x for x in routed if cache.resident[x]]
-        work = cost.moe_fixed_ns + cost.shared_ns
-        if not self._grouped:
-            work += self._work(layer, ready, routed, tokens)
+        group = ready = [x for x in routed if cache.resident[x]]
         loader.arrived.clear()
-        if work:
-            yield device.compute(work, "experts")
-        done = () if self._grouped else ready
+        free = device.busy(device.now, fixed, "experts")
+        if not self._grouped:
+            free = device.busy(free, self._work(layer, ready, routed, tokens), "experts")
         while True:
-            if streaming and done:
-                pinned.difference_update(done)
-                loader.kick()
+            if loader.waiting and not (streaming and ready):
+                yield self._landing(each=streaming and not self._grouped)
+            for load in loader.arrived:
+                if load.landed > free:
+                    _split_stall(load, free, stalls)
+                    free = load.landed
+                if not self._grouped:
+                    work = self._work(layer, (load.expert,), routed, tokens)
+                    free = device.busy(free, work, "experts")
             if self._grouped:
-                while loader.waiting and not (streaming and loader.idle):
-                    yield from self._wait(stalls, each=streaming)
-                ready, done = [], tuple(x for x in routed if x in pinned and cache.resident[x])
-                loader.arrived.clear()
+                group = [x for x in routed if x in pinned and cache.resident[x]]
+                free = device.busy(free, self._work(layer, group, routed, tokens), "experts")
             else:
-                if loader.waiting and not loader.arrived:
-                    yield from self._wait(stalls, each=True)
-                done = tuple(load.expert for load in loader.arrived)
-                loader.arrived.clear()
-            if not done:
+                group = ready + [load.expert for load in loader.arrived]
+            loader.arrived.clear()
+            ready = []
+            if free > device.now:
+                yield device.until(free)
+            if not loader.waiting and not loader.arrived:
                 return
-            yield device.compute(self._work(layer, done, routed, tokens), "experts")
-            if self._grouped and not streaming:
-                return
+            pinned.difference_update(group)
+            loader.kick()
 
-    def _wait(self, stalls: list[int], each: bool) -> Events:
-        """Idle until the next demanded expert lands (``each``), or all have."""
-        device, loader = self.device, self.loader
-        since = device.now
-        known = len(loader.arrived)
-        arrival = device.event()
+    def _landing(self, each: bool) -> simpy.Event:
+        """The next demanded expert to land (``each``), or the last that can without more room."""
+        loader = self.loader
+        event = self.device.event()
 
         def landed() -> None:
-            if each or not loader.waiting:
+            if each or not loader.waiting or loader.stuck:
                 loader.on_arrival = None
-                arrival.succeed()
+                event.succeed()
 
         loader.on_arrival = landed
-        yield arrival
-        for load in loader.arrived[known:]:
-            _split_stall(load, since, stalls)
-            since = load.landed
+        return event
 
     def _work(
         self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
@@ -205,7 +223,7 @@ class ForwardPass:
         if tokens is None:
             return launches + expert_ns(layer, 1) * len(experts)
         served = dict(zip(routed, tokens))
-        return launches + sum(expert_ns(layer, served[x]) for x in experts)
+        return launches + sum([expert_ns(layer, served[x]) for x in experts])
 
     # Prediction
 
@@ -241,6 +259,11 @@ class ForwardPass:
         if index <= self._routed_until:
             return  # too late: the layer is routed already
         self._stamp += 1
+        lead = backlog = 0
+        if self._timed:
+            lead = self._lead_ns(cost, layer, target)
+            backlog = self.device.link_ns(loader.outstanding)
+        out, priority = self._out, self._priority
         count = self._propose(
             prediction.ids,
             prediction.scores,
@@ -249,23 +272,19 @@ class ForwardPass:
             self._extra,
             self._threshold,
             self._cache.resident,
-            self._lead_ns(cost, layer, target),
-            self.device.link_ns(loader.outstanding),
+            lead,
+            backlog,
             self.device.load_ns[target],
             self._seen,
             self._stamp,
-            self._out,
-            self._priority,
+            out,
+            priority,
         )
-        out, priority = self._out, self._priority
-        if self._cancel_stale and len(self._hooks) > 1:
-            loader.cancel(target, out[:count])
-        now = self.device.now
-        for i in range(count):
-            loader.propose(out[i], priority[i], now, index, hook.index)
-        for i in range(count):
-            self._cache.predict(out[i])
-        loader.kick()
+        named = out[:count]
+        if self._cancel_stale and self._several:
+            loader.cancel(target, named)
+        loader.propose(named, priority, self.device.now, index, hook.index)
+        self._cache.predict(named)
 
     def _lead_ns(self, cost: StepCost, layer: int, target: int) -> int:
         """Expected time until ``target`` is routed, if nothing between stalls."""

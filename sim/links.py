@@ -27,16 +27,17 @@ class LinkTiming:
 
     def __init__(self, gb_s: float, isolated_us: float, back_to_back_us: float) -> None:
         self._gb_s, self._isolated_us, self._queued_us = gb_s, isolated_us, back_to_back_us
-        self._durations: dict[tuple[int, bool], int] = {}
+        self._isolated: dict[int, int] = {}
+        self._queued: dict[int, int] = {}
         self._busy_until = -1
 
     def duration(self, nbytes: int, back_to_back: bool) -> int:
         """ns of one transfer; 1 GB/s is 1 byte/ns."""
-        key = (nbytes, back_to_back)
-        if key not in self._durations:
+        known = self._queued if back_to_back else self._isolated
+        if nbytes not in known:
             alpha = self._queued_us if back_to_back else self._isolated_us
-            self._durations[key] = round(alpha * 1e3 + nbytes / self._gb_s)
-        return self._durations[key]
+            known[nbytes] = round(alpha * 1e3 + nbytes / self._gb_s)
+        return known[nbytes]
 
     def finish(self, now: int, nbytes: int) -> int:
         self._busy_until = now + self.duration(nbytes, now == self._busy_until)
@@ -125,8 +126,6 @@ class Server:
             heappop(self._heap)
         now: int = self.env.now
         finish = self.timing.finish(now, nbytes)
-        if load.service_from[self.stage] < 0:
-            load.service_from[self.stage] = now
         self.free_lanes -= 1
         self.busy_ns += finish - now
         if self.log is not None:

@@ -48,7 +48,6 @@ class Load:
         "pending",
         "predictor",
         "seq",
-        "service_from",
         "started",
         "storage_done",
         "target",
@@ -63,7 +62,6 @@ class Load:
         self.started = self.landed = self.storage_done = -1
         self.pending: list[int] = []  # bytes ready to move, by stage
         self.left: list[int] = []  # bytes not yet through, by stage
-        self.service_from: list[int] = []  # start of the first chunk, by stage
 
 
 class Loader:
@@ -105,24 +103,27 @@ class Loader:
         """Ask for a layer's routed set; returns (hits, loads that a prefetch had begun)."""
         cache = self.cache
         resident, unused = cache.resident, self.unused
-        self._waiting_for.clear()
+        waiting = self._waiting_for
+        waiting.clear()
+        hits = []
         late = 0
         for x in routed:
             if resident[x]:
+                hits.append(x)
                 if unused[x] is not None:
                     self._settle(unused[x], TIMELY)
-                cache.use(x)
                 continue
-            self._waiting_for.add(x)
+            waiting.add(x)
             load = self.in_flight[x]
             if load is None:
                 self._issue(x, DEMAND, _DEMAND_KEY, now, cache.now, -1)
             else:
                 late += 1
                 self._promote(load, now)
-        if self._waiting_for:
+        cache.use(hits)
+        if waiting:
             self.kick()
-        return len(routed) - len(self._waiting_for), late
+        return len(hits), late
 
     @property
     def waiting(self) -> int:
@@ -130,26 +131,41 @@ class Loader:
         return len(self._waiting_for)
 
     @property
-    def idle(self) -> bool:
-        """No chunk is in service anywhere: nothing will land unless room is made."""
+    def stuck(self) -> bool:
+        """Nothing can land until room is made: no chunk is in service, and none may start."""
+        self.kick()
         return all(server.idle for server in self.stages)
 
     # Prefetch
 
     def propose(
-        self, x: int, priority: int, now: int, target: int, predictor: int
+        self,
+        named: Sequence[int],
+        priority: Sequence[int],
+        now: int,
+        target: int,
+        predictor: int,
     ) -> None:
-        """Queue ``x`` for layer-step ``target``. Served at the next ``kick``."""
-        self.proposed += 1
-        load = self.in_flight[x]
-        if load is None and not self.cache.resident[x]:
-            key = _PREFETCH_KEY + priority * _PRIORITY + target
-            load = self._issue(x, PREFETCH, key, now, target, predictor)
-            self._queued[x // self.cache.width].append(load)
-            return
-        self.counts[REDUNDANT] += 1
-        if load is not None and load.started < 0:
-            self._requeue(load, min(load.key, _PREFETCH_KEY + priority * _PRIORITY + target))
+        """Queue ``named`` for layer-step ``target``, each at its ``priority``."""
+        self.proposed += len(named)
+        resident, in_flight = self.cache.resident, self.in_flight
+        issued = False
+        for i, x in enumerate(named):
+            if resident[x]:
+                self.counts[REDUNDANT] += 1
+                continue
+            key = _PREFETCH_KEY + priority[i] * _PRIORITY + target
+            load = in_flight[x]
+            if load is None:
+                issued = True
+                load = self._issue(x, PREFETCH, key, now, target, predictor)
+                self._queued[x // self.cache.width].append(load)
+            else:
+                self.counts[REDUNDANT] += 1
+                if load.started < 0:
+                    self._requeue(load, min(load.key, key))
+        if issued:
+            self.kick()
 
     def cancel(self, layer: int, keep: Sequence[int] | set[int]) -> None:
         """Take back the layer's queued prefetches of experts outside ``keep``."""
@@ -191,7 +207,6 @@ class Loader:
             self._host_pins.add(x)
             first = int(self.host.resident[x])
         load.pending = [0] * ways
-        load.service_from = [-1] * ways
         load.left = [size] * ways
         load.pending[first] = size
         self.outstanding += size
@@ -246,11 +261,11 @@ class Loader:
         self._release(load)
         cache.insert(x)
         if self.host is not None:
-            self.host.use(x)
+            self.host.use((x,))
         if load.needed < 0:
             self.unused[x] = load
         else:
-            cache.use(x)
+            cache.use((x,))
             self._settle(load, DEMANDED if load.origin == DEMAND else LATE)
             self._waiting_for.discard(x)
             self.arrived.append(load)

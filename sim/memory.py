@@ -7,7 +7,7 @@ heap per partition, where an entry counts while it equals the expert's present s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from types import ModuleType
 
@@ -43,7 +43,8 @@ class Tier:
         self.resident = [False] * len(self.sizes)
         self.pinned: Collection[int] = ()
         self.now = 0  # layer-step number
-        self._score = [0] * len(self.sizes)
+        self._n = len(self.sizes)
+        self._score = [0] * self._n
         self._heaps: list[list[int]] = [[] for _ in capacities]
         self._limit = 4 * len(self.sizes) + 64
         self._state = eviction.new_state(len(self.sizes), layers, seed, future)
@@ -81,11 +82,13 @@ class Tier:
         self.resident[x] = True
         self._set_score(x, self._inserted(self._state, x, self.now))
 
-    def use(self, x: int) -> None:
-        """``x``, resident, is computed with: the eviction hears of it."""
-        score = self._used(self._state, x, self.now, self._score[x])
-        if score != self._score[x]:
-            self._set_score(x, score)
+    def use(self, experts: Iterable[int]) -> None:
+        """``experts``, resident, are computed with: the eviction hears of each."""
+        used, state, now, score = self._used, self._state, self.now, self._score
+        for x in experts:
+            new = used(state, x, now, score[x])
+            if new != score[x]:
+                self._set_score(x, new)
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
         """``layer`` was routed to ``routed``: residents of it that went unused are passed."""
@@ -95,10 +98,12 @@ class Tier:
                 if self.resident[x] and x not in routed:
                     self._rescore(x, self._passed)
 
-    def predict(self, x: int) -> None:
-        """A prediction names ``x`` for a layer still to come."""
-        if self._predicted is not None and self.resident[x]:
-            self._rescore(x, self._predicted)
+    def predict(self, experts: Iterable[int]) -> None:
+        """A prediction names ``experts`` for a layer still to come."""
+        if self._predicted is not None:
+            for x in experts:
+                if self.resident[x]:
+                    self._rescore(x, self._predicted)
 
     def _rescore(self, x: int, hook: Callable[..., int]) -> None:
         score = hook(self._state, x, self.now, self._score[x])
@@ -108,17 +113,17 @@ class Tier:
     def _set_score(self, x: int, score: int) -> None:
         self._score[x] = score
         heap = self._heaps[self.partition_of[x]]
-        heappush(heap, score * len(self.sizes) + x)  # one integer: compares by score, then id
+        heappush(heap, score * self._n + x)  # one integer: compares by score, then id
         if len(heap) > self._limit:
             heap[:] = {e for e in heap if self._current(e)}
             heapify(heap)
 
     def _current(self, entry: int) -> bool:
-        score, x = divmod(entry, len(self.sizes))
+        score, x = divmod(entry, self._n)
         return self.resident[x] and self._score[x] == score
 
     def _evict(self, partition: int, missing: int) -> bool:
-        heap, n = self._heaps[partition], len(self.sizes)
+        heap, n = self._heaps[partition], self._n
         victims: list[int] = []
         pinned: list[int] = []
         while missing > 0 and heap:

@@ -25,11 +25,7 @@ class Quality:
             routed, _ = self._workload.routed(step, target)
             if not routed:
                 return
-            top = prediction.ids[:k]
-            found = 0
-            for x in routed:
-                if x in top:
-                    found += 1
+            found = len(set(prediction.ids[:k]).intersection(routed))
             self.slots[target] += k
             self.named[target] += found
             self.sets[target] += 1

@@ -17,16 +17,14 @@ def replay(tier: Tier, sets: Iterable[tuple[int, Sequence[int]]]) -> Iterator[in
         misses = [x for x in routed if not tier.resident[x]]
         pinned = set(routed)
         tier.pinned = pinned
-        for x in routed:
-            if tier.resident[x]:
-                tier.use(x)
+        tier.use([x for x in routed if tier.resident[x]])
         streaming = bool(misses) and not tier.fits(routed)
         if streaming:
             pinned.difference_update(x for x in routed if tier.resident[x])
         for x in misses:
             tier.reserve(x)
             tier.insert(x)
-            tier.use(x)
+            tier.use((x,))
             if streaming:
                 pinned.discard(x)
         tier.routed(now % tier.layers, routed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ import numpy.typing as npt
 from sim.eviction.base import Future
 from traces.format import Trace
 
-_BLOCK = 512  # rows turned into Python lists at a time: scalar access to lists is 5x faster
+_BLOCK = 256  # rows turned into Python lists at a time: scalar access to lists is 5x faster
+_BLOCKS = 256  # such blocks kept: a batch reads from one per running request
 
 
 class Step(NamedTuple):
@@ -36,15 +38,17 @@ class RowLists:
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = array
-        self._first = self._end = 0
-        self._rows: list[Any] = []
+        self._blocks: dict[int, list[Any]] = {}
 
     def __getitem__(self, row: int) -> Any:
-        if not self._first <= row < self._end:
-            self._first = row - row % _BLOCK
-            self._rows = self._array[self._first : self._first + _BLOCK].tolist()
-            self._end = self._first + len(self._rows)
-        return self._rows[row - self._first]
+        number, offset = divmod(row, _BLOCK)
+        block = self._blocks.get(number)
+        if block is None:
+            if len(self._blocks) == _BLOCKS:
+                del self._blocks[next(iter(self._blocks))]  # rows are read upwards: the oldest
+            first = number * _BLOCK
+            block = self._blocks[number] = self._array[first : first + _BLOCK].tolist()
+        return block[offset]
 
 
 class Workload:
@@ -56,6 +60,8 @@ class Workload:
         self.layers, self.experts, self.top_k = trace.meta.model.topology
         self.requests = trace.requests
         self._lists = RowLists(self.flat)
+        self._row = -1  # the row last asked for, whose sets are kept at hand
+        self._row_sets: list[list[int]] = []
         self._all_routed = bool((trace.experts[:, :, 0] >= 0).all())
 
     @cached_property
@@ -76,11 +82,9 @@ class Workload:
         index = 0
         while True:
             admitted: list[tuple[int, int, int]] = []
-            for request in waiting:
+            for request in islice(waiting, self.batch_size - len(running)):
                 _, start, end = self.requests[request]
                 admitted.append((request, start, end))
-                if len(running) + len(admitted) == self.batch_size:
-                    break
             prompts = [(r, s, self._prompt_end(s, e), e) for r, s, e in admitted]
             prefills = [p for p in prompts if p[2] > p[1]]
             if prefills:
@@ -116,7 +120,10 @@ class Workload:
         used first (ties: lowest id).
         """
         if len(step.rows) == 1:
-            ids: list[int] = self._lists[step.rows[0]][layer]
+            row = step.rows[0]
+            if row != self._row:
+                self._row, self._row_sets = row, self._lists[row]
+            ids = self._row_sets[layer]
             if self._all_routed or ids[0] >= 0:
                 return ids, None
             return [], None

@@ -31,7 +31,8 @@ class PrefetchPolicy(Protocol):
 
         ``ids`` and ``scores`` hold, for each of ``tokens`` tokens in turn, the same number of
         candidates, best first, -1 for none. ``lead_ns`` is the expected time until the target
-        layer is routed, ``backlog_ns`` what the link has still to move, ``load_ns`` one load.
+        layer is routed, ``backlog_ns`` what the link has still to move, both 0 unless the module
+        sets ``TIMED``; ``load_ns`` is one load.
         ``seen[x] == stamp`` marks what has been proposed already; ``out`` has room for every
         expert of a layer.
         """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
 
+TIMED = True  # reads lead_ns and backlog_ns
+
 
 def propose(
     ids: Sequence[int],
