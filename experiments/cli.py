@@ -1,0 +1,64 @@
+"""The ``prefetch-sim`` command: what exists, and how its errors reach the user.
+
+A wrong input is one line on stderr and exit code 2, whatever raised it; nothing partial is left.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from experiments.commands import catalogue, plot, run, sweep, trace
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    help="Simulate expert prefetching and caching for Mixture-of-Experts inference.",
+    context_settings=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
+app.command("plot")(plot.plot)
+app.command("list")(catalogue.list_names)
+for name, group in (("hardware", catalogue.hardware), ("trace", trace.trace)):
+    app.add_typer(group, name=name, context_settings=HELP, no_args_is_help=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; always raises SystemExit."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="prefetch-sim")
+    except BrokenPipeError:
+        # The reader (head, less) went away: say nothing, and keep the interpreter from flushing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError) as error:
+        if not isinstance(error, _user_errors()):
+            raise
+        print(f"error: {_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """What a user's input may raise. Imported late: ``--help`` needs none of it."""
+    from hardware_profiles import HardwareError
+    from sim.errors import ConfigError
+    from traces.trace import TraceError
+
+    return ConfigError, HardwareError, TraceError, OSError
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""``prefetch-sim list`` and ``prefetch-sim hardware``: what there is to choose from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+hardware = typer.Typer(help="Hardware profiles.")
+
+
+class Kind(StrEnum):
+    predictors = "predictors"
+    prefetch = "prefetch"
+    evictions = "evictions"
+    hardware = "hardware"
+    models = "models"
+
+
+def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List what a config can name, with one line on each."""
+    from experiments.commands.output import console, grid
+
+    table = grid("name", "what it is")
+    for name, summary in _entries(kind):
+        table.add_row(name, summary)
+    console().print(table)
+
+
+@hardware.callback()
+def _group() -> None:
+    """Hardware profiles."""
+
+
+@hardware.command("show")
+def show(name: Annotated[str, typer.Argument(help="A profile's name, or a YAML file.")]) -> None:
+    """Every number of a profile, with where it comes from."""
+    from experiments.commands.output import console, grid
+    from hardware_profiles import load_profile
+
+    profile = load_profile(name)
+    out = console()
+    out.print(f"{profile.name}: {profile.description}", markup=False)
+    table = grid("figure", "value", "±", "kind", "source")
+    for path, figure in profile.flat().items():
+        table.add_row(
+            path, f"{figure.value:g}", f"{100 * figure.uncertainty:g} %", figure.kind, figure.source
+        )
+    out.print(table)
+    out.print(
+        "gb_s: 1e9 bytes/s; gib, mib: binary; us: µs; tflops: 1e12 operations/s", markup=False
+    )
+
+
+def _entries(kind: Kind) -> list[tuple[str, str]]:
+    from hardware_profiles import list_profiles, load_profile
+    from sim import registry
+    from sim.models import list_models, load_model
+
+    if kind is Kind.hardware:
+        return [(name, load_profile(name).description) for name in list_profiles()]
+    if kind is Kind.models:
+        specs = [(name, load_model(name)) for name in list_models()]
+        return [
+            (name, f"{m.moe_layers} MoE layers x {m.experts} experts, top-{m.top_k}, {m.precision}")
+            for name, m in specs
+        ]
+    package = "eviction" if kind is Kind.evictions else kind.value
+    found = [(name, registry.summary(package, name)) for name in registry.names(package)]
+    if kind is Kind.predictors:
+        found = [("none", "No prediction: every expert is loaded on demand."), *found]
+        found += _recorded()
+    return found
+
+
+def _recorded() -> list[tuple[str, str]]:
+    """The predictors whose outputs are in the bundled traces."""
+    from traces.format import read_meta
+    from traces.samples import sample_path, samples
+
+    return [
+        (name, f"Recorded in {sample}: {info.trigger}, distance {info.distance}")
+        for sample in samples()
+        for name, info in read_meta(sample_path(sample)).predictions.items()
+    ]

@@ -1,0 +1,49 @@
+"""Where text goes: consoles that do not cut tables short when nobody watches."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+PIPED_WIDTH = 160  # columns of a table that goes to a file or another program
+
+
+def console(stderr: bool = False) -> Console:
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PIPED_WIDTH)
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, apart from the results on stdout."""
+    console(stderr=True).print(text, markup=False, soft_wrap=True)
+
+
+def grid(*headings: str, title: str | None = None, right: int = 0) -> Table:
+    """A plain table whose last ``right`` columns are numbers."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, heading in enumerate(headings):
+        number = i >= len(headings) - right
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    return table
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``value`` to about ``digits`` significant digits, never in powers of ten; "–" for none."""
+    if value is None:
+        return "–"
+    decimals = max(0, digits - len(str(int(abs(value))))) if abs(value) >= 1 else digits
+    return f"{value:,.{decimals}f}"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def size(nbytes: float) -> str:
+    """Bytes in the largest binary unit that keeps at least one digit before the point."""
+    units = ["KiB", "MiB", "GiB", "TiB"]
+    if nbytes < 1024:
+        return f"{nbytes:.0f} B"
+    while nbytes >= 1024 and units:
+        nbytes, unit = nbytes / 1024, units.pop(0)
+    return f"{nbytes:.1f} {unit}"

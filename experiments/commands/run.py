@@ -1,0 +1,128 @@
+"""``prefetch-sim run``: one simulation, for people or as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sim.inputs import Inputs
+
+Config = Annotated[Path, typer.Argument(help="YAML file.", metavar="CONFIG")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace one key, by its dotted path."),
+]
+
+
+def run(
+    config: Config,
+    assignments: Assignments = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as one JSON object.")
+    ] = False,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a timeline that opens in ui.perfetto.dev."),
+    ] = None,
+) -> None:
+    """Simulate one configuration and print its results."""
+    import json
+
+    from sim import timeline as timelines
+    from sim.run import results, simulate
+
+    inputs = load(config, assignments or [])
+    _warn(inputs)
+    if timeline is None:
+        done = simulate(inputs)
+    else:
+        timelines.check(inputs.workload, timeline)
+        recorder = timelines.Recorder()
+        done = simulate(inputs, recorder.watch)
+        recorder.write(timeline, done)
+    found = results(done)
+    if as_json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        _summary(inputs, found)
+
+
+def load(config: Path, assignments: list[str]) -> Inputs:
+    """The checked inputs of a config file. Every error names the file."""
+    from sim import config_file, inputs
+    from sim.errors import ConfigError
+
+    tree = config_file.read_yaml(config)
+    for assignment in assignments:
+        tree = config_file.set_path(tree, *config_file.parse_assignment(assignment))
+    if "sweep" in tree:
+        raise ConfigError(f"{config}: sweep: this config is a sweep; use 'prefetch-sim sweep'")
+    try:
+        return inputs.load(config_file.parse(tree, str(config)))
+    except ConfigError as error:
+        message = str(error)
+        prefix = "" if message.startswith(f"{config}: ") else f"{config}: "
+        raise ConfigError(prefix + message) from error
+
+
+def _warn(inputs: Inputs) -> None:
+    from experiments.commands.output import say, size
+
+    lap = sum(inputs.sizes) * inputs.workload.top_k
+    capacity = sum(inputs.cache_bytes)
+    if capacity < lap:
+        say(
+            f"warning: the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
+            f"layers x top-{inputs.workload.top_k} ({size(lap)}): LRU then keeps nothing from "
+            "one token to the next"
+        )
+
+
+def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
+    from experiments.commands.output import console, grid, number, percent, size
+
+    config, workload = inputs.config, inputs.workload
+    out = console()
+    names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
+    out.print(
+        f"{config.name}: {inputs.model.name} on {inputs.profile.name}, predictor {names}, "
+        f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} "
+        f"({len(workload.requests)} requests, {found['steps']:,} steps)",
+        markup=False,
+    )
+    latency = grid("latency, ms", "mean", "p50", "p95", "p99", right=4)
+    for label, key in (("per output token", "tpot_ms"), ("to first token", "ttft_ms")):
+        latency.add_row(label, *(number(found[key][p]) for p in ("mean", "p50", "p95", "p99")))
+    total = found["total_ms"]
+    time = grid("where the time goes", "ms", "share", right=2)
+    for label, ms in (("compute", found["compute_ms"]), *found["stall_ms"].items()):
+        shown = label if label == "compute" else f"stall: {label.replace('_', ' ')}"
+        time.add_row(shown, number(ms), percent(ms / total if total else None))
+    time.add_row("total", number(total), "")
+    bounds = grid("no policy can be faster than", "ms", right=1)
+    for label, ms in found["bounds_ms"].items():
+        bounds.add_row(label, number(ms))
+    bounds.add_row("regret (total - clairvoyant)", number(found["regret_ms"]))
+    cache = grid("hit rate", "all", "decode", "prefill", right=3)
+    cache.add_row("", *(percent(found["hit_rate"][p]) for p in ("all", "decode", "prefill")))
+    moved = grid("moved", "demand", "prefetch", right=2)
+    for label, by_origin in found["bytes"].items():
+        moved.add_row(label, size(by_origin["demand"]), size(by_origin["prefetch"]))
+    prefetch = grid("prefetch", "proposals", right=1)
+    for label, count in found["prefetch"].items():
+        prefetch.add_row(label, f"{count:,}")
+    quality = grid("predictor", "slot recall", "exact set", "layer 0 slot recall", right=3)
+    for label, q in found["predictors"].items():
+        quality.add_row(
+            label,
+            *(percent(q[p]) for p in ("slot_recall", "exact_set", "layer0_slot_recall")),
+        )
+    tables = [latency, time, bounds, cache, moved]
+    for table in [*tables, prefetch, quality] if found["predictors"] else tables:
+        out.print()
+        out.print(table)
+    rate = found["tokens_per_s"]
+    out.print(f"\n{number(rate)} tokens/s, {found['loads']:,} loads", markup=False)

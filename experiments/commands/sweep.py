@@ -1,0 +1,43 @@
+"""``prefetch-sim sweep``: many runs over a product of axes, stored as they finish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.commands.run import Assignments, Config
+
+
+def sweep(
+    config: Config,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. [default: one a CPU]")] = None,
+    assignments: Assignments = None,
+) -> None:
+    """Run every point of a config's `sweep`; a stopped sweep goes on where it was."""
+    import os
+
+    from experiments.commands.output import console, say
+    from experiments.sweeps import export, points
+    from experiments.sweeps.runner import Sweep
+    from sim.config_file import parse_assignment
+
+    tree = points.read(config, [parse_assignment(a) for a in assignments or []])
+    plan = points.plan(tree, str(config))
+    with Sweep(out, tree) as work:
+        try:
+            work.run(plan, jobs or os.cpu_count() or 1)
+        except KeyboardInterrupt:
+            say(f"stopped: {work.stored(plan)} of {len(plan)} points are kept; run again to go on")
+            raise typer.Exit(130) from None
+        rows = export.write(out, plan, work.store)
+    console().print(export.table(plan, rows))
+    failed = [row for row in rows if row["error"] is not None]
+    for row in failed:
+        say(f"failed: {row['name']}: {row['error'].splitlines()[-1]}")
+    if failed:
+        say(f"{len(failed)} of {len(plan)} points failed; {out}/results.sqlite has the tracebacks")
+        raise typer.Exit(1)
+    say(f"{len(plan)} points in {out}: results.parquet, results.csv, results.sqlite, sweep.yaml")

@@ -1,0 +1,101 @@
+"""``prefetch-sim trace``: look into, check and import traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+trace = typer.Typer(help="Routing traces.")
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A trace, or a bundled one's name.")]
+
+
+@trace.command("info")
+def info(
+    file: File,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """What is in a trace: model, tokens, how routing is spread, how well predictors guessed."""
+    import json
+
+    from sim.inputs import trace_path
+    from traces.format import read_trace
+    from traces.info import trace_info
+
+    found = trace_info(read_trace(trace_path(file)))
+    if as_json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        _print(found)
+
+
+@trace.command("validate")
+def validate(file: File) -> None:
+    """Check a whole trace; the first broken rule is named with its row and layer."""
+    from sim.inputs import trace_path
+    from traces.format import read_trace
+
+    found = read_trace(trace_path(file))
+    layers, experts, k = found.model.topology
+    print(
+        f"{file}: good: {len(found.requests):,} requests, {found.tokens:,} tokens, "
+        f"{layers} MoE layers x {experts} experts, top-{k}"
+    )
+
+
+@trace.command("import")
+def import_trace(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Another tool's recording.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")],
+    file_format: Annotated[
+        str | None,
+        typer.Option("--format", help="Its format. [default: recognised from the content]"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model it was recorded on, where the file leaves that open."),
+    ] = None,
+) -> None:
+    """Turn another tool's recording into a trace."""
+    from sim.models import load_model
+    from traces.format import write_trace
+    from traces.importers import import_trace as read_other
+
+    found = read_other(file, file_format, load_model(model) if model else None)
+    write_trace(out, found)
+    print(f"{out}: {len(found.requests):,} requests, {found.tokens:,} tokens, {found.model.name}")
+
+
+def _print(found: dict[str, Any]) -> None:
+    from experiments.commands.output import console, grid, number, percent
+
+    out = console()
+    model, tokens = found["model"], found["tokens"]
+    facts = grid("trace", found["file"] or "")
+    facts.add_row(
+        "model",
+        f"{model['name']}: {found['moe_layers']} MoE layers x {model['experts']} experts, "
+        f"top-{model['top_k']}",
+    )
+    facts.add_row("requests", f"{found['requests']:,}")
+    facts.add_row(
+        "tokens", f"{tokens['all']:,}: {tokens['prefill']:,} prefill, {tokens['decode']:,} decode"
+    )
+    for key, text in found["recorded"].items():
+        facts.add_row(key, text)
+    measures = ("routing_entropy", "reuse", "top_tenth_share", "gini")
+    layers = grid("layer", *(m.replace("_", " ") for m in measures), right=4)
+    for layer in range(found["moe_layers"]):
+        layers.add_row(str(layer), *(number(found[m]["by_layer"][layer]) for m in measures))
+    layers.add_row("mean", *(number(found[m]["mean"]) for m in measures))
+    quality = grid(
+        "predictor", "trigger", "distance", "slot recall", "exact set", "layer 0 slots", right=4
+    )
+    for name, p in found["predictions"].items():
+        shares = (p["slot_recall"], p["exact_set"], p["layer0_slot_recall"])
+        quality.add_row(name, p["trigger"], str(p["distance"]), *map(percent, shares))
+    for table in (facts, layers, quality) if found["predictions"] else (facts, layers):
+        out.print(table)
+        out.print()

@@ -1,0 +1,107 @@
+"""A sweep's results as tables: Parquet, CSV and, for people, text.
+
+One row a point; columns are dotted paths: ``axis.PATH`` (the label of a swept value),
+``config.PATH``, ``cache.bytes`` and ``cache.share`` (the capacity resolved), then the results as
+``run --json`` names them (``tpot_ms.mean``).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from experiments.commands.output import grid, number, percent
+from experiments.sweeps.points import Point
+from experiments.sweeps.store import Outcome, Store
+
+Row = dict[str, Any]
+
+
+def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
+    """Write ``results.parquet`` and ``results.csv``; returns their rows, in the sweep's order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    outcomes = store.get(point.key for point in plan)
+    rows = [_row(point, outcomes[point.key]) for point in plan]
+    names = _columns(rows)
+    table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    temporary = folder / "results.parquet.tmp"
+    pq.write_table(table, temporary)
+    os.replace(temporary, folder / "results.parquet")
+    temporary = folder / "results.csv.tmp"
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    os.replace(temporary, folder / "results.csv")
+    return rows
+
+
+def table(plan: Sequence[Point], rows: Sequence[Row]) -> Table:
+    """The points with what matters most of each."""
+    axes = plan[0].axes
+    measures = ("TPOT ms", "p95 ms", "tokens/s", "hit rate", "stall", "regret")
+    shown = grid(*axes, *measures, right=len(measures))
+    for row in rows:
+        total = row.get("total_ms")
+        stalls = [value for name, value in row.items() if name.startswith("stall_ms.")]
+        stall, regret = (sum(stalls), row["regret_ms"]) if total else (None, None)
+        shown.add_row(
+            *(row[f"axis.{path}"] for path in axes),
+            number(row.get("tpot_ms.mean")),
+            number(row.get("tpot_ms.p95")),
+            number(row.get("tokens_per_s")),
+            percent(row.get("hit_rate.all")),
+            percent(stall / total if total and stall is not None else None),
+            percent(regret / total if total and regret is not None else None),
+        )
+    shown.caption = "stall, regret: share of the run's time"
+    shown.caption_justify = "left"
+    return shown
+
+
+def _row(point: Point, outcome: Outcome) -> Row:
+    config = point.config.model_dump(mode="json")
+    return {
+        **_flat(outcome.result or {}, ""),
+        "name": point.config.name,
+        **{f"axis.{path}": text for path, text in point.axes.items()},
+        **_flat(config, "config."),
+        "config.predictor": json.dumps(config["predictor"]),
+        "cache.bytes": point.cache_bytes,
+        "cache.share": point.cache_bytes / point.model_bytes,
+        "error": outcome.error,
+    }
+
+
+def _flat(tree: dict[str, Any], prefix: str) -> Row:
+    flat: Row = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Every column of any row: axes first, then capacities and results, then the config."""
+    names = dict.fromkeys(name for row in rows for name in row)
+
+    def group(name: str) -> int:
+        if name == "name":
+            return 0
+        return 1 if name.startswith("axis.") else 3 if name.startswith("config.") else 2
+
+    return sorted(names, key=group)
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list) else value

@@ -1,0 +1,73 @@
+"""What makes two runs the same run, so that a stored result may stand for a new one.
+
+A result is reused only where config, trace, model, hardware and code all are what they were:
+files are known by content, so moving or touching one repeats nothing, and editing one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from sim.config import SyntheticTrace
+from sim.inputs import Inputs, trace_path
+
+_PACKAGES = ("sim", "traces", "hardware_profiles")
+
+
+def key_of(inputs: Inputs) -> str:
+    """A digest of everything that the results of this run depend on, its name apart."""
+    config = inputs.config
+    identity = {
+        "config": config.model_dump(mode="json", exclude={"name"}),
+        "trace": None if isinstance(config.trace, SyntheticTrace) else _trace(config.trace),
+        "model": inputs.model.model_dump(mode="json"),
+        "hardware": inputs.profile.model_dump(mode="json"),
+        "code": _code(),
+        "policies": [_module(module) for module in _foreign(inputs)],
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _foreign(inputs: Inputs) -> list[ModuleType]:
+    """Policies that come from outside this package."""
+    predictors = [sys.modules[type(p).__module__] for _, p, _ in inputs.predictors]
+    modules = [inputs.eviction, inputs.policy, *predictors]
+    return [m for m in modules if not m.__name__.startswith("sim.")]
+
+
+def _module(module: ModuleType) -> str:
+    return _file(Path(module.__file__)) if module.__file__ else module.__name__
+
+
+def _trace(name: str) -> list[str]:
+    path = trace_path(name)
+    parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    return [_file(part) for part in parts]
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """One digest of the package's sources; its version number does not tell edits apart."""
+    root = Path(__file__).parents[2]
+    sources = sorted(path for package in _PACKAGES for path in (root / package).rglob("*.py"))
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.relative_to(root).as_posix().encode() + source.read_bytes())
+    return digest.hexdigest()
+
+
+def _file(path: Path) -> str:
+    stat = path.stat()
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, size: int, modified: int) -> str:
+    """``size`` and ``modified`` only tell when a file has to be read again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,137 @@
+"""From a config with a ``sweep`` to its points, each checked whole before anything runs.
+
+``sweep`` is a mapping of dotted paths to lists, whose points are the plain product, or a list of
+such mappings, whose points are put one after another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from experiments.sweeps.identity import key_of
+from sim import inputs
+from sim.config import RunConfig
+from sim.config_file import Tree, parse, read_yaml, set_path
+from sim.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep. ``axes`` labels its value of every path that any point sweeps."""
+
+    key: str
+    config: RunConfig
+    axes: dict[str, str]
+    cache_bytes: int
+    model_bytes: int  # of all routed experts
+
+
+def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
+    """The config file with ``assignments`` made. Raises ConfigError."""
+    tree = read_yaml(path)
+    for target, value in assignments:
+        tree = set_path(tree, target, value)
+    return tree
+
+
+def plan(tree: Tree, source: str) -> list[Point]:
+    """Every point of the sweep in order, without repeats. ``source`` is what errors name.
+
+    Raises ConfigError for the first point that cannot run, naming its axes.
+    """
+    base = {key: value for key, value in tree.items() if key != "sweep"}
+    blocks = _blocks(tree.get("sweep"), source)
+    values = [values for block in blocks for values in _products(block)]
+    axes = list(dict.fromkeys(path for block in blocks for path in block))
+    found: dict[int, Point] = {}
+    # Points that read the same columns of the same trace one after another: it is read once.
+    order = sorted(range(len(values)), key=lambda i: _reads(base, values[i]))
+    for i in order:
+        found[i] = _point(base, values[i], axes, source)
+    unique = {found[i].key: found[i] for i in reversed(range(len(values)))}
+    return list(reversed(unique.values()))
+
+
+def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) -> Point:
+    own = {path: label(value) for path, value in values.items()}
+    where = f"{source} [{', '.join(f'{path}={text}' for path, text in own.items())}]"
+    try:
+        tree = _tree(base, values)
+        config = parse(tree, where)
+        resolved = config.model_dump()
+        axes = {path: label(_value(tree, path) or _value(resolved, path)) for path in paths}
+        if "name" not in values:
+            config = config.model_copy(update={"name": ", ".join(axes.values())})
+        checked = inputs.load(config)
+    except ConfigError as error:
+        message = str(error)
+        raise ConfigError(
+            message if message.startswith(where) else f"{where}: {message}"
+        ) from error
+    whole = sum(checked.sizes) * checked.model.experts
+    return Point(key_of(checked), config, axes, sum(checked.cache_bytes), whole)
+
+
+def _tree(base: Tree, values: dict[str, Any]) -> Tree:
+    tree = base
+    # Parents first: "hardware" must not undo "hardware.host_link.gb_s".
+    for path in sorted(values, key=lambda p: p.count(".")):
+        tree = set_path(tree, path, values[path])
+    return tree
+
+
+def _value(tree: Any, path: str) -> Any:
+    """What stands at ``path``: None where nothing does."""
+    for part in path.split("."):
+        if isinstance(tree, list | tuple) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        elif isinstance(tree, dict):
+            tree = tree.get(part)
+        else:
+            return None
+    return tree
+
+
+def _reads(base: Tree, values: dict[str, Any]) -> str:
+    tree = _tree(base, values)
+    keys = ("trace", "requests", "batch_size", "predictor")
+    return json.dumps([tree.get(key) for key in keys], sort_keys=True, default=str)
+
+
+def _blocks(sweep: Any, source: str) -> list[dict[str, list[Any]]]:
+    if sweep is None:
+        raise ConfigError(f"{source}: sweep: missing; write a mapping of dotted paths to lists")
+    blocks = sweep if isinstance(sweep, list) else [sweep]
+    for block in blocks:
+        if not isinstance(block, dict) or not block:
+            raise ConfigError(f"{source}: sweep: {block!r} is not a mapping of paths to lists")
+        for path, values in block.items():
+            if not isinstance(path, str):
+                raise ConfigError(f"{source}: sweep: the key {path!r} is not a dotted path")
+            if not isinstance(values, list) or not values:
+                raise ConfigError(f"{source}: sweep.{path}: needs a list of values")
+    if not blocks:
+        raise ConfigError(f"{source}: sweep: no axes")
+    return blocks
+
+
+def _products(block: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for combination in product(*block.values()):
+        yield dict(zip(block, combination))
+
+
+def label(value: Any) -> str:
+    """A value as people would write it: ``oracle recall=0.8``, ``cross-layer + pre-attention``."""
+    if value is None or value in ([], ()):
+        return "none"
+    if isinstance(value, dict):
+        name = [str(value["name"])] if "name" in value else []
+        return " ".join(name + [f"{k}={label(v)}" for k, v in value.items() if k != "name"])
+    if isinstance(value, list | tuple):
+        return " + ".join(map(label, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
