@@ -35,14 +35,20 @@ def to_nested(values: Array, routed: Array, item: Any) -> Any:
     return pa.FixedSizeListArray.from_arrays(sets, type=kind)
 
 
-def nested_width(kind: Any, layers: int) -> int:
-    """Width of a set in a nested column of ``layers`` layers; ColumnError if it is not one."""
+def nested_shape(kind: Any, layers: int, integers: bool) -> tuple[int, Any]:
+    """Width of a set, and numpy type of an item, of a nested column of ``layers`` layers.
+
+    ColumnError if it is not one, or does not hold integers (else: floats).
+    """
     is_list = pa.types.is_fixed_size_list
     if not (is_list(kind) and is_list(kind.value_type)):
         raise ColumnError(f"has type {kind}, expected a fixed-size list of fixed-size lists")
     if kind.list_size != layers:
         raise ColumnError(f"has {kind.list_size} layers, the model {layers} that route")
-    return int(kind.value_type.list_size)
+    item = kind.value_type.value_type
+    if not (pa.types.is_integer(item) if integers else pa.types.is_floating(item)):
+        raise ColumnError(f"holds {item}, expected {'integers' if integers else 'floats'}")
+    return int(kind.value_type.list_size), item.to_pandas_dtype()
 
 
 def fill_nested(column: Any, out: Array, missing: float) -> Array:
@@ -56,6 +62,8 @@ def fill_nested(column: Any, out: Array, missing: float) -> Array:
         raise ColumnError(f"row {_first_null(column)} is null")
     sets = column.values.slice(column.offset * layers, rows * layers)
     flat = sets.values.slice(sets.offset * width, rows * layers * width)
+    if pa.types.is_integer(flat.type) and flat.type.bit_width >= 16:
+        flat = _cast(flat, pa.int16())  # an id that does not fit must not wrap round
     if flat.null_count:
         present = flat.is_valid().to_numpy(zero_copy_only=False).reshape(out.shape)
         flat = flat.fill_null(0)
@@ -75,11 +83,7 @@ def read_flat(column: Any, dtype: Any) -> Array:
     """One number a row, none null, as ``dtype``."""
     if column.null_count:
         raise ColumnError(f"row {_first_null(column)} is null")
-    try:
-        cast = column.cast(pa.from_numpy_dtype(dtype))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ColumnError(str(error).splitlines()[0]) from None
-    values: Array = cast.to_numpy(zero_copy_only=False)
+    values: Array = _cast(column, pa.from_numpy_dtype(dtype)).to_numpy(zero_copy_only=False)
     return values
 
 
@@ -105,3 +109,10 @@ def read_phase(column: Any) -> Array:
 
 def _first_null(column: Any) -> int:
     return int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+
+
+def _cast(values: Any, kind: Any) -> Any:
+    try:
+        return values.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ColumnError(str(error).splitlines()[0]) from None

@@ -227,22 +227,21 @@ def _select(path: Path, ids: Array, requests: slice | None) -> tuple[int, int]:
 def _allocate(path: Path, parts: list[Part], ids: Array, names: list[str], weights: bool) -> Trace:
     head, rows = parts[0], len(ids)
     layers, _, top_k = head.meta.model.topology
-    if "experts" not in head.columns:
-        raise TraceError(f"{head.path}: no column 'experts'{nearest('experts', head.columns)}")
-    for column in ("experts", "weights"):
-        if column in head.columns and head.width(column) != top_k:
-            width = head.width(column)
+    has_tokens, has_weights = "token_id" in head.columns, "weights" in head.columns and weights
+    for column in ("experts", "weights") if has_weights else ("experts",):
+        width, _ = head.shape(column)
+        if width != top_k:
             raise TraceError(f"{head.path}: column {column} has top-{width}, the model top-{top_k}")
     predictions = {}
     for name in names:
-        shape = (rows, layers, head.width(f"prediction.{name}.experts"))
-        item = head.file.schema_arrow.field(f"prediction.{name}.scores").type.value_type.value_type
+        named, _ = head.shape(f"prediction.{name}.experts")
+        width, item = head.shape(f"prediction.{name}.scores")
+        if width != named:
+            raise TraceError(f"{head.path}: prediction {name!r}: {named} experts, {width} scores")
+        shape = (rows, layers, named)
         predictions[name] = Prediction(
-            head.meta.predictions[name],
-            np.empty(shape, np.int16),
-            np.empty(shape, item.to_pandas_dtype()),
+            head.meta.predictions[name], np.empty(shape, np.int16), np.empty(shape, item)
         )
-    has_tokens, has_weights = "token_id" in head.columns, "weights" in head.columns and weights
     return Trace(
         path=path,
         meta=head.meta,

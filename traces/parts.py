@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from traces.columns import ColumnError, fill_nested, nested_width, read_flat, read_phase
+from traces.columns import ColumnError, fill_nested, nested_shape, read_flat, read_phase
 from traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, TraceMeta, nearest
 
 META_KEY = b"prefetch_sim"
@@ -32,16 +32,21 @@ class Part:
         return int(self.file.metadata.num_rows)
 
     @property
-    def columns(self) -> list[str]:
-        return list(self.file.schema_arrow.names)
+    def columns(self) -> dict[str, Any]:
+        """Arrow type of each column."""
+        schema = self.file.schema_arrow
+        return dict(zip(schema.names, schema.types))
 
     def read_ids(self) -> Array:
         column = self._read(["request_id"], None).column(0).combine_chunks()
         return self._checked("request_id", lambda: read_flat(column, np.int32))
 
-    def width(self, column: str) -> int:
-        kind = self.file.schema_arrow.field(column).type
-        return self._checked(column, lambda: nested_width(kind, self.meta.model.moe_layers))
+    def shape(self, column: str) -> tuple[int, Any]:
+        """Width of a set, and numpy type of an item, of a nested column."""
+        self._require(column)
+        layers, integers = self.meta.model.moe_layers, column.endswith("experts")
+        kind = self.columns[column]
+        return self._checked(column, lambda: nested_shape(kind, layers, integers))
 
     def fill(self, trace: Trace, begin: int, end: int, at: int) -> None:
         """Copy this part's rows ``begin:end`` to ``trace`` from its row ``at`` on."""
@@ -85,14 +90,18 @@ class Part:
 
     def _read(self, columns: list[str], group: int | None) -> Any:
         for name in columns:
-            if name not in self.columns:
-                raise TraceError(f"{self.path}: no column {name!r}{nearest(name, self.columns)}")
+            self._require(name)
         try:
             if group is None:
                 return self.file.read(columns=columns)
             return self.file.read_row_group(group, columns=columns)
         except (pa.ArrowException, OSError) as error:
             raise TraceError(f"{self.path}: damaged: {str(error).splitlines()[0]}") from None
+
+    def _require(self, column: str) -> None:
+        known = self.columns
+        if column not in known:
+            raise TraceError(f"{self.path}: no column {column!r}{nearest(column, list(known))}")
 
     def _checked(self, column: str, work: Callable[[], _Value]) -> _Value:
         try:

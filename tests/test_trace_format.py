@@ -1,0 +1,514 @@
+"""The Parquet format: what is written is read, parts grow, and every fault has its one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import traces.format as trace_format
+from traces.format import (
+    Prediction,
+    PredictionInfo,
+    Trace,
+    TraceError,
+    TraceMeta,
+    TraceWriter,
+    read_meta,
+    read_trace,
+    write_trace,
+)
+from traces.info import trace_info
+from traces.model import GroupedQueryAttention, ModelSpec
+from traces.parts import META_KEY
+from traces.score import score
+from traces.validate import validate
+
+INFO = PredictionInfo(
+    trigger="gate_input", distance=1, flops=2.0e6, bytes=4096, description="none: a test"
+)
+
+
+def make_trace(
+    *,
+    requests: int = 3,
+    length: int = 8,
+    layers: int = 3,
+    experts: int = 16,
+    top_k: int = 2,
+    named: int = 4,
+    unrouted: float = 0.2,
+    scores: Any = np.float16,
+    seed: int = 0,
+) -> Trace:
+    """Random and legal, with every optional column."""
+    rng = np.random.default_rng(seed)
+    rows = requests * length
+    model = ModelSpec(
+        name="tiny",
+        layers=layers,
+        hidden=8,
+        experts=experts,
+        top_k=top_k,
+        expert_hidden=4,
+        attention=GroupedQueryAttention(heads=2, kv_heads=1, head_dim=4),
+        vocab=100,
+    )
+
+    def sets(width: int) -> Any:
+        order = rng.random((rows, layers, experts)).argsort(axis=2)
+        return order[:, :, :width].astype(np.int16)
+
+    routed, weights = sets(top_k), rng.random((rows, layers, top_k)).astype(np.float16)
+    absent = rng.random((rows, layers)) < unrouted
+    routed[absent], weights[absent] = -1, 0
+    guesses = sets(named)
+    values = -np.sort(-rng.standard_normal((rows, layers, named)), axis=2).astype(scores)
+    guesses[:, 0], values[:, 0] = -1, 0
+    return Trace(
+        path=None,
+        meta=TraceMeta(model=model, recorded={"source": "a test"}, predictions={"near": INFO}),
+        request_id=np.repeat(np.arange(requests, dtype=np.int32) * 10, length),
+        position=np.tile(np.arange(5, 5 + length, dtype=np.int32), requests),
+        phase=np.tile((np.arange(length) >= length // 2).astype(np.int8), requests),
+        token_id=rng.integers(0, 100, rows).astype(np.int32),
+        experts=routed,
+        weights=weights,
+        predictions={"near": Prediction(INFO, guesses, values)},
+    )
+
+
+def assert_same(one: Trace, other: Trace, rows: slice = slice(None)) -> None:
+    """``one`` equals the given rows of ``other``, types included."""
+    assert one.meta == other.meta
+    pairs = [
+        (getattr(one, name), getattr(other, name))
+        for name in ("request_id", "position", "phase", "token_id", "experts", "weights")
+    ]
+    assert one.predictions.keys() == other.predictions.keys()
+    for name, prediction in one.predictions.items():
+        pairs.append((prediction.experts, other.predictions[name].experts))
+        pairs.append((prediction.scores, other.predictions[name].scores))
+    for read, written in pairs:
+        if written is None:
+            assert read is None
+        else:
+            assert read.dtype == written.dtype
+            np.testing.assert_array_equal(read, written[rows])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    requests=st.integers(1, 4),
+    length=st.integers(1, 6),
+    layers=st.integers(1, 4),
+    experts=st.sampled_from([4, 16, 256, 300]),
+    top_k=st.integers(1, 4),
+    unrouted=st.sampled_from([0.0, 0.3, 1.0]),
+    scores=st.sampled_from([np.float16, np.float32]),
+    seed=st.integers(0, 100),
+)
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, **shape: Any) -> None:
+    trace = make_trace(**shape)
+    path = tmp_path_factory.mktemp("trace") / "t.parquet"
+    write_trace(path, trace)
+    assert_same(read_trace(path), trace)
+    assert read_meta(path) == trace.meta
+
+
+def test_optional_columns_are_optional(tmp_path: Path) -> None:
+    full = make_trace()
+    bare = replace(
+        full,
+        meta=TraceMeta(model=full.model),
+        token_id=None,
+        weights=None,
+        predictions={},
+    )
+    write_trace(tmp_path / "bare.parquet", bare)
+    assert_same(read_trace(tmp_path / "bare.parquet"), bare)
+
+    write_trace(tmp_path / "full.parquet", full)
+    chosen = read_trace(tmp_path / "full.parquet", weights=False, predictions=())
+    assert chosen.weights is None
+    assert chosen.predictions == {}
+    np.testing.assert_array_equal(chosen.experts, full.experts)
+
+
+@pytest.mark.parametrize("wanted", [slice(0, 2), slice(3, 9), slice(-2, None), slice(0, 99)])
+def test_requests_pick_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: slice
+) -> None:
+    monkeypatch.setattr(trace_format, "ROW_GROUP", 10)
+    trace = make_trace(requests=12, length=7)
+    write_trace(tmp_path / "t.parquet", trace)
+    first, last, _ = wanted.indices(12)
+    read = read_trace(tmp_path / "t.parquet", requests=wanted)
+    assert_same(read, trace, slice(first * 7, last * 7))
+    assert [request[0] for request in read.requests] == [10 * r for r in range(first, last)]
+
+
+def test_few_requests_read_few_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_format, "ROW_GROUP", 8)
+    path = tmp_path / "t.parquet"
+    write_trace(path, make_trace(requests=6, length=8))
+    file = pq.ParquetFile(path)
+    leaves = [file.metadata.row_group(5).column(i) for i in range(file.metadata.num_columns)]
+    damaged = next(leaf for leaf in leaves if leaf.path_in_schema.startswith("experts"))
+    data = bytearray(path.read_bytes())
+    at = damaged.dictionary_page_offset or damaged.data_page_offset
+    data[at : at + damaged.total_compressed_size] = b"\xff" * damaged.total_compressed_size
+    path.write_bytes(data)
+
+    assert read_trace(path, requests=slice(0, 5)).tokens == 40
+    with pytest.raises(TraceError, match=r"t\.parquet: damaged"):
+        read_trace(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"requests": slice(3, 5)}, "requests 3:5 picks none of its 3 requests"),
+        ({"requests": slice(0, 3, 2)}, "without step"),
+        ({"predictions": ["naer"]}, "no recorded prediction 'naer'; did you mean 'near'?"),
+    ],
+)
+def test_wrong_wishes(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    write_trace(tmp_path / "t.parquet", make_trace())
+    with pytest.raises(TraceError) as caught:
+        read_trace(tmp_path / "t.parquet", **options)
+    assert message in str(caught.value)
+
+
+def test_opens_in_pandas_as_it_is(tmp_path: Path) -> None:
+    trace = make_trace()
+    write_trace(tmp_path / "t.parquet", trace)
+    frame = pd.read_parquet(tmp_path / "t.parquet")
+    assert list(frame["phase"][:8]) == ["prefill"] * 4 + ["decode"] * 4
+    for row in range(trace.tokens):
+        for layer, chosen in enumerate(frame["experts"][row]):
+            expected = trace.experts[row, layer]
+            if expected[0] < 0:
+                assert chosen is None
+            else:
+                assert list(chosen) == list(expected)
+
+
+def _set(name: str, at: Any, value: Any) -> Callable[[Trace], None]:
+    def change(trace: Trace) -> None:
+        column = trace
+        for part in name.split("."):
+            column = column[part] if isinstance(column, dict) else getattr(column, part)
+        column[at] = value  # type: ignore[index]
+
+    return change
+
+
+FAULTS = [
+    (_set("experts", (12, 2, 1), 40), "row 12, layer 2: expert 40 out of range 0..15"),
+    (_set("experts", (12, 2, 1), -7), "row 12, layer 2: expert -7 out of range 0..15"),
+    (_set("experts", (3, 1), [5, 5]), "row 3, layer 1: expert 5 twice in one set"),
+    (_set("experts", (3, 1), [5, -1]), "row 3, layer 1: set is partly null"),
+    (_set("weights", (7, 0, 1), np.nan), "row 7, layer 0: weight nan"),
+    (_set("weights", (7, 0, 1), np.inf), "row 7, layer 0: weight inf"),
+    (_set("weights", (7, 0, 0), -0.5), "row 7, layer 0: weight -0.5"),
+    (_set("position", 10, 99), "row 10: position 99 follows 6"),
+    (_set("position", 10, -1), "row 10: position -1 is negative"),
+    (_set("phase", 15, 0), "row 15: prefill after decode within a request"),
+    (_set("phase", 15, 2), "row 15: phase 2 is neither"),
+    (_set("token_id", 1, -3), "row 1: token_id -3 is negative"),
+    (_set("request_id", slice(16, 24), 0), "row 16: request 0 again"),
+    (
+        _set("predictions.near.experts", (4, 1, 3), 16),
+        "row 4, layer 1: prediction 'near': expert 16 out of range 0..15",
+    ),
+    (
+        _set("predictions.near.experts", (4, 1), [1, 2, 3, 1]),
+        "row 4, layer 1: prediction 'near': expert 1 twice in one set",
+    ),
+    (
+        _set("predictions.near.scores", (4, 1, 2), np.nan),
+        "row 4, layer 1: prediction 'near': score is NaN",
+    ),
+    (
+        _set("predictions.near.scores", (4, 1), [1, 2, 0, 0]),
+        "row 4, layer 1: prediction 'near': scores rise",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), FAULTS)
+def test_faults_are_named_in_memory_and_refused_by_the_writer(
+    tmp_path: Path, change: Callable[[Trace], None], message: str
+) -> None:
+    trace = make_trace(unrouted=0)
+    validate(trace)
+    change(trace)
+    with pytest.raises(TraceError) as caught:
+        write_trace(tmp_path / "t.parquet", trace)
+    assert str(caught.value).startswith(f"trace: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+# A negative id wraps in the file's unsigned type, a phase of 2 has no word, a broken set is null.
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [FAULTS[i] for i in (0, 2, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16)],
+)
+def test_faults_are_found_in_the_part_that_has_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Trace], None],
+    message: str,
+) -> None:
+    good = make_trace(unrouted=0, requests=2, length=10, seed=1)
+    good.request_id += 1000
+    wrong = make_trace(unrouted=0)
+    change(wrong)
+    monkeypatch.setattr(trace_format, "validate_trace", lambda *_: None)
+    with TraceWriter(tmp_path, good.meta, part_rows=1) as writer:
+        writer.append(good)
+        writer.append(wrong)
+    monkeypatch.undo()
+    with pytest.raises(TraceError) as caught:
+        read_trace(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'part-00001.parquet'}: {message}")
+    assert read_trace(tmp_path, requests=slice(0, 2)).tokens == 20
+    assert read_trace(tmp_path, validate=False).tokens == 44
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"position": np.arange(5, dtype=np.int32)}, "position has shape (5,), expected (24,)"),
+        ({"experts": np.zeros((24, 2, 2), np.int16)}, "experts has shape (24, 2, 2), expected"),
+        ({"request_id": np.zeros(0, np.int32)}, "the trace has no rows"),
+    ],
+)
+def test_wrong_shapes(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(TraceError) as caught:
+        validate(replace(make_trace(), **change))
+    assert message in str(caught.value)
+
+
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def _meta(value: bytes | None) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.replace_schema_metadata({META_KEY: value} if value else {})
+
+
+def _edit_meta(**change: Any) -> Callable[[pa.Table], pa.Table]:
+    def edit(table: pa.Table) -> pa.Table:
+        content = json.loads(table.schema.metadata[META_KEY]) | change
+        return table.replace_schema_metadata({META_KEY: json.dumps(content).encode()})
+
+    return edit
+
+
+def _swap(name: str, make: Callable[[pa.Table], Any]) -> Callable[[pa.Table], pa.Table]:
+    def swap(table: pa.Table) -> pa.Table:
+        return table.set_column(table.column_names.index(name), name, make(table))
+
+    return swap
+
+
+def _nested(table: pa.Table, change: Callable[[list[Any]], None], kind: Any) -> Any:
+    values = table.column("experts").to_pylist()
+    change(values)
+    return pa.array(values, kind)
+
+
+def _null_slot(values: list[Any]) -> None:
+    values[6][1][0] = None
+
+
+def _huge_id(values: list[Any]) -> None:
+    values[6][1][0] = 65539
+
+
+WIDE = pa.list_(pa.list_(pa.int64(), 2), 3)
+NULLABLE = pa.list_(pa.list_(pa.uint8(), 2), 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_meta(None), "no 'prefetch_sim' metadata: not a routing trace"),
+        (_meta(b"{oops"), "metadata is not JSON"),
+        (_meta(b"[1]"), "metadata is not a JSON object"),
+        (_edit_meta(schema_version=9), "schema version 9, this reader knows 1"),
+        (_edit_meta(predictors={}), "metadata: predictors: Extra inputs are not permitted"),
+        (lambda table: table.drop(["position"]), "no column 'position'"),
+        (lambda table: table.drop(["experts"]), "no column 'experts'"),
+        (lambda table: table.drop(["prediction.near.scores"]), "'prediction.near.scores'"),
+        (_swap("experts", lambda table: table["position"]), "column experts: has type int32"),
+        (_swap("experts", lambda table: table["prediction.near.experts"]), "has top-4, the model"),
+        (
+            _swap("experts", lambda t: _nested(t, lambda v: None, pa.list_(NULLABLE.value_type))),
+            "column experts: has type list<",
+        ),
+        (
+            _swap("experts", lambda table: _nested(table, _null_slot, NULLABLE)),
+            "row 6, layer 1: set is partly null",
+        ),
+        (
+            _swap("experts", lambda table: _nested(table, _huge_id, WIDE)),
+            "column experts: Integer value 65539 not in range",
+        ),
+        (
+            _swap("experts", lambda table: table["weights"]),
+            "column experts: holds halffloat, expected integers",
+        ),
+        (
+            _swap("prediction.near.scores", lambda table: table["weights"]),
+            "prediction 'near': 4 experts, 2 scores",
+        ),
+        (
+            _swap("weights", lambda t: pa.nulls(t.num_rows, t["weights"].type)),
+            "column weights: row 0 is null",
+        ),
+        (_swap("phase", lambda t: pa.array(["warm"] * t.num_rows)), "row 0 is warm, expected one"),
+        (_swap("position", lambda t: pa.nulls(t.num_rows, pa.int32())), "position: row 0 is null"),
+        (_swap("position", lambda t: pa.array(["x"] * t.num_rows)), "column position: "),
+    ],
+)
+def test_foreign_files(
+    tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    path = tmp_path / "t.parquet"
+    write_trace(path, make_trace(unrouted=0))
+    rewrite(path, change)
+    with pytest.raises(TraceError) as caught:
+        read_trace(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert message in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 0.5, 0.999])
+def test_truncated_files(tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "t.parquet"
+    write_trace(path, make_trace())
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep if keep >= 1 or not keep else keep * len(data))])
+    with pytest.raises(TraceError, match="not a complete Parquet file") as caught:
+        read_trace(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="no such file or folder"):
+        read_trace(tmp_path / "absent.parquet")
+    with pytest.raises(TraceError, match="a folder without part files"):
+        read_trace(tmp_path)
+
+
+def test_parts_are_readable_while_they_grow(tmp_path: Path) -> None:
+    trace = make_trace(requests=6)
+    write_trace(tmp_path / "whole.parquet", trace)
+    folder = tmp_path / "growing"
+    writer = TraceWriter(folder, trace.meta, part_rows=16)
+    for request in range(6):
+        whole = read_trace(tmp_path / "whole.parquet", requests=slice(request, request + 1))
+        writer.append(whole)
+        written = (request + 1) // 2 * 16
+        if written:
+            assert_same(read_trace(folder), trace, slice(0, written))
+    writer.close()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"part-0000{part}.parquet" for part in range(3)
+    ]
+    assert_same(read_trace(folder), trace)
+    assert_same(read_trace(folder, requests=slice(1, 3)), trace, slice(8, 24))
+
+
+def test_a_crash_costs_only_the_part_in_hand(tmp_path: Path) -> None:
+    trace = make_trace(requests=2)
+    later = make_trace(requests=1, seed=3)
+    later.request_id += 77
+    crashed = TraceWriter(tmp_path, trace.meta, part_rows=16)
+    crashed.append(trace)
+    crashed.append(later)
+    del crashed  # never closed
+    (tmp_path / ".part-00001.parquet.123.tmp").write_bytes(b"PAR1 half a part")
+    assert_same(read_trace(tmp_path), trace)
+    with TraceWriter(tmp_path, trace.meta) as writer:
+        writer.append(later)
+    assert [request[0] for request in read_trace(tmp_path).requests] == [0, 10, 77]
+
+
+def test_parts_must_belong_together(tmp_path: Path) -> None:
+    trace = make_trace()
+    other = trace.meta.model_copy(update={"recorded": {"source": "elsewhere"}})
+    with TraceWriter(tmp_path, trace.meta) as writer:
+        writer.append(trace)
+    with pytest.raises(TraceError, match="other metadata"):
+        TraceWriter(tmp_path, other)
+    write_trace(tmp_path / "part-00002.parquet", trace)
+    with pytest.raises(TraceError, match=r"part-00001\.parquet is missing"):
+        read_trace(tmp_path)
+    write_trace(tmp_path / "part-00001.parquet", replace(trace, meta=other))
+    with pytest.raises(TraceError, match=r"part-00001\.parquet: its metadata"):
+        read_trace(tmp_path)
+
+
+def test_a_prediction_without_metadata_is_refused(tmp_path: Path) -> None:
+    trace = make_trace()
+    with pytest.raises(TraceError, match="disagree on prediction 'near'"):
+        write_trace(tmp_path / "t.parquet", replace(trace, predictions={}))
+    with pytest.raises(ValueError, match="use letters, digits"):
+        TraceMeta(model=trace.model, predictions={"a.b": INFO})
+
+
+def test_score_by_hand() -> None:
+    trace = make_trace(requests=1, length=3, unrouted=0)
+    trace.experts[:, 1] = [[0, 1], [2, 3], [4, 5]]
+    trace.predictions["near"].experts[:, 1] = [[1, 0, 9, 8], [2, 9, 3, 8], [-1, -1, -1, -1]]
+    found = score(trace, "near")
+    assert (found.sets[1], found.slots[1], found.named[1], found.exact[1]) == (2, 4, 3, 1)
+    assert (found.slot_recall(1), found.exact_set(1)) == (0.75, 0.5)
+    assert (found.slot_recall(0), found.exact_set(0)) == (None, None)
+    assert score(trace, "near", extra=1).exact_set(1) == 1.0
+    assert score(trace, "near", phase=1).exact_set(1) == 0.0
+    with pytest.raises(TraceError, match="did you mean 'near'"):
+        score(trace, "nearr")
+
+
+def test_info_by_hand() -> None:
+    trace = make_trace(requests=2, length=4, layers=1, experts=4, unrouted=0)
+    trace.phase[:] = [0, 1, 1, 1] * 2
+    # Reuse counts rows 2, 3, 6 and 7: 1, 0, 1/2 and 1/2 of the two experts.
+    trace.experts[:, 0] = [[0, 1], [0, 1], [1, 0], [2, 3], [0, 1], [0, 1], [1, 2], [1, 3]]
+    info = trace_info(trace)
+    assert info["reuse"] == {"mean": 0.5, "by_layer": [0.5]}
+    # Uses: 5, 7, 2, 2 of 16. Sorted 2, 2, 5, 7 with ranks -3, -1, 1, 3: 18 / (4 * 16).
+    assert info["gini"]["mean"] == pytest.approx(18 / 64)
+    assert info["top_tenth_share"]["mean"] == pytest.approx(7 / 16)
+    shares = np.array([5, 7, 2, 2]) / 16
+    entropy = -(shares * np.log(shares)).sum() / np.log(4)
+    assert info["routing_entropy"]["mean"] == pytest.approx(entropy, abs=1e-6)
+    assert info["tokens"] == {"all": 8, "prefill": 2, "decode": 6}
+    assert info["predictions"]["near"]["layer0_slot_recall"] is None
+    assert json.loads(json.dumps(info)) == info
+
+
+def test_info_of_a_layer_that_never_routes() -> None:
+    trace = make_trace(layers=2)
+    trace.experts[:, 1] = -1
+    info = trace_info(trace)
+    for key in ("reuse", "gini", "top_tenth_share", "routing_entropy"):
+        assert info[key]["by_layer"][1] is None
+        assert info[key]["mean"] == info[key]["by_layer"][0]
