@@ -70,8 +70,11 @@ class SimulatedDevice:
 
     def compute(self, duration: int, what: str) -> simpy.Event:
         """Keep the compute engine busy for ``duration`` ns; the event marks the end."""
-        self.busy(self.env.now, duration, what)
-        return self.env.timeout(duration)
+        env = self.env
+        self.busy_ns += duration
+        if self.on_compute is not None:
+            self.on_compute(env.now, duration, what)
+        return simpy.Timeout(env, duration)
 
     def busy(self, start: int, duration: int, what: str) -> int:
         """Account for ``duration`` ns of compute from ``start``; returns when it ends."""

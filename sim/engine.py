@@ -113,11 +113,11 @@ class ForwardPass:
 
         # Routing is known.
         routed, tokens = self.workload.routed(step, layer)
-        now = device.now
+        now = device.env.now
         cache.now = self._routed_until = step.index * self.workload.layers + layer
         if self._cancel_stale:
             loader.cancel(layer, routed)
-        cache.pinned = set(routed)
+        cache.pinned = routed if tokens is None else set(routed)
         hits, late = loader.demand(routed, now)
         cache.routed(layer, cache.pinned)
         for predictor in self._observers:
@@ -127,29 +127,15 @@ class ForwardPass:
                 yield device.compute(delay, "predictor")
 
         fixed = cost.moe_fixed_ns + cost.shared_ns
-        if loader.waiting or loader.arrived:
+        stalls: Sequence[int] = _NO_STALL
+        if loader.waiting_for or loader.arrived:
             stalls = [0, 0, 0, 0]
             yield from self._missing(fixed, layer, routed, tokens, stalls)
-            self._record(step, layer, start, now, routed, hits, late, stalls)
         else:
             yield device.compute(fixed + self._work(layer, routed, routed, tokens), "experts")
-            self._record(step, layer, start, now, routed, hits, late, _NO_STALL)
         cache.pinned = ()
-
-    def _record(
-        self,
-        step: Step,
-        layer: int,
-        start: int,
-        routed_at: int,
-        routed: list[int],
-        hits: int,
-        late: int,
-        stalls: Sequence[int],
-    ) -> None:
-        end = self.device.now
         self.layer_records.add(
-            (step.index, layer, start, routed_at, end, len(routed), hits, late, *stalls)
+            (step.index, layer, start, now, device.env.now, len(routed), hits, late, *stalls)
         )
 
     def _missing(
@@ -167,17 +153,15 @@ class ForwardPass:
         streams through instead: each expert computed makes room for one still to come.
         """
         device, loader, cache = self.device, self.loader, self._cache
-        pinned = set(routed)
-        cache.pinned = pinned
+        resident, waiting_for = cache.resident, loader.waiting_for
         streaming = not cache.fits(routed)
-        group = ready = [x for x in routed if cache.resident[x]]
+        group = ready = [x for x in routed if resident[x]]
         loader.arrived.clear()
-        free = device.busy(device.now, fixed, "experts")
-        if not self._grouped:
-            free = device.busy(free, self._work(layer, ready, routed, tokens), "experts")
+        work = 0 if self._grouped else self._work(layer, ready, routed, tokens)
+        free = device.busy(device.env.now, fixed + work, "experts")
         while True:
-            if loader.waiting and not (streaming and ready):
-                yield self._landing(each=streaming and not self._grouped)
+            if waiting_for and not (streaming and ready):
+                yield self._landing(streaming)
             for load in loader.arrived:
                 if load.landed > free:
                     _split_stall(load, free, stalls)
@@ -186,26 +170,26 @@ class ForwardPass:
                     work = self._work(layer, (load.expert,), routed, tokens)
                     free = device.busy(free, work, "experts")
             if self._grouped:
-                group = [x for x in routed if x in pinned and cache.resident[x]]
+                group = [x for x in routed if x in cache.pinned and resident[x]]
                 free = device.busy(free, self._work(layer, group, routed, tokens), "experts")
-            else:
+            elif streaming:
                 group = ready + [load.expert for load in loader.arrived]
             loader.arrived.clear()
             ready = []
-            if free > device.now:
+            if free > device.env.now:
                 yield device.until(free)
-            if not loader.waiting and not loader.arrived:
+            if not waiting_for and not loader.arrived:
                 return
-            pinned.difference_update(group)
+            cache.pinned = set(cache.pinned).difference(group)
             loader.kick()
 
-    def _landing(self, each: bool) -> simpy.Event:
-        """The next demanded expert to land (``each``), or the last that can without more room."""
+    def _landing(self, streaming: bool) -> simpy.Event:
+        """All that is awaited has landed; if ``streaming``, all that can without more room."""
         loader = self.loader
         event = self.device.event()
 
         def landed() -> None:
-            if each or not loader.waiting or loader.stuck:
+            if not loader.waiting_for or (streaming and (not self._grouped or loader.stuck)):
                 loader.on_arrival = None
                 event.succeed()
 

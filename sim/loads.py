@@ -84,7 +84,7 @@ class Loader:
         self.moved_bytes: list[list[int]] = []  # [stage][origin]
         self.arrived: list[Load] = []  # demanded loads that landed since the engine last looked
         self.on_arrival: Callable[[], None] | None = None  # set while the engine waits
-        self._waiting_for: set[int] = set()
+        self.waiting_for: set[int] = set()  # demanded experts that have not landed
         self._queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
         self._host_pins: set[int] = set()  # source or staging of loads not landed yet
         self._seq = 0
@@ -103,7 +103,7 @@ class Loader:
         """Ask for a layer's routed set; returns (hits, loads that a prefetch had begun)."""
         cache = self.cache
         resident, unused = cache.resident, self.unused
-        waiting = self._waiting_for
+        waiting = self.waiting_for
         waiting.clear()
         hits = []
         late = 0
@@ -124,11 +124,6 @@ class Loader:
         if waiting:
             self.kick()
         return len(hits), late
-
-    @property
-    def waiting(self) -> int:
-        """Demanded experts that have not landed."""
-        return len(self._waiting_for)
 
     @property
     def stuck(self) -> bool:
@@ -267,7 +262,7 @@ class Loader:
         else:
             cache.use((x,))
             self._settle(load, DEMANDED if load.origin == DEMAND else LATE)
-            self._waiting_for.discard(x)
+            self.waiting_for.discard(x)
             self.arrived.append(load)
             if self.on_arrival is not None:
                 self.on_arrival()

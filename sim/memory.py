@@ -1,8 +1,9 @@
 """Expert residency: what is in a memory tier, what may leave it, and who leaves next.
 
 The tier owns legality (capacity, pins, room held by experts in flight) and keeps the order of
-victims; an eviction (``sim.eviction``) only scores. A victim costs O(log n): scores live in a
-heap per partition, where an entry counts while it equals the expert's present score.
+victims; an eviction (``sim.eviction``) only scores. A victim costs O(log n): each partition keeps
+a heap in which every resident has an entry at or below its present score. A score that rises
+waits there until its entry comes up, so a hit under LRU touches no heap at all.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Tier:
         self._n = len(self.sizes)
         self._score = [0] * self._n
         self._heaps: list[list[int]] = [[] for _ in capacities]
-        self._limit = 4 * len(self.sizes) + 64
+        self._entry = [0] * self._n  # the score of the lowest live entry of each resident
+        self._limit = 2 * self._n + 64
         self._state = eviction.new_state(len(self.sizes), layers, seed, future)
         self._inserted, self._used, self._evicted = (
             eviction.inserted,
@@ -58,11 +60,11 @@ class Tier:
         self._on_evict = on_evict
 
     def fits(self, experts: Collection[int]) -> bool:
-        """Whether ``experts``, of one partition, can be resident together."""
+        """Whether ``experts``, all of one layer, can be resident together."""
         if not experts:
             return True
-        partition = self.partition_of[next(iter(experts))]
-        return sum(self.sizes[x] for x in experts) <= self.capacities[partition]
+        first = next(iter(experts))  # experts of a layer, which share a size
+        return self.sizes[first] * len(experts) <= self.capacities[self.partition_of[first]]
 
     def reserve(self, x: int) -> bool:
         """Hold room for ``x``, evicting where needed; False, and nothing evicted, if none is."""
@@ -80,15 +82,17 @@ class Tier:
     def insert(self, x: int) -> None:
         """``x`` has landed in the room reserved for it."""
         self.resident[x] = True
-        self._set_score(x, self._inserted(self._state, x, self.now))
+        score = self._inserted(self._state, x, self.now)
+        self._score[x] = score
+        self._push(x, score)
 
     def use(self, experts: Iterable[int]) -> None:
         """``experts``, resident, are computed with: the eviction hears of each."""
         used, state, now, score = self._used, self._state, self.now, self._score
         for x in experts:
-            new = used(state, x, now, score[x])
-            if new != score[x]:
-                self._set_score(x, new)
+            new = score[x] = used(state, x, now, score[x])
+            if new < self._entry[x]:
+                self._push(x, new)
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
         """``layer`` was routed to ``routed``: residents of it that went unused are passed."""
@@ -106,42 +110,45 @@ class Tier:
                     self._rescore(x, self._predicted)
 
     def _rescore(self, x: int, hook: Callable[..., int]) -> None:
-        score = hook(self._state, x, self.now, self._score[x])
-        if score != self._score[x]:
-            self._set_score(x, score)
+        new = self._score[x] = hook(self._state, x, self.now, self._score[x])
+        if new < self._entry[x]:
+            self._push(x, new)
 
-    def _set_score(self, x: int, score: int) -> None:
-        self._score[x] = score
+    def _push(self, x: int, score: int) -> None:
+        self._entry[x] = score
         heap = self._heaps[self.partition_of[x]]
         heappush(heap, score * self._n + x)  # one integer: compares by score, then id
         if len(heap) > self._limit:
-            heap[:] = {e for e in heap if self._current(e)}
+            heap[:] = {e for e in heap if self._live(e)}
             heapify(heap)
 
-    def _current(self, entry: int) -> bool:
+    def _live(self, entry: int) -> bool:
         score, x = divmod(entry, self._n)
-        return self.resident[x] and self._score[x] == score
+        return self.resident[x] and self._entry[x] == score
 
     def _evict(self, partition: int, missing: int) -> bool:
         heap, n = self._heaps[partition], self._n
+        resident, entries, scores = self.resident, self._entry, self._score
         victims: list[int] = []
         pinned: list[int] = []
         while missing > 0 and heap:
             entry = heappop(heap)
             x = entry % n
-            if not self.resident[x] or self._score[x] != entry // n:
+            if not resident[x] or entries[x] != entry // n:
                 continue
-            if x in self.pinned:
+            if scores[x] != entries[x]:
+                self._push(x, scores[x])
+            elif x in self.pinned:
                 pinned.append(entry)
             else:
-                self.resident[x] = False  # so that a second entry of x is not taken again
+                resident[x] = False  # so that a second entry of x is not taken again
                 victims.append(entry)
                 missing -= self.sizes[x]
         for entry in pinned:
             heappush(heap, entry)
         if missing > 0:
             for entry in victims:
-                self.resident[entry % n] = True
+                resident[entry % n] = True
                 heappush(heap, entry)
             return False
         for entry in victims:
