@@ -17,13 +17,13 @@ from traces.importers.known_models import GPT_OSS_20B
 from traces.model import ModelSpec
 from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
-# Number of dimensions of each array.
+# Dimensions of each array, and the kinds of number it may hold.
 _ARRAYS = {
-    "expert_ids": 3,
-    "expert_probs": 3,
-    "request_offsets": 1,
-    "token_local_id": 1,
-    "position": 1,
+    "expert_ids": (3, "iu"),
+    "expert_probs": (3, "f"),
+    "request_offsets": (1, "iu"),
+    "token_local_id": (1, "iu"),
+    "position": (1, "iu"),
 }
 
 
@@ -43,6 +43,20 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
         shape = experts.shape[: arrays[name].ndim]
         if arrays[name].shape != shape:
             raise TraceError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape}")
+    model = model or GPT_OSS_20B
+    layers, count, top_k = model.topology
+    if experts.shape[1:] != (layers, top_k):
+        raise TraceError(
+            f"{path}: expert_ids has {experts.shape[1]} layers of top-{experts.shape[2]}, model "
+            f"{model.name} {layers} of top-{top_k}"
+        )
+    outside = (experts < 0) | (experts >= count)
+    if outside.any():
+        row, layer, slot = np.argwhere(outside)[0].tolist()
+        raise TraceError(
+            f"{path}: row {row}, layer {layer}: expert {experts[row, layer, slot]} out of range "
+            f"0..{count - 1}"
+        )
     lengths = np.diff(arrays["request_offsets"], prepend=0, append=tokens)
     if lengths[0] or lengths[-1] or (lengths[1:-1] <= 0).any():
         raise TraceError(f"{path}: request_offsets do not rise from 0 to {tokens}")
@@ -50,7 +64,7 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
     recorded = {"source": path.name, "format": "gpt-oss-npz", "phases": "decode only"}
     return Trace(
         path=path,
-        meta=TraceMeta(model=model or GPT_OSS_20B, recorded=recorded),
+        meta=TraceMeta(model=model, recorded=recorded),
         request_id=np.repeat(requests, lengths[1:-1]),
         position=arrays["position"].astype(np.int32),
         phase=np.full(tokens, DECODE, np.int8),
@@ -64,14 +78,14 @@ def _load(path: Path) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     try:
         with np.load(path, allow_pickle=False) as archive:
-            for name, dimensions in _ARRAYS.items():
+            for name, (dimensions, kinds) in _ARRAYS.items():
                 if name not in archive:
                     raise TraceError(f"{path}: no array {name!r}")
                 array = archive[name]
-                if array.ndim != dimensions or array.dtype.kind not in "iuf":
+                if array.ndim != dimensions or array.dtype.kind not in kinds:
                     raise TraceError(
                         f"{path}: {name} is {array.dtype} with {array.ndim} dimensions, "
-                        f"expected numbers with {dimensions}"
+                        f"expected {'floats' if kinds == 'f' else 'integers'} with {dimensions}"
                     )
                 arrays[name] = array
     except TraceError:

@@ -43,7 +43,7 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
     start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     spec = _model(path, lines[:start], model)
     cells, numbers = _table(path, lines, start)
-    layers, _, top_k = spec.topology
+    layers, count, top_k = spec.topology
     moe_layer = _moe_layers(path, spec, cells["layer"], numbers)
 
     steps = np.stack([cells["turn"], cells["step"]], axis=1)
@@ -51,6 +51,9 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
     row = row.reshape(-1)
     outside = (cells["slot"] < 0) | (cells["slot"] >= top_k)
     _refuse(path, numbers, outside, lambda i: f"slot {cells['slot'][i]} out of 0..{top_k - 1}")
+    expert = cells["expert"]
+    outside = (expert < 0) | (expert >= count)
+    _refuse(path, numbers, outside, lambda i: f"expert {expert[i]} out of range 0..{count - 1}")
     place = (row * layers + moe_layer) * top_k + cells["slot"]
     _refuse(path, numbers, _repeated(place), lambda i: "the same turn, step, layer and slot again")
     phase = np.empty(len(keys), np.int8)
@@ -59,7 +62,7 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
 
     experts = np.full((len(keys), layers, top_k), -1, np.int16)
     weights = np.zeros((len(keys), layers, top_k), np.float16)
-    experts.reshape(-1)[place] = cells["expert"]
+    experts.reshape(-1)[place] = expert
     weights.reshape(-1)[place] = cells["weight"]
     recorded = {"source": path.name, "format": "route_trace v1", **_device_hits(cells)}
     return Trace(
@@ -154,7 +157,7 @@ def _table(path: Path, lines: list[str], start: int) -> tuple[dict[str, Array], 
         values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
         bad = np.isnan(values)
         if name != "weight":
-            bad |= (values != np.floor(values)) | (np.abs(values) > 2**31)
+            bad |= (values != np.floor(values)) | (np.abs(values) >= 2**31)
         column = frame[name]
         _refuse(path, at, bad, lambda i, c=column, n=name: f"{n} {c[i]!r} is not a number")
         cells[name] = values if name == "weight" else values.astype(np.int64)
