@@ -1,0 +1,150 @@
+"""Figures of lines: against cache size, against recall, by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from experiments.plots.frame import Cut, title_of
+from experiments.plots.style import COLOURS, MARKERS, NONE, legend, palette, panels
+
+MAX_PANELS = 4
+MAX_LINES = 7
+
+
+def limited(cut: Cut, dimension: str, most: int) -> tuple[list[str], list[str]]:
+    """The first ``most`` values of a dimension, and a note where there are more."""
+    values = cut.values(dimension)
+    more = len(values) > most
+    plural = dimension if dimension == "hardware" else f"{dimension}s"
+    return values[:most], [f"first {most} of {len(values)} {plural}"] if more else []
+
+
+def latency_vs_cache(results: Cut) -> Figure | str:
+    """TPOT against capacity: a line a predictor, a panel an eviction."""
+    if not results.varies("capacity"):
+        return "needs several values of cache.capacity"
+    cut = results.held(("capacity", "predictor", "eviction"))
+    if not cut.varies("capacity"):
+        return "no predictor and eviction were run at several capacities"
+    evictions, more = limited(cut, "eviction", MAX_PANELS)
+    predictors, more_lines = limited(cut, "predictor", MAX_LINES)
+    notes = [*cut.fixed, *more, *more_lines]
+    figure, axes = panels(
+        len(evictions), "Latency against cache size", notes, width=3.4, sharey=True
+    )
+    styles = palette(results.values("predictor"))
+    for panel, eviction in zip(axes, evictions):
+        for predictor in predictors:
+            frame = cut.frame
+            line = frame[(frame["eviction"] == eviction) & (frame["predictor"] == predictor)]
+            line = line.sort_values("capacity")
+            if len(line) > 1:
+                panel.plot(
+                    line["capacity"], line["tpot_ms.mean"], label=predictor, **styles[predictor]
+                )
+        panel.set(title=eviction, xlabel="cache, % of all experts", ylim=(0, None))
+    for panel in _left(axes):
+        panel.set_ylabel("time per output token, ms")
+    legend(figure, axes, "predictor")
+    return figure
+
+
+def latency_vs_recall(results: Cut) -> Figure | str:
+    """What a better predictor would bring: an oracle degraded to each slot recall.
+
+    Bounds hold for whole runs, so time here is a run's time over its output tokens.
+    """
+    oracles = results.where(results.frame["recall"].notna()).sampled("recall")
+    if not oracles.varies("recall"):
+        return "needs an oracle predictor at several values of recall"
+    series = next((d for d in ("predictor", "eviction", "capacity") if oracles.varies(d)), None)
+    cut = oracles.held(["recall", "hardware", *([series] if series else [])])
+    hardware, more = limited(cut, "hardware", MAX_PANELS)
+    figure, axes = panels(
+        len(hardware), "Latency against predictor recall", [*cut.fixed, *more], sharex=True
+    )
+    for panel, name in zip(axes, hardware):
+        frame = cut.frame[cut.frame["hardware"] == name]
+        lines = frame.groupby(series, sort=False) if series else [(None, frame)]
+        for i, (value, line) in enumerate(lines):
+            label = title_of(series, value) if series else "oracle degraded"
+            # Of all that may vary, the clairvoyant bound depends on capacity alone.
+            _recall_line(panel, line, label, i, own_bound=series == "capacity")
+        if series is None:
+            _others(panel, results, frame)
+        panel.set(title=name, xlabel="slot recall of the predictor", ylim=(0, None))
+    for panel in _left(axes):
+        panel.set_ylabel("run time per output token,\nprefill included, ms")
+    legend(figure, axes)
+    return figure
+
+
+def _recall_line(panel: Axes, line: pd.DataFrame, label: str, i: int, own_bound: bool) -> None:
+    """One degraded oracle, and what no policy can beat beside it."""
+    line = line.sort_values("recall")
+    colour = COLOURS[i % len(COLOURS)]
+    panel.plot(
+        line["recall"],
+        1000 / line["tokens_per_s"],
+        color=colour,
+        marker=MARKERS[i % len(MARKERS)],
+        label=label,
+    )
+    tokens = (line["tokens_per_s"] * line["total_ms"] / 1000).iloc[0]
+    bounds = (
+        ("clairvoyant", "--", colour if own_bound else "black"),
+        ("compute", ":", "black"),
+    )
+    for bound, dashes, tint in bounds:
+        name = "all resident" if bound == "compute" else "clairvoyant bound"
+        name += f", {label}" if own_bound and bound == "clairvoyant" else ""
+        height = line[f"bounds_ms.{bound}"].iloc[0] / tokens
+        panel.axhline(height, linestyle=dashes, color=tint, linewidth=1.1, label=name)
+
+
+def _others(panel: Axes, results: Cut, oracle: pd.DataFrame) -> None:
+    """The other predictors under the same conditions, at the recall that they really had."""
+    same = results.frame
+    for dimension in ("eviction", "hardware", "capacity", *results.others):
+        same = same[same[dimension] == oracle[dimension].iloc[0]]
+    same = same[same["recall"].isna()]
+    styles = palette(results.values("predictor"))
+    for _, row in same.iterrows():
+        name, height = row["predictor"], 1000 / row["tokens_per_s"]
+        column = f"predictors.{name}.slot_recall"
+        if name == "none":
+            panel.axhline(height, color=NONE, linewidth=1.1, label="no prefetch")
+        elif column in row and not np.isnan(row[column]):
+            style = styles[name] | {"markersize": 8, "linestyle": "none"}
+            panel.plot([row[column]], [height], label=f"{name} (its recall)", **style)
+
+
+def hit_rate_by_layer(results: Cut) -> Figure | str:
+    """Hit rate by layer: a line a predictor, a panel an eviction."""
+    cut = results.held(("predictor", "eviction"))
+    evictions, more = limited(cut, "eviction", MAX_PANELS)
+    predictors, more_lines = limited(cut, "predictor", MAX_LINES)
+    notes = [*cut.fixed, *more, *more_lines]
+    figure, axes = panels(len(evictions), "Hit rate by layer", notes, width=3.6, sharey=True)
+    styles = palette(results.values("predictor"))
+    for panel, eviction in zip(axes, evictions):
+        frame = cut.frame[cut.frame["eviction"] == eviction]
+        for i, predictor in enumerate(predictors):
+            for by_layer in frame[frame["predictor"] == predictor]["hit_rate.by_layer"]:
+                rates = np.array([np.nan if r is None else r for r in by_layer], dtype=float)
+                panel.plot(rates, label=predictor, markevery=(i, 6), **styles[predictor])
+        panel.set(title=eviction, xlabel="MoE layer", ylim=(0, 1))
+        panel.yaxis.set_major_formatter(PercentFormatter(1))
+    for panel in _left(axes):
+        panel.set_ylabel("routed experts found resident")
+    legend(figure, axes, "predictor")
+    return figure
+
+
+def _left(axes: list[Axes]) -> list[Axes]:
+    """The panels of the first column."""
+    return [a for a in axes if (spec := a.get_subplotspec()) is None or spec.is_first_col()]

@@ -1,0 +1,116 @@
+"""One look for all figures: Okabe and Ito's colour-blind-safe palette, a marker beside a colour."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+NONE = "#7F7F7F"  # no predictor
+PARTS = {  # of the time of a run
+    "compute": "#56B4E9",
+    "demand miss": "#D55E00",
+    "late prefetch": "#E69F00",
+    "queueing": "#0072B2",
+    "storage": "#CC79A7",
+}
+_HEADER = 0.62  # inches above the axes, for title and subtitle
+_SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "svg.hashsalt": "prefetch-sim",  # the same figure is the same file
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]
+        yield
+
+
+def palette(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each label, by its place; ``none`` is grey."""
+    named = [label for label in labels if label != "none"]
+    styles: dict[str, dict[str, Any]] = {
+        label: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        for i, label in enumerate(named)
+    }
+    # Dashed and on top: where it hides nothing else, nothing hides it.
+    none = {"color": NONE, "marker": ".", "linestyle": "--", "zorder": 3}
+    return styles | {"none": none}
+
+
+def panels(
+    count: int,
+    title: str,
+    notes: Sequence[str],
+    *,
+    width: float = 4.0,
+    height: float = 3.2,
+    side: float = 1.9,
+    **axes: Any,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` axes in rows of up to three (four are two by two), with its header.
+
+    ``width`` and ``height`` are of one panel and ``side`` of the legend's column, in inches.
+    """
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    size = (max(columns * width + side, 7.0), rows * height + _HEADER)
+    figure = Figure(figsize=size, layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0, 0, 1, 1 - _HEADER / size[1]))  # type: ignore[call-arg]
+    figure.text(0.1 / size[0], 1 - 0.1 / size[1], title, size=12, weight="bold", va="top")
+    subtitle = ", ".join(notes)
+    figure.text(0.1 / size[0], 1 - 0.36 / size[1], subtitle, size=8, color="#555555", va="top")
+    grid = figure.subplots(rows, columns, squeeze=False, **axes).ravel().tolist()
+    for spare in grid[count:]:
+        spare.remove()
+    return figure, grid[:count]
+
+
+def legend(figure: Figure, axes: Sequence[Axes], title: str | None = None) -> None:
+    """One legend for all panels, right of them, without repeats."""
+    found: dict[str, Any] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels()):
+            found.setdefault(label, handle)
+    figure.legend(
+        list(found.values()),
+        [wrapped(label) for label in found],
+        loc="outside right upper",
+        title=title,
+        alignment="left",
+        fontsize=8,
+    )
+
+
+def wrapped(label: str) -> str:
+    return textwrap.fill(label, 30, break_long_words=False)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """``path``.png and ``path``.svg."""
+    figure.savefig(path.with_suffix(".png"), dpi=160)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
