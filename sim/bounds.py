@@ -34,7 +34,7 @@ def belady_misses(workload: Workload, make_tier: Callable[..., Tier]) -> array[i
     tier = make_tier(belady, workload.future())
     layers = workload.layers
     sets = (
-        (step.index * layers + layer, workload.routed(step, layer)[0])
+        (step.number * layers + layer, workload.routed(step, layer)[0])
         for step in workload.steps()
         for layer in range(layers)
     )
@@ -48,12 +48,12 @@ def bounds(
     wire_ns: Sequence[int],
     grouped: bool,
 ) -> Bounds:
-    """``wire_ns[layer]`` is the shortest time in which the link can move one expert of ``layer``."""
+    """``wire_ns[layer]``: the shortest time in which the link can move one expert of ``layer``."""
     compute = link = ready = 0  # ready: when the compute engine is free
     launch = cost.expert_launch_ns
     index = 0
     for step in workload.steps():
-        own = cost.step("prefill" if step.prefill else "decode", step.tokens, step.contexts)
+        own = cost.step(step.phase, step.tokens, step.contexts)
         for layer in range(workload.layers):
             routed, tokens = workload.routed(step, layer)
             if tokens is None:

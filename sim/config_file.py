@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
     parts = path.split(".")
     if not all(parts):
         raise ConfigError(f"{path!r} is not a dotted path")
-    for part, following in zip(parts, parts[1:]):
+    for part, following in pairwise(parts):
         key = _key(node, part, path)
         child = node[key] if isinstance(node, list) else node.get(key)
         if isinstance(child, str) and not following.isdigit():

@@ -38,9 +38,7 @@ class SimulatedDevice:
         stages: list[Server] = []
         if loader.host is not None or profile.unified_memory:
             disk = profile.storage
-            storage = StorageTiming(
-                disk.gb_s.value, disk.stream_gb_s.value, disk.latency_us.value
-            )
+            storage = StorageTiming(disk.gb_s.value, disk.stream_gb_s.value, disk.latency_us.value)
             lanes, chunk = int(disk.queue_depth.value), round(disk.read_mib.value * MIB)
             stages.append(
                 Server(env, "storage", 0, storage, lanes, chunk, loader.start, loader.moved)
@@ -51,12 +49,10 @@ class SimulatedDevice:
         if not profile.unified_memory:
             assert profile.host_link is not None  # the profile's schema sees to it
             wire = profile.host_link
-            link = LinkTiming(
-                wire.gb_s.value, wire.isolated_us.value, wire.back_to_back_us.value
-            )
-            chunk = round(wire.chunk_mib.value * MIB) if wire.chunk_mib else None
+            link = LinkTiming(wire.gb_s.value, wire.isolated_us.value, wire.back_to_back_us.value)
+            unit = round(wire.chunk_mib.value * MIB) if wire.chunk_mib else None
             stages.append(
-                Server(env, "host_link", len(stages), link, 1, chunk, loader.start, loader.moved)
+                Server(env, "host_link", len(stages), link, 1, unit, loader.start, loader.moved)
             )
             self.load_ns = [link.duration(size, True) for size in sizes]
             self.wire_ns = [floor(size / wire.gb_s.value) for size in sizes]

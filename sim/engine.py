@@ -75,8 +75,7 @@ class ForwardPass:
         """Every step in order; finishes the loader's accounts at the end."""
         device, workload, cost = self.device, self.workload, self.cost
         for step in workload.steps():
-            phase = "prefill" if step.prefill else "decode"
-            step_cost = cost.step(phase, step.tokens, step.contexts)
+            step_cost = cost.step(step.phase, step.tokens, step.contexts)
             start, busy = device.now, device.busy_ns
             for layer in range(workload.layers):
                 yield from self._layer(step, step_cost, layer)
@@ -84,7 +83,7 @@ class ForwardPass:
                 yield device.compute(step_cost.epilogue_ns, "head")
             self.step_records.add(
                 (
-                    step.index,
+                    step.number,
                     step.prefill,
                     start,
                     device.now,
@@ -114,7 +113,7 @@ class ForwardPass:
         # Routing is known.
         routed, tokens = self.workload.routed(step, layer)
         now = device.env.now
-        cache.now = self._routed_until = step.index * self.workload.layers + layer
+        cache.now = self._routed_until = step.number * self.workload.layers + layer
         if self._cancel_stale:
             loader.cancel(layer, routed)
         cache.pinned = routed if tokens is None else set(routed)
@@ -135,7 +134,7 @@ class ForwardPass:
             yield device.compute(fixed + self._work(layer, routed, routed, tokens), "experts")
         cache.pinned = ()
         self.layer_records.add(
-            (step.index, layer, start, now, device.env.now, len(routed), hits, late, *stalls)
+            (step.number, layer, start, now, device.env.now, len(routed), hits, late, *stalls)
         )
 
     def _missing(
@@ -239,7 +238,7 @@ class ForwardPass:
         """The prediction is out: propose loads, correct earlier guesses, protect residents."""
         layers, loader, k = self.workload.layers, self.loader, self.workload.top_k
         target = layer + hook.predictor.distance
-        index = step.index * layers + target
+        index = step.number * layers + target
         if index <= self._routed_until:
             return  # too late: the layer is routed already
         self._stamp += 1

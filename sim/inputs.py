@@ -85,9 +85,10 @@ def _shape(model: ModelSpec) -> str:
 def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        flat += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [
-            (f"{prefix}{key}", value)
-        ]
+        if isinstance(value, dict):
+            flat += _flatten(value, f"{prefix}{key}.")
+        else:
+            flat.append((prefix + key, value))
     return flat
 
 
@@ -97,7 +98,8 @@ def _find(key: str, kind: str, choice: Choice) -> ModuleType:
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
     if choice.params:
-        raise ConfigError(f"{key}: {choice.name!r} takes no parameter {next(iter(choice.params))!r}")
+        given = next(iter(choice.params))
+        raise ConfigError(f"{key}: {choice.name!r} takes no parameter {given!r}")
     return module
 
 

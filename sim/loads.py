@@ -110,8 +110,8 @@ class Loader:
         for x in routed:
             if resident[x]:
                 hits.append(x)
-                if unused[x] is not None:
-                    self._settle(unused[x], TIMELY)
+                if (prefetched := unused[x]) is not None:
+                    self._settle(prefetched, TIMELY)
                 continue
             waiting.add(x)
             load = self.in_flight[x]
@@ -191,9 +191,7 @@ class Loader:
 
     # The way of one load
 
-    def _issue(
-        self, x: int, origin: int, key: int, now: int, target: int, predictor: int
-    ) -> Load:
+    def _issue(self, x: int, origin: int, key: int, now: int, target: int, predictor: int) -> Load:
         self._seq += 1
         load = Load(x, origin, key, self._seq, now, target, predictor)
         size, ways = self.cache.sizes[x], len(self.stages)
@@ -223,13 +221,13 @@ class Loader:
     def start(self, load: Load) -> bool | None:
         """Make room for a load about to move, in every tier on its way (see ``Server``)."""
         x, host = load.expert, self.host
-        staged = host is not None and not host.resident[x]
-        if not staged or host.reserve(x):
+        staging = host if host is not None and not host.resident[x] else None
+        if staging is None or staging.reserve(x):
             if self.cache.reserve(x):
                 load.started = self.env.now
                 return True
-            if staged:
-                host.release(x)
+            if staging is not None:
+                staging.release(x)
         if load.needed >= 0:
             return None
         self._abandon(load, DROPPED)

@@ -20,7 +20,6 @@ class Tier:
 
     ``sizes[x]`` is the bytes of expert ``x``; ``partition_of[x]`` its partition, each with its
     own ``capacities`` entry in bytes (one for a global cache, one a layer for a per-layer one).
-    ``on_evict`` hears of every expert that leaves.
     """
 
     def __init__(
@@ -33,7 +32,6 @@ class Tier:
         *,
         seed: int = 0,
         future: Future | None = None,
-        on_evict: Callable[[int], None] | None = None,
     ) -> None:
         self.sizes = list(sizes)
         self.capacities = list(capacities)
@@ -57,7 +55,7 @@ class Tier:
         )
         self._passed = getattr(eviction, "passed", None)
         self._predicted = getattr(eviction, "predicted", None)
-        self._on_evict = on_evict
+        self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
 
     def fits(self, experts: Collection[int]) -> bool:
         """Whether ``experts``, all of one layer, can be resident together."""
@@ -155,6 +153,6 @@ class Tier:
             x = entry % n
             self.free[partition] += self.sizes[x]
             self._evicted(self._state, x, self.now, self._score[x])
-            if self._on_evict is not None:
-                self._on_evict(x)
+            if self.on_evict is not None:
+                self.on_evict(x)
         return True

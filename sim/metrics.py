@@ -46,10 +46,10 @@ def latencies(
     for step in steps:
         for request in step.requests:
             if step.prefill:
-                first.append(end[step.index] - start[step.index])
+                first.append(end[step.number] - start[step.number])
             else:
-                between.append(end[step.index] - last.get(request, start[step.index]))
-            last[request] = end[step.index]
+                between.append(end[step.number] - last.get(request, start[step.number]))
+            last[request] = end[step.number]
     return np.array(between, dtype=np.int64), np.array(first, dtype=np.int64)
 
 
@@ -64,9 +64,7 @@ def hit_rates(records: LayerRecords, prefill: npt.NDArray[np.int64], layers: int
         "prefill": _share(int(hits[is_prefill].sum()), int(experts[is_prefill].sum())),
         "by_layer": [
             _share(int(h), int(n))
-            for h, n in zip(
-                np.bincount(layer, hits, layers), np.bincount(layer, experts, layers)
-            )
+            for h, n in zip(np.bincount(layer, hits, layers), np.bincount(layer, experts, layers))
         ],
     }
 

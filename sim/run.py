@@ -112,7 +112,8 @@ def results(done: Simulation) -> dict[str, Any]:
     """The results of a finished run, bounds included."""
     inputs = done.inputs
     workload = inputs.workload
-    misses = _misses(workload, tuple(inputs.sizes), tuple(inputs.cache_bytes), inputs.config.cache.warm)
+    warm = inputs.config.cache.warm
+    misses = _misses(workload, tuple(inputs.sizes), tuple(inputs.cache_bytes), warm)
     limits = bounds(
         workload,
         done.cost,

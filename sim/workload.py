@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,16 @@ _BLOCKS = 256  # such blocks kept: a batch reads from one per running request
 class Step(NamedTuple):
     """One forward pass over ``rows`` of the trace, grouped by request."""
 
-    index: int
+    number: int
     prefill: bool
     requests: tuple[int, ...]
     rows: tuple[int, ...]
     tokens: tuple[int, ...]  # new tokens of each request
     contexts: tuple[int, ...]  # tokens of each request already in its KV cache
+
+    @property
+    def phase(self) -> Literal["prefill", "decode"]:
+        return "prefill" if self.prefill else "decode"
 
 
 class RowLists:
@@ -140,7 +144,7 @@ class Workload:
         """(flat id, layer-step number) of every use, once per set, in order of time."""
         step_of = np.empty(len(self.flat), dtype=np.int64)
         for step in self.steps():
-            step_of[list(step.rows)] = step.index
+            step_of[list(step.rows)] = step.number
         when = step_of[:, None] * self.layers + np.arange(self.layers)
         keys = when[:, :, None] * (self.layers * self.experts) + self.flat
         keys = keys[self.flat >= 0]

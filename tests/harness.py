@@ -61,9 +61,7 @@ def make_trace(
         experts=ids,
         weights=None,
         predictions={
-            name: Prediction(
-                info, np.array(e, dtype=np.int16), np.array(s, dtype=np.float32)
-            )
+            name: Prediction(info, np.array(e, dtype=np.int16), np.array(s, dtype=np.float32))
             for name, (info, e, s) in (predictions or {}).items()
         },
     )

@@ -34,7 +34,7 @@ class GroupedQueryAttention(_Frozen):
 
 
 class LatentAttention(_Frozen):
-    """Multi-head latent attention (DeepSeek-V2): one compressed key/value of ``kv_rank + rope_dim``."""
+    """Multi-head latent attention (DeepSeek-V2): a compressed key/value of kv_rank + rope_dim."""
 
     kind: Literal["mla"] = "mla"
     heads: int = Field(gt=0)
@@ -53,7 +53,7 @@ class ModelSpec(_Frozen):
 
     name: str
     layers: int = Field(gt=0, description="transformer layers, dense ones included")
-    dense_layers: tuple[int, ...] = Field(default=(), description="indices of layers without router")
+    dense_layers: tuple[int, ...] = Field(default=(), description="layers without a router")
     hidden: int = Field(gt=0)
     experts: int = Field(gt=0, description="routed experts a layer")
     top_k: int = Field(gt=0)
@@ -78,7 +78,8 @@ class ModelSpec(_Frozen):
             raise ValueError("no layer routes: dense_layers names them all")
         if self.expert_bytes is not None and len(self.expert_bytes) != self.moe_layers:
             raise ValueError(
-                f"expert_bytes has {len(self.expert_bytes)} entries for {self.moe_layers} MoE layers"
+                f"expert_bytes has {len(self.expert_bytes)} entries, the model {self.moe_layers} "
+                "MoE layers"
             )
         if self.expert_bytes is not None and min(self.expert_bytes) <= 0:
             raise ValueError("expert_bytes must be positive")
