@@ -1,0 +1,308 @@
+"""Sweeps: which points there are, that each runs once however often the sweep is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from cli_support import BASE, ROOT, call, command, environment, small_trace, write_config
+
+from experiments.sweeps import points
+from experiments.sweeps.store import Outcome, Store
+from sim.errors import ConfigError
+
+# An eviction from outside the package that counts the runs it is used in, each of which waits.
+COUNTING = """
+import os, time
+from sim.eviction import lru
+from sim.eviction.lru import *
+
+def new_state(*arguments):
+    with open(os.environ["COUNT"], "a") as log:
+        log.write("run\\n")
+    time.sleep(float(os.environ.get("WAIT", "0")))
+    return lru.new_state(*arguments)
+"""
+FAILING = """
+from sim.eviction import lru
+from sim.eviction.lru import *
+
+def new_state(experts, layers, seed, future):
+    if seed == 2:
+        raise RuntimeError("seed two does not work")
+    return lru.new_state(experts, layers, seed, future)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_trace(tmp_path / "small.parquet")
+    return tmp_path
+
+
+def plan(folder: Path, sweep: Any, **keys: Any) -> list[points.Point]:
+    tree = BASE | {"trace": str(folder / "small.parquet")} | keys | {"sweep": sweep}
+    return points.plan(tree, "s.yaml")
+
+
+def sweep_config(folder: Path, sweep: Any, **keys: Any) -> Path:
+    return write_config(folder / "s.yaml", trace="small.parquet", **keys, sweep=sweep)
+
+
+def stored(folder: Path) -> dict[str, tuple[Any, ...]]:
+    database = sqlite3.connect(folder / "results.sqlite")
+    try:
+        rows = database.execute("SELECT key, result, error, finished FROM runs").fetchall()
+    finally:
+        database.close()
+    return {key: rest for key, *rest in rows}  # type: ignore[misc]
+
+
+# Points
+
+
+def test_a_sweep_is_the_plain_product_with_the_last_axis_fastest(folder: Path) -> None:
+    found = plan(folder, {"cache.eviction": ["lru", "fifo"], "seed": [1, 2, 3]})
+    assert [(p.config.cache.eviction.name, p.config.seed) for p in found] == [
+        (e, s) for e in ("lru", "fifo") for s in (1, 2, 3)
+    ]
+    assert found[0].config.name == "lru, 1"
+    assert found[0].axes == {"cache.eviction": "lru", "seed": "1"}
+
+
+def test_a_list_of_sweeps_is_their_union_without_repeats(folder: Path) -> None:
+    found = plan(folder, [{"seed": [1, 2]}, {"seed": [2], "predictor": ["none", "guess"]}])
+    assert [(p.config.seed, p.axes["predictor"]) for p in found] == [
+        (1, "none"), (2, "none"), (2, "guess")
+    ]  # fmt: skip
+
+
+def test_a_value_may_be_a_mapping_or_a_list(folder: Path) -> None:
+    hybrid = [{"name": "oracle", "recall": 0.5}, {"name": "guess"}]
+    found = plan(folder, {"predictor": [hybrid, "none", {"name": "oracle", "recall": 0.9}]})
+    assert [p.axes["predictor"] for p in found] == [
+        "oracle recall=0.5 + guess", "none", "oracle recall=0.9"
+    ]  # fmt: skip
+    assert [len(p.config.predictor) for p in found] == [2, 0, 1]
+
+
+def test_a_path_below_another_axis_counts_whatever_their_order(folder: Path) -> None:
+    sweep = {"hardware.host_link.gb_s": [1.0, 2.0], "hardware": ["a100-pcie-40gb"]}
+    assert len({p.key for p in plan(folder, sweep)}) == 2
+
+
+def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
+    base = plan(folder, {"seed": [1]})[0].key
+    assert plan(folder, {"seed": [1]}, name="another name")[0].key == base
+    os.utime(folder / "small.parquet")
+    assert plan(folder, {"seed": [1]})[0].key == base
+    assert plan(folder, {"seed": [1]}, overlap="grouped")[0].key != base
+    small_trace(folder / "small.parquet", decode=9)
+    assert plan(folder, {"seed": [1]})[0].key != base
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        (None, "sweep: missing"),
+        ([], "no axes"),
+        ({"seed": 3}, "sweep.seed: needs a list"),
+        ({"seed": []}, "sweep.seed: needs a list"),
+        ({"cache.capasity": ["10%"]}, "did you mean 'capacity'"),
+        ({"seed": [1], "hardware": ["a100-pcie-40gb", "rtx-409"]}, "[seed=1, hardware=rtx-409]"),
+        ({"cache.capacity": ["50%", {"experts": 1}]}, "[cache.capacity=experts=1]"),
+        ("seed", "is not a mapping"),
+    ],
+)
+def test_a_wrong_sweep_names_the_point(folder: Path, sweep: Any, expected: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        plan(folder, sweep)
+    assert str(refused.value).startswith("s.yaml")
+    assert expected in str(refused.value)
+
+
+def test_nothing_is_made_where_the_last_point_is_wrong(folder: Path) -> None:
+    config = sweep_config(folder, {"cache.capacity": ["50%", {"experts": 1}]})
+    refused = call("sweep", config, "--out", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (folder / "out").exists()
+
+
+# Running
+
+
+def test_a_sweep_leaves_tables_that_agree(folder: Path) -> None:
+    config = sweep_config(
+        folder, {"predictor": ["none", "guess"], "cache.capacity": ["30%", "60%"]}
+    )
+    done = call("sweep", config, "--out", "out", "--jobs", "2", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "TPOT ms" in done.stdout
+    table = pq.read_table(folder / "out" / "results.parquet").to_pylist()
+    with (folder / "out" / "results.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [row["name"] for row in table] == [
+        "none, 30%", "none, 60%", "guess, 30%", "guess, 60%"
+    ]  # fmt: skip
+    for row, line in zip(table, lines, strict=True):
+        assert float(line["tpot_ms.mean"]) == row["tpot_ms.mean"] > 0
+        assert json.loads(line["hit_rate.by_layer"]) == row["hit_rate.by_layer"]
+        assert line["axis.cache.capacity"] == row["axis.cache.capacity"]
+        assert row["cache.share"] == pytest.approx(float(row["axis.cache.capacity"][:-1]) / 100)
+    swept = yaml.safe_load((folder / "out" / "sweep.yaml").read_text())
+    assert swept == yaml.safe_load(config.read_text())
+
+
+def test_a_sweep_gives_what_a_run_gives(folder: Path) -> None:
+    keys = {"predictor": "guess", "cache": {"capacity": "30%"}}
+    call("sweep", sweep_config(folder, {"seed": [5]}, **keys), "--out", "out", cwd=folder)
+    run = write_config(folder / "r.yaml", trace="small.parquet", **keys, seed=5, name="5")
+    alone = json.loads(call("run", run, "--json", cwd=folder).stdout)
+    ((result, error, _),) = stored(folder / "out").values()
+    assert json.loads(result) == alone
+    assert error is None
+
+
+def test_a_killed_sweep_goes_on_where_it_was(folder: Path) -> None:
+    total = 8
+    config, extra = counted(folder, total)
+    arguments = ("sweep", config, "--out", "out", "--jobs", "2")
+    work = subprocess.Popen(
+        command(*arguments), cwd=folder, env=environment(**extra),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(lambda: len(finished(folder / "out")) >= 2)
+    work.send_signal(signal.SIGKILL)
+    work.wait()
+    before = stored(folder / "out")
+    assert 2 <= len(before) < total
+    wait_for(lambda: settled(folder / "count"))  # its workers end with it
+    executions = runs(folder / "count")
+
+    done = call(*arguments, cwd=folder, **extra | {"WAIT": "0"})
+    assert done.returncode == 0, done.stderr
+    after = stored(folder / "out")
+    assert len(after) == total
+    assert {key: after[key] for key in before} == before  # kept as they were, and when
+    assert runs(folder / "count") - executions == total - len(before)
+
+    again = call(*arguments, cwd=folder, **extra)
+    assert again.returncode == 0
+    assert stored(folder / "out") == after
+    assert runs(folder / "count") - executions == total - len(before)
+
+
+def counted(folder: Path, total: int) -> tuple[Path, dict[str, str]]:
+    """A sweep of slow points that log each execution, and the environment they need."""
+    (folder / "counting").mkdir()
+    (folder / "counting" / "policy.py").write_text(COUNTING)
+    cache = {"capacity": "50%", "eviction": "counting.policy"}
+    config = sweep_config(folder, {"seed": list(range(total))}, cache=cache)
+    path = os.pathsep.join([str(ROOT), str(folder)])
+    return config, {"COUNT": str(folder / "count"), "WAIT": "0.3", "PYTHONPATH": path}
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    try:
+        return stored(folder)
+    except sqlite3.Error:
+        return {}  # not there yet
+
+
+def runs(log: Path) -> int:
+    return len(log.read_text().splitlines())
+
+
+def settled(log: Path) -> bool:
+    before = runs(log)
+    time.sleep(1.0)
+    return runs(log) == before
+
+
+def wait_for(condition: Any) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "waited a minute in vain"
+        time.sleep(0.02)
+
+
+def test_ctrl_c_keeps_what_was_finished(folder: Path) -> None:
+    config, extra = counted(folder, 40)
+    work = subprocess.Popen(
+        command("sweep", config, "--out", "out", "--jobs", "2"), cwd=folder,
+        env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: len(finished(folder / "out")) >= 1)
+    os.killpg(work.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    out, err = work.communicate(timeout=60)
+    assert work.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert "run again to go on" in err
+    kept = stored(folder / "out")
+    assert len(kept) == runs(folder / "count")
+    assert all(result is not None for result, _, _ in kept.values())
+
+
+def test_a_failed_point_is_told_and_the_others_go_on(folder: Path) -> None:
+    (folder / "failing").mkdir()
+    (folder / "failing" / "policy.py").write_text(FAILING)
+    cache = {"capacity": "50%", "eviction": "failing.policy"}
+    config = sweep_config(folder, {"seed": [1, 2, 3]}, cache=cache)
+    path = os.pathsep.join([str(ROOT), str(folder)])
+    done = call("sweep", config, "--out", "out", cwd=folder, PYTHONPATH=path)
+    assert done.returncode == 1
+    assert "failed: 2: RuntimeError: seed two does not work" in done.stderr
+    rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
+    assert [row["error"] is None for row in rows] == [True, False, True]
+    assert rows[1]["tpot_ms.mean"] is None
+    assert "Traceback" in rows[1]["error"]
+
+
+def test_another_sweep_in_the_folder_keeps_what_was_there(folder: Path) -> None:
+    for seeds in ([1, 2], [2, 3]):
+        call("sweep", sweep_config(folder, {"seed": seeds}), "--out", "out", cwd=folder)
+    assert len(stored(folder / "out")) == 3
+    rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
+    assert [row["config.seed"] for row in rows] == [2, 3]
+
+
+def test_two_sweeps_at_once_in_one_folder_are_refused(folder: Path) -> None:
+    (folder / "out").mkdir()
+    config = sweep_config(folder, {"seed": [1]})
+    with Store(folder / "out"):
+        refused = call("sweep", config, "--out", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert "another sweep is writing here" in refused.stderr
+    assert not (folder / "out" / "sweep.yaml").exists()
+    assert call("sweep", config, "--out", "out", cwd=folder).returncode == 0
+
+
+def test_a_file_that_is_no_database_is_refused(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "results.sqlite").write_text("not a database" * 100)
+    refused = call("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert "results.sqlite" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_stored_result_replaces_an_earlier_failure(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.put("a", "{}", Outcome(None, "went wrong", 1.0))
+        assert store.finished() == set()
+        store.put("a", "{}", Outcome({"x": 1}, None, 2.0))
+        assert store.finished() == {"a"}
+        assert store.get(["a", "b"]) == {"a": Outcome({"x": 1}, None, 2.0)}
