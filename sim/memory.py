@@ -41,7 +41,7 @@ class Tier:
         self.width = len(self.sizes) // layers
         self.resident = [False] * len(self.sizes)
         self.pinned: Collection[int] = ()
-        self.now = 0  # layer-step number
+        self.now = -1  # number of the last layer-step routed
         self._n = len(self.sizes)
         self._score = [0] * self._n
         self._heaps: list[list[int]] = [[] for _ in capacities]
