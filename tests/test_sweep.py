@@ -87,6 +87,11 @@ def test_a_list_of_sweeps_is_their_union_without_repeats(folder: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_default_written_out_is_no_other_point(folder: Path) -> None:
+    same = ["oracle", {"name": "oracle", "recall": 1.0}, [{"name": "oracle", "distance": 0}]]
+    assert [p.axes for p in plan(folder, {"predictor": same})] == [{"predictor": "oracle"}]
+
+
 def test_a_value_may_be_a_mapping_or_a_list(folder: Path) -> None:
     hybrid = [{"name": "oracle", "recall": 0.5}, {"name": "guess"}]
     found = plan(folder, {"predictor": [hybrid, "none", {"name": "oracle", "recall": 0.9}]})
@@ -106,6 +111,7 @@ def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
     assert plan(folder, {"seed": [1]}, name="another name")[0].key == base
     os.utime(folder / "small.parquet")
     assert plan(folder, {"seed": [1]})[0].key == base
+    assert plan(folder, {"seed": [1]}, predictor="none")[0].key == base
     assert plan(folder, {"seed": [1]}, overlap="grouped")[0].key != base
     small_trace(folder / "small.parquet", decode=9)
     assert plan(folder, {"seed": [1]})[0].key != base

@@ -23,7 +23,12 @@ def key_of(inputs: Inputs) -> str:
     """A digest of everything that the results of this run depend on, its name apart."""
     config = inputs.config
     identity = {
-        "config": config.model_dump(mode="json", exclude={"name"}),
+        "config": config.model_dump(mode="json", exclude={"name", "predictor"}),
+        # As understood, so that a default written out is no other run.
+        "predictors": [
+            [type(predictor).__module__, params.model_dump(mode="json")]
+            for _, predictor, params in inputs.predictors
+        ],
         "trace": None if isinstance(config.trace, SyntheticTrace) else _trace(config.trace),
         "model": inputs.model.model_dump(mode="json"),
         "hardware": inputs.profile.model_dump(mode="json"),

@@ -1,0 +1,161 @@
+"""Figures: that they are there, that points are never mixed unseen, and why one is skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from cli_support import BASE, small_trace
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from experiments.cli import app
+from experiments.plots import bars, curves
+from experiments.plots.figures import FIGURES, draw_all
+from experiments.plots.frame import Cut, read
+from experiments.plots.style import look
+from experiments.sweeps import export, points
+from experiments.sweeps.runner import execute
+from experiments.sweeps.store import Store
+from sim.errors import ConfigError
+
+FULL = [
+    {
+        "predictor": ["none", "guess", "oracle"],
+        "cache.eviction": ["lru", "belady"],
+        "cache.capacity": ["30%", "60%"],
+        "hardware": ["a100-pcie-40gb", "snapdragon-8"],
+    },
+    {"predictor": [{"name": "oracle", "recall": r} for r in (0.5, 0.75, 1.0)]},
+]
+
+
+def run_sweep(folder: Path, sweep: Any, **keys: Any) -> Path:
+    """A finished sweep, run in this process."""
+    small_trace(folder / "small.parquet", requests=1)
+    tree = BASE | {"trace": str(folder / "small.parquet"), "cache": {"capacity": "30%"}} | keys
+    plan = points.plan(tree | {"sweep": sweep}, "s.yaml")
+    out = folder / "out"
+    out.mkdir()
+    with Store(out) as store:
+        for point in plan:
+            store.put(point.key, point.config.model_dump_json(), execute(point.config))
+        export.write(out, plan, store)
+    return out
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_sweep(tmp_path_factory.mktemp("full"), FULL)
+
+
+def drawn(draw: Any, cut: Cut) -> Figure:
+    with look():
+        figure = draw(cut)
+    assert isinstance(figure, Figure), figure
+    return figure
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.texts)
+
+
+def test_every_figure_is_written_twice_and_shows_something(finished: Path, tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["plot", str(finished), "--out", str(tmp_path / "figures")])
+    assert shown.exit_code == 0, shown.exception
+    assert "skipped" not in shown.stdout
+    for name in FIGURES:
+        image = imread(tmp_path / "figures" / f"{name}.png")
+        assert min(image.shape[:2]) > 300
+        assert (image[..., :3] < 0.9).any(axis=-1).mean() > 0.005  # not blank
+        root = ElementTree.parse(tmp_path / "figures" / f"{name}.svg").getroot()
+        assert root.tag.endswith("svg")
+        assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 10
+
+
+def test_figures_are_the_same_bytes_twice(finished: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        list(draw_all(finished, tmp_path / folder))
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_axes_have_units(finished: Path) -> None:
+    for name, draw in FIGURES.items():
+        for panel in drawn(draw, read(finished)).axes:
+            assert panel.get_xlabel(), name
+        assert any(a.get_ylabel() or a.get_yticklabels() for a in drawn(draw, read(finished)).axes)
+
+
+def test_latency_vs_cache_draws_each_point_once(finished: Path) -> None:
+    results = read(finished)
+    figure = drawn(curves.latency_vs_cache, results)
+    lines = {
+        (a.get_title(loc="left"), l.get_label()): l for a in figure.axes for l in a.get_lines()
+    }
+    assert {key[0] for key in lines} == {"lru", "belady"}
+    assert {key[1] for key in lines} == {"none", "guess", "oracle"}
+    frame = results.frame
+    for (eviction, predictor), line in lines.items():
+        rows = frame[
+            (frame["eviction"] == eviction)
+            & (frame["predictor"] == predictor)
+            & (frame["hardware"] == "a100-pcie-40gb")
+            & (frame["recall"].isna() | (frame["recall"] == 1))
+        ].sort_values("capacity")
+        assert list(line.get_ydata()) == list(rows["tpot_ms.mean"])
+    assert "a100-pcie-40gb (1 of 2 swept)" in texts(figure)
+    assert "oracle recall 1 (1 of 3 swept)" in texts(figure)
+
+
+def test_latency_vs_recall_shows_bounds_that_hold(finished: Path) -> None:
+    figure = drawn(curves.latency_vs_recall, read(finished))
+    (panel,) = figure.axes
+    lines = {line.get_label(): line for line in panel.get_lines()}
+    curve = lines["oracle degraded"]
+    assert list(curve.get_xdata()) == [0.5, 0.75, 1.0]
+    resident = lines["all resident"].get_ydata()[0]
+    clairvoyant = lines["clairvoyant bound"].get_ydata()[0]
+    assert 0 < resident <= clairvoyant <= min(curve.get_ydata())
+    assert "no prefetch" in lines
+    assert list(lines["guess (its recall)"].get_xdata()) == [1.0]
+
+
+def test_stall_bars_add_up_to_the_time_of_the_run(finished: Path) -> None:
+    results = read(finished)
+    figure = drawn(bars.stall_breakdown, results)
+    cut = results.held(("predictor", "eviction", "hardware"))
+    for panel in figure.axes:
+        ends = [patch.get_x() + patch.get_width() for patch in panel.patches]
+        rows = cut.frame[cut.frame["hardware"] == panel.get_title(loc="left")]
+        assert max(ends) == pytest.approx((1000 / rows["tokens_per_s"]).max(), rel=1e-4)
+
+
+def test_a_figure_without_its_axes_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    out = run_sweep(tmp_path, {"predictor": ["none", "oracle"], "prefetch.extra": [0, 1]})
+    told = dict(draw_all(out, tmp_path / "figures"))
+    assert told["latency_vs_cache"] == "needs several values of cache.capacity"
+    assert told["latency_vs_recall"] == "needs an oracle predictor at several values of recall"
+    assert told["hardware_comparison"] == "needs several values of hardware"
+    assert told["stall_breakdown"] is told["hit_rate_by_layer"] is None
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert names == {"stall_breakdown", "hit_rate_by_layer"}
+    held = read(out).held(("predictor",))
+    assert len(held.frame) == 2
+    assert "prefetch.extra 0 (1 of 2 swept)" in held.fixed
+
+
+def test_holding_leaves_one_point_for_each_free_value(finished: Path) -> None:
+    results = read(finished)
+    for free in (("predictor",), ("capacity", "eviction"), ("hardware",)):
+        cut = results.held(free)
+        assert len(cut.frame) == len(cut.frame.drop_duplicates(list(free)))
+
+
+def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="finished sweep"):
+        list(draw_all(tmp_path, tmp_path / "figures"))
+    assert not (tmp_path / "figures").exists()
