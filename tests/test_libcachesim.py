@@ -1,0 +1,96 @@
+"""Residency against libCacheSim: the same accesses, one at a time, give the same miss counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import libcachesim as lcs
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from sim import registry
+from sim.eviction.base import Future
+from sim.memory import Tier
+from sim.models import load_model
+from sim.replay import replay
+from traces.importers import import_trace
+from traces.synthetic import synthesise
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+RECORDINGS = {
+    "qwen": "big-moe-on-edge/qwen.route.csv",
+    "gptoss": "big-moe-on-edge/gptoss.route.csv",
+    "gpt-oss-20b": "gpt-oss-20b/gpt_oss_20b_decode_routing.npz",
+}
+ACCESSES = 60_000  # of each recording: a slice that takes seconds
+THEIRS = {"fifo": lcs.FIFO, "lru": lcs.LRU, "belady": lcs.Belady}
+Accesses = npt.NDArray[np.int64]
+
+
+def accesses_of(name: str) -> Accesses:
+    """Flat expert ids in the order of rows, layers and ranks."""
+    if name == "synthetic":
+        trace = synthesise(
+            load_model("olmoe-1b-7b"),
+            requests=3, prompt=10, decode=150, skew=0.8, reuse=0.4, seed=5,
+        )  # fmt: skip
+    else:
+        path = DATA / RECORDINGS[name]
+        if not path.exists():
+            pytest.skip(f"no recording at {path}")
+        trace = import_trace(path)
+    experts = trace.experts[: ACCESSES // (trace.model.moe_layers * trace.model.top_k)]
+    flat = experts + np.arange(experts.shape[1])[:, None] * trace.model.experts
+    return flat[experts >= 0].astype(np.int64)
+
+
+def next_accesses(ids: Accesses) -> Accesses:
+    """Index of the next access to the same id, -1 for none."""
+    order = np.argsort(ids, kind="stable")
+    following = np.full(len(ids), -1, np.int64)
+    same = ids[order][1:] == ids[order][:-1]
+    following[order[:-1][same]] = order[1:][same]
+    return following
+
+
+def their_misses(ids: Accesses, policy: str, capacity: int, folder: Path) -> int:
+    """Their Belady is right only with the format that holds each request's next access."""
+    row = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
+    assert row.itemsize == 24
+    file = np.zeros(len(ids), row)
+    file["id"], file["size"], file["next"] = ids + 1, 1, next_accesses(ids)
+    path = folder / "accesses.oracleGeneral"
+    file.tofile(path)
+    reader = lcs.TraceReader(
+        str(path), lcs.TraceType.ORACLE_GENERAL_TRACE, lcs.ReaderInitParam(ignore_obj_size=True)
+    )
+    ratio: float
+    ratio, _ = THEIRS[policy](capacity).process_trace(reader)
+    return round(ratio * len(ids))
+
+
+def our_misses(ids: Accesses, policy: str, capacity: int) -> int:
+    total = int(ids.max()) + 1
+    order = np.argsort(ids, kind="stable")
+    start = np.searchsorted(ids[order], np.arange(total + 1))
+    future = Future(order, start.tolist(), start[:-1].tolist())
+    eviction = registry.find("eviction", policy)
+    tier = Tier([1] * total, [capacity], [0] * total, 1, eviction, future=future)
+    return sum(replay(tier, ((i, (x,)) for i, x in enumerate(ids.tolist()))))
+
+
+@pytest.mark.parametrize("policy", THEIRS)
+@pytest.mark.parametrize("name", ["synthetic", *RECORDINGS])
+def test_same_misses(name: str, policy: str, tmp_path: Path) -> None:
+    ids = accesses_of(name)
+    distinct = len(np.unique(ids))
+    for capacity in (distinct // 20, distinct // 4, distinct * 3 // 4):
+        ours = our_misses(ids, policy, capacity)
+        theirs = their_misses(ids, policy, capacity, tmp_path)
+        assert ours == theirs, f"{policy} with room for {capacity} of {distinct}"
+    assert distinct <= theirs < len(ids), "room for most of them must give hits"
+
+
+def test_the_next_access_of_each_access() -> None:
+    assert next_accesses(np.array([3, 1, 3, 3, 2, 1])).tolist() == [2, 5, 3, -1, -1, -1]
