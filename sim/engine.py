@@ -76,17 +76,19 @@ class ForwardPass:
         device, workload, cost = self.device, self.workload, self.cost
         for step in workload.steps():
             step_cost = cost.step(step.phase, step.tokens, step.contexts)
-            start, busy = device.now, device.busy_ns
+            start = now = device.now
+            busy = device.busy_ns
             for layer in range(workload.layers):
-                yield from self._layer(step, step_cost, layer)
+                now = yield from self._layer(step, step_cost, layer, now)
             if step_cost.epilogue_ns:
+                now += step_cost.epilogue_ns
                 yield device.compute(step_cost.epilogue_ns, "head")
             self.step_records.add(
                 (
                     step.number,
                     step.prefill,
                     start,
-                    device.now,
+                    now,
                     device.busy_ns - busy,
                     len(step.requests),
                     len(step.rows),
@@ -94,48 +96,60 @@ class ForwardPass:
             )
         self.loader.finish()
 
-    def _layer(self, step: Step, cost: StepCost, layer: int) -> Events:
+    def _layer(
+        self, step: Step, cost: StepCost, layer: int, start: int
+    ) -> Generator[simpy.Event, Any, int]:
+        """One layer from ``start``; returns when it ends."""
         device, loader, cache = self.device, self.loader, self._cache
-        start = device.now
+        now = start
         for hook in self._at_start:
             if delay := self._fire(hook, step, cost, layer):
+                now += delay
                 yield device.compute(delay, "predictor")
         attention = cost.prologue_ns[layer] + cost.attention_ns[layer]
+        gate = cost.gate_ns
+        now += attention + gate
         if self._at_gate:
             yield device.compute(attention, "attention")
             for hook in self._at_gate:
                 if delay := self._fire(hook, step, cost, layer):
+                    now += delay
                     yield device.compute(delay, "predictor")
-            yield device.compute(cost.gate_ns, "gate")
+            yield device.compute(gate, "gate")
         else:
-            yield device.compute(attention + cost.gate_ns, "attention")
+            yield device.compute(attention + gate, "attention")
 
         # Routing is known.
         routed, tokens = self.workload.routed(step, layer)
-        now = device.env.now
+        routed_at = now
         cache.now = self._routed_until = step.number * self.workload.layers + layer
-        if self._cancel_stale:
+        if loader.queued[layer] and self._cancel_stale:
             loader.cancel(layer, routed)
         cache.pinned = routed if tokens is None else set(routed)
         hits, late = loader.demand(routed, now)
-        cache.routed(layer, cache.pinned)
+        if cache.notes_passing:
+            cache.routed(layer, cache.pinned)
         for predictor in self._observers:
             predictor.observe(step, layer)
         for hook in self._at_routed:
             if delay := self._fire(hook, step, cost, layer):
+                now += delay
                 yield device.compute(delay, "predictor")
 
         fixed = cost.moe_fixed_ns + cost.shared_ns
         stalls: Sequence[int] = _NO_STALL
         if loader.waiting_for or loader.arrived:
             stalls = [0, 0, 0, 0]
-            yield from self._missing(fixed, layer, routed, tokens, stalls)
+            now = yield from self._missing(fixed, layer, routed, tokens, now, stalls)
         else:
-            yield device.compute(fixed + self._work(layer, routed, routed, tokens), "experts")
+            work = fixed + self._work(layer, routed, routed, tokens)
+            now += work
+            yield device.compute(work, "experts")
         cache.pinned = ()
         self.layer_records.add(
-            (step.number, layer, start, now, device.env.now, len(routed), hits, late, *stalls)
+            (step.number, layer, start, routed_at, now, len(routed), hits, late, *stalls)
         )
+        return now
 
     def _missing(
         self,
@@ -143,13 +157,15 @@ class ForwardPass:
         layer: int,
         routed: list[int],
         tokens: list[int] | None,
+        now: int,
         stalls: list[int],
-    ) -> Events:
+    ) -> Generator[simpy.Event, Any, int]:
         """A layer with experts missing: what is resident first, the rest in order of landing.
 
         Nothing is decided while experts only land, so the pass sleeps until all have, and works
         out from their landing times when the compute engine was busy. A set larger than the cache
-        streams through instead: each expert computed makes room for one still to come.
+        streams through instead: each expert computed makes room for one still to come. Returns
+        when the layer ends.
         """
         device, loader, cache = self.device, self.loader, self._cache
         resident, waiting_for = cache.resident, loader.waiting_for
@@ -157,7 +173,7 @@ class ForwardPass:
         group = ready = [x for x in routed if resident[x]]
         loader.arrived.clear()
         work = 0 if self._grouped else self._work(layer, ready, routed, tokens)
-        free = device.busy(device.env.now, fixed + work, "experts")
+        free = device.busy(now, fixed + work, "experts")
         while True:
             if waiting_for and not (streaming and ready):
                 yield self._landing(streaming)
@@ -175,10 +191,10 @@ class ForwardPass:
                 group = ready + [load.expert for load in loader.arrived]
             loader.arrived.clear()
             ready = []
-            if free > device.env.now:
+            if free > device.now:
                 yield device.until(free)
             if not waiting_for and not loader.arrived:
-                return
+                return free
             cache.pinned = set(cache.pinned).difference(group)
             loader.kick()
 

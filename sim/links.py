@@ -68,7 +68,7 @@ class StorageTiming:
 class Server:
     """One stage of a load's way. ``stage`` is its index there.
 
-    ``start(load)`` is asked before a load's first chunk and may refuse: False drops the load
+    ``start(load, now)`` is asked before a load's first chunk and may refuse: False drops the load
     from this queue, None leaves it first in line until the next ``kick``.
     """
 
@@ -80,8 +80,8 @@ class Server:
         timing: Timing,
         lanes: int,
         chunk: int | None,
-        start: Callable[[Load], bool | None],
-        moved: Callable[[Load, int, int], None],
+        start: Callable[[Load, int], bool | None],
+        moved: Callable[[Load, int, int, int], None],
     ) -> None:
         self.env, self.name, self.stage, self.timing = env, name, stage, timing
         self.chunk = chunk
@@ -102,21 +102,24 @@ class Server:
     def kick(self) -> None:
         """Serve while a lane is free and a load may start."""
         heap, stage = self._heap, self.stage
+        if not self.free_lanes or not heap:
+            return
+        now: int = self.env.now
         while self.free_lanes and heap:
             key, _, load = heap[0]
             if load.key != key or not load.pending[stage]:
                 heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
                 continue
             if load.started < 0:
-                allowed = self._start(load)
+                allowed = self._start(load, now)
                 if allowed is None:
                     return
                 if not allowed:
                     heappop(heap)
                     continue
-            self._serve(load)
+            self._serve(load, now)
 
-    def _serve(self, load: Load) -> None:
+    def _serve(self, load: Load, now: int) -> None:
         pending = load.pending
         nbytes = pending[self.stage]
         if self.chunk is not None and nbytes > self.chunk:
@@ -124,17 +127,16 @@ class Server:
         pending[self.stage] -= nbytes
         if not pending[self.stage]:
             heappop(self._heap)
-        now: int = self.env.now
         finish = self.timing.finish(now, nbytes)
         self.free_lanes -= 1
         self.busy_ns += finish - now
         if self.log is not None:
             self.log(self.name, load, now, finish)
-        done = self.env.timeout(finish - now, (load, nbytes))
+        done = simpy.Timeout(self.env, finish - now, (load, nbytes))
         done.callbacks.append(self._done)
 
     def _done(self, event: simpy.Event) -> None:
         load, nbytes = event.value
         self.free_lanes += 1
-        self._moved(load, self.stage, nbytes)
+        self._moved(load, self.stage, nbytes, self.env.now)
         self.kick()

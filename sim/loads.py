@@ -85,7 +85,7 @@ class Loader:
         self.arrived: list[Load] = []  # demanded loads that landed since the engine last looked
         self.on_arrival: Callable[[], None] | None = None  # set while the engine waits
         self.waiting_for: set[int] = set()  # demanded experts that have not landed
-        self._queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
+        self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
         self._host_pins: set[int] = set()  # source or staging of loads not landed yet
         self._seq = 0
         cache.on_evict = self._evicted
@@ -111,7 +111,7 @@ class Loader:
             if resident[x]:
                 hits.append(x)
                 if (prefetched := unused[x]) is not None:
-                    self._settle(prefetched, TIMELY)
+                    self._settle(prefetched, TIMELY, now)
                 continue
             waiting.add(x)
             load = self.in_flight[x]
@@ -144,46 +144,48 @@ class Loader:
         """Queue ``named`` for layer-step ``target``, each at its ``priority``."""
         self.proposed += len(named)
         resident, in_flight = self.cache.resident, self.in_flight
+        queued = self.queued[target % self.cache.layers]
         issued = False
+        redundant = 0
         for i, x in enumerate(named):
             if resident[x]:
-                self.counts[REDUNDANT] += 1
+                redundant += 1
                 continue
             key = _PREFETCH_KEY + priority[i] * _PRIORITY + target
             load = in_flight[x]
             if load is None:
                 issued = True
                 load = self._issue(x, PREFETCH, key, now, target, predictor)
-                self._queued[x // self.cache.width].append(load)
+                queued.append(load)
             else:
-                self.counts[REDUNDANT] += 1
+                redundant += 1
                 if load.started < 0:
                     self._requeue(load, min(load.key, key))
+        self.counts[REDUNDANT] += redundant
         if issued:
             self.kick()
 
     def cancel(self, layer: int, keep: Sequence[int] | set[int]) -> None:
         """Take back the layer's queued prefetches of experts outside ``keep``."""
-        queued = self._queued[layer]
-        if queued:
-            still = []
-            for load in queued:
-                if load.started >= 0 or load.needed >= 0 or load.key == _VOID:
-                    continue
-                if load.expert in keep:
-                    still.append(load)
-                else:
-                    self._abandon(load, CANCELLED)
-            self._queued[layer] = still
+        still = []
+        for load in self.queued[layer]:
+            if load.started >= 0 or load.needed >= 0 or load.key == _VOID:
+                continue
+            if load.expert in keep:
+                still.append(load)
+            else:
+                self._abandon(load, CANCELLED, self.env.now)
+        self.queued[layer] = still
 
     def finish(self) -> None:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
+        now = self.env.now
         for load in self.in_flight:
             if load is not None:
-                self._abandon(load, USELESS if load.started >= 0 else CANCELLED)
+                self._abandon(load, USELESS if load.started >= 0 else CANCELLED, now)
         for load in self.unused:
             if load is not None:
-                self._settle(load, USELESS)
+                self._settle(load, USELESS, now)
 
     def kick(self) -> None:
         for server in self.stages:
@@ -218,27 +220,27 @@ class Loader:
                 if pending:
                     server.submit(load)
 
-    def start(self, load: Load) -> bool | None:
+    def start(self, load: Load, now: int) -> bool | None:
         """Make room for a load about to move, in every tier on its way (see ``Server``)."""
         x, host = load.expert, self.host
         staging = host if host is not None and not host.resident[x] else None
         if staging is None or staging.reserve(x):
             if self.cache.reserve(x):
-                load.started = self.env.now
+                load.started = now
                 return True
             if staging is not None:
                 staging.release(x)
         if load.needed >= 0:
             return None
-        self._abandon(load, DROPPED)
+        self._abandon(load, DROPPED, now)
         return False
 
-    def moved(self, load: Load, stage: int, nbytes: int) -> None:
+    def moved(self, load: Load, stage: int, nbytes: int, now: int) -> None:
         """``nbytes`` of ``load`` are through ``stage``."""
         self.moved_bytes[stage][load.origin] += nbytes
         load.left[stage] -= nbytes
         if self._from_storage and stage == 0 and not load.left[0]:
-            load.storage_done = self.env.now
+            load.storage_done = now
             if self.host is not None:
                 self.host.insert(load.expert)
         if stage + 1 < len(self.stages):
@@ -246,11 +248,11 @@ class Loader:
             self.stages[stage + 1].submit(load)
             self.stages[stage + 1].kick()
         elif not load.left[stage]:
-            self._land(load)
+            self._land(load, now)
 
-    def _land(self, load: Load) -> None:
+    def _land(self, load: Load, now: int) -> None:
         x, cache = load.expert, self.cache
-        load.landed = self.env.now
+        load.landed = now
         self._release(load)
         cache.insert(x)
         if self.host is not None:
@@ -259,7 +261,7 @@ class Loader:
             self.unused[x] = load
         else:
             cache.use((x,))
-            self._settle(load, DEMANDED if load.origin == DEMAND else LATE)
+            self._settle(load, DEMANDED if load.origin == DEMAND else LATE, now)
             self.waiting_for.discard(x)
             self.arrived.append(load)
             if self.on_arrival is not None:
@@ -275,20 +277,20 @@ class Loader:
 
     # Ends
 
-    def _abandon(self, load: Load, disposition: int) -> None:
+    def _abandon(self, load: Load, disposition: int, now: int) -> None:
         load.key = _VOID
         self._release(load)
-        self._settle(load, disposition)
+        self._settle(load, disposition, now)
 
     def _evicted(self, x: int) -> None:
         load = self.unused[x]
         if load is not None:
-            self._settle(load, USELESS)
+            self._settle(load, USELESS, self.env.now)
 
-    def _settle(self, load: Load, disposition: int) -> None:
+    def _settle(self, load: Load, disposition: int, now: int) -> None:
         if load.origin == PREFETCH:
             self.counts[disposition] += 1
             self.unused[load.expert] = None
             if disposition == TIMELY:
-                load.needed = self.env.now
-        self.records.append(load, disposition, self.env.now)
+                load.needed = now
+        self.records.append(load, disposition, now)

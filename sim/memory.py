@@ -54,6 +54,7 @@ class Tier:
             eviction.evicted,
         )
         self._passed = getattr(eviction, "passed", None)
+        self.notes_passing = self._passed is not None
         self._predicted = getattr(eviction, "predicted", None)
         self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
 
@@ -125,10 +126,10 @@ class Tier:
         return self.resident[x] and self._entry[x] == score
 
     def _evict(self, partition: int, missing: int) -> bool:
-        heap, n = self._heaps[partition], self._n
-        resident, entries, scores = self.resident, self._entry, self._score
+        heap, n, sizes = self._heaps[partition], self._n, self.sizes
+        resident, entries, scores, pinned = self.resident, self._entry, self._score, self.pinned
         victims: list[int] = []
-        pinned: list[int] = []
+        passed_over: list[int] = []
         while missing > 0 and heap:
             entry = heappop(heap)
             x = entry % n
@@ -136,13 +137,13 @@ class Tier:
                 continue
             if scores[x] != entries[x]:
                 self._push(x, scores[x])
-            elif x in self.pinned:
-                pinned.append(entry)
+            elif x in pinned:
+                passed_over.append(entry)
             else:
                 resident[x] = False  # so that a second entry of x is not taken again
                 victims.append(entry)
-                missing -= self.sizes[x]
-        for entry in pinned:
+                missing -= sizes[x]
+        for entry in passed_over:
             heappush(heap, entry)
         if missing > 0:
             for entry in victims:
@@ -151,8 +152,8 @@ class Tier:
             return False
         for entry in victims:
             x = entry % n
-            self.free[partition] += self.sizes[x]
-            self._evicted(self._state, x, self.now, self._score[x])
+            self.free[partition] += sizes[x]
+            self._evicted(self._state, x, self.now, scores[x])
             if self.on_evict is not None:
                 self.on_evict(x)
         return True

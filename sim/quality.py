@@ -2,49 +2,62 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
+import numpy.typing as npt
 
 from sim.predictors.base import Prediction
 from sim.workload import Step, Workload
 
 
 class Quality:
-    """Counts over the top-k of each prediction; slots and sets are per token."""
+    """The top-k of every prediction, compared with the routing once the run is over."""
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
         self._k = workload.top_k
-        self.slots = [0] * workload.layers
-        self.named = [0] * workload.layers
-        self.sets = [0] * workload.layers
-        self.exact = [0] * workload.layers
+        self._named = array("i")  # k flat ids for each token predicted
+        self._rows = array("q")
+        self._layers = array("h")
 
     def add(self, step: Step, target: int, prediction: Prediction) -> None:
-        k = self._k
-        if len(step.rows) == 1:
-            routed, _ = self._workload.routed(step, target)
-            if not routed:
-                return
-            found = len(set(prediction.ids[:k]).intersection(routed))
-            self.slots[target] += k
-            self.named[target] += found
-            self.sets[target] += 1
-            self.exact[target] += found == k
-            return
-        ids = np.array(prediction.ids).reshape(len(step.rows), -1)[:, :k]
-        chosen = self._workload.token_sets(step, target)
-        known = (chosen[:, 0] >= 0) & (ids[:, 0] >= 0)
-        hit = (chosen[known, :, None] == ids[known, None, :]).any(-1).sum(-1)
-        self.slots[target] += k * len(hit)
-        self.named[target] += int(hit.sum())
-        self.sets[target] += len(hit)
-        self.exact[target] += int((hit == k).sum())
+        """Note a prediction for ``target``; slots and sets are counted per token."""
+        ids, k, tokens = prediction.ids, self._k, len(step.rows)
+        width = len(ids) // tokens
+        for first in range(0, len(ids), width):
+            self._named.extend(ids[first : first + k])
+        self._rows.extend(step.rows)
+        self._layers.extend([target] * tokens)
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """[layers, 4]: slots, slots named, sets, sets named exactly.
+
+        Tokens that the layer did not route, or that got no prediction, do not count.
+        """
+        layers = self._workload.layers
+        total = np.zeros((layers, 4), dtype=np.int64)
+        if not self._rows:
+            return total
+        layer = np.frombuffer(self._layers, dtype=np.int16)
+        named = np.frombuffer(self._named, dtype=np.int32).reshape(len(layer), -1)
+        routed = self._workload.flat[np.frombuffer(self._rows, dtype=np.int64), layer]
+        counted = (routed[:, 0] >= 0) & (named[:, 0] >= 0)
+        found = np.zeros(len(layer), dtype=np.int64)
+        for rank in range(self._k):  # slot by slot: no [tokens, k, k] array
+            found += (routed[:, rank : rank + 1] == named).any(axis=1)
+        values = np.stack([np.full_like(found, self._k), found, found >= 0, found == self._k], 1)
+        np.add.at(total, layer[counted], values[counted])
+        return total
 
     def summary(self) -> dict[str, float | None]:
+        """Over all layers, and for layer 0, whose input is the token's embedding alone."""
+        by_layer = self.counts()
+        slots, named, sets, exact = by_layer.sum(axis=0).tolist()
         return {
-            "slot_recall": _ratio(sum(self.named), sum(self.slots)),
-            "exact_set": _ratio(sum(self.exact), sum(self.sets)),
-            "layer0_slot_recall": _ratio(self.named[0], self.slots[0]),
+            "slot_recall": _ratio(named, slots),
+            "exact_set": _ratio(exact, sets),
+            "layer0_slot_recall": _ratio(int(by_layer[0, 1]), int(by_layer[0, 0])),
         }
 
 

@@ -23,6 +23,14 @@ def propose(
 ) -> int:
     width = len(ids) // tokens
     n = 0
+    if tokens == 1:  # one set repeats nothing
+        for rank in range(min(width, k + extra)):
+            x = ids[rank]
+            if x >= 0:
+                out[n] = x
+                priority[n] = 0 if rank < k else 1
+                n += 1
+        return n
     for rank in range(min(width, k + extra)):
         for i in range(rank, len(ids), width):
             x = ids[i]
