@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import floor
+from typing import Any
 
 import simpy
 
@@ -86,14 +87,15 @@ class SimulatedDevice:
     def event(self) -> simpy.Event:
         return self.env.event()
 
-    def after(self, delay: int, act: Callable[[], None]) -> None:
-        """Call ``act`` in ``delay`` ns."""
-        self.env.timeout(delay).callbacks.append(lambda _: act())
+    def after(self, delay: int, act: Callable[[simpy.Event], None], value: Any) -> None:
+        """Call ``act`` with an event that holds ``value`` in ``delay`` ns."""
+        simpy.Timeout(self.env, delay, value).callbacks.append(act)
 
-    def beside(self, duration: int, act: Callable[[], None]) -> None:
+    def beside(self, duration: int, act: Callable[[simpy.Event], None], value: Any) -> None:
         """Run ``duration`` ns of work on the side engine, in order of arrival, then ``act``."""
-        self._side_free = max(self.env.now, self._side_free) + duration
-        self.after(self._side_free - self.env.now, act)
+        now = self.env.now
+        self._side_free = max(now, self._side_free) + duration
+        self.after(self._side_free - now, act, value)
 
     def link_ns(self, nbytes: int) -> int:
         """How long the link into the cache needs for ``nbytes`` at full rate."""

@@ -28,11 +28,32 @@ class Hook:
     """One predictor in the run: when it fires, what it costs, how good it was."""
 
     def __init__(
-        self, index: int, predictor: Predictor, inline: bool, cost_ns: int | None, quality: Quality
+        self,
+        index: int,
+        predictor: Predictor,
+        quality: Quality,
+        *,
+        inline: bool,
+        cost: CostModel,
+        cost_ns: int | None,
     ) -> None:
-        self.index, self.predictor, self.inline = index, predictor, inline
-        self.cost_ns = cost_ns  # None: from the predictor's own cost
-        self.quality = quality
+        self.index, self.predictor, self.quality = index, predictor, quality
+        self.inline = inline
+        self.distance = predictor.distance
+        self._cost, self._cost_ns = cost, cost_ns  # cost_ns None: from the predictor's own cost
+        self._delays: dict[int, int] = {}
+
+    def delay(self, tokens: int) -> int:
+        """ns from firing until the prediction for a batch of ``tokens`` is out."""
+        known = self._delays.get(tokens)
+        if known is None:
+            flops, nbytes = self.predictor.cost
+            known = self._cost_ns
+            if known is None:
+                free = not flops and not nbytes
+                known = 0 if free else self._cost.predictor_ns(flops, nbytes, tokens)
+            self._delays[tokens] = known
+        return known
 
 
 class ForwardPass:
@@ -228,32 +249,33 @@ class ForwardPass:
 
     def _fire(self, hook: Hook, step: Step, cost: StepCost, layer: int) -> int:
         """Let a predictor predict. Returns the ns to spend on the compute engine, if inline."""
-        target = layer + hook.predictor.distance
+        target = layer + hook.distance
         if target >= self.workload.layers:
             return 0
         prediction = hook.predictor.predict(step, target)
         if prediction is None:
             return 0
         hook.quality.add(step, target, prediction)
-        delay = hook.cost_ns
-        if delay is None:
-            own = hook.predictor.cost
-            delay = self.cost.predictor_ns(own.flops, own.nbytes, len(step.rows)) if any(own) else 0
-        if hook.inline and delay:
-            self.device.after(delay, lambda: self._act(hook, step, cost, layer, prediction))
-            return delay
-        if delay:
-            self.device.beside(delay, lambda: self._act(hook, step, cost, layer, prediction))
-        else:
+        delay = hook.delay(len(step.rows))
+        if not delay:
             self._act(hook, step, cost, layer, prediction)
+            return 0
+        out = (hook, step, cost, layer, prediction)
+        if hook.inline:
+            self.device.after(delay, self._out_now, out)
+            return delay
+        self.device.beside(delay, self._out_now, out)
         return 0
+
+    def _out_now(self, event: simpy.Event) -> None:
+        self._act(*event.value)
 
     def _act(
         self, hook: Hook, step: Step, cost: StepCost, layer: int, prediction: Prediction
     ) -> None:
         """The prediction is out: propose loads, correct earlier guesses, protect residents."""
         layers, loader, k = self.workload.layers, self.loader, self.workload.top_k
-        target = layer + hook.predictor.distance
+        target = layer + hook.distance
         index = step.number * layers + target
         if index <= self._routed_until:
             return  # too late: the layer is routed already
@@ -282,8 +304,9 @@ class ForwardPass:
         named = out[:count]
         if self._cancel_stale and self._several:
             loader.cancel(target, named)
-        loader.propose(named, priority, self.device.now, index, hook.index)
-        self._cache.predict(named)
+        loader.propose(named, priority, self.device.env.now, index, hook.index)
+        if self._cache.notes_predictions:
+            self._cache.predict(named)
 
     def _lead_ns(self, cost: StepCost, layer: int, target: int) -> int:
         """Expected time until ``target`` is routed, if nothing between stalls."""

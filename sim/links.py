@@ -33,14 +33,15 @@ class LinkTiming:
 
     def duration(self, nbytes: int, back_to_back: bool) -> int:
         """ns of one transfer; 1 GB/s is 1 byte/ns."""
-        known = self._queued if back_to_back else self._isolated
-        if nbytes not in known:
-            alpha = self._queued_us if back_to_back else self._isolated_us
-            known[nbytes] = round(alpha * 1e3 + nbytes / self._gb_s)
-        return known[nbytes]
+        alpha = self._queued_us if back_to_back else self._isolated_us
+        return round(alpha * 1e3 + nbytes / self._gb_s)
 
     def finish(self, now: int, nbytes: int) -> int:
-        self._busy_until = now + self.duration(nbytes, now == self._busy_until)
+        known = self._queued if now == self._busy_until else self._isolated
+        duration = known.get(nbytes)
+        if duration is None:
+            duration = known[nbytes] = self.duration(nbytes, known is self._queued)
+        self._busy_until = now + duration
         return self._busy_until
 
 

@@ -180,7 +180,7 @@ class Loader:
     def finish(self) -> None:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
         now = self.env.now
-        for load in self.in_flight:
+        for load in self.in_flight:  # prefetches all: a layer waits for its demands
             if load is not None:
                 self._abandon(load, USELESS if load.started >= 0 else CANCELLED, now)
         for load in self.unused:
@@ -261,7 +261,10 @@ class Loader:
             self.unused[x] = load
         else:
             cache.use((x,))
-            self._settle(load, DEMANDED if load.origin == DEMAND else LATE, now)
+            if load.origin == DEMAND:
+                self.records.append(load, DEMANDED, now)
+            else:
+                self._settle(load, LATE, now)
             self.waiting_for.discard(x)
             self.arrived.append(load)
             if self.on_arrival is not None:
@@ -287,10 +290,9 @@ class Loader:
         if load is not None:
             self._settle(load, USELESS, self.env.now)
 
-    def _settle(self, load: Load, disposition: int, now: int) -> None:
-        if load.origin == PREFETCH:
-            self.counts[disposition] += 1
-            self.unused[load.expert] = None
-            if disposition == TIMELY:
-                load.needed = now
-        self.records.append(load, disposition, now)
+    def _settle(self, prefetch: Load, disposition: int, now: int) -> None:
+        self.counts[disposition] += 1
+        self.unused[prefetch.expert] = None
+        if disposition == TIMELY:
+            prefetch.needed = now
+        self.records.append(prefetch, disposition, now)

@@ -56,6 +56,7 @@ class Tier:
         self._passed = getattr(eviction, "passed", None)
         self.notes_passing = self._passed is not None
         self._predicted = getattr(eviction, "predicted", None)
+        self.notes_predictions = self._predicted is not None
         self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
 
     def fits(self, experts: Collection[int]) -> bool:

@@ -24,6 +24,11 @@ class Quality:
     def add(self, step: Step, target: int, prediction: Prediction) -> None:
         """Note a prediction for ``target``; slots and sets are counted per token."""
         ids, k, tokens = prediction.ids, self._k, len(step.rows)
+        if tokens == 1:
+            self._named.extend(ids[:k])
+            self._rows.append(step.rows[0])
+            self._layers.append(target)
+            return
         width = len(ids) // tokens
         for first in range(0, len(ids), width):
             self._named.extend(ids[first : first + k])

@@ -67,9 +67,10 @@ def simulate(
         Hook(
             i,
             predictor,
-            params.placement == "inline",
-            None if params.cost_us is None else round(params.cost_us * 1e3),
             Quality(workload),
+            inline=params.placement == "inline",
+            cost=cost,
+            cost_ns=None if params.cost_us is None else round(params.cost_us * 1e3),
         )
         for i, (_, predictor, params) in enumerate(inputs.predictors)
     ]

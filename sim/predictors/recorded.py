@@ -30,14 +30,18 @@ class Predictor(Base):
         self._ids = workload.flatten(prediction.experts)
         self._scores = prediction.scores
         self._id_rows, self._score_rows = RowLists(self._ids), RowLists(self._scores)
+        self._row = -1  # the row last asked for, kept at hand
+        self._row_ids: list[list[int]] = []
+        self._row_scores: list[list[float]] = []
 
     def predict(self, step: Step, target: int) -> Prediction | None:
         if len(step.rows) == 1:
             row = step.rows[0]
-            ids = self._id_rows[row][target]
-            if ids[0] < 0:
-                return None
-            return Prediction(ids, self._score_rows[row][target])
+            if row != self._row:
+                self._row = row
+                self._row_ids, self._row_scores = self._id_rows[row], self._score_rows[row]
+            ids = self._row_ids[target]
+            return Prediction(ids, self._row_scores[target]) if ids[0] >= 0 else None
         rows = list(step.rows)
         ids = self._ids[rows, target].ravel().tolist()
         return Prediction(ids, self._scores[rows, target].ravel().tolist())
