@@ -145,7 +145,7 @@ def test_a_figure_without_its_axes_is_skipped_with_the_reason(tmp_path: Path) ->
     assert names == {"stall_breakdown", "hit_rate_by_layer"}
     held = read(out).held(("predictor",))
     assert len(held.frame) == 2
-    assert "prefetch.extra 0 (1 of 2 swept)" in held.fixed
+    assert "prefetch.extra 0 (1 of 2 swept)" in held.fixed.values()
 
 
 def test_holding_leaves_one_point_for_each_free_value(finished: Path) -> None:

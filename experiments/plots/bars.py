@@ -31,7 +31,7 @@ def stall_breakdown(results: Cut) -> Figure | str:
     figure, axes = panels(
         len(hardware),
         "Where the time goes",
-        [*cut.fixed, *more],
+        [*cut.fixed.values(), *more],
         height=height,
         sharey=True,
     )
@@ -65,7 +65,7 @@ def hardware_comparison(results: Cut) -> Figure | str:
     figure, axes = panels(
         1,
         "Hardware compared",
-        [*cut.fixed, *more],
+        [*cut.fixed.values(), *more],
         width=6,
         height=0.4 * len(machines) + 1.2,
     )

@@ -32,7 +32,7 @@ def latency_vs_cache(results: Cut) -> Figure | str:
         return "no predictor and eviction were run at several capacities"
     evictions, more = limited(cut, "eviction", MAX_PANELS)
     predictors, more_lines = limited(cut, "predictor", MAX_LINES)
-    notes = [*cut.fixed, *more, *more_lines]
+    notes = [*cut.fixed.values(), *more, *more_lines]
     figure, axes = panels(
         len(evictions), "Latency against cache size", notes, width=3.4, sharey=True
     )
@@ -64,9 +64,9 @@ def latency_vs_recall(results: Cut) -> Figure | str:
     series = next((d for d in ("predictor", "eviction", "capacity") if oracles.varies(d)), None)
     cut = oracles.held(["recall", "hardware", *([series] if series else [])])
     hardware, more = limited(cut, "hardware", MAX_PANELS)
-    figure, axes = panels(
-        len(hardware), "Latency against predictor recall", [*cut.fixed, *more], sharex=True
-    )
+    notes = [*cut.fixed.values(), *more]
+    figure, axes = panels(len(hardware), "Latency against predictor recall", notes)
+    span = cut.frame["recall"].min() - 0.02, cut.frame["recall"].max() + 0.02
     for panel, name in zip(axes, hardware):
         frame = cut.frame[cut.frame["hardware"] == name]
         lines = frame.groupby(series, sort=False) if series else [(None, frame)]
@@ -76,7 +76,7 @@ def latency_vs_recall(results: Cut) -> Figure | str:
             _recall_line(panel, line, label, i, own_bound=series == "capacity")
         if series is None:
             _others(panel, results, frame)
-        panel.set(title=name, xlabel="slot recall of the predictor", ylim=(0, None))
+        panel.set(title=name, xlabel="slot recall of the predictor", xlim=span, ylim=(0, None))
     for panel in _left(axes):
         panel.set_ylabel("run time per output token,\nprefill included, ms")
     legend(figure, axes)
@@ -128,7 +128,7 @@ def hit_rate_by_layer(results: Cut) -> Figure | str:
     cut = results.held(("predictor", "eviction"))
     evictions, more = limited(cut, "eviction", MAX_PANELS)
     predictors, more_lines = limited(cut, "predictor", MAX_LINES)
-    notes = [*cut.fixed, *more, *more_lines]
+    notes = [*cut.fixed.values(), *more, *more_lines]
     figure, axes = panels(len(evictions), "Hit rate by layer", notes, width=3.6, sharey=True)
     styles = palette(results.values("predictor"))
     for panel, eviction in zip(axes, evictions):

@@ -7,8 +7,8 @@ hardware, capacity, and any other config key that varies, under its own path.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,18 @@ import pandas as pd
 from sim.errors import ConfigError
 
 MAIN = ("predictor", "recall", "eviction", "hardware", "capacity")
+ALWAYS_TOLD = ("predictor", "eviction", "hardware", "capacity")  # in a figure's subtitle
 _CONSUMED = ("config.name", "config.predictor", "config.hardware.name", "config.model")
 _PREFIXES = ("config.cache.eviction.", "config.cache.capacity.")
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Some of a sweep's points. ``fixed`` says, for people, at what the rest was held."""
+    """Some of a sweep's points. ``fixed`` says, by dimension, at what the rest was held."""
 
     frame: pd.DataFrame
     others: tuple[str, ...]  # dimensions beside MAIN
-    fixed: tuple[str, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, chosen: pd.Series[bool]) -> Cut:
         return replace(self, frame=self.frame[chosen])
@@ -64,8 +65,9 @@ class Cut:
             else:
                 value = max(values, key=lambda v: int((column == v).sum()))
                 cut = cut.where(column == value)
-            if dimension != "recall" or len(values) > 1:
-                cut = replace(cut, fixed=(*cut.fixed, _note(dimension, value, len(values))))
+            if len(values) > 1 or (dimension in ALWAYS_TOLD and dimension not in cut.fixed):
+                note = _note(dimension, value, len(values))
+                cut = replace(cut, fixed={**cut.fixed, dimension: note})
         return cut
 
 

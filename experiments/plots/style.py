@@ -56,7 +56,7 @@ def palette(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
         for i, label in enumerate(named)
     }
     # Dashed and on top: where it hides nothing else, nothing hides it.
-    none = {"color": NONE, "marker": ".", "linestyle": "--", "zorder": 3}
+    none = {"color": NONE, "marker": "o", "markersize": 4, "linestyle": "--", "zorder": 3}
     return styles | {"none": none}
 
 

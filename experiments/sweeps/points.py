@@ -53,8 +53,10 @@ def plan(tree: Tree, source: str) -> list[Point]:
     order = sorted(range(len(values)), key=lambda i: _reads(base, values[i]))
     for i in order:
         found[i] = _point(base, values[i], axes, source)
-    unique = {found[i].key: found[i] for i in reversed(range(len(values)))}
-    return list(reversed(unique.values()))
+    unique: dict[str, Point] = {}
+    for i in range(len(values)):
+        unique.setdefault(found[i].key, found[i])
+    return list(unique.values())
 
 
 def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) -> Point:
