@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -66,14 +68,18 @@ def latency_vs_recall(results: Cut) -> Figure | str:
     hardware, more = limited(cut, "hardware", MAX_PANELS)
     notes = [*cut.fixed.values(), *more]
     figure, axes = panels(len(hardware), "Latency against predictor recall", notes)
+    styles = palette(results.values("predictor"))
     span = cut.frame["recall"].min() - 0.02, cut.frame["recall"].max() + 0.02
     for panel, name in zip(axes, hardware):
         frame = cut.frame[cut.frame["hardware"] == name]
         lines = frame.groupby(series, sort=False) if series else [(None, frame)]
         for i, (value, line) in enumerate(lines):
             label = title_of(series, value) if series else "oracle degraded"
+            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            if series in (None, "predictor"):
+                style = styles[line["predictor"].iloc[0]]
             # Of all that may vary, the clairvoyant bound depends on capacity alone.
-            _recall_line(panel, line, label, i, own_bound=series == "capacity")
+            _recall_line(panel, line, label, style, own_bound=series == "capacity")
         if series is None:
             _others(panel, results, frame)
         panel.set(title=name, xlabel="slot recall of the predictor", xlim=span, ylim=(0, None))
@@ -83,20 +89,15 @@ def latency_vs_recall(results: Cut) -> Figure | str:
     return figure
 
 
-def _recall_line(panel: Axes, line: pd.DataFrame, label: str, i: int, own_bound: bool) -> None:
+def _recall_line(
+    panel: Axes, line: pd.DataFrame, label: str, style: dict[str, Any], *, own_bound: bool
+) -> None:
     """One degraded oracle, and what no policy can beat beside it."""
     line = line.sort_values("recall")
-    colour = COLOURS[i % len(COLOURS)]
-    panel.plot(
-        line["recall"],
-        1000 / line["tokens_per_s"],
-        color=colour,
-        marker=MARKERS[i % len(MARKERS)],
-        label=label,
-    )
+    panel.plot(line["recall"], 1000 / line["tokens_per_s"], label=label, **style)
     tokens = (line["tokens_per_s"] * line["total_ms"] / 1000).iloc[0]
     bounds = (
-        ("clairvoyant", "--", colour if own_bound else "black"),
+        ("clairvoyant", "--", style["color"] if own_bound else "black"),
         ("compute", ":", "black"),
     )
     for bound, dashes, tint in bounds:
