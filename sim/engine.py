@@ -104,17 +104,9 @@ class ForwardPass:
             if step_cost.epilogue_ns:
                 now += step_cost.epilogue_ns
                 yield device.compute(step_cost.epilogue_ns, "head")
-            self.step_records.add(
-                (
-                    step.number,
-                    step.prefill,
-                    start,
-                    now,
-                    device.busy_ns - busy,
-                    len(step.requests),
-                    len(step.rows),
-                )
-            )
+            records = self.step_records
+            records.add_numbers((step.number, step.prefill, len(step.requests), len(step.rows)))
+            records.add_times((start, now, device.busy_ns - busy))
         self.loader.finish()
 
     def _layer(
@@ -167,9 +159,9 @@ class ForwardPass:
             now += work
             yield device.compute(work, "experts")
         cache.pinned = ()
-        self.layer_records.add(
-            (step.number, layer, start, routed_at, now, len(routed), hits, late, *stalls)
-        )
+        records = self.layer_records
+        records.add_numbers((step.number, layer, len(routed), hits, late))
+        records.add_times((start, routed_at, now, *stalls))
         return now
 
     def _missing(
@@ -223,13 +215,15 @@ class ForwardPass:
         """All that is awaited has landed; if ``streaming``, all that can without more room."""
         loader = self.loader
         event = self.device.event()
+        at_once = not self._grouped
 
         def landed() -> None:
-            if not loader.waiting_for or (streaming and (not self._grouped or loader.stuck)):
-                loader.on_arrival = None
+            some = streaming and ((at_once and loader.arrived) or loader.stuck)
+            if some or not loader.waiting_for:
+                loader.on_landing = None
                 event.succeed()
 
-        loader.on_arrival = landed
+        loader.on_landing = landed
         return event
 
     def _work(

@@ -70,7 +70,8 @@ class Server:
     """One stage of a load's way. ``stage`` is its index there.
 
     ``start(load, now)`` is asked before a load's first chunk and may refuse: False drops the load
-    from this queue, None leaves it first in line until the next ``kick``.
+    from this queue, None leaves it first in line until the next ``kick``. Until then only loads
+    that have started go on: they may hold the very room that it waits for.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Server:
         self.env, self.name, self.stage, self.timing = env, name, stage, timing
         self.chunk = chunk
         self.lanes = self.free_lanes = lanes
+        self.blocked = False  # the first in line waits for room
         self.busy_ns = 0
         self.log: Callable[[str, Load, int, int], None] | None = None
         self._start, self._moved = start, moved
@@ -106,19 +108,24 @@ class Server:
         if not self.free_lanes or not heap:
             return
         now: int = self.env.now
+        blocked: list[tuple[int, int, Load]] = []
         while self.free_lanes and heap:
             key, _, load = heap[0]
             if load.key != key or not load.pending[stage]:
                 heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
                 continue
             if load.started < 0:
-                allowed = self._start(load, now)
+                allowed = None if blocked else self._start(load, now)
                 if allowed is None:
-                    return
+                    blocked.append(heappop(heap))
+                    continue
                 if not allowed:
                     heappop(heap)
                     continue
             self._serve(load, now)
+        for entry in blocked:
+            heappush(heap, entry)
+        self.blocked = bool(blocked)
 
     def _serve(self, load: Load, now: int) -> None:
         pending = load.pending

@@ -83,7 +83,7 @@ class Loader:
         self.proposed = 0
         self.moved_bytes: list[list[int]] = []  # [stage][origin]
         self.arrived: list[Load] = []  # demanded loads that landed since the engine last looked
-        self.on_arrival: Callable[[], None] | None = None  # set while the engine waits
+        self.on_landing: Callable[[], None] | None = None  # set while the engine waits
         self.waiting_for: set[int] = set()  # demanded experts that have not landed
         self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
         self._host_pins: set[int] = set()  # source or staging of loads not landed yet
@@ -267,10 +267,10 @@ class Loader:
                 self._settle(load, LATE, now)
             self.waiting_for.discard(x)
             self.arrived.append(load)
-            if self.on_arrival is not None:
-                self.on_arrival()
         if len(self.stages) > 1:
             self.stages[0].kick()  # what lands may leave, so a blocked read may start
+        if self.on_landing is not None:
+            self.on_landing()
 
     def _release(self, load: Load) -> None:
         x = load.expert
@@ -284,6 +284,8 @@ class Loader:
         load.key = _VOID
         self._release(load)
         self._settle(load, disposition, now)
+        if self.stages[0].blocked:  # its place in host memory may be what a read waits for
+            simpy.Timeout(self.env, 0).callbacks.append(lambda _: self.stages[0].kick())
 
     def _evicted(self, x: int) -> None:
         load = self.unused[x]
