@@ -20,6 +20,7 @@ from cli_support import BASE, ROOT, call, command, environment, small_trace, wri
 from experiments.sweeps import points
 from experiments.sweeps.store import Outcome, Store
 from sim.errors import ConfigError
+from traces.samples import samples
 
 # An eviction from outside the package that counts the runs it is used in, each of which waits.
 COUNTING = """
@@ -312,3 +313,12 @@ def test_a_stored_result_replaces_an_earlier_failure(tmp_path: Path) -> None:
         store.put("a", "{}", Outcome({"x": 1}, None, 2.0))
         assert store.finished() == {"a"}
         assert store.get(["a", "b"]) == {"a": Outcome({"x": 1}, None, 2.0)}
+
+
+@pytest.mark.skipif("mini-gpt-oss" not in samples(), reason="the sample trace is not built yet")
+def test_the_default_experiment_is_valid_and_has_the_axes_of_every_figure() -> None:
+    path = ROOT / "experiments" / "default.yaml"
+    found = points.plan(points.read(path, []), str(path))
+    assert set(found[0].axes) == {"hardware", "predictor", "cache.eviction", "cache.capacity"}
+    assert len({p.cache_bytes for p in found}) >= 4
+    assert len({p.config.hardware.name for p in found}) >= 6
