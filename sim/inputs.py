@@ -5,7 +5,7 @@ Nothing runs before all of it holds; each error is one line that names the key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -142,9 +142,10 @@ def _recorded(
     """Read once per process and sweep; ``stamp`` makes an edited file a new one."""
     chosen = None if requests is None else parse_slice(requests)
     try:
-        trace = read_trace(path, requests=chosen, predictions=predictions, weights=False)
+        trace = read_trace(path, requests=chosen, predictions=predictions)
     except TraceError as error:
         raise ConfigError(f"trace: {error}") from error
+    trace = replace(trace, weights=None)  # read to be checked; the simulator uses none
     return _non_empty(trace, requests, batch_size)
 
 

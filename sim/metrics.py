@@ -53,7 +53,9 @@ def latencies(
     return np.array(between, dtype=np.int64), np.array(first, dtype=np.int64)
 
 
-def hit_rates(records: LayerRecords, prefill: npt.NDArray[np.int64], layers: int) -> dict[str, Any]:
+def hit_rates(
+    records: LayerRecords, prefill: npt.NDArray[np.integer], layers: int
+) -> dict[str, Any]:
     """Share of routed experts that were resident when their layer was routed."""
     hits, experts = records.column("hits"), records.column("experts")
     is_prefill = prefill[records.column("step")] == 1

@@ -18,7 +18,7 @@ class Quality:
         self._workload = workload
         self._k = workload.top_k
         self._named = array("i")  # k flat ids for each token predicted
-        self._rows = array("q")
+        self._rows = array("i")
         self._layers = array("h")
 
     def add(self, step: Step, target: int, prediction: Prediction) -> None:
@@ -46,7 +46,7 @@ class Quality:
             return total
         layer = np.frombuffer(self._layers, dtype=np.int16)
         named = np.frombuffer(self._named, dtype=np.int32).reshape(len(layer), -1)
-        routed = self._workload.flat[np.frombuffer(self._rows, dtype=np.int64), layer]
+        routed = self._workload.flat[np.frombuffer(self._rows, dtype=np.int32), layer]
         counted = (routed[:, 0] >= 0) & (named[:, 0] >= 0)
         found = np.zeros(len(layer), dtype=np.int64)
         for rank in range(self._k):  # slot by slot: no [tokens, k, k] array

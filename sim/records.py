@@ -1,6 +1,6 @@
 """What a run leaves behind: one flat row per layer-step, per load and per step.
 
-Rows are 64-bit integers in one growing buffer, so that millions of them stay small; times are ns.
+Rows are integers in growing buffers, so that millions of them stay small; times are ns.
 Metrics (``sim.metrics``) and timelines (``sim.timeline``) are functions of these rows.
 """
 
@@ -17,39 +17,46 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """A table of integers with named columns, filled row by row."""
+    """A table of integers with named columns, filled row by row.
 
-    columns: tuple[str, ...] = ()
+    Times take 64 bits; what is counted or numbered, 32.
+    """
+
+    numbers: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
 
     def __init__(self) -> None:
-        self._cells = array("q")
-        self.add = self._cells.extend
+        self._numbers, self._times = array("i"), array("q")
+        self.add_numbers, self.add_times = self._numbers.extend, self._times.extend
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.numbers, *self.times)
 
     def __len__(self) -> int:
-        return len(self._cells) // len(self.columns)
+        return len(self._numbers) // len(self.numbers)
+
+    def column(self, name: str) -> npt.NDArray[np.integer]:
+        """[rows]: a view, not a copy."""
+        if name in self.times:
+            cells, names = np.frombuffer(self._times, dtype=np.int64), self.times
+        else:
+            cells, names = np.frombuffer(self._numbers, dtype=np.int32), self.numbers
+        return cells[names.index(name) :: len(names)]
 
     def table(self) -> npt.NDArray[np.int64]:
         """[rows, columns]."""
-        return np.array(self._cells, dtype=np.int64).reshape(-1, len(self.columns))
-
-    def column(self, name: str) -> npt.NDArray[np.int64]:
-        return np.frombuffer(self._cells, dtype=np.int64)[
-            self.columns.index(name) :: len(self.columns)
-        ]
+        return np.stack([self.column(name) for name in self.columns], axis=1).astype(np.int64)
 
 
 class LayerRecords(Rows):
     """One MoE layer of one step. ``late`` are the misses that a prefetch had begun."""
 
-    columns = (
-        "step",
-        "layer",
+    numbers = ("step", "layer", "experts", "hits", "late")
+    times = (
         "start",
         "routed",
         "end",
-        "experts",
-        "hits",
-        "late",
         "stall_demand",
         "stall_late",
         "stall_queue",
@@ -60,37 +67,16 @@ class LayerRecords(Rows):
 class StepRecords(Rows):
     """One forward pass. ``compute`` is the time the compute engine was busy."""
 
-    columns = ("step", "prefill", "start", "end", "compute", "requests", "tokens")
+    numbers = ("step", "prefill", "requests", "tokens")
+    times = ("start", "end", "compute")
 
 
 class LoadRecords(Rows):
     """One load that was queued. Times are -1 where that point was not reached."""
 
-    columns = (
-        "expert",
-        "origin",
-        "predictor",
-        "target",
-        "issued",
-        "started",
-        "landed",
-        "needed",
-        "disposition",
-        "settled",
-    )
+    numbers = ("expert", "origin", "predictor", "target", "disposition")
+    times = ("issued", "started", "landed", "needed", "settled")
 
     def append(self, load: Load, disposition: int, now: int) -> None:
-        self.add(
-            (
-                load.expert,
-                load.origin,
-                load.predictor,
-                load.target,
-                load.issued,
-                load.started,
-                load.landed,
-                load.needed,
-                disposition,
-                now,
-            )
-        )
+        self.add_numbers((load.expert, load.origin, load.predictor, load.target, disposition))
+        self.add_times((load.issued, load.started, load.landed, load.needed, now))

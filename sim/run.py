@@ -106,19 +106,19 @@ def simulate(
 
 def run(config: RunConfig) -> dict[str, Any]:
     """Load, simulate, summarise: the object that ``prefetch-sim run --json`` prints."""
-    return results(simulate(read.load(config)))
+    inputs = read.load(config)
+    _fewest_loads(inputs)  # before the records grow: it needs much memory, and gives it back
+    return results(simulate(inputs))
 
 
 def results(done: Simulation) -> dict[str, Any]:
     """The results of a finished run, bounds included."""
     inputs = done.inputs
     workload = inputs.workload
-    warm = inputs.config.cache.warm
-    misses = _misses(workload, tuple(inputs.sizes), tuple(inputs.cache_bytes), warm)
     limits = bounds(
         workload,
         done.cost,
-        misses,
+        _fewest_loads(inputs),
         done.device.wire_ns,
         inputs.config.overlap == "grouped",
     )
@@ -163,6 +163,12 @@ def make_tier(inputs: Inputs, eviction: Any, future: Future | None) -> Tier:
         future,
         inputs.config.seed,
     )
+
+
+def _fewest_loads(inputs: Inputs) -> array[int]:
+    """Belady's misses by layer-step, for the bounds."""
+    sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
+    return _misses(inputs.workload, sizes, capacities, inputs.config.cache.warm)
 
 
 @lru_cache(maxsize=16)

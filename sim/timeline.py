@@ -114,7 +114,7 @@ def _slice(name: str, track: tuple[int, int], start: int, end: int, args: Event)
 def _forward_pass(done: Simulation, operators: list[tuple[int, int, str]]) -> Iterator[Event]:
     """Step, layer and operator slices; an operator belongs to the layer it starts in."""
     steps, layers = done.steps, done.layers
-    for step, prefill, start, end, compute, requests, tokens in steps.table().tolist():
+    for step, prefill, requests, tokens, start, end, compute in steps.table().tolist():
         kind = "prefill" if prefill else "decode"
         args = {"requests": requests, "tokens": tokens, "compute_us": compute / 1000}
         yield _slice(f"step {step} ({kind})", FORWARD, start, end, {"step": step, **args})

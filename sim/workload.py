@@ -18,8 +18,7 @@ import numpy.typing as npt
 from sim.eviction.base import Future
 from traces.format import Trace
 
-_BLOCK = 256  # rows turned into Python lists at a time: scalar access to lists is 5x faster
-_BLOCKS = 256  # such blocks kept: a batch reads from one per running request
+_BLOCK = 64  # rows turned into Python lists at a time: scalar access to lists is 5x faster
 
 
 class Step(NamedTuple):
@@ -38,17 +37,20 @@ class Step(NamedTuple):
 
 
 class RowLists:
-    """Rows of an array as nested Python lists, converted a block at a time."""
+    """Rows of an array as nested Python lists, converted a block at a time.
 
-    def __init__(self, array: npt.NDArray[Any]) -> None:
-        self._array = array
+    ``blocks`` are kept: as many as there are places in the array that are read in turn.
+    """
+
+    def __init__(self, array: npt.NDArray[Any], blocks: int) -> None:
+        self._array, self._keep = array, blocks
         self._blocks: dict[int, list[Any]] = {}
 
     def __getitem__(self, row: int) -> Any:
         number, offset = divmod(row, _BLOCK)
         block = self._blocks.get(number)
         if block is None:
-            if len(self._blocks) == _BLOCKS:
+            if len(self._blocks) == self._keep:
                 del self._blocks[next(iter(self._blocks))]  # rows are read upwards: the oldest
             first = number * _BLOCK
             block = self._blocks[number] = self._array[first : first + _BLOCK].tolist()
@@ -63,7 +65,7 @@ class Workload:
         self.batch_size = batch_size
         self.layers, self.experts, self.top_k = trace.meta.model.topology
         self.requests = trace.requests
-        self._lists = RowLists(self.flat)
+        self._lists = self.lists(self.flat)
         self._row = -1  # the row last asked for, whose sets are kept at hand
         self._row_sets: list[list[int]] = []
         self._all_routed = bool((trace.experts[:, :, 0] >= 0).all())
@@ -72,6 +74,10 @@ class Workload:
     def flat(self) -> npt.NDArray[np.int32]:
         """[tokens, layers, k] flat expert ids (layer · E + e), -1 where a layer did not route."""
         return self.flatten(self.trace.experts)
+
+    def lists(self, array: npt.NDArray[Any]) -> RowLists:
+        """Rows of a [tokens, ...] array for reading at the running requests' places."""
+        return RowLists(array, 2 * self.batch_size + 2)
 
     def flatten(self, experts: npt.NDArray[np.int16]) -> npt.NDArray[np.int32]:
         """Experts within their layer, [tokens, layers, m], to flat ids; negative ones to -1."""
@@ -140,25 +146,22 @@ class Workload:
         """[tokens of the step, k] flat ids, -1 for a token that the layer did not route."""
         return self.flat[list(step.rows), layer]
 
-    def uses(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """(flat id, layer-step number) of every use, once per set, in order of time."""
-        step_of = np.empty(len(self.flat), dtype=np.int64)
+    def future(self) -> Future:
+        """The uses of every expert, once per routed set, for evictions that look ahead."""
+        step_of = np.empty(len(self.flat), dtype=np.int32)
+        one_token_a_step = True
         for step in self.steps():
             step_of[list(step.rows)] = step.number
-        when = step_of[:, None] * self.layers + np.arange(self.layers)
-        keys = when[:, :, None] * (self.layers * self.experts) + self.flat
-        keys = keys[self.flat >= 0]
-        if self.batch_size == 1 and not (self.trace.phase == 0).any():
-            pass  # one token a step: rows are in order and no set repeats an expert
+            one_token_a_step &= len(step.rows) == 1
+        layers = np.arange(self.layers, dtype=np.int32)
+        when = np.add(step_of[:, None] * self.layers, layers, dtype=np.int32)
+        used = self.flat >= 0
+        ids = self.flat[used]
+        when = np.broadcast_to(when[:, :, None], self.flat.shape)[used]
+        if one_token_a_step:  # rows are in order, and no set repeats an expert
+            order = np.argsort(ids, kind="stable")
         else:
-            keys = np.unique(keys)
-        when_used, ids = np.divmod(keys, self.layers * self.experts)
-        return ids.astype(np.int32), when_used
-
-    def future(self) -> Future:
-        """The uses of every expert, for evictions that look ahead."""
-        ids, when = self.uses()
-        order = np.argsort(ids, kind="stable")
-        total = self.layers * self.experts
-        start = np.searchsorted(ids[order], np.arange(total + 1))
+            keys = ids.astype(np.int64) << 32 | when
+            order = np.unique(keys, return_index=True)[1]
+        start = np.searchsorted(ids[order], np.arange(self.layers * self.experts + 1))
         return Future(when[order], start.tolist(), start[:-1].tolist())

@@ -87,8 +87,8 @@ def test_two_layers_with_a_timely_a_late_a_cancelled_and_a_useless_prefetch() ->
     assert total_ns(done) == 350
     assert outcome(done) == {0: TIMELY, 1: USELESS, 2: CANCELLED, 4: LATE}
     assert done.layers.table().tolist() == [
-        [0, 0, 0, 110, 160, 1, 1, 0, 0, 0, 0, 0],
-        [0, 1, 160, 270, 350, 1, 0, 1, 0, 30, 0, 0],
+        [0, 0, 1, 1, 0, 0, 110, 160, 0, 0, 0, 0],
+        [0, 1, 1, 0, 1, 160, 270, 350, 0, 30, 0, 0],
     ]
     counts = results["prefetch"]
     assert sum(counts[d] for d in DISPOSITIONS) == counts["proposed"] == 4

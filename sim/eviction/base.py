@@ -25,7 +25,7 @@ class Future(NamedTuple):
     ``cursor[x]`` is the next one not yet looked past.
     """
 
-    positions: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int32]
     start: list[int]
     cursor: list[int]
 

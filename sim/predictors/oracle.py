@@ -17,7 +17,7 @@ from pydantic import Field
 from sim.predictors.base import Context, Prediction, PredictorParams
 from sim.predictors.base import Predictor as Base
 from sim.rng import draw, uniform
-from sim.workload import RowLists, Step
+from sim.workload import Step
 
 RECOVERY = 1 / 3
 _TRIES = 8  # draws from the trace before falling back to the nearest free expert id
@@ -48,7 +48,7 @@ class Predictor(Base):
         self._k, self._width = workload.top_k, workload.experts
         self._miss = miss_probabilities(params.recall, self._k)
         self._candidates = self._k if params.recall == 1.0 else min(2 * self._k, self._width)
-        self._rows = RowLists(workload.flat)
+        self._rows = workload.lists(workload.flat)
 
     def predict(self, step: Step, target: int) -> Prediction | None:
         ids: list[int] = []

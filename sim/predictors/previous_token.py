@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sim.predictors.base import Context, Prediction, PredictorParams
 from sim.predictors.base import Predictor as Base
-from sim.workload import RowLists, Step
+from sim.workload import Step
 
 
 class Params(PredictorParams):
@@ -16,7 +16,7 @@ class Params(PredictorParams):
 class Predictor(Base):
     def __init__(self, params: Params, context: Context) -> None:
         self.distance = params.distance
-        self._rows = RowLists(context.workload.flat)
+        self._rows = context.workload.lists(context.workload.flat)
         self._k = context.workload.top_k
         self._first_rows = {start for _, start, _ in context.workload.requests}
         self._reuse = _reuse(context)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sim.errors import ConfigError, did_you_mean
 from sim.predictors.base import Context, Cost, Prediction, PredictorParams
 from sim.predictors.base import Predictor as Base
-from sim.workload import RowLists, Step
+from sim.workload import Step
 
 
 class Params(PredictorParams):
@@ -29,7 +29,8 @@ class Predictor(Base):
         self.cost = Cost(info.flops, info.bytes)
         self._ids = workload.flatten(prediction.experts)
         self._scores = prediction.scores
-        self._id_rows, self._score_rows = RowLists(self._ids), RowLists(self._scores)
+        self._id_rows = workload.lists(self._ids)
+        self._score_rows = workload.lists(self._scores)
         self._row = -1  # the row last asked for, kept at hand
         self._row_ids: list[list[int]] = []
         self._row_scores: list[list[float]] = []

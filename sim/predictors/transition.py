@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sim.predictors.base import Context, Prediction, PredictorParams, best
 from sim.predictors.base import Predictor as Base
-from sim.workload import RowLists, Step
+from sim.workload import Step
 
 
 class Params(PredictorParams):
@@ -22,7 +22,7 @@ class Predictor(Base):
     def __init__(self, params: Params, context: Context) -> None:
         workload = context.workload
         self._width, self._k = workload.experts, workload.top_k
-        self._rows = RowLists(workload.flat)
+        self._rows = workload.lists(workload.flat)
         total = workload.layers * self._width
         # followed[x * width + e]: tokens that x served whose next layer chose its expert e
         self._followed = [0] * (total * self._width)
