@@ -158,6 +158,7 @@ def test_a_bad_config_is_one_line_and_exit_2(case: str, tmp_path: Path, trace: T
         (break_truncated, []),
         (break_range, ["row 5", "layer 2", "99"]),
         (break_duplicate, ["row 5", "layer 2"]),
+        (break_weight, ["row 5", "layer 2"]),
     ],
 )
 def test_a_bad_trace_is_one_line_and_exit_2(
