@@ -56,6 +56,7 @@ class Tier:
         self._passed = getattr(eviction, "passed", None)
         self.notes_passing = self._passed is not None
         self._predicted = getattr(eviction, "predicted", None)
+        self._spared = getattr(eviction, "spared", None)
         self.notes_predictions = self._predicted is not None
         self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
 
@@ -157,4 +158,7 @@ class Tier:
             self._evicted(self._state, x, self.now, scores[x])
             if self.on_evict is not None:
                 self.on_evict(x)
+        if self._spared is not None:
+            for entry in passed_over:
+                self._rescore(entry % n, self._spared)
         return True

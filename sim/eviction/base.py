@@ -5,7 +5,7 @@ eviction only scores residents, and the lowest score leaves first (ties: the low
 ``x`` is a flat expert id, ``now`` the running number of the layer-step (step × layers + layer),
 ``score`` the score ``x`` holds. Each function returns the score ``x`` has from then on.
 
-``passed`` and ``predicted`` are optional: a module without them keeps the score.
+``passed``, ``predicted`` and ``spared`` are optional: a module without them keeps the score.
 """
 
 from __future__ import annotations
@@ -52,3 +52,8 @@ class PassedHook(Protocol):
 class PredictedHook(Protocol):
     def predicted(self, state: Any, x: int, now: int, score: int) -> int:
         """A prediction made during ``now`` names ``x`` for a layer still to come."""
+
+
+class SparedHook(Protocol):
+    def spared(self, state: Any, x: int, now: int, score: int) -> int:
+        """``x`` is pinned; one with a higher score has left in its stead."""

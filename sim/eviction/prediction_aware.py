@@ -1,4 +1,8 @@
-"""Least recently used, but what a predictor has just named stays until its layer has run."""
+"""Least recently used, but what a predictor has just named stays until its layer has run.
+
+Named are residents in a prediction, and what a prefetch brings in: all that lands is protected,
+as a demanded expert is used at once, which ends its protection.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,12 @@ def new_state(experts: int, layers: int, seed: int, future: Any) -> tuple[()]:
     return ()
 
 
+def _protected(score: int) -> bool:
+    return score > PROTECTED // 2  # a warm cache is filled before layer-step 0
+
+
 def inserted(state: tuple[()], x: int, now: int) -> int:
-    return now
+    return now + PROTECTED
 
 
 def used(state: tuple[()], x: int, now: int, score: int) -> int:
@@ -20,11 +28,11 @@ def used(state: tuple[()], x: int, now: int, score: int) -> int:
 
 
 def predicted(state: tuple[()], x: int, now: int, score: int) -> int:
-    return score if score >= PROTECTED else score + PROTECTED
+    return score if _protected(score) else score + PROTECTED
 
 
 def passed(state: tuple[()], x: int, now: int, score: int) -> int:
-    return score - PROTECTED if score >= PROTECTED else score
+    return score - PROTECTED if _protected(score) else score
 
 
 def evicted(state: tuple[()], x: int, now: int, score: int) -> None:

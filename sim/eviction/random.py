@@ -28,8 +28,12 @@ def inserted(state: State, x: int, now: int) -> int:
 
 
 def used(state: State, x: int, now: int, score: int) -> int:
-    # A pinned expert can be passed over by the clock: draw anew, which changes no odds.
-    return score if score >= state[1][0] else inserted(state, x, now)
+    return score
+
+
+def spared(state: State, x: int, now: int, score: int) -> int:
+    # The clock has passed over a pinned expert: it draws anew, or it would surely be next.
+    return inserted(state, x, now)
 
 
 def evicted(state: State, x: int, now: int, score: int) -> None:
