@@ -10,6 +10,7 @@ recovers exact sets in arXiv 2511.10676, Table 4 (93.0 % of sets with 6 of 6, 98
 
 from __future__ import annotations
 
+from math import prod
 from typing import Literal
 
 from pydantic import Field
@@ -49,6 +50,11 @@ class Predictor(Base):
         self._miss = miss_probabilities(params.recall, self._k)
         self._candidates = self._k if params.recall == 1.0 else min(2 * self._k, self._width)
         self._rows = workload.lists(workload.flat)
+        # A kept slot is right as often as its rank is; a later candidate where one was missed, as
+        # often as it recovers, but it never stands above a better rank.
+        right = [1.0 - p for p in self._miss]
+        later = min(right[-1], RECOVERY * (1.0 - prod(right)))
+        self._scores = right + [later] * (self._candidates - self._k)
 
     def predict(self, step: Step, target: int) -> Prediction | None:
         ids: list[int] = []
@@ -60,9 +66,7 @@ class Predictor(Base):
                 ids += routed
             else:
                 ids += self._degrade(routed, row, target)
-        # A kept slot is right as often as its rank is; a later candidate as often as it recovers.
-        score = [1.0 - p for p in self._miss] + [RECOVERY] * (self._candidates - self._k)
-        return Prediction(ids, score * len(step.rows))
+        return Prediction(ids, self._scores * len(step.rows))
 
     def _degrade(self, routed: list[int], row: int, layer: int) -> list[int]:
         named: list[int] = []

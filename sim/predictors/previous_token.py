@@ -19,7 +19,7 @@ class Predictor(Base):
         self._rows = context.workload.lists(context.workload.flat)
         self._k = context.workload.top_k
         self._first_rows = {start for _, start, _ in context.workload.requests}
-        self._reuse = _reuse(context)
+        self._slots = self._repeated = 0  # of tokens with a previous one, so far
 
     def predict(self, step: Step, target: int) -> Prediction | None:
         if step.prefill:
@@ -27,15 +27,16 @@ class Predictor(Base):
         ids: list[int] = []
         for row in step.rows:
             ids += [-1] * self._k if row in self._first_rows else self._rows[row - 1][target]
-        return Prediction(ids, [self._reuse] * len(ids)) if max(ids) >= 0 else None
+        # Every candidate is as likely as slots have repeated so far (rule of succession).
+        score = (self._repeated + 1) / (self._slots + 2)
+        return Prediction(ids, [score] * len(ids)) if max(ids) >= 0 else None
 
-
-def _reuse(context: Context) -> float:
-    """The score of every candidate: how often a slot repeats, over the whole trace."""
-    flat = context.workload.flat
-    same_request = context.workload.trace.request_id[1:] == context.workload.trace.request_id[:-1]
-    if not same_request.any():
-        return 0.0
-    sample = flat[1:][same_request][:4096], flat[:-1][same_request][:4096]
-    repeated = (sample[0][..., :, None] == sample[1][..., None, :]).any(-1)
-    return float(repeated.mean())
+    def observe(self, step: Step, layer: int) -> None:
+        if step.prefill:
+            return
+        for row in step.rows:
+            if row not in self._first_rows:
+                now, before = self._rows[row][layer], self._rows[row - 1][layer]
+                if now[0] >= 0 and before[0] >= 0:
+                    self._slots += self._k
+                    self._repeated += len(set(before).intersection(now))

@@ -6,6 +6,8 @@ Naming a recorded predictor (``predictor: pre-attention``) is short for
 
 from __future__ import annotations
 
+import numpy as np
+
 from sim.errors import ConfigError, did_you_mean
 from sim.predictors.base import Context, Cost, Prediction, PredictorParams
 from sim.predictors.base import Predictor as Base
@@ -28,7 +30,8 @@ class Predictor(Base):
         self.trigger, self.distance = info.trigger, info.distance
         self.cost = Cost(info.flops, info.bytes)
         self._ids = workload.flatten(prediction.experts)
-        self._scores = prediction.scores
+        # 16-bit floats are slow to turn into Python's.
+        self._scores = prediction.scores.astype(np.float32)
         self._id_rows = workload.lists(self._ids)
         self._score_rows = workload.lists(self._scores)
         self._row = -1  # the row last asked for, kept at hand
