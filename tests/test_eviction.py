@@ -1,0 +1,302 @@
+"""Evictions: each keeps the contract, and the order in which each lets experts go."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contracts import EvictionContract
+from scipy.stats import chisquare
+
+from sim import registry
+from sim.errors import ConfigError
+from sim.eviction.base import Future
+from sim.memory import Tier
+from sim.replay import replay
+
+
+class TestBelady(EvictionContract):
+    policy = "belady"
+
+
+class TestFifo(EvictionContract):
+    policy = "fifo"
+
+
+class TestLeastStale(EvictionContract):
+    policy = "least-stale"
+
+
+class TestLfu(EvictionContract):
+    policy = "lfu"
+
+
+class TestLfuPersistent(EvictionContract):
+    policy = "lfu-persistent"
+
+
+class TestLru(EvictionContract):
+    policy = "lru"
+
+
+class TestPredictionAware(EvictionContract):
+    policy = "prediction-aware"
+
+
+class TestRandom(EvictionContract):
+    policy = "random"
+
+
+def test_every_eviction_has_its_contract_class() -> None:
+    covered = {c.policy for c in EvictionContract.__subclasses__()}
+    assert covered >= set(registry.names("eviction"))
+
+
+def future_of(sets: Sequence[Iterable[int]], total: int) -> Future:
+    uses = [[at for at, routed in enumerate(sets) if x in routed] for x in range(total)]
+    start = np.cumsum([0] + [len(u) for u in uses]).tolist()
+    return Future(np.array([at for u in uses for at in u], dtype=np.int32), start, start[:-1])
+
+
+def cache(
+    policy: str,
+    places: int,
+    total: int,
+    layers: int = 1,
+    future: Future | None = None,
+    seed: int = 0,
+) -> Tier:
+    module = registry.find("eviction", policy)
+    return Tier([1] * total, [places], [0] * total, layers, module, seed=seed, future=future)
+
+
+def misses(policy: str, places: int, sets: Sequence[Sequence[int]], layers: int = 1) -> list[int]:
+    total = max(x for routed in sets for x in routed) + 1
+    total += -total % layers
+    tier = cache(policy, places, total, layers, future_of(sets, total))
+    return list(replay(tier, enumerate(sets)))
+
+
+def leaving(tier: Tier) -> list[int]:
+    """Empty ``tier``, which holds nothing but experts of size 1: who leaves, in order."""
+    left: list[int] = []
+    tier.on_evict = left.append
+    tier.free[0] = 0
+    while any(tier.resident):
+        someone_else = tier.resident.index(False)
+        assert tier.reserve(someone_else)
+    return left
+
+
+def put(tier: Tier, x: int, now: int) -> None:
+    tier.now = now
+    assert tier.reserve(x)
+    tier.insert(x)
+
+
+def test_lru_keeps_what_was_used_last_and_fifo_does_not() -> None:
+    sets = [[0], [1], [0], [2], [0], [1]]
+    assert misses("lru", 2, sets) == [1, 1, 0, 1, 0, 1]  # 1 leaves for 2
+    assert misses("fifo", 2, sets) == [1, 1, 0, 1, 1, 1]  # 0 leaves for 2
+
+
+def test_lfu_forgets_with_the_eviction_and_persistent_lfu_does_not() -> None:
+    # 0 is used three times, then pushed out by sets that fill the cache, then used once more:
+    # in the cache it then counts 1 and goes before 2 (2 uses), over the whole run it counts 4.
+    sets = [[0], [0], [0], [1, 2], [1, 2], [0], [3], [0]]
+    assert misses("lfu", 2, sets) == [1, 0, 0, 2, 0, 1, 1, 1]
+    assert misses("lfu-persistent", 2, sets) == [1, 0, 0, 2, 0, 1, 1, 0]
+
+
+def test_lfu_ties_leave_in_order_of_last_use() -> None:
+    tier = cache("lfu", 4, 5)
+    for now, x in enumerate([3, 1, 0, 2]):
+        put(tier, x, now)
+        tier.use((x,))
+    tier.now = 4
+    tier.use((1,))
+    assert leaving(tier) == [3, 0, 2, 1]
+
+
+def test_belady_lets_the_furthest_next_use_go() -> None:
+    sets = [[0], [1], [2], [0], [1], [3], [2], [0]]
+    assert misses("belady", 2, sets) == [1, 1, 1, 0, 1, 1, 0, 1]
+    assert sum(misses("belady", 2, sets)) < sum(misses("lru", 2, sets))
+
+
+def test_belady_never_splits_a_set() -> None:
+    # 1 is used later than 0 and 2, but is pinned while its own set is brought in.
+    sets = [[0, 1], [1, 2], [0, 2], [1]]
+    assert misses("belady", 2, sets) == [2, 1, 1, 1]
+
+
+def test_least_stale_order() -> None:
+    """Two experts a layer, four layers, now in layer 1 of the second pass."""
+    tier = cache("least-stale", 8, 9 + 3, layers=4)
+    width = 3
+    first = [0, 1, 3, 4, 6, 7, 9, 10]
+    for layer in range(4):  # first pass: experts 0 and 1 of every layer
+        routed = [layer * width, layer * width + 1]
+        tier.now = layer
+        for x in routed:
+            tier.reserve(x)
+            tier.insert(x)
+            tier.use((x,))
+        tier.routed(layer, routed)
+    for layer in range(2):  # second pass: expert 0 only, in layers 0 and 1
+        tier.now = 4 + layer
+        tier.use((layer * width,))
+        tier.routed(layer, [layer * width])
+    assert sorted(first) == [x for x in range(12) if tier.resident[x]]
+    # Stale: 1 (unused since layer 0), 4. Already run in this pass: 0, 3. Still ahead: 6.., 9..
+    assert leaving(tier) == [1, 4, 0, 3, 6, 7, 9, 10]
+
+
+def test_prediction_aware_protects_until_the_layer_has_run() -> None:
+    tier = cache("prediction-aware", 4, 10, layers=2)
+    for now, x in enumerate([0, 1, 5, 6]):
+        put(tier, x, now)
+        tier.use((x,))
+    tier.predict([0, 5])
+    assert expected_order(tier) == [1, 6, 0, 5]
+    tier.now = 4
+    tier.routed(0, [1])  # 0 was named, and its layer has run without it
+    assert expected_order(tier) == [0, 1, 6, 5]
+    tier.now = 5
+    tier.use((5,))  # 5 was named and used
+    assert expected_order(tier) == [0, 1, 6, 5]
+    tier.now = 6
+    tier.use((0,))
+    assert expected_order(tier) == [1, 6, 5, 0]
+
+
+def test_prediction_aware_protects_what_a_prefetch_brings_in() -> None:
+    tier = cache("prediction-aware", 3, 10, layers=2)
+    put(tier, 5, 0)  # prefetched for layer 1
+    for now, x in enumerate([0, 1], 1):
+        put(tier, x, now)
+        tier.use((x,))
+    assert expected_order(tier) == [0, 1, 5]
+    tier.now = 3
+    tier.routed(1, [])
+    assert expected_order(tier) == [5, 0, 1]
+
+
+def test_prediction_aware_releases_a_warm_cache() -> None:
+    tier = cache("prediction-aware", 2, 4)
+    put(tier, 0, -1)
+    put(tier, 1, 3)
+    tier.use((1,))
+    tier.now = 4
+    tier.routed(0, [1])
+    assert expected_order(tier) == [0, 1]
+
+
+def expected_order(tier: Tier) -> list[int]:
+    """Who would leave, in order, leaving the tier as it is."""
+    held = [x for x, resident in enumerate(tier.resident) if resident]
+    return sorted(held, key=lambda x: (tier._score[x], x))
+
+
+def test_random_is_uniform() -> None:
+    """Eight residents of different age and use; who is first to leave, over many seeds."""
+    counts = [0] * 8
+    for seed in range(2000):
+        tier = cache("random", 8, 9, seed=seed)
+        for now in range(8):
+            put(tier, now, now)
+        tier.use([0, 0, 3])
+        counts[first_out(tier, 8)] += 1
+    assert chisquare(counts).pvalue > 0.01
+
+
+def test_random_is_uniform_among_those_that_arrived_at_different_victims() -> None:
+    counts = [0] * 4
+    for seed in range(2000):
+        tier = cache("random", 4, 12, seed=seed)
+        for x in range(10):  # six victims on the way
+            put(tier, x, x)
+        held = [x for x in range(10) if tier.resident[x]]
+        counts[held.index(first_out(tier, 11))] += 1
+    assert chisquare(counts).pvalue > 0.01
+
+
+def test_random_is_uniform_again_once_a_pin_is_gone() -> None:
+    """A pinned expert that was passed over is no likelier to go next."""
+    counts = [0] * 4
+    for seed in range(2000):
+        tier = cache("random", 4, 12, seed=seed)
+        for x in range(4):
+            put(tier, x, x)
+        tier.pinned = {0, 1}
+        put(tier, 4, 4)
+        put(tier, 5, 5)
+        tier.pinned = ()
+        held = [x for x in range(6) if tier.resident[x]]
+        counts[held.index(first_out(tier, 11))] += 1
+    assert chisquare(counts).pvalue > 0.01
+
+
+def first_out(tier: Tier, newcomer: int) -> int:
+    before = list(tier.resident)
+    assert tier.reserve(newcomer)
+    (left,) = [x for x, was in enumerate(before) if was and not tier.resident[x]]
+    return left
+
+
+def test_a_policy_of_ones_own_by_import_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file, a name in the config, and a class of three lines that runs the contract."""
+    folder = tmp_path / "own_policies"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "most_recent.py").write_text(
+        '"""Most recently used leaves first."""\n'
+        "def new_state(experts, layers, seed, future):\n    return ()\n"
+        "def inserted(state, x, now):\n    return -now\n"
+        "def used(state, x, now, score):\n    return -now\n"
+        "def evicted(state, x, now, score):\n    pass\n"
+    )
+    (folder / "wrong.py").write_text(
+        (folder / "most_recent.py").read_text().replace("return -now", "return -now / 2")
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+
+    class Own(EvictionContract):
+        policy = "own_policies.most_recent"
+
+    class Wrong(EvictionContract):
+        policy = "own_policies.wrong"
+
+    try:
+        names = [name for name in dir(Own) if name.startswith("test_")]
+        assert len(names) >= 4
+        for name in names:
+            getattr(Own(), name)()
+        with pytest.raises(AssertionError):
+            Wrong().test_the_lowest_score_leaves_whatever_the_order_of_events()
+        assert misses("own_policies.most_recent", 2, [[0], [1], [2], [0]]) == [1, 1, 1, 0]
+    finally:
+        for name in [n for n in sys.modules if n.startswith("own_policies")]:
+            del sys.modules[name]
+        for contract in (Own, Wrong):
+            contract.policy = "lru"  # __subclasses__ may still hold them
+
+
+def test_an_unknown_policy_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown eviction 'lruu'; did you mean 'lru'"):
+        registry.find("eviction", "lruu")
+    with pytest.raises(ConfigError, match="unknown predictor 'orakle'; did you mean 'oracle'"):
+        registry.find("predictors", "orakle")
+    with pytest.raises(ConfigError, match="unknown prefetch 'topk'; did you mean 'top-k'"):
+        registry.find("prefetch", "topk")
+    with pytest.raises(ConfigError, match=r"cannot import eviction policy 'no\.such'"):
+        registry.find("eviction", "no.such")
+    with pytest.raises(ConfigError, match="unknown eviction 'base'"):
+        registry.find("eviction", "base")

@@ -1,0 +1,182 @@
+"""Predictors: each keeps the contract, and what each one knows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from contracts import PredictorContract
+from contracts.predictor import EXPERTS, K, play, recording
+from harness import make_trace
+
+from sim import registry
+from sim.errors import ConfigError
+from sim.predictors.oracle import miss_probabilities
+from sim.workload import Workload
+from traces.format import Trace
+
+
+class TestOracle(PredictorContract):
+    policy = "oracle"
+    looks_ahead = True
+
+
+class TestDegradedOracle(PredictorContract):
+    policy = "oracle"
+    params = {"recall": 0.8, "distance": 1}  # noqa: RUF012
+    looks_ahead = True
+
+
+class TestPoorOracle(TestDegradedOracle):
+    params = {"recall": 0.1, "trigger": "gate_input"}  # noqa: RUF012
+
+
+class TestPreviousToken(PredictorContract):
+    policy = "previous-token"
+
+
+class TestPreviousTokenSameLayer(PredictorContract):
+    policy = "previous-token"
+    params = {"distance": 0}  # noqa: RUF012
+
+
+class TestLayerFrequency(PredictorContract):
+    policy = "layer-frequency"
+
+
+class TestLayerFrequencySameLayer(PredictorContract):
+    policy = "layer-frequency"
+    params = {"distance": 0}  # noqa: RUF012
+
+
+class TestTransition(PredictorContract):
+    policy = "transition"
+
+
+class TestRecorded(PredictorContract):
+    policy = "recorded"
+    params = {"column": "column"}  # noqa: RUF012
+
+
+def test_every_predictor_has_its_contract_class() -> None:
+    covered = {c.policy for c in PredictorContract.__subclasses__()}
+    assert covered >= set(registry.names("predictors"))
+
+
+def decode_trace(tokens: int = 400, layers: int = 2, experts: int = 16, k: int = 4) -> Trace:
+    rng = np.random.default_rng(3)
+    odds = rng.random((tokens, layers, experts)) ** (np.arange(experts) + 1.0)
+    return make_trace(np.argsort(-odds, axis=2)[:, :, :k].tolist(), experts)
+
+
+def slot_recall(trace: Trace, name: str, **params: object) -> float:
+    """Share of the routed experts among the first k named, over every prediction made."""
+    _, log = play(registry.find("predictors", name), params, trace, 1)
+    k = trace.model.top_k
+    workload = Workload(trace, 1)
+    steps = list(workload.steps())
+    found = [
+        len(set(said.ids[:k]) & set(workload.routed(steps[step], target)[0])) / k
+        for step, target, said in log
+        if said is not None
+    ]
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("recall", [1.0, 0.9, 0.6, 0.25, 0.0])
+def test_the_oracle_has_the_recall_it_is_asked_for(recall: float) -> None:
+    trace = decode_trace()
+    slots = 400 * 2 * 4
+    spread = 4 * (recall * (1 - recall) / slots) ** 0.5
+    assert slot_recall(trace, "oracle", recall=recall) == pytest.approx(recall, abs=spread + 1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 8])
+def test_misses_sit_at_the_boundary_of_the_top_k(k: int) -> None:
+    for recall in np.linspace(0, 1, 21):
+        odds = miss_probabilities(float(recall), k)
+        assert np.mean(odds) == pytest.approx(1 - recall)
+        assert odds == sorted(odds)
+        assert odds[0] >= 0
+        assert odds[-1] <= 1
+
+
+def test_the_oracle_does_not_depend_on_what_was_asked_before() -> None:
+    module, trace = registry.find("predictors", "oracle"), decode_trace(20)
+    _, whole = play(module, {"recall": 0.5}, trace, 1)
+    params = {"recall": 0.5, "distance": 1}
+    _, ahead = play(module, params, trace, 1)
+    by_place = {(step, target): said for step, target, said in whole}
+    assert all(by_place[step, target] == said for step, target, said in ahead)
+    _, other = play(module, {"recall": 0.5}, trace, 1, seed=1)
+    assert other != whole
+
+
+def test_the_previous_token_repeats_the_last_one_of_its_request() -> None:
+    trace = recording()
+    _, log = play(registry.find("predictors", "previous-token"), {"distance": 0}, trace, 1)
+    steps = list(Workload(trace, 1).steps())
+    assert all(said is None for step, _, said in log if steps[step].prefill)
+    said = {(step, target): p.ids for step, target, p in log if p is not None}
+    for before, step in pairwise(steps):
+        if not step.prefill:
+            expected = (trace.experts[step.rows[0] - 1, 1] + EXPERTS).tolist()
+            assert said[step.number, 1] == expected
+            assert before.requests == step.requests
+
+
+def test_a_first_token_without_a_prompt_has_no_previous_one() -> None:
+    trace = make_trace([[[0]], [[1]], [[2]]], 3, requests=[1, 2])
+    _, log = play(registry.find("predictors", "previous-token"), {"distance": 0}, trace, 1)
+    assert [said and said.ids for _, _, said in log] == [None, None, [1]]
+    _, log = play(registry.find("predictors", "previous-token"), {"distance": 0}, trace, 2)
+    assert [said and said.ids for _, _, said in log] == [None, [1]]
+
+
+def test_layer_frequency_names_the_most_used_so_far() -> None:
+    trace = make_trace([[[0, 1]], [[2, 1]], [[3, 1]], [[2, 0]]], 5)
+    _, log = play(registry.find("predictors", "layer-frequency"), {"distance": 0}, trace, 1)
+    assert log[0][2] is None
+    assert log[3][2] is not None
+    assert log[3][2].ids == [1, 0, 2, 3]
+    assert log[3][2].scores == pytest.approx([1.0, 1 / 3, 1 / 3, 1 / 3])
+
+
+def test_transition_names_what_followed() -> None:
+    # Layer 0's expert 0 is followed by 2 twice and by 1 once; expert 1 by 0.
+    trace = make_trace([[[0], [2]], [[0], [1]], [[1], [0]], [[0], [2]], [[0], [2]]], 3)
+    _, log = play(registry.find("predictors", "transition"), {}, trace, 1)
+    said = [prediction for _, _, prediction in log]
+    assert said[0] is None
+    assert said[2] is None  # expert 1 was never seen before
+    assert said[4] is not None
+    assert said[4].ids == [5, 4]
+    assert said[4].scores == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_a_recorded_predictor_replays_its_column() -> None:
+    trace = recording()
+    predictor, log = play(registry.find("predictors", "recorded"), {"column": "column"}, trace, 1)
+    assert (predictor.trigger, predictor.distance) == ("gate_input", 1)
+    assert predictor.cost == (2.0, 8)
+    steps = list(Workload(trace, 1).steps())
+    column = trace.predictions["column"]
+    for step, target, said in log:
+        assert said is not None
+        rows = list(steps[step].rows)
+        expected = column.experts[rows, target].astype(int) + target * EXPERTS
+        assert said.ids == expected.ravel().tolist()
+        assert said.scores == column.scores[rows, target].ravel().tolist()
+
+
+def test_an_unknown_column_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no predictor 'colum'; did you mean 'column'"):
+        play(registry.find("predictors", "recorded"), {"column": "colum"}, recording(), 1)
+
+
+def test_learning_predictors_beat_chance_where_there_is_something_to_learn() -> None:
+    trace = decode_trace()
+    chance = trace.model.top_k / trace.model.experts
+    assert slot_recall(trace, "layer-frequency", distance=0) > 2 * chance
+    assert slot_recall(trace, "transition") > K / EXPERTS
