@@ -68,7 +68,7 @@ def bounds(
             missed = misses[index]
             if missed:
                 link += wire_ns[layer] * missed
-                last = sum(works) if grouped else min(works)
+                last = own.moe_fixed_ns + sum(works) if grouped else min(works)
                 ready = max(ready, link + last + launch)
             index += 1
         compute += own.epilogue_ns

@@ -61,13 +61,14 @@ EAGER = Kernels(
 class StepCost:
     """One forward pass; lists are by MoE layer, all in ns.
 
-    ``prologue_ns``: the dense layers just before; ``attention_ns``: from the layer's start to its
-    gate's input; ``moe_fixed_ns``: permute and combine; ``epilogue_ns``: trailing dense layers,
-    final norm and lm_head.
+    ``prologue_ns``: the dense layers just before; ``attention_ns``: from the layer's own start to
+    its gate's input, of which ``norm_ns`` is the input norm; ``moe_fixed_ns``: permute and
+    combine; ``epilogue_ns``: trailing dense layers, final norm and lm_head.
     """
 
     prologue_ns: tuple[int, ...]
     attention_ns: tuple[int, ...]
+    norm_ns: int
     gate_ns: int
     moe_fixed_ns: int
     shared_ns: int
@@ -162,6 +163,7 @@ class CostModel:
         return StepCost(
             prologue_ns=tuple([round(ns) for ns in dense[:-1]]),
             attention_ns=attention,
+            norm_ns=round(batch.norm),
             gate_ns=batch.gate_ns,
             moe_fixed_ns=batch.moe_fixed_ns,
             shared_ns=batch.shared_ns,

@@ -91,10 +91,15 @@ class SimulatedDevice:
         """Call ``act`` with an event that holds ``value`` in ``delay`` ns."""
         simpy.Timeout(self.env, delay, value).callbacks.append(act)
 
-    def beside(self, duration: int, act: Callable[[simpy.Event], None], value: Any) -> None:
-        """Run ``duration`` ns of work on the side engine, in order of arrival, then ``act``."""
+    def beside(
+        self, wait: int, duration: int, act: Callable[[simpy.Event], None], value: Any
+    ) -> None:
+        """Run ``duration`` ns of work on the side engine, not before ``wait`` ns; then ``act``.
+
+        Work is served in order of arrival.
+        """
         now = self.env.now
-        self._side_free = max(now, self._side_free) + duration
+        self._side_free = max(now + wait, self._side_free) + duration
         self.after(self._side_free - now, act, value)
 
     def link_ns(self, nbytes: int) -> int:

@@ -91,6 +91,7 @@ class ForwardPass:
         self._seen, self._stamp = [0] * total, 0
         self._out, self._priority = [0] * total, [0] * total
         self._routed_until = -1  # last layer-step whose routing is known
+        self._gate_at = 0  # when the present layer is routed, predictors inline apart
 
     def run(self) -> Events:
         """Every step in order; finishes the loader's accounts at the end."""
@@ -115,17 +116,19 @@ class ForwardPass:
         """One layer from ``start``; returns when it ends."""
         device, loader, cache = self.device, self.loader, self._cache
         now = start
+        gate = cost.gate_ns
+        attention = cost.prologue_ns[layer] + cost.attention_ns[layer]
+        self._gate_at = now + attention + gate
         for hook in self._at_start:
-            if delay := self._fire(hook, step, cost, layer):
+            read = cost.prologue_ns[layer] + cost.norm_ns  # until its input is there
+            if delay := self._fire(hook, step, cost, layer, read):
                 now += delay
                 yield device.compute(delay, "predictor")
-        attention = cost.prologue_ns[layer] + cost.attention_ns[layer]
-        gate = cost.gate_ns
         now += attention + gate
         if self._at_gate:
             yield device.compute(attention, "attention")
             for hook in self._at_gate:
-                if delay := self._fire(hook, step, cost, layer):
+                if delay := self._fire(hook, step, cost, layer, 0):
                     now += delay
                     yield device.compute(delay, "predictor")
             yield device.compute(gate, "gate")
@@ -145,17 +148,16 @@ class ForwardPass:
         for predictor in self._observers:
             predictor.observe(step, layer)
         for hook in self._at_routed:
-            if delay := self._fire(hook, step, cost, layer):
+            if delay := self._fire(hook, step, cost, layer, 0):
                 now += delay
                 yield device.compute(delay, "predictor")
 
-        fixed = cost.moe_fixed_ns + cost.shared_ns
         stalls: Sequence[int] = _NO_STALL
         if loader.waiting_for or loader.arrived:
             stalls = [0, 0, 0, 0]
-            now = yield from self._missing(fixed, layer, routed, tokens, now, stalls)
+            now = yield from self._missing(cost, layer, routed, tokens, now, stalls)
         else:
-            work = fixed + self._work(layer, routed, routed, tokens)
+            work = cost.shared_ns + cost.moe_fixed_ns + self._work(layer, routed, routed, tokens)
             now += work
             yield device.compute(work, "experts")
         cache.pinned = ()
@@ -166,7 +168,7 @@ class ForwardPass:
 
     def _missing(
         self,
-        fixed: int,
+        cost: StepCost,
         layer: int,
         routed: list[int],
         tokens: list[int] | None,
@@ -185,8 +187,13 @@ class ForwardPass:
         streaming = not cache.fits(routed)
         group = ready = [x for x in routed if resident[x]]
         loader.arrived.clear()
-        work = 0 if self._grouped else self._work(layer, ready, routed, tokens)
-        free = device.busy(now, fixed + work, "experts")
+        work = cost.shared_ns
+        if self._grouped:
+            dispatch = cost.moe_fixed_ns  # launched with the group, once
+        else:
+            work += cost.moe_fixed_ns + self._work(layer, ready, routed, tokens)
+            dispatch = 0
+        free = device.busy(now, work, "experts")
         while True:
             if waiting_for and not (streaming and ready):
                 yield self._landing(streaming)
@@ -199,7 +206,9 @@ class ForwardPass:
                     free = device.busy(free, work, "experts")
             if self._grouped:
                 group = [x for x in routed if x in cache.pinned and resident[x]]
-                free = device.busy(free, self._work(layer, group, routed, tokens), "experts")
+                work = dispatch + self._work(layer, group, routed, tokens)
+                free = device.busy(free, work, "experts")
+                dispatch = 0
             elif streaming:
                 group = ready + [load.expert for load in loader.arrived]
             loader.arrived.clear()
@@ -241,8 +250,11 @@ class ForwardPass:
 
     # Prediction
 
-    def _fire(self, hook: Hook, step: Step, cost: StepCost, layer: int) -> int:
-        """Let a predictor predict. Returns the ns to spend on the compute engine, if inline."""
+    def _fire(self, hook: Hook, step: Step, cost: StepCost, layer: int, read: int) -> int:
+        """Let a predictor predict from what is there in ``read`` ns.
+
+        Returns the ns to spend on the compute engine, if inline.
+        """
         target = layer + hook.distance
         if target >= self.workload.layers:
             return 0
@@ -251,14 +263,14 @@ class ForwardPass:
             return 0
         hook.quality.add(step, target, prediction)
         delay = hook.delay(len(step.rows))
-        if not delay:
+        if not delay and not read:
             self._act(hook, step, cost, layer, prediction)
             return 0
         out = (hook, step, cost, layer, prediction)
         if hook.inline:
-            self.device.after(delay, self._out_now, out)
+            self.device.after(read + delay, self._out_now, out)
             return delay
-        self.device.beside(delay, self._out_now, out)
+        self.device.beside(read, delay, self._out_now, out)
         return 0
 
     def _out_now(self, event: simpy.Event) -> None:
@@ -303,11 +315,14 @@ class ForwardPass:
             self._cache.predict(named)
 
     def _lead_ns(self, cost: StepCost, layer: int, target: int) -> int:
-        """Expected time until ``target`` is routed, if nothing between stalls."""
-        lead = cost.prologue_ns[target] + cost.attention_ns[target] + cost.gate_ns
-        experts = self.workload.top_k * self.cost.expert_ns(layer, 1)
-        between = cost.moe_fixed_ns + cost.shared_ns + self.cost.expert_launch_ns + experts
-        return lead + (target - layer) * (between + (lead if target - layer > 1 else 0))
+        """Expected time from now until ``target`` is routed, if nothing between stalls."""
+        works = self.workload.top_k * self.cost.expert_ns(layer, 1) + self.cost.expert_launch_ns
+        experts = cost.shared_ns + cost.moe_fixed_ns + works
+        between = sum(
+            experts + cost.prologue_ns[later] + cost.attention_ns[later] + cost.gate_ns
+            for later in range(layer + 1, target + 1)
+        )
+        return self._gate_at + between - self.device.now
 
 
 def _split_stall(load: Load, since: int, stalls: list[int]) -> None:

@@ -73,11 +73,14 @@ class FixedCost:
 
     layers: int
     attention: int = 100
+    norm: int = 0  # of attention
     gate: int = 10
     shared: int = 0
     expert: int = 50
     launch: int = 0
     epilogue: int = 0
+    prologue: int = 0
+    fixed: int = 0
     predictor: int = 0
 
     @property
@@ -87,11 +90,12 @@ class FixedCost:
     def step(self, phase: str, tokens: Sequence[int], contexts: Sequence[int]) -> StepCost:
         return StepCost(
             attention_ns=[self.attention] * self.layers,
-            prologue_ns=[0] * self.layers,
+            prologue_ns=[self.prologue] * self.layers,
             epilogue_ns=self.epilogue,
+            norm_ns=self.norm,
             gate_ns=self.gate,
             shared_ns=self.shared,
-            moe_fixed_ns=0,
+            moe_fixed_ns=self.fixed,
         )
 
     def expert_ns(self, layer: int, tokens: int) -> int:

@@ -214,6 +214,45 @@ def test_an_inline_predictor_takes_compute_time_and_a_side_one_does_not() -> Non
     assert end(cost_us=0.12) == 220  # out after the layer was routed: nothing to propose
 
 
+def test_a_predictor_fires_once_its_input_is_there() -> None:
+    # Dense layers until 40, the input norm until 60, then the predictor: out at 90. The load of
+    # 59 lands at 149, before the layer is routed (40 + 100 + 10): timely. Inline: 30 later.
+    named, scores = [[[0]]], [[[0.9]]]
+    trace = make_trace([[[0]]], 2, sizes=[59], predictions={"p": (recorded(), named, scores)})
+    for placement, end in (("side", 200), ("inline", 230)):
+        predictors = [("recorded", {"column": "p", "placement": placement})]
+        inputs = system(trace, machine(), capacity=200, predictors=predictors)
+        done, _ = run_system(inputs, FixedCost(1, norm=20, prologue=40, predictor=30))
+        assert total_ns(done) == end
+        assert outcome(done) == {0: TIMELY}
+        assert done.loads.column("issued").tolist() == [90]
+
+
+def test_deadline_aware_counts_from_when_the_prediction_is_out() -> None:
+    # Routed at 110; out at 30 with 80 left: a load of 80 is proposed, one of 81 is not.
+    named, scores = [[[0]]], [[[0.9]]]
+    for size, proposed in ((80, 1), (81, 0)):
+        trace = make_trace([[[0]]], 2, sizes=[size], predictions={"p": (recorded(), named, scores)})
+        inputs = system(
+            trace,
+            machine(),
+            capacity=200,
+            policy="deadline-aware",
+            predictors=[("recorded", {"column": "p"})],
+        )
+        _, results = run_system(inputs, FixedCost(1, predictor=30))
+        assert results["prefetch"]["proposed"] == proposed
+
+
+def test_grouped_dispatch_waits_with_the_group() -> None:
+    trace = make_trace([[[0, 1]]], 2, sizes=[100])
+    cost = FixedCost(1, fixed=500)
+    apart, _ = run_system(system(trace, machine(), capacity=200), cost)
+    assert total_ns(apart) == 110 + 500 + 2 * 50  # loads hide behind the dispatch
+    grouped, _ = run_system(system(trace, machine(), capacity=200, overlap="grouped"), cost)
+    assert total_ns(grouped) == 110 + 2 * 100 + 500 + 2 * 50
+
+
 def test_a_late_near_prediction_takes_back_an_early_distant_one() -> None:
     # The distant predictor names 4, 5, 7 for layer 1 at t=0. Link: 4 at 0..400, the demanded 0 at
     # 400..800, 5 at 800..1200. Layer 1 starts at 850 and the near predictor names 6: 7, still
