@@ -16,6 +16,7 @@ from sim.cost import CostModel, StepCost
 from sim.device import SimulatedDevice
 from sim.loads import DEMAND, Load, Loader
 from sim.predictors.base import Prediction, Predictor
+from sim.prefetch.base import Limits
 from sim.quality import Quality
 from sim.records import LayerRecords, StepRecords
 from sim.workload import Step, Workload
@@ -77,7 +78,7 @@ class ForwardPass:
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
         self._cache = loader.cache
         self._propose = policy.propose
-        self._extra, self._threshold = extra, threshold
+        self._limits = Limits(workload.top_k, extra, threshold)
         self._cancel_stale, self._grouped = cancel_stale, grouped
         self._at_start = [h for h in hooks if h.predictor.trigger == "layer_start"]
         self._at_gate = [h for h in hooks if h.predictor.trigger == "gate_input"]
@@ -280,28 +281,26 @@ class ForwardPass:
         self, hook: Hook, step: Step, cost: StepCost, layer: int, prediction: Prediction
     ) -> None:
         """The prediction is out: propose loads, correct earlier guesses, protect residents."""
-        layers, loader, k = self.workload.layers, self.loader, self.workload.top_k
+        layers, loader = self.workload.layers, self.loader
         target = layer + hook.distance
         index = step.number * layers + target
         if index <= self._routed_until:
             return  # too late: the layer is routed already
         self._stamp += 1
-        lead = backlog = 0
+        limits = self._limits
         if self._timed:
-            lead = self._lead_ns(cost, layer, target)
-            backlog = self.device.link_ns(loader.outstanding)
+            limits = limits._replace(
+                lead_ns=self._lead_ns(cost, layer, target),
+                backlog_ns=self.device.link_ns(loader.outstanding),
+                load_ns=self.device.load_ns[target],
+            )
         out, priority = self._out, self._priority
         count = self._propose(
             prediction.ids,
             prediction.scores,
             len(step.rows),
-            k,
-            self._extra,
-            self._threshold,
+            limits,
             self._cache.resident,
-            lead,
-            backlog,
-            self.device.load_ns[target],
             self._seen,
             self._stamp,
             out,

@@ -6,22 +6,30 @@ It only proposes. The loader removes duplicates, finds room, orders, cancels and
 from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Limits(NamedTuple):
+    """What a policy may go by, beside the prediction itself."""
+
+    k: int
+    extra: int  # prefetch.extra
+    threshold: float  # prefetch.threshold
+    lead_ns: int = 0  # expected time until the target layer is routed
+    backlog_ns: int = 0  # what the link has still to move
+    load_ns: int = 0  # one load of the target layer
 
 
 class PrefetchPolicy(Protocol):
+    """A module may set ``TIMED = True``; without it the times in ``Limits`` stay 0."""
+
     def propose(
         self,
         ids: Sequence[int],
         scores: Sequence[float],
         tokens: int,
-        k: int,
-        extra: int,
-        threshold: float,
+        limits: Limits,
         resident: Sequence[bool],
-        lead_ns: int,
-        backlog_ns: int,
-        load_ns: int,
         seen: MutableSequence[int],
         stamp: int,
         out: MutableSequence[int],
@@ -30,9 +38,6 @@ class PrefetchPolicy(Protocol):
         """Write proposals to ``out`` and ``priority`` (lower is served first); return how many.
 
         ``ids`` and ``scores`` hold, for each of ``tokens`` tokens in turn, the same number of
-        candidates, best first, -1 for none. ``lead_ns`` is the expected time until the target
-        layer is routed, ``backlog_ns`` what the link has still to move, both 0 unless the module
-        sets ``TIMED``; ``load_ns`` is one load.
-        ``seen[x] == stamp`` marks what has been proposed already; ``out`` has room for every
-        expert of a layer.
+        candidates, best first, -1 for none. ``seen[x] == stamp`` marks what has been proposed
+        already; ``out`` has room for every expert of a layer.
         """

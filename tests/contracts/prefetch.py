@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from sim import registry
+from sim.prefetch.base import Limits
 
 EXPERTS = 12
 
@@ -35,13 +36,8 @@ def propose(module: ModuleType, case: Case, seen: list[int], stamp: int) -> list
         case.ids,
         case.scores,
         case.tokens,
-        case.k,
-        case.extra,
-        case.threshold,
+        Limits(case.k, case.extra, case.threshold, case.lead_ns, case.backlog_ns, case.load_ns),
         [x in case.resident for x in range(total)],
-        case.lead_ns,
-        case.backlog_ns,
-        case.load_ns,
         seen,
         stamp,
         out,
