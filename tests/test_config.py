@@ -1,0 +1,317 @@
+"""Configs: every wrong one is a single line that says where and what was probably meant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sim.config import Capacity, RunConfig, SyntheticTrace, parse_slice
+from sim.config_file import parse, parse_assignment, read_yaml, set_path
+from sim.errors import ConfigError, did_you_mean
+from sim.inputs import load
+
+SMALL = {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 0, "decode": 1}
+
+
+def refused(tree: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(tree, "my.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("my.yaml: ")
+    return message.removeprefix("my.yaml: ")
+
+
+def refused_inputs(**tree: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(parse({"trace": SMALL, "hardware": "rtx-4090", **tree}, "my.yaml"))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"hardwear": "l4"}, "hardwear: unknown key; did you mean 'hardware'?"),
+        ({"cache": {"evicton": "lru"}}, "cache.evicton: unknown key; did you mean 'eviction'?"),
+        (
+            {"prefetch": {"cancel": True}},
+            "prefetch.cancel: unknown key; did you mean 'cancel_stale'?",
+        ),
+        (
+            {"cache": {"capacity": {"expert": 3}}},
+            "cache.capacity.expert: unknown key; did you mean 'experts'?",
+        ),
+        (
+            {"trace": {"synthetic": "olmoe-1b-7b", "request": 3}},
+            "trace.request: unknown key; did you mean 'requests'?",
+        ),
+        ({"host": {"size": 3}}, "host.size: unknown key"),
+    ],
+)
+def test_an_unknown_key_names_its_path_and_the_nearest(tree: dict[str, Any], message: str) -> None:
+    assert refused(tree).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"batch_size": "many"}, ["batch_size: ", "'many'"]),
+        ({"batch_size": 0}, ["batch_size: ", "greater than 0", "0"]),
+        ({"overlap": "per-expert"}, ["overlap: ", "'per_expert'", "'per-expert'"]),
+        ({"precision": "fp4"}, ["precision: ", "'mxfp4'", "'fp4'"]),
+        ({"cache": {"scope": "all"}}, ["cache.scope: ", "'global'", "'all'"]),
+        ({"cache": "lru"}, ["cache: "]),
+        ({"prefetch": {"extra": -1}}, ["prefetch.extra: ", "-1"]),
+        ({"prefetch": {"threshold": 1.5}}, ["prefetch.threshold: ", "1.5"]),
+        ({"prefetch": {"cancel_stale": "maybe"}}, ["prefetch.cancel_stale: ", "'maybe'"]),
+        ({"hardware": 4}, ["hardware: "]),
+        ({"hardware": {"gb_s": 4}}, ["hardware.name: "]),
+        ({"predictor": [{"recall": 0.5}]}, ["predictor.0.name: "]),
+        ({"trace": 3}, ["trace"]),
+        ({"seed": -1}, ["seed: ", "-1"]),
+    ],
+)
+def test_a_wrong_value_is_shown_with_its_path(tree: dict[str, Any], words: list[str]) -> None:
+    message = refused(tree)
+    assert message.startswith(words[0])
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("25%", {"share": 0.25}),
+        ("12.5 %", {"share": 0.125}),
+        ("100%", {"share": 1.0}),
+        ("4000MiB", {"bytes": 4000 * 2**20}),
+        ("1.5GB", {"bytes": 1_500_000_000}),
+        ("512 B", {"bytes": 512}),
+        ({"experts": 384}, {"experts": 384}),
+        ({"share": 0.5}, {"share": 0.5}),
+    ],
+)
+def test_capacities(text: Any, expected: dict[str, Any]) -> None:
+    parsed = Capacity.model_validate(text)
+    assert parsed.model_dump(exclude_none=True) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["lots", "25", "0%", "101%", "-5%", "4XB", "1.2.3GB", "", "0B",
+     {"experts": 0}, {"share": 2}, {}, {"experts": 3, "share": 0.5}, 25],
+)  # fmt: skip
+def test_bad_capacities_are_refused_at_their_path(text: Any) -> None:
+    message = refused({"cache": {"capacity": text}})
+    assert message.startswith("cache.capacity")
+    assert refused({"host": {"capacity": text}}).startswith("host.capacity")
+
+
+def test_a_bad_capacity_shows_how_to_write_one() -> None:
+    message = refused({"cache": {"capacity": "lots"}})
+    assert message == (
+        "cache.capacity: 'lots' is not a capacity: write '25%', '4000MiB' or {experts: 384}"
+    )
+
+
+def test_what_a_capacity_comes_to_in_bytes() -> None:
+    sizes = [10, 10, 30, 30]
+    assert Capacity.model_validate("25%").resolve(sizes) == 20
+    assert Capacity(experts=3).resolve(sizes) == 90  # room for any three
+    assert Capacity(bytes=17).resolve(sizes) == 17
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0:20", slice(0, 20)),
+        (":5", slice(None, 5)),
+        ("3:", slice(3, None)),
+        (" 1 : 2 ", slice(1, 2)),
+    ],
+)
+def test_slices(text: str, expected: slice) -> None:
+    assert parse_slice(text) == expected
+    assert RunConfig(requests=text).request_slice == expected
+
+
+@pytest.mark.parametrize("text", ["5", "a:b", "-1:3", "0:4:2", "4:4", "5:2", ":0", ""])
+def test_bad_slices(text: str) -> None:
+    assert refused({"requests": text}).startswith(f"requests: {text!r} ")
+
+
+def test_shorthands_are_the_long_forms() -> None:
+    short = RunConfig.model_validate(
+        {"hardware": "l4", "predictor": "oracle", "cache": {"eviction": "fifo", "capacity": "50%"}}
+    )
+    long = RunConfig.model_validate(
+        {
+            "hardware": {"name": "l4"},
+            "predictor": [{"name": "oracle"}],
+            "cache": {"eviction": {"name": "fifo"}, "capacity": {"share": 0.5}},
+        }
+    )
+    assert short == long
+
+
+@pytest.mark.parametrize("nothing", ["none", None, [], {"name": "none"}])
+def test_no_predictor(nothing: Any) -> None:
+    assert RunConfig.model_validate({"predictor": nothing}).predictor == ()
+
+
+def test_a_hybrid_is_a_list_and_keeps_each_ones_keys() -> None:
+    config = RunConfig.model_validate(
+        {"predictor": ["next-gate", {"name": "oracle", "recall": 0.8, "distance": 2}]}
+    )
+    assert [c.name for c in config.predictor] == ["next-gate", "oracle"]
+    assert config.predictor[1].params == {"recall": 0.8, "distance": 2}
+
+
+def test_a_synthetic_trace_is_a_mapping() -> None:
+    config = RunConfig.model_validate({"trace": SMALL})
+    assert isinstance(config.trace, SyntheticTrace)
+    assert config.trace.decode == 1
+
+
+# What the config names
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"cache": {"eviction": "lruu"}}, "cache.eviction: unknown eviction 'lruu'; did you mean"),
+        ({"cache": {"eviction": {"name": "lru", "a": 1}}}, "cache.eviction: 'lru' takes no"),
+        ({"prefetch": {"policy": "topk"}}, "prefetch.policy: unknown prefetch 'topk'; did you"),
+        ({"predictor": "orcle"}, "predictor: unknown predictor 'orcle'; did you mean 'oracle'?"),
+        ({"predictor": ["oracle", "x"]}, "predictor[1]: unknown predictor 'x'; known: "),
+        (
+            {"predictor": {"name": "oracle", "recal": 0.5}},
+            "predictor.recal: unknown key; did you mean 'recall'?",
+        ),
+        ({"predictor": {"name": "oracle", "recall": 2}}, "predictor.recall: "),
+        ({"hardware": "rtx-4091"}, "hardware: "),
+        ({"hardware": {"name": "l4", "host_link": {"gbs": 3}}}, "hardware: "),
+        ({"model": "olmo-1b-7b"}, "model: unknown model 'olmo-1b-7b'; did you mean 'olmoe-1b-7b'?"),
+        ({"model": "mixtral-8x7b"}, "model: mixtral-8x7b routes 32 MoE layers x 8 experts, top-2"),
+        ({"trace": {**SMALL, "synthetic": "olmo"}}, "trace.synthetic: unknown model 'olmo'"),
+        ({"trace": "nowhere.parquet"}, "trace: no file or sample 'nowhere.parquet'"),
+        ({"requests": "0:1"}, "requests: a synthetic trace has trace.requests"),
+        ({"cache": {"capacity": {"experts": 7}}}, "cache.capacity: 84.0 MiB cannot hold one"),
+        ({"cache": {"capacity": "1%", "scope": "layer"}}, "cache.capacity: "),
+        ({"cache": {"capacity": "900GiB"}}, "cache.capacity: 900.0 GiB exceeds the 24 GiB"),
+        ({"host": {"capacity": "1MiB"}}, "host.capacity: 1.0 MiB cannot hold one expert"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_found_or_cannot_fit(tree: dict[str, Any], message: str) -> None:
+    assert refused_inputs(**tree).startswith(message)
+
+
+def test_unknown_hardware_names_the_nearest() -> None:
+    assert "did you mean 'rtx-4090'" in refused_inputs(hardware="rtx-4091")
+    assert "gb_s" in refused_inputs(hardware={"name": "l4", "host_link": {"gbs": 3}})
+
+
+def test_one_memory_has_no_host_tier() -> None:
+    message = refused_inputs(hardware="jetson-agx-orin-64gb", host={"capacity": "50%"})
+    assert message.startswith("host.capacity: jetson-agx-orin-64gb has one memory")
+
+
+def test_the_nearest_match_or_all_there_are() -> None:
+    assert did_you_mean("lur", ["lru", "fifo"]) == "; did you mean 'lru'?"
+    assert did_you_mean("zzz", ["lru", "fifo"]) == "; known: fifo, lru"
+    assert did_you_mean("zzz", []) == ""
+
+
+# Dotted paths
+
+
+def test_set_path_goes_into_mappings_and_lists_and_leaves_the_original_alone() -> None:
+    tree = {"cache": {"capacity": "10%"}, "predictor": [{"name": "oracle"}, "next-gate"]}
+    changed = set_path(tree, "cache.capacity", "20%")
+    changed = set_path(changed, "predictor.0.recall", 0.5)
+    changed = set_path(changed, "predictor.1.column", "x")
+    changed = set_path(changed, "prefetch.extra", 2)
+    assert changed == {
+        "cache": {"capacity": "20%"},
+        "predictor": [{"name": "oracle", "recall": 0.5}, {"name": "next-gate", "column": "x"}],
+        "prefetch": {"extra": 2},
+    }
+    assert tree == {"cache": {"capacity": "10%"}, "predictor": [{"name": "oracle"}, "next-gate"]}
+
+
+def test_set_path_turns_a_bare_name_into_a_mapping() -> None:
+    changed = set_path({"hardware": "l4"}, "hardware.host_link.gb_s", 9)
+    assert changed == {"hardware": {"name": "l4", "host_link": {"gb_s": 9}}}
+    assert set_path({"hardware": "l4"}, "hardware", "t4") == {"hardware": "t4"}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("predictor.2.recall", "predictor.2.recall: '2' is no index into a list of 2"),
+        ("predictor.x", "predictor.x: 'x' is no index into a list of 2"),
+        ("seed.x", "seed.x: 'seed' is 3, which has no keys"),
+        ("cache..x", "'cache..x' is not a dotted path"),
+        ("", "'' is not a dotted path"),
+    ],
+)
+def test_set_path_refuses(path: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        set_path({"predictor": ["a", "b"], "seed": 3}, path, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cache.capacity=25%", ("cache.capacity", "25%")),
+        ("seed=3", ("seed", 3)),
+        ("predictor=[a, b]", ("predictor", ["a", "b"])),
+        ("predictor={name: oracle, recall: 0.8}", ("predictor", {"name": "oracle", "recall": 0.8})),
+        ("trace=a=b", ("trace", "a=b")),
+        ("model=", ("model", None)),
+    ],
+)
+def test_assignments(text: str, expected: tuple[str, Any]) -> None:
+    assert parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["seed", "=3", "predictor=[a"])
+def test_bad_assignments(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--set ") as caught:
+        parse_assignment(text)
+    assert "\n" not in str(caught.value)
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"- a\n- b\n", "the config must be a mapping of keys, but it is a list"),
+        (b"", "the config must be a mapping of keys, but it is empty"),
+        (b"just words", "the config must be a mapping of keys, but it is a str"),
+        (b"a: [1, 2\n", "line 2"),
+        (b"3: x\n", "the key 3 is not a name"),
+        (b"\xff\xfe\x00", "cannot be read"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file$"):
+        read_yaml(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_yaml(tmp_path)

@@ -1,0 +1,348 @@
+"""What holds for every system, tried on random small ones (hypothesis, a fixed sequence)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from harness import FixedCost, machine, make_trace, system
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sim import registry
+from sim.device import SimulatedDevice
+from sim.loads import CANCELLED, DEMAND, LATE, TIMELY, Load, Loader
+from sim.memory import Tier
+from sim.run import Simulation, results, simulate
+from traces.format import Trace
+
+MIB = 2**20
+EXAMPLES = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+@dataclass(frozen=True)
+class Small:
+    """A whole system, small enough to read when it fails."""
+
+    layers: int
+    experts: int
+    k: int
+    requests: tuple[int, ...]  # tokens of each
+    prompt: int
+    routing: int  # seed of the routing
+    gaps: bool  # the last layer routes only the last token of a prompt
+    sizes: tuple[int, ...]  # bytes, by layer
+    room: tuple[int, ...]  # of each partition, in experts of the largest size (or the layer's)
+    eviction: str
+    cost: dict[str, int]
+    link: dict[str, Any]
+    host: int | None = None  # experts of the largest size
+    predictors: tuple[tuple[str, dict[str, Any]], ...] = ()
+    policy: str = "top-k"
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def trace(self) -> Trace:
+        rng = np.random.default_rng(self.routing)
+        shape = (sum(self.requests), self.layers, self.experts)
+        ids = np.argsort(rng.random(shape), axis=2)[:, :, : self.k]
+        trace = make_trace(
+            ids.tolist(),
+            self.experts,
+            sizes=self.sizes,
+            prompt=self.prompt,
+            requests=self.requests,
+        )
+        if self.gaps:
+            followed = np.append(trace.request_id[1:] == trace.request_id[:-1], False)
+            last_of_prompt = np.append(trace.phase[1:] == 1, True) | ~followed
+            trace.experts[(trace.phase == 0) & ~last_of_prompt, -1] = -1
+        return trace
+
+    def capacity(self) -> list[int]:
+        if len(self.room) == 1:
+            return [self.room[0] * max(self.sizes)]
+        return [n * size for n, size in zip(self.room, self.sizes)]
+
+    def run(self, watch: Any = None) -> Simulation:
+        inputs = system(
+            self.trace(),
+            machine(**self.link),
+            capacity=self.capacity(),
+            host=None if self.host is None else self.host * max(self.sizes),
+            eviction=self.eviction,
+            policy=self.policy,
+            predictors=self.predictors,
+            **self.config,
+        )
+        return simulate(inputs, watch, FixedCost(self.layers, **self.cost))  # type: ignore[arg-type]
+
+
+@st.composite
+def predictor(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    common = {
+        "placement": draw(st.sampled_from(["side", "inline"])),
+        "cost_us": draw(st.sampled_from([None, 0.0, 0.03, 0.4])),
+    }
+    name = draw(
+        st.sampled_from(["oracle", "oracle", "previous-token", "layer-frequency", "transition"])
+    )
+    if name == "transition":
+        return name, common
+    distance = draw(st.integers(0, 2))
+    if name != "oracle":
+        return name, {"distance": distance, **common}
+    return name, {
+        "distance": distance,
+        "recall": draw(st.sampled_from([1.0, 0.8, 0.3, 0.0])),
+        "trigger": draw(st.sampled_from(["layer_start", "gate_input"])),
+        **common,
+    }
+
+
+@st.composite
+def smalls(
+    draw: st.DrawFn,
+    *,
+    equal: bool = False,
+    predictors: int = 2,
+    evictions: Sequence[str] = tuple(registry.names("eviction")),
+) -> Small:
+    layers, experts = draw(st.integers(1, 4)), draw(st.integers(2, 6))
+    k = draw(st.integers(1, min(3, experts)))
+    one_size = equal or draw(st.booleans())
+    size = st.integers(1, 400)
+    sizes = (draw(size),) * layers if one_size else tuple(draw(size) for _ in range(layers))
+    if draw(st.booleans()):
+        room: tuple[int, ...] = (draw(st.integers(k, layers * experts)),)
+    else:
+        room = tuple(draw(st.integers(k, experts)) for _ in range(layers))
+    unified = draw(st.booleans())
+    chunk = st.sampled_from([None, 7.0, 64.0, 150.0])
+    link: dict[str, Any] = {
+        "unified": unified,
+        "gb_s": draw(st.sampled_from([1.0, 0.3, 3.0])),
+        "isolated_us": draw(st.sampled_from([0.0, 0.05])),
+        "back_to_back_us": draw(st.sampled_from([0.0, 0.01])),
+        "chunk_mib": (c := draw(chunk)) and c / MIB,
+        "storage": {
+            "gb_s": draw(st.sampled_from([0.5, 3.0])),
+            "stream_gb_s": draw(st.sampled_from([0.25, 0.5])),
+            "latency_us": draw(st.sampled_from([0.0, 0.02])),
+            "queue_depth": draw(st.integers(1, 3)),
+            "read_mib": draw(st.sampled_from([7.0, 64.0, 500.0])) / MIB,
+        },
+    }
+    host = None
+    if not unified and draw(st.booleans()):
+        host = draw(st.integers(1, layers * experts))
+    durations = st.sampled_from([0, 1, 20, 100, 300])
+    names = ("attention", "gate", "shared", "expert", "launch", "epilogue", "predictor")
+    return Small(
+        layers=layers,
+        experts=experts,
+        k=k,
+        requests=tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))),
+        prompt=draw(st.integers(0, 3)),
+        routing=draw(st.integers(0, 1000)),
+        gaps=draw(st.booleans()),
+        sizes=sizes,
+        room=room,
+        eviction=draw(st.sampled_from(evictions)),
+        cost={name: draw(durations) for name in names},
+        link=link,
+        host=host,
+        predictors=tuple(draw(st.lists(predictor(), max_size=predictors))),
+        policy=draw(st.sampled_from(registry.names("prefetch"))),
+        config={
+            "overlap": draw(st.sampled_from(["per_expert", "grouped"])),
+            "batch_size": draw(st.integers(1, 3)),
+            "prefetch": {
+                "extra": draw(st.integers(0, 2)),
+                "threshold": draw(st.sampled_from([0.0, 0.4, 0.9])),
+                "cancel_stale": draw(st.booleans()),
+            },
+            "cache": {"warm": draw(st.sampled_from(["none", "first", "popular"]))},
+            "seed": draw(st.integers(0, 3)),
+        },
+    )
+
+
+class Ledger:
+    """Books kept beside a tier: what it holds, and for whom it holds room."""
+
+    def __init__(self, tier: Tier) -> None:
+        self.tier = tier
+        self.reserved: set[int] = set()
+        self._reserve, self._insert, self._release = tier.reserve, tier.insert, tier.release
+        self._on_evict = tier.on_evict
+        tier.reserve, tier.insert, tier.release = (  # type: ignore[method-assign]
+            self.reserve,
+            self.insert,
+            self.release,
+        )
+        tier.on_evict = self.evicted
+        self.balance()
+
+    def reserve(self, x: int) -> bool:
+        assert x not in self.reserved
+        assert not self.tier.resident[x]
+        before, held = list(self.tier.free), list(self.tier.resident)
+        granted = self._reserve(x)
+        if granted:
+            self.reserved.add(x)
+        else:
+            assert (before, held) == (self.tier.free, self.tier.resident)
+        self.balance()
+        return granted
+
+    def insert(self, x: int) -> None:
+        self.reserved.remove(x)
+        self._insert(x)
+        self.balance()
+
+    def release(self, x: int) -> None:
+        self.reserved.remove(x)
+        self._release(x)
+        self.balance()
+
+    def evicted(self, x: int) -> None:
+        assert x not in self.tier.pinned
+        assert x not in self.reserved
+        if self._on_evict is not None:
+            self._on_evict(x)
+
+    def balance(self) -> None:
+        tier = self.tier
+        left = list(tier.capacities)
+        for x, resident in enumerate(tier.resident):
+            if resident or x in self.reserved:
+                left[tier.partition_of[x]] -= tier.sizes[x]
+        assert left == tier.free
+        assert min(left) >= 0
+
+
+def total_ns(done: Simulation) -> int:
+    return int(done.steps.column("end")[-1])
+
+
+@EXAMPLES
+@given(smalls())
+def test_memory_books_balance_and_every_load_is_accounted_for(small: Small) -> None:
+    loads: list[Load] = []
+    ledgers: list[Ledger] = []
+
+    def watch(device: SimulatedDevice, loader: Loader) -> None:
+        ledgers.extend(Ledger(tier) for tier in (loader.cache, loader.host) if tier is not None)
+        append = loader.records.append
+
+        def appended(load: Load, disposition: int, now: int) -> None:
+            loads.append(load)
+            append(load, disposition, now)
+
+        loader.records.append = appended  # type: ignore[method-assign]
+
+    done = small.run(watch)
+    loader, layers = done.loader, done.layers
+
+    # Every proposal, every routed expert and every load ends in one way.
+    assert loader.proposed == sum(loader.counts)
+    assert len({id(load) for load in loads}) == len(loads)
+    hits, late = layers.column("hits"), layers.column("late")
+    demanded = int((layers.column("experts") - hits - late).sum())
+    assert int((hits + late).max(initial=0)) <= small.experts
+    assert sum(load.origin == DEMAND for load in loads) == demanded
+    assert loader.counts[LATE] == late.sum()
+    assert loader.counts[TIMELY] <= hits.sum()
+    assert loader.in_flight == [None] * len(loader.in_flight)
+    assert loader.outstanding == 0
+
+    # What moved is what landed, and what was under way at the end.
+    sizes = loader.cache.sizes
+    partial = [sizes[load.expert] - load.left[-1] for load in loads if load.landed < 0]
+    landed = sum(sizes[load.expert] for load in loads if load.landed >= 0)
+    assert sum(loader.moved_bytes[-1]) == landed + sum(partial)
+    unstarted = [load for load in loads if load.started < 0]
+    assert all(load.left == [sizes[load.expert]] * len(load.left) for load in unstarted)
+    for load in loads:
+        times = [load.issued, load.started, load.storage_done, load.landed]
+        reached = [t for t in times if t >= 0]
+        assert reached == sorted(reached)
+    table = done.loads.column("disposition")
+    assert loader.counts[CANCELLED] == (table == CANCELLED).sum()
+
+
+@EXAMPLES
+@given(smalls())
+def test_time_is_compute_and_stalls(small: Small) -> None:
+    done = small.run()
+    layers, steps = done.layers, done.steps
+    stalls = sum(layers.column(c) for c in layers.times if c.startswith("stall_"))
+    assert (np.asarray(stalls) >= 0).all()
+    by_step = np.bincount(layers.column("step"), stalls, len(steps)).astype(np.int64)
+    lasted = steps.column("end") - steps.column("start")
+    assert (lasted == steps.column("compute") + by_step).all()
+    assert (steps.column("start")[1:] == steps.column("end")[:-1]).all()
+    starts, routed, ends = (layers.column(c) for c in ("start", "routed", "end"))
+    assert (starts <= routed).all()
+    assert (routed <= ends).all()
+    assert (starts[1:] >= ends[:-1]).all()
+
+
+@EXAMPLES
+@given(smalls(equal=True))
+def test_no_run_beats_its_bounds(small: Small) -> None:
+    # Whole nanoseconds a byte: else every chunk's rounding may save half a nanosecond.
+    small.link["gb_s"] = 0.5 if small.link["gb_s"] < 1 else 1.0
+    small.link["storage"]["gb_s"] = 0.5
+    done = small.run()
+    found = results(done)
+    for name, bound in found["bounds_ms"].items():
+        assert bound <= found["total_ms"], name
+
+
+@EXAMPLES
+@given(smalls())
+def test_the_same_system_gives_the_same_records(small: Small) -> None:
+    first, second = small.run(), small.run()
+    for name in ("layers", "steps", "loads"):
+        assert (getattr(first, name).table() == getattr(second, name).table()).all()
+    assert first.events == second.events
+    assert results(first) == results(second)
+
+
+@EXAMPLES
+@given(smalls(equal=True, predictors=0), st.integers(0, 3))
+def test_a_perfect_prefetch_in_order_of_need_is_never_slower(small: Small, ahead: int) -> None:
+    """Where nothing is evicted. In order of need: every layer up to ``ahead`` is named in turn.
+
+    Left out is what may rightly be slower: a distant layer named before a near one; another order
+    of loading, so another order of computing (several tokens); a transfer that no longer directly
+    follows another; another order of use of the host's memory.
+    """
+    small = replace(small, room=(small.layers * small.experts,), host=None, prompt=0)
+    small.config.update(batch_size=1, prefetch={"extra": 0})
+    small.link["back_to_back_us"] = small.link["isolated_us"]
+    oracles = tuple(
+        ("oracle", {"recall": 1.0, "distance": distance, "cost_us": 0.0})
+        for distance in range(ahead + 1)
+    )
+    prefetching = replace(small, predictors=oracles, policy="top-k")
+    assert total_ns(prefetching.run()) <= total_ns(small.run())
+
+
+@EXAMPLES
+@given(smalls(equal=True, predictors=0))
+def test_no_eviction_misses_less_than_belady(small: Small) -> None:
+    def misses(eviction: str) -> int:
+        layers = replace(small, eviction=eviction).run().layers
+        return int((layers.column("experts") - layers.column("hits")).sum())
+
+    fewest = misses("belady")
+    for name in registry.names("eviction"):
+        assert fewest <= misses(name), name
