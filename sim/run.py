@@ -115,11 +115,15 @@ def results(done: Simulation) -> dict[str, Any]:
     """The results of a finished run, bounds included."""
     inputs = done.inputs
     workload = inputs.workload
+    caches = inputs.cache_bytes
+    if len(caches) == 1:
+        caches = caches * workload.layers
     limits = bounds(
         workload,
         done.cost,
         _fewest_loads(inputs),
         done.device.wire_ns,
+        [cache // size for cache, size in zip(caches, inputs.sizes)],
         inputs.config.overlap == "grouped",
     )
     summary = summarise(
