@@ -34,7 +34,7 @@ class Shape:
     vocab: int = 4096
 
 
-def sink_attention(  # noqa: PLR0917 the interface's order
+def sink_attention(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,

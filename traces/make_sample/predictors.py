@@ -29,7 +29,7 @@ Trigger = Literal["layer_start", "gate_input"]
 @dataclass(frozen=True)
 class PredictorTraining:
     hidden: int = 256
-    epochs: int = 10
+    epochs: int = 5
     batch: int = 1024
     peak_rate: float = 3e-3
     weight_decay: float = 0.01

@@ -17,7 +17,7 @@ class Sampling:
     new_tokens: int = 224
     temperature: float = 0.8
     named: int = 6  # 1.5 × top-4, the ratio of the paper's over-provisioning
-    predictor_windows: int = 400
+    predictor_windows: int = 256
     seed: int = 0
 
 

@@ -19,7 +19,7 @@ from traces.make_sample.model import Shape, build_model
 
 @dataclass(frozen=True)
 class Training:
-    steps: int = 750
+    steps: int = 650
     batch: int = 8
     length: int = 288
     peak_rate: float = 1.5e-3
