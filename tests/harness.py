@@ -89,8 +89,8 @@ class FixedCost:
 
     def step(self, phase: str, tokens: Sequence[int], contexts: Sequence[int]) -> StepCost:
         return StepCost(
-            attention_ns=[self.attention] * self.layers,
-            prologue_ns=[self.prologue] * self.layers,
+            attention_ns=(self.attention,) * self.layers,
+            prologue_ns=(self.prologue,) * self.layers,
             epilogue_ns=self.epilogue,
             norm_ns=self.norm,
             gate_ns=self.gate,
