@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from cli_support import call
 
 from experiments.paper_check import plan, report, timings, tpot
-from experiments.paper_check.blocking import BlockingLoop
-from experiments.paper_check.paper import ENTROPY, EXACT, miss_ms
+from experiments.paper_check.paper import ENTROPY, EXACT, PREDICTOR_MS, miss_ms
 from sim import inputs as read
 from sim.config_file import Tree
-from sim.run import cost_model, results, simulate
 from traces.info import expert_use, normalised_entropy
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "paper-check.md"
@@ -105,24 +106,30 @@ def test_the_papers_savings_follow_from_its_arithmetic() -> None:
     assert miss_ms(EXACT["Fate"], 9.5) == pytest.approx(2.01, abs=0.005)
 
 
-def test_blocking_loop_moves_time_behind_the_loads_and_adds_none() -> None:
-    tree = {
-        **PLAN["base"],
-        "trace": {**PLAN["base"]["trace"], "decode": 2},
-        "hardware": "a100-pcie-80gb",
-        "kernels": "eager",
-        "overlap": "grouped",
-    }
-    inputs = read.load(plan.parse(tree, "test"))
-    beside, behind = cost_model(inputs), BlockingLoop(inputs)
-    loop = beside.step("decode", [1], [0]).moe_fixed_ns
-    assert behind.expert_launch_ns == loop
-    assert behind.step("decode", [1], [0]).moe_fixed_ns == 0
-    runs = [results(simulate(inputs, cost=cost)) for cost in (beside, behind)]
-    assert runs[0]["compute_ms"] == runs[1]["compute_ms"]
-    # The loop outlasts the loads, so beside them it hides them whole.
-    assert runs[0]["stall_ms"]["demand_miss"] == 0
-    assert runs[1]["tpot_ms"]["mean"] > runs[0]["tpot_ms"]["mean"]
+@pytest.mark.parametrize("device", report.SHORT)
+def test_prefetch_in_the_same_layer_saves_its_window_and_no_more(device: str) -> None:
+    """Eager and all predictions right: window less the predictor, in each layer."""
+    windows = COMMITTED.windows
+    row = windows[(windows["device"] == device) & (windows["runtime"] == "eager")].iloc[0]
+    expected = report.MOE_LAYERS * (row["window_ms"] - PREDICTOR_MS)
+    saved = COMMITTED.ms(device, "eager", "none") - COMMITTED.ms(device, "eager", "perfect")
+    assert saved == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("device", report.SHORT)
+def test_the_rows_left_out_of_the_fused_table_equal_no_prefetch(device: str) -> None:
+    for name in report.AS_NONE | {"arch1"}:
+        assert COMMITTED.ms(device, "fused", name) == COMMITTED.ms(device, "fused", "none"), name
+
+
+def test_a_row_of_the_plan_is_a_config_that_anyone_can_run(tmp_path: Path) -> None:
+    keys = PLAN["base"] | PLAN["runtimes"]["eager"] | PLAN["predictors"]["arch1"]
+    config = tmp_path / "row.yaml"
+    config.write_text(yaml.safe_dump(keys | {"hardware": "a100-pcie-80gb"}), encoding="utf-8")
+    done = call("run", config, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tpot_ms = json.loads(done.stdout)["tpot_ms"]["mean"]
+    assert round(tpot_ms, 3) == COMMITTED.ms("a100-pcie-80gb", "eager", "arch1")
 
 
 def test_two_link_rates_differ_only_in_the_link() -> None:

@@ -7,17 +7,13 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from experiments.paper_check.blocking import BlockingLoop
 from experiments.paper_check.plan import Point
-from sim import inputs as read
-from sim.run import results, simulate
+from sim.run import run
 
 
 def measure(point: Point) -> dict[str, Any]:
     """One run as a flat row. Times are ms a token, traffic MB (1e6 bytes) a token."""
-    inputs = read.load(point.config)
-    blocking = point.runtime == "eager"
-    result = results(simulate(inputs, cost=BlockingLoop(inputs) if blocking else None))
+    result = run(point.config)
     tokens = result["steps"]
     quality: dict[str, Any] = next(iter(result["predictors"].values()), {})
     moved, prefetch, stall = result["bytes"], result["prefetch"], result["stall_ms"]
