@@ -99,8 +99,9 @@ class SimulatedDevice:
         Work is served in order of arrival.
         """
         now = self.env.now
-        self._side_free = max(now + wait, self._side_free) + duration
-        self.after(self._side_free - now, act, value)
+        start = max(now + wait, self._side_free)
+        self._side_free = start + duration
+        simpy.Timeout(self.env, start + duration - now, value).callbacks.append(act)
 
     def link_ns(self, nbytes: int) -> int:
         """How long the link into the cache needs for ``nbytes`` at full rate."""

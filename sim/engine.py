@@ -18,7 +18,7 @@ from sim.loads import DEMAND, Load, Loader
 from sim.predictors.base import Prediction, Predictor
 from sim.prefetch.base import Limits
 from sim.quality import Quality
-from sim.records import LayerRecords, StepRecords
+from sim.records import PACK, LayerRecords, StepRecords
 from sim.workload import Step, Workload
 
 Events = Generator[simpy.Event, Any, None]
@@ -80,6 +80,7 @@ class ForwardPass:
         self._propose = policy.propose
         self._limits = Limits(workload.top_k, extra, threshold)
         self._cancel_stale, self._grouped = cancel_stale, grouped
+        self._single_ns = [cost.expert_ns(layer, 1) for layer in range(workload.layers)]
         self._at_start = [h for h in hooks if h.predictor.trigger == "layer_start"]
         self._at_gate = [h for h in hooks if h.predictor.trigger == "gate_input"]
         self._at_routed = [h for h in hooks if h.predictor.trigger == "routed"]
@@ -109,6 +110,8 @@ class ForwardPass:
             records = self.step_records
             records.add_numbers((step.number, step.prefill, len(step.requests), len(step.rows)))
             records.add_times((start, now, device.busy_ns - busy))
+            for table in (self.layer_records, self.loader.records):
+                table.pack(PACK)
         self.loader.finish()
 
     def _layer(
@@ -154,7 +157,7 @@ class ForwardPass:
                 yield device.compute(delay, "predictor")
 
         stalls: Sequence[int] = _NO_STALL
-        if loader.waiting_for or loader.arrived:
+        if loader.waiting or loader.arrived:
             stalls = [0, 0, 0, 0]
             now = yield from self._missing(cost, layer, routed, tokens, now, stalls)
         else:
@@ -184,7 +187,7 @@ class ForwardPass:
         when the layer ends.
         """
         device, loader, cache = self.device, self.loader, self._cache
-        resident, waiting_for = cache.resident, loader.waiting_for
+        resident = cache.resident
         streaming = not cache.fits(routed)
         group = ready = [x for x in routed if resident[x]]
         loader.arrived.clear()
@@ -196,7 +199,7 @@ class ForwardPass:
             dispatch = 0
         free = device.busy(now, work, "experts")
         while True:
-            if waiting_for and not (streaming and ready):
+            if loader.waiting and not (streaming and ready):
                 yield self._landing(streaming)
             for load in loader.arrived:
                 if load.landed > free:
@@ -214,9 +217,9 @@ class ForwardPass:
                 group = ready + [load.expert for load in loader.arrived]
             loader.arrived.clear()
             ready = []
-            if free > device.now:
+            if free > device.env.now:
                 yield device.until(free)
-            if not waiting_for and not loader.arrived:
+            if not loader.waiting and not loader.arrived:
                 return free
             cache.pinned = set(cache.pinned).difference(group)
             loader.kick()
@@ -229,7 +232,7 @@ class ForwardPass:
 
         def landed() -> None:
             some = streaming and ((at_once and loader.arrived) or loader.stuck)
-            if some or not loader.waiting_for:
+            if some or not loader.waiting:
                 loader.on_landing = None
                 event.succeed()
 
@@ -240,12 +243,14 @@ class ForwardPass:
         self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
     ) -> int:
         """ns to compute ``experts``, launched one by one, or once for the group."""
-        if not experts:
+        n = len(experts)
+        if not n:
             return 0
-        expert_ns, launch = self.cost.expert_ns, self.cost.expert_launch_ns
-        launches = launch if self._grouped else launch * len(experts)
+        launch = self.cost.expert_launch_ns
+        launches = launch if self._grouped else launch * n
         if tokens is None:
-            return launches + expert_ns(layer, 1) * len(experts)
+            return launches + self._single_ns[layer] * n
+        expert_ns = self.cost.expert_ns
         served = dict(zip(routed, tokens))
         return launches + sum([expert_ns(layer, served[x]) for x in experts])
 
@@ -331,10 +336,11 @@ def _split_stall(load: Load, since: int, stalls: list[int]) -> None:
     traffic. The rest is the transfer itself: a demand miss, or a prefetch that came too late.
     """
     end = load.landed
-    if load.storage_done >= 0:
-        split = min(max(load.storage_done, since), end)
-        stalls[3] += split - since
-    else:
-        split = min(max(load.started, since), end)
-        stalls[2] += split - since
+    off_storage = load.storage_done >= 0
+    split = load.storage_done if off_storage else load.started
+    if split < since:
+        split = since
+    elif split > end:
+        split = end
+    stalls[3 if off_storage else 2] += split - since
     stalls[0 if load.origin == DEMAND else 1] += end - split

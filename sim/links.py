@@ -8,6 +8,7 @@ lane; storage has as many as its queue depth, which share its bus.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
@@ -111,7 +112,8 @@ class Server:
         blocked: list[tuple[int, int, Load]] = []
         while self.free_lanes and heap:
             key, _, load = heap[0]
-            if load.key != key or not load.pending[stage]:
+            waiting = load.pending[stage]
+            if load.key != key or not waiting:
                 heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
                 continue
             if load.started < 0:
@@ -122,29 +124,24 @@ class Server:
                 if not allowed:
                     heappop(heap)
                     continue
-            self._serve(load, now)
+            nbytes = waiting
+            if self.chunk is not None and nbytes > self.chunk:
+                nbytes = self.chunk
+            if nbytes == waiting:
+                heappop(heap)
+            load.pending[stage] = waiting - nbytes
+            finish = self.timing.finish(now, nbytes)
+            self.free_lanes -= 1
+            self.busy_ns += finish - now
+            if self.log is not None:
+                self.log(self.name, load, now, finish)
+            done = simpy.Timeout(self.env, finish - now)
+            done.callbacks.append(partial(self._done, load, nbytes, finish))
         for entry in blocked:
             heappush(heap, entry)
         self.blocked = bool(blocked)
 
-    def _serve(self, load: Load, now: int) -> None:
-        pending = load.pending
-        nbytes = pending[self.stage]
-        if self.chunk is not None and nbytes > self.chunk:
-            nbytes = self.chunk
-        pending[self.stage] -= nbytes
-        if not pending[self.stage]:
-            heappop(self._heap)
-        finish = self.timing.finish(now, nbytes)
-        self.free_lanes -= 1
-        self.busy_ns += finish - now
-        if self.log is not None:
-            self.log(self.name, load, now, finish)
-        done = simpy.Timeout(self.env, finish - now, (load, nbytes))
-        done.callbacks.append(self._done)
-
-    def _done(self, event: simpy.Event) -> None:
-        load, nbytes = event.value
+    def _done(self, load: Load, nbytes: int, now: int, _: simpy.Event) -> None:
         self.free_lanes += 1
-        self._moved(load, self.stage, nbytes, self.env.now)
+        self._moved(load, self.stage, nbytes, now)
         self.kick()

@@ -84,7 +84,7 @@ class Loader:
         self.moved_bytes: list[list[int]] = []  # [stage][origin]
         self.arrived: list[Load] = []  # demanded loads that landed since the engine last looked
         self.on_landing: Callable[[], None] | None = None  # set while the engine waits
-        self.waiting_for: set[int] = set()  # demanded experts that have not landed
+        self.waiting = 0  # demanded experts that have not landed
         self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
         self._host_pins: set[int] = set()  # source or staging of loads not landed yet
         self._seq = 0
@@ -103,25 +103,23 @@ class Loader:
         """Ask for a layer's routed set; returns (hits, loads that a prefetch had begun)."""
         cache = self.cache
         resident, unused = cache.resident, self.unused
-        waiting = self.waiting_for
-        waiting.clear()
-        hits = []
+        missing = [x for x in routed if not resident[x]]
+        hits = [x for x in routed if resident[x]] if missing else routed
+        for x in hits:
+            if (prefetched := unused[x]) is not None:
+                self._settle(prefetched, TIMELY, now)
+        cache.use(hits)
+        self.waiting = len(missing)
         late = 0
-        for x in routed:
-            if resident[x]:
-                hits.append(x)
-                if (prefetched := unused[x]) is not None:
-                    self._settle(prefetched, TIMELY, now)
-                continue
-            waiting.add(x)
+        for x in missing:
             load = self.in_flight[x]
             if load is None:
                 self._issue(x, DEMAND, _DEMAND_KEY, now, cache.now, -1)
             else:
                 late += 1
-                self._promote(load, now)
-        cache.use(hits)
-        if waiting:
+                load.needed = now
+                self._requeue(load, _DEMAND_KEY)
+        if missing:
             self.kick()
         return len(hits), late
 
@@ -147,11 +145,11 @@ class Loader:
         queued = self.queued[target % self.cache.layers]
         issued = False
         redundant = 0
-        for i, x in enumerate(named):
+        for x, rank in zip(named, priority):
             if resident[x]:
                 redundant += 1
                 continue
-            key = _PREFETCH_KEY + priority[i] * _PRIORITY + target
+            key = _PREFETCH_KEY + rank * _PRIORITY + target
             load = in_flight[x]
             if load is None:
                 issued = True
@@ -159,8 +157,8 @@ class Loader:
                 queued.append(load)
             else:
                 redundant += 1
-                if load.started < 0:
-                    self._requeue(load, min(load.key, key))
+                if load.started < 0 and key < load.key:
+                    self._requeue(load, key)
         self.counts[REDUNDANT] += redundant
         if issued:
             self.kick()
@@ -209,16 +207,11 @@ class Loader:
         self.stages[first].submit(load)
         return load
 
-    def _promote(self, load: Load, now: int) -> None:
-        load.needed = now
-        self._requeue(load, _DEMAND_KEY)
-
     def _requeue(self, load: Load, key: int) -> None:
-        if load.key != key:
-            load.key = key
-            for server, pending in zip(self.stages, load.pending):
-                if pending:
-                    server.submit(load)
+        load.key = key
+        for server, pending in zip(self.stages, load.pending):
+            if pending:
+                server.submit(load)
 
     def start(self, load: Load, now: int) -> bool | None:
         """Make room for a load about to move, in every tier on its way (see ``Server``)."""
@@ -254,18 +247,17 @@ class Loader:
         x, cache = load.expert, self.cache
         load.landed = now
         self._release(load)
-        cache.insert(x)
+        cache.insert(x, load.needed >= 0)
         if self.host is not None:
             self.host.use((x,))
         if load.needed < 0:
             self.unused[x] = load
         else:
-            cache.use((x,))
             if load.origin == DEMAND:
                 self.records.append(load, DEMANDED, now)
             else:
                 self._settle(load, LATE, now)
-            self.waiting_for.discard(x)
+            self.waiting -= 1
             self.arrived.append(load)
         if len(self.stages) > 1:
             self.stages[0].kick()  # what lands may leave, so a blocked read may start

@@ -80,10 +80,12 @@ class Tier:
         """Give back room reserved for ``x``, which will not land."""
         self.free[self.partition_of[x]] += self.sizes[x]
 
-    def insert(self, x: int) -> None:
-        """``x`` has landed in the room reserved for it."""
+    def insert(self, x: int, used: bool = False) -> None:
+        """``x`` has landed in the room reserved for it; ``used``: because it is needed now."""
         self.resident[x] = True
         score = self._inserted(self._state, x, self.now)
+        if used:
+            score = self._used(self._state, x, self.now, score)
         self._score[x] = score
         self._push(x, score)
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sim.loads import Load
 
 
+PACK = 100_000  # numbers gathered before a running simulation packs them
+
+
 class Rows:
     """A table of integers with named columns, filled row by row.
 
@@ -27,17 +30,29 @@ class Rows:
 
     def __init__(self) -> None:
         self._numbers, self._times = array("i"), array("q")
-        self.add_numbers, self.add_times = self._numbers.extend, self._times.extend
+        # Rows are gathered in lists, which take them faster, and packed many at a time.
+        self._new_numbers: list[int] = []
+        self._new_times: list[int] = []
+        self.add_numbers, self.add_times = self._new_numbers.extend, self._new_times.extend
+
+    def pack(self, at_least: int = 0) -> None:
+        """Pack the rows gathered, if they hold more than ``at_least`` numbers."""
+        if len(self._new_numbers) > at_least:
+            self._numbers.frombytes(np.array(self._new_numbers, dtype=np.int32).tobytes())
+            self._times.frombytes(np.array(self._new_times, dtype=np.int64).tobytes())
+            self._new_numbers.clear()
+            self._new_times.clear()
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (*self.numbers, *self.times)
 
     def __len__(self) -> int:
-        return len(self._numbers) // len(self.numbers)
+        return (len(self._numbers) + len(self._new_numbers)) // len(self.numbers)
 
     def column(self, name: str) -> npt.NDArray[np.integer]:
-        """[rows]: a view, not a copy."""
+        """[rows]: a view, not a copy. No row may be added while it is in use."""
+        self.pack()
         if name in self.times:
             cells, names = np.frombuffer(self._times, dtype=np.int64), self.times
         else:

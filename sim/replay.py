@@ -23,8 +23,7 @@ def replay(tier: Tier, sets: Iterable[tuple[int, Sequence[int]]]) -> Iterator[in
             pinned.difference_update(x for x in routed if tier.resident[x])
         for x in misses:
             tier.reserve(x)
-            tier.insert(x)
-            tier.use((x,))
+            tier.insert(x, used=True)
             if streaming:
                 pinned.discard(x)
         tier.routed(now % tier.layers, routed)
