@@ -85,6 +85,7 @@ class ForwardPass:
         self._at_gate = [h for h in hooks if h.predictor.trigger == "gate_input"]
         self._at_routed = [h for h in hooks if h.predictor.trigger == "routed"]
         self._several = len(hooks) > 1
+        self._prediction_records = [h.quality.records for h in hooks]
         self._observers = [
             h.predictor for h in hooks if type(h.predictor).observe is not Predictor.observe
         ]
@@ -98,6 +99,7 @@ class ForwardPass:
     def run(self) -> Events:
         """Every step in order; finishes the loader's accounts at the end."""
         device, workload, cost = self.device, self.workload, self.cost
+        tables = [self.layer_records, self.loader.records, *self._prediction_records]
         for step in workload.steps():
             step_cost = cost.step(step.phase, step.tokens, step.contexts)
             start = now = device.now
@@ -110,7 +112,7 @@ class ForwardPass:
             records = self.step_records
             records.add_numbers((step.number, step.prefill, len(step.requests), len(step.rows)))
             records.add_times((start, now, device.busy_ns - busy))
-            for table in (self.layer_records, self.loader.records):
+            for table in tables:
                 table.pack(PACK)
         self.loader.finish()
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
-
 import numpy as np
 import numpy.typing as npt
 
 from sim.predictors.base import Prediction
+from sim.records import PredictionRecords
 from sim.workload import Step, Workload
 
 
@@ -17,23 +16,16 @@ class Quality:
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
         self._k = workload.top_k
-        self._named = array("i")  # k flat ids for each token predicted
-        self._rows = array("i")
-        self._layers = array("h")
+        self.records = PredictionRecords(self._k)
 
     def add(self, step: Step, target: int, prediction: Prediction) -> None:
         """Note a prediction for ``target``; slots and sets are counted per token."""
-        ids, k, tokens = prediction.ids, self._k, len(step.rows)
-        if tokens == 1:
-            self._named.extend(ids[:k])
-            self._rows.append(step.rows[0])
-            self._layers.append(target)
-            return
-        width = len(ids) // tokens
-        for first in range(0, len(ids), width):
-            self._named.extend(ids[first : first + k])
-        self._rows.extend(step.rows)
-        self._layers.extend([target] * tokens)
+        ids, k, rows = prediction.ids, self._k, step.rows
+        width = len(ids) // len(rows)
+        first = 0
+        for row in rows:
+            self.records.add_numbers((row, target, *ids[first : first + k]))
+            first += width
 
     def counts(self) -> npt.NDArray[np.int64]:
         """[layers, 4]: slots, slots named, sets, sets named exactly.
@@ -42,11 +34,10 @@ class Quality:
         """
         layers = self._workload.layers
         total = np.zeros((layers, 4), dtype=np.int64)
-        if not self._rows:
-            return total
-        layer = np.frombuffer(self._layers, dtype=np.int16)
-        named = np.frombuffer(self._named, dtype=np.int32).reshape(len(layer), -1)
-        routed = self._workload.flat[np.frombuffer(self._rows, dtype=np.int32), layer]
+        column = self.records.column
+        layer = column("layer")
+        routed = self._workload.flat[column("row"), layer]
+        named = np.stack([column(f"named_{rank}") for rank in range(self._k)], axis=1)
         counted = (routed[:, 0] >= 0) & (named[:, 0] >= 0)
         found = np.zeros(len(layer), dtype=np.int64)
         for rank in range(self._k):  # slot by slot: no [tokens, k, k] array
