@@ -202,9 +202,9 @@ class Ledger:
         self.balance()
         return granted
 
-    def insert(self, x: int) -> None:
+    def insert(self, x: int, used: bool = False) -> None:
         self.reserved.remove(x)
-        self._insert(x)
+        self._insert(x, used)
         self.balance()
 
     def release(self, x: int) -> None:
