@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +21,6 @@ SHORT = {
 }
 MOE_LAYERS = 26
 _RUNTIMES = ("eager", "fused")
-# In the fused runtime their answers come after routing, so each of these runs equals "none".
-AS_NONE = frozenset(
-    ("perfect", "arch2", "arch1+4", "arch2+4", "arch1-deadline", "arch1+4-kept", "half")
-)
 
 
 class Results(NamedTuple):
@@ -70,12 +66,10 @@ def tables(results: Results) -> dict[str, str]:
         "operators": _timings(results.operators, OPERATORS),
         "loads": _loads(results.loads),
         "windows": _windows(results.windows),
-        "quality": _quality(results),
         "arithmetic": _arithmetic(results),
         "ladder": _ladder(results),
-        "eager": _by_predictor(results, "eager", omit={"arch2+4"}),
-        "eager-overlapped": _by_predictor(results, "eager-overlapped"),
-        "fused": _by_predictor(results, "fused", omit=AS_NONE),
+        "eager": _eager(results),
+        "runtimes": _runtimes(results),
         "traffic": _traffic(results),
         "cache": _cache(results),
         "disk": _disk(results),
@@ -143,19 +137,6 @@ def _windows(frame: pd.DataFrame) -> str:
     return _table(head, rows)
 
 
-def _quality(results: Results) -> str:
-    device = next(iter(SHORT))
-    head = ["predictor", "slot recall", "exact set", "the paper's exact set"]
-    papers = {"arch1": EXACT["Arch 1"], "arch2": EXACT["Arch 2"], "next-layer": EXACT["Fate"]}
-    rows = []
-    for name in ("arch1", "arch2", "next-layer", "half"):
-        row = results.run(device, "eager", name)
-        paper = f"{100 * papers[name]:.2f} %" if name in papers else "–"
-        measured = [f"{100 * row[column]:.2f} %" for column in ("slot_recall", "exact_set")]
-        rows.append([name, *measured, paper])
-    return _table(head, rows)
-
-
 def _arithmetic(results: Results) -> str:
     head = ["ms a token, eager", *SHORT.values()]
     rows: list[list[str]] = [[] for _ in range(9)]
@@ -218,15 +199,27 @@ def _ladder(results: Results) -> str:
     return _table(head, [[title, *row] for title, row in zip(titles, zip(*columns))])
 
 
-def _by_predictor(results: Results, runtime: str, omit: Set[str] = frozenset()) -> str:
-    """The runs with experts in pinned memory and next to no cache."""
+def _eager(results: Results) -> str:
     head = ["TPOT, ms (against none; hit rate)", *SHORT.values()]
     frame = results.tpot
-    frame = frame[(frame["runtime"] == runtime) & (frame["variant"] == "pinned")]
+    frame = frame[(frame["runtime"] == "eager") & (frame["variant"] == "pinned")]
     rows = [
-        [name, *(_cell(results, device, runtime, name, "pinned") for device in SHORT)]
+        [name, *(_cell(results, device, "eager", name, "pinned") for device in SHORT)]
         for name in frame["predictor"].unique()
-        if name not in omit
+    ]
+    return _table(head, rows)
+
+
+def _runtimes(results: Results) -> str:
+    names = ["none", "arch1", "arch1+4-kept", "next-layer", "next-layer-perfect"]
+    head = ["TPOT, ms (against none; hit rate)", *names]
+    rows = [
+        [
+            f"{SHORT[device]}, {runtime}",
+            *(_cell(results, device, runtime, name, "pinned") for name in names),
+        ]
+        for runtime in ("eager-overlapped", "fused")
+        for device in SHORT
     ]
     return _table(head, rows)
 
