@@ -12,6 +12,7 @@ from typing import Any
 import simpy
 
 from hardware_profiles import HardwareProfile
+from sim.clock import PASSES, Alarm, Callback
 from sim.links import LinkTiming, Server, StorageTiming
 from sim.loads import Loader
 
@@ -32,6 +33,7 @@ class SimulatedDevice:
         sizes: Sequence[int],
     ) -> None:
         self.env = env
+        self._alarm = Alarm(env, PASSES)
         self.busy_ns = 0
         self.on_compute: Callable[[int, int, str], None] | None = None
         self._side_free = 0
@@ -65,43 +67,38 @@ class SimulatedDevice:
     def now(self) -> int:
         return self.env.now  # type: ignore[no-any-return]
 
-    def compute(self, duration: int, what: str) -> simpy.Event:
-        """Keep the compute engine busy for ``duration`` ns; the event marks the end."""
-        env = self.env
+    def compute(self, start: int, duration: int, what: str) -> int:
+        """The compute engine is busy for ``duration`` ns from ``start``; returns when it is not."""
         self.busy_ns += duration
-        if self.on_compute is not None:
-            self.on_compute(env.now, duration, what)
-        return simpy.Timeout(env, duration)
-
-    def busy(self, start: int, duration: int, what: str) -> int:
-        """Account for ``duration`` ns of compute from ``start``; returns when it ends."""
-        if duration:
-            self.busy_ns += duration
-            if self.on_compute is not None:
-                self.on_compute(start, duration, what)
+        if self.on_compute is not None and duration:
+            self.on_compute(start, duration, what)
         return start + duration
 
-    def until(self, time: int) -> simpy.Event:
-        return self.env.timeout(time - self.env.now)
+    def beside(self, start: int, duration: int) -> int:
+        """Run ``duration`` ns of work on the side engine, not before ``start``; when it ends.
 
-    def event(self) -> simpy.Event:
-        return self.env.event()
-
-    def after(self, delay: int, act: Callable[[simpy.Event], None], value: Any) -> None:
-        """Call ``act`` with an event that holds ``value`` in ``delay`` ns."""
-        simpy.Timeout(self.env, delay, value).callbacks.append(act)
-
-    def beside(
-        self, wait: int, duration: int, act: Callable[[simpy.Event], None], value: Any
-    ) -> None:
-        """Run ``duration`` ns of work on the side engine, not before ``wait`` ns; then ``act``.
-
-        Work is served in order of arrival.
+        Work is served in order of the calls.
         """
-        now = self.env.now
-        start = max(now + wait, self._side_free)
-        self._side_free = start + duration
-        simpy.Timeout(self.env, start + duration - now, value).callbacks.append(act)
+        self._side_free = end = max(start, self._side_free) + duration
+        return end
+
+    def call(self, time: int, act: Callback, value: Any) -> None:
+        """At ``time`` call ``act`` with an event that holds ``value``: a prediction is out."""
+        simpy.Timeout(self.env, time - self.env.now, value).callbacks.append(act)
+
+    def until(self, time: int) -> simpy.Event:
+        """For the forward pass to wait for."""
+        event = self.asleep()
+        event.set(time - self.env.now)
+        return event
+
+    def asleep(self) -> Alarm:
+        """For the forward pass to wait for, until ``wake``."""
+        self._alarm.callbacks = []
+        return self._alarm
+
+    def wake(self) -> None:
+        self._alarm.set(0)
 
     def link_ns(self, nbytes: int) -> int:
         """How long the link into the cache needs for ``nbytes`` at full rate."""

@@ -15,7 +15,7 @@ import simpy
 from sim.cost import CostModel, StepCost
 from sim.device import SimulatedDevice
 from sim.loads import DEMAND, Load, Loader
-from sim.predictors.base import Prediction, Predictor
+from sim.predictors.base import Predictor
 from sim.prefetch.base import Limits
 from sim.quality import Quality
 from sim.records import PACK, LayerRecords, StepRecords
@@ -97,80 +97,83 @@ class ForwardPass:
         self._gate_at = 0  # when the present layer is routed, predictors inline apart
 
     def run(self) -> Events:
-        """Every step in order; finishes the loader's accounts at the end."""
-        device, workload, cost = self.device, self.workload, self.cost
-        tables = [self.layer_records, self.loader.records, *self._prediction_records]
+        """Every step in order; finishes the loader's accounts at the end.
+
+        ``now`` is when what has been worked out so far ends, which may lie ahead of the clock:
+        the pass waits only where something is decided, at a layer's routing and while it misses.
+        """
+        device, workload, loader = self.device, self.workload, self.loader
+        tables = [self.layer_records, loader.records, *self._prediction_records]
+        add_numbers, add_times = self.layer_records.add_numbers, self.layer_records.add_times
+        now = 0
         for step in workload.steps():
-            step_cost = cost.step(step.phase, step.tokens, step.contexts)
-            start = now = device.now
-            busy = device.busy_ns
+            cost = self.cost.step(step.phase, step.tokens, step.contexts)
+            begun, busy = now, device.busy_ns
             for layer in range(workload.layers):
-                now = yield from self._layer(step, step_cost, layer, now)
-            if step_cost.epilogue_ns:
-                now += step_cost.epilogue_ns
-                yield device.compute(step_cost.epilogue_ns, "head")
+                start = now
+                routed_at = self._begin(step, cost, layer, start)
+                yield device.until(routed_at)
+                routed, tokens = workload.routed(step, layer)
+                hits, late, now = self._route(step, cost, layer, routed, tokens, routed_at)
+                stalls: Sequence[int] = _NO_STALL
+                if loader.waiting:
+                    stalls = [0, 0, 0, 0]
+                    now = yield from self._missing(cost, layer, routed, tokens, now, stalls)
+                else:
+                    work = cost.shared_ns + cost.moe_fixed_ns
+                    work += self._work(layer, routed, routed, tokens)
+                    now = device.compute(now, work, "experts")
+                loader.unpin_at = now
+                add_numbers((step.number, layer, len(routed), hits, late))
+                add_times((start, routed_at, now, *stalls))
+            now = device.compute(now, cost.epilogue_ns, "head")
             records = self.step_records
             records.add_numbers((step.number, step.prefill, len(step.requests), len(step.rows)))
-            records.add_times((start, now, device.busy_ns - busy))
+            records.add_times((begun, now, device.busy_ns - busy))
             for table in tables:
                 table.pack(PACK)
-        self.loader.finish()
+        yield device.until(now)
+        loader.finish()
 
-    def _layer(
-        self, step: Step, cost: StepCost, layer: int, start: int
-    ) -> Generator[simpy.Event, Any, int]:
-        """One layer from ``start``; returns when it ends."""
-        device, loader, cache = self.device, self.loader, self._cache
-        now = start
-        gate = cost.gate_ns
-        attention = cost.prologue_ns[layer] + cost.attention_ns[layer]
-        self._gate_at = now + attention + gate
-        for hook in self._at_start:
-            read = cost.prologue_ns[layer] + cost.norm_ns  # until its input is there
-            if delay := self._fire(hook, step, cost, layer, read):
-                now += delay
-                yield device.compute(delay, "predictor")
-        now += attention + gate
-        if self._at_gate:
-            yield device.compute(attention, "attention")
-            for hook in self._at_gate:
-                if delay := self._fire(hook, step, cost, layer, 0):
-                    now += delay
-                    yield device.compute(delay, "predictor")
-            yield device.compute(gate, "gate")
-        else:
-            yield device.compute(attention + gate, "attention")
+    def _begin(self, step: Step, cost: StepCost, layer: int, now: int) -> int:
+        """A layer starts at ``now``: what happens until it is routed; returns when that is."""
+        device = self.device
+        before = cost.prologue_ns[layer]
+        attention = before + cost.attention_ns[layer]
+        self._gate_at = now + attention + cost.gate_ns
+        for hook in self._at_start:  # its input is there once the norm is through
+            now = self._fire(hook, step, cost, layer, now, before + cost.norm_ns)
+        if not self._at_gate:
+            return device.compute(now, attention + cost.gate_ns, "attention")
+        now = device.compute(now, attention, "attention")
+        for hook in self._at_gate:
+            now = self._fire(hook, step, cost, layer, now, 0)
+        return device.compute(now, cost.gate_ns, "gate")
 
-        # Routing is known.
-        routed, tokens = self.workload.routed(step, layer)
-        routed_at = now
+    def _route(
+        self,
+        step: Step,
+        cost: StepCost,
+        layer: int,
+        routed: list[int],
+        tokens: list[int] | None,
+        now: int,
+    ) -> tuple[int, int, int]:
+        """Routing is known; returns (hits, late, when experts may compute)."""
+        loader, cache = self.loader, self._cache
         cache.now = self._routed_until = step.number * self.workload.layers + layer
-        if loader.queued[layer] and self._cancel_stale:
-            loader.cancel(layer, routed)
         cache.pinned = routed if tokens is None else set(routed)
+        loader.unpin_at = -1
+        if loader.queued[layer] and self._cancel_stale:
+            loader.cancel(layer, cache.pinned, now)
         hits, late = loader.demand(routed, now)
         if cache.notes_passing:
             cache.routed(layer, cache.pinned)
         for predictor in self._observers:
             predictor.observe(step, layer)
         for hook in self._at_routed:
-            if delay := self._fire(hook, step, cost, layer, 0):
-                now += delay
-                yield device.compute(delay, "predictor")
-
-        stalls: Sequence[int] = _NO_STALL
-        if loader.waiting or loader.arrived:
-            stalls = [0, 0, 0, 0]
-            now = yield from self._missing(cost, layer, routed, tokens, now, stalls)
-        else:
-            work = cost.shared_ns + cost.moe_fixed_ns + self._work(layer, routed, routed, tokens)
-            now += work
-            yield device.compute(work, "experts")
-        cache.pinned = ()
-        records = self.layer_records
-        records.add_numbers((step.number, layer, len(routed), hits, late))
-        records.add_times((start, routed_at, now, *stalls))
-        return now
+            now = self._fire(hook, step, cost, layer, now, 0)
+        return hits, late, now
 
     def _missing(
         self,
@@ -192,14 +195,13 @@ class ForwardPass:
         resident = cache.resident
         streaming = not cache.fits(routed)
         group = ready = [x for x in routed if resident[x]]
-        loader.arrived.clear()
         work = cost.shared_ns
         if self._grouped:
             dispatch = cost.moe_fixed_ns  # launched with the group, once
         else:
             work += cost.moe_fixed_ns + self._work(layer, ready, routed, tokens)
             dispatch = 0
-        free = device.busy(now, work, "experts")
+        free = device.compute(now, work, "experts")
         while True:
             if loader.waiting and not (streaming and ready):
                 yield self._landing(streaming)
@@ -209,37 +211,36 @@ class ForwardPass:
                     free = load.landed
                 if not self._grouped:
                     work = self._work(layer, (load.expert,), routed, tokens)
-                    free = device.busy(free, work, "experts")
+                    free = device.compute(free, work, "experts")
             if self._grouped:
                 group = [x for x in routed if x in cache.pinned and resident[x]]
                 work = dispatch + self._work(layer, group, routed, tokens)
-                free = device.busy(free, work, "experts")
+                free = device.compute(free, work, "experts")
                 dispatch = 0
             elif streaming:
                 group = ready + [load.expert for load in loader.arrived]
             loader.arrived.clear()
             ready = []
-            if free > device.env.now:
-                yield device.until(free)
-            if not loader.waiting and not loader.arrived:
+            if not loader.waiting:
                 return free
+            if free > device.now:
+                yield device.until(free)
             cache.pinned = set(cache.pinned).difference(group)
-            loader.kick()
+            loader.serve(device.now)
 
     def _landing(self, streaming: bool) -> simpy.Event:
         """All that is awaited has landed; if ``streaming``, all that can without more room."""
-        loader = self.loader
-        event = self.device.event()
+        loader, device = self.loader, self.device
         at_once = not self._grouped
 
         def landed() -> None:
             some = streaming and ((at_once and loader.arrived) or loader.stuck)
             if some or not loader.waiting:
                 loader.on_landing = None
-                event.succeed()
+                device.wake()
 
         loader.on_landing = landed
-        return event
+        return device.asleep()
 
     def _work(
         self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
@@ -258,77 +259,71 @@ class ForwardPass:
 
     # Prediction
 
-    def _fire(self, hook: Hook, step: Step, cost: StepCost, layer: int, read: int) -> int:
-        """Let a predictor predict from what is there in ``read`` ns.
+    def _fire(self, hook: Hook, step: Step, cost: StepCost, layer: int, now: int, read: int) -> int:
+        """Let a predictor predict at ``now`` from what is there ``read`` ns later.
 
-        Returns the ns to spend on the compute engine, if inline.
+        Returns when the compute engine goes on: later than ``now`` if the predictor is inline.
         """
+        layers, device = self.workload.layers, self.device
         target = layer + hook.distance
-        if target >= self.workload.layers:
-            return 0
+        if target >= layers:
+            return now
         prediction = hook.predictor.predict(step, target)
         if prediction is None:
-            return 0
-        hook.quality.add(step, target, prediction)
+            return now
+        hook.quality.add(step.rows, target, prediction.ids)
         delay = hook.delay(len(step.rows))
-        if not delay and not read:
-            self._act(hook, step, cost, layer, prediction)
-            return 0
-        out = (hook, step, cost, layer, prediction)
+        lead = self._lead(cost, layer, target) if self._timed else 0
         if hook.inline:
-            self.device.after(read + delay, self._out_now, out)
-            return delay
-        self.device.beside(read, delay, self._out_now, out)
-        return 0
-
-    def _out_now(self, event: simpy.Event) -> None:
-        self._act(*event.value)
-
-    def _act(
-        self, hook: Hook, step: Step, cost: StepCost, layer: int, prediction: Prediction
-    ) -> None:
-        """The prediction is out: propose loads, correct earlier guesses, protect residents."""
-        layers, loader = self.workload.layers, self.loader
-        target = layer + hook.distance
+            out = now + read + delay
+            now = device.compute(now, delay, "predictor")
+        else:
+            out = device.beside(now + read, delay)
         index = step.number * layers + target
+        device.call(out, self._act, (hook, index, prediction, len(step.rows), lead))
+        return now
+
+    def _act(self, event: simpy.Event) -> None:
+        """A prediction is out: propose loads, correct earlier guesses, protect residents."""
+        hook, index, prediction, tokens, lead = event._value
         if index <= self._routed_until:
             return  # too late: the layer is routed already
+        loader, cache, now = self.loader, self._cache, self.device.now
         self._stamp += 1
         limits = self._limits
         if self._timed:
             limits = limits._replace(
-                lead_ns=self._lead_ns(cost, layer, target),
+                lead_ns=lead - now,
                 backlog_ns=self.device.link_ns(loader.outstanding),
-                load_ns=self.device.load_ns[target],
+                load_ns=self.device.load_ns[index % self.workload.layers],
             )
-        out, priority = self._out, self._priority
         count = self._propose(
             prediction.ids,
             prediction.scores,
-            len(step.rows),
+            tokens,
             limits,
-            self._cache.resident,
+            cache.resident,
             self._seen,
             self._stamp,
-            out,
-            priority,
+            self._out,
+            self._priority,
         )
-        named = out[:count]
+        named = self._out[:count]
         if self._cancel_stale and self._several:
-            loader.cancel(target, named)
-        loader.propose(named, priority, self.device.env.now, index, hook.index)
-        if self._cache.notes_predictions:
-            self._cache.predict(named)
+            loader.cancel(index % self.workload.layers, named, now)
+        loader.propose(named, self._priority, now, index, hook.index)
+        if cache.notes_predictions:
+            cache.predict(named)
 
-    def _lead_ns(self, cost: StepCost, layer: int, target: int) -> int:
-        """Expected time from now until ``target`` is routed, if nothing between stalls."""
+    def _lead(self, cost: StepCost, layer: int, target: int) -> int:
+        """When ``target`` is expected to be routed, if nothing until then stalls."""
         works = self.workload.top_k * self.cost.expert_ns(layer, 1) + self.cost.expert_launch_ns
         experts = cost.shared_ns + cost.moe_fixed_ns + works
         between = sum(
             experts + cost.prologue_ns[later] + cost.attention_ns[later] + cost.gate_ns
             for later in range(layer + 1, target + 1)
         )
-        return self._gate_at + between - self.device.now
+        return self._gate_at + between
 
 
 def _split_stall(load: Load, since: int, stalls: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Links: servers of chunks, each one callback per chunk and a heap of waiting loads.
+"""Links: servers of chunks, each one alarm per lane and a heap of waiting loads.
 
 A server takes the waiting load with the lowest key, moves one chunk of it, and looks again: a
 chunk in service is never interrupted, so chunks are the unit of waiting. The host link has one
@@ -8,11 +8,12 @@ lane; storage has as many as its queue depth, which share its bus.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
 import simpy
+
+from sim.clock import LANDS, Alarm
 
 if TYPE_CHECKING:
     from sim.loads import Load
@@ -42,8 +43,8 @@ class LinkTiming:
         duration = known.get(nbytes)
         if duration is None:
             duration = known[nbytes] = self.duration(nbytes, known is self._queued)
-        self._busy_until = now + duration
-        return self._busy_until
+        self._busy_until = finish = now + duration
+        return finish
 
 
 class StorageTiming:
@@ -67,12 +68,21 @@ class StorageTiming:
         return max(self._bus_free, now + round(nbytes / self._stream)) + self._latency
 
 
+class Lane(Alarm):
+    """What moves one chunk at a time, and rings when it is through."""
+
+    load: Load
+    nbytes: int
+    finish: int
+
+
 class Server:
     """One stage of a load's way. ``stage`` is its index there.
 
     ``start(load, now)`` is asked before a load's first chunk and may refuse: False drops the load
-    from this queue, None leaves it first in line until the next ``kick``. Until then only loads
-    that have started go on: they may hold the very room that it waits for.
+    from this queue, None leaves it first in line until the next ``serve``. Until then only loads
+    that have started go on: they may hold the very room that it waits for. ``moved(load, stage,
+    nbytes, now)`` hears of each chunk that is through, and calls ``serve`` when all is settled.
     """
 
     def __init__(
@@ -86,62 +96,59 @@ class Server:
         start: Callable[[Load, int], bool | None],
         moved: Callable[[Load, int, int, int], None],
     ) -> None:
-        self.env, self.name, self.stage, self.timing = env, name, stage, timing
-        self.chunk = chunk
-        self.lanes = self.free_lanes = lanes
+        self.name, self.stage, self.lanes = name, stage, lanes
         self.blocked = False  # the first in line waits for room
         self.busy_ns = 0
         self.log: Callable[[str, Load, int, int], None] | None = None
-        self._start, self._moved = start, moved
+        self._finish, self._start, self._moved = timing.finish, start, moved
+        self._chunk = chunk
+        self._free = [Lane(env, LANDS) for _ in range(lanes)]
+        self._through = [self._done]  # what a lane calls when it rings
         self._heap: list[tuple[int, int, Load]] = []
 
     @property
     def idle(self) -> bool:
-        return self.free_lanes == self.lanes
+        return len(self._free) == self.lanes
 
     def submit(self, load: Load) -> None:
-        """Queue ``load`` under its present key; served at the next ``kick``."""
+        """Queue ``load`` under its present key; served at the next ``serve``."""
         heappush(self._heap, (load.key, load.seq, load))
 
-    def kick(self) -> None:
-        """Serve while a lane is free and a load may start."""
-        heap, stage = self._heap, self.stage
-        if not self.free_lanes or not heap:
-            return
-        now: int = self.env.now
+    def serve(self, now: int) -> None:
+        """Start chunks while a lane is free and a load may start."""
+        heap, free, stage = self._heap, self._free, self.stage
         blocked: list[tuple[int, int, Load]] = []
-        while self.free_lanes and heap:
-            key, _, load = heap[0]
-            waiting = load.pending[stage]
-            if load.key != key or not waiting:
+        while free and heap:
+            entry = heap[0]
+            load = entry[2]
+            nbytes = load.ready[stage]
+            if load.key != entry[0] or not nbytes:
                 heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
                 continue
             if load.started < 0:
                 allowed = None if blocked else self._start(load, now)
-                if allowed is None:
-                    blocked.append(heappop(heap))
-                    continue
                 if not allowed:
                     heappop(heap)
+                    if allowed is None:
+                        blocked.append(entry)
                     continue
-            nbytes = waiting
-            if self.chunk is not None and nbytes > self.chunk:
-                nbytes = self.chunk
-            if nbytes == waiting:
+            if self._chunk is not None and nbytes > self._chunk:
+                nbytes = self._chunk
+            else:
                 heappop(heap)
-            load.pending[stage] = waiting - nbytes
-            finish = self.timing.finish(now, nbytes)
-            self.free_lanes -= 1
+            load.ready[stage] -= nbytes
+            lane = free.pop()
+            lane.load, lane.nbytes = load, nbytes
+            lane.finish = finish = self._finish(now, nbytes)
             self.busy_ns += finish - now
             if self.log is not None:
                 self.log(self.name, load, now, finish)
-            done = simpy.Timeout(self.env, finish - now)
-            done.callbacks.append(partial(self._done, load, nbytes, finish))
+            lane.callbacks = self._through
+            lane.set(finish - now)
         for entry in blocked:
             heappush(heap, entry)
         self.blocked = bool(blocked)
 
-    def _done(self, load: Load, nbytes: int, now: int, _: simpy.Event) -> None:
-        self.free_lanes += 1
-        self._moved(load, self.stage, nbytes, now)
-        self.kick()
+    def _done(self, lane: Lane) -> None:
+        self._free.append(lane)
+        self._moved(lane.load, self.stage, lane.nbytes, lane.finish)

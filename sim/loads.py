@@ -13,7 +13,7 @@ disposition:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import simpy
 
@@ -35,40 +35,33 @@ DEMANDED = 6
 
 
 class Load:
-    """One expert on its way. Times in ns, -1 while not reached."""
+    """One expert on its way. Times in ns, -1 while not reached; bytes by stage of the way."""
 
-    __slots__ = (
-        "expert",
-        "issued",
-        "key",
-        "landed",
-        "left",
-        "needed",
-        "origin",
-        "pending",
-        "predictor",
-        "seq",
-        "started",
-        "storage_done",
-        "target",
-    )
+    needed = started = landed = storage_done = -1
 
     def __init__(
-        self, expert: int, origin: int, key: int, seq: int, now: int, target: int, predictor: int
+        self,
+        expert: int,
+        origin: int,
+        key: int,
+        seq: int,
+        issued: int,
+        target: int,
+        predictor: int,
+        ready: list[int],
+        left: list[int],
     ) -> None:
         self.expert, self.origin, self.key, self.seq = expert, origin, key, seq
-        self.issued, self.target, self.predictor = now, target, predictor
-        self.needed = now if origin == DEMAND else -1
-        self.started = self.landed = self.storage_done = -1
-        self.pending: list[int] = []  # bytes ready to move, by stage
-        self.left: list[int] = []  # bytes not yet through, by stage
+        self.issued, self.target, self.predictor = issued, target, predictor
+        self.ready, self.left = ready, left  # to be moved now; not yet through
 
 
 class Loader:
     """The way from storage and host memory into the cache.
 
     ``stages`` are the servers of the longest way, storage first. ``host`` is None where every
-    expert is in host memory, or where there is no tier between storage and the cache.
+    expert is in host memory, or where there is no tier between storage and the cache: then there
+    is one stage, else two.
     """
 
     def __init__(
@@ -86,7 +79,9 @@ class Loader:
         self.on_landing: Callable[[], None] | None = None  # set while the engine waits
         self.waiting = 0  # demanded experts that have not landed
         self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
+        self.unpin_at = -1  # when the layer ends whose set is pinned; -1: not known yet
         self._host_pins: set[int] = set()  # source or staging of loads not landed yet
+        self._host_freed = False  # a load that pinned host memory was taken back
         self._seq = 0
         cache.on_evict = self._evicted
         if host is not None:
@@ -95,38 +90,39 @@ class Loader:
     def connect(self, stages: Sequence[Server]) -> None:
         self.stages = list(stages)
         self._from_storage = stages[0].name == "storage"
+        self._last = len(stages) - 1
         self.moved_bytes = [[0, 0] for _ in stages]
 
     # Demand
 
     def demand(self, routed: Sequence[int], now: int) -> tuple[int, int]:
         """Ask for a layer's routed set; returns (hits, loads that a prefetch had begun)."""
-        cache = self.cache
-        resident, unused = cache.resident, self.unused
+        resident, unused = self.cache.resident, self.unused
         missing = [x for x in routed if not resident[x]]
         hits = [x for x in routed if resident[x]] if missing else routed
         for x in hits:
-            if (prefetched := unused[x]) is not None:
-                self._settle(prefetched, TIMELY, now)
-        cache.use(hits)
+            if unused[x] is not None:
+                self._settle(unused[x], TIMELY, now)  # type: ignore[arg-type]
+        self.cache.use(hits)
+        if not missing:
+            return len(hits), 0
         self.waiting = len(missing)
         late = 0
+        in_flight, target = self.in_flight, self.cache.now
         for x in missing:
-            load = self.in_flight[x]
+            load = in_flight[x]
             if load is None:
-                self._issue(x, DEMAND, _DEMAND_KEY, now, cache.now, -1)
+                self._issue(x, DEMAND, _DEMAND_KEY, now, target, -1).needed = now
             else:
                 late += 1
                 load.needed = now
                 self._requeue(load, _DEMAND_KEY)
-        if missing:
-            self.kick()
+        self.serve(now)
         return len(hits), late
 
     @property
     def stuck(self) -> bool:
         """Nothing can land until room is made: no chunk is in service, and none may start."""
-        self.kick()
         return all(server.idle for server in self.stages)
 
     # Prefetch
@@ -142,28 +138,23 @@ class Loader:
         """Queue ``named`` for layer-step ``target``, each at its ``priority``."""
         self.proposed += len(named)
         resident, in_flight = self.cache.resident, self.in_flight
-        queued = self.queued[target % self.cache.layers]
-        issued = False
-        redundant = 0
-        for x, rank in zip(named, priority):
+        issued = 0
+        for i, x in enumerate(named):
             if resident[x]:
-                redundant += 1
                 continue
-            key = _PREFETCH_KEY + rank * _PRIORITY + target
+            key = _PREFETCH_KEY + priority[i] * _PRIORITY + target
             load = in_flight[x]
             if load is None:
-                issued = True
                 load = self._issue(x, PREFETCH, key, now, target, predictor)
-                queued.append(load)
-            else:
-                redundant += 1
-                if load.started < 0 and key < load.key:
-                    self._requeue(load, key)
-        self.counts[REDUNDANT] += redundant
+                self.queued[target % self.cache.layers].append(load)
+                issued += 1
+            elif load.started < 0 and key < load.key:
+                self._requeue(load, key)
+        self.counts[REDUNDANT] += len(named) - issued
         if issued:
-            self.kick()
+            self.serve(now)
 
-    def cancel(self, layer: int, keep: Sequence[int] | set[int]) -> None:
+    def cancel(self, layer: int, keep: Collection[int], now: int) -> None:
         """Take back the layer's queued prefetches of experts outside ``keep``."""
         still = []
         for load in self.queued[layer]:
@@ -172,8 +163,10 @@ class Loader:
             if load.expert in keep:
                 still.append(load)
             else:
-                self._abandon(load, CANCELLED, self.env.now)
+                self._abandon(load, CANCELLED, now)
         self.queued[layer] = still
+        if self._host_freed:
+            self.serve(now)
 
     def finish(self) -> None:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
@@ -185,23 +178,26 @@ class Loader:
             if load is not None:
                 self._settle(load, USELESS, now)
 
-    def kick(self) -> None:
+    def serve(self, now: int) -> None:
+        """Let every stage start what it can."""
         for server in self.stages:
-            server.kick()
+            server.serve(now)
+        while self._host_freed:  # it may be what a read waits for
+            self._host_freed = False
+            self.stages[0].serve(now)
 
     # The way of one load
 
     def _issue(self, x: int, origin: int, key: int, now: int, target: int, predictor: int) -> Load:
-        self._seq += 1
-        load = Load(x, origin, key, self._seq, now, target, predictor)
-        size, ways = self.cache.sizes[x], len(self.stages)
-        first = 0
-        if self.host is not None:
+        self._seq = seq = self._seq + 1
+        size = self.cache.sizes[x]
+        if self.host is None:
+            first, ready, left = 0, [size], [size]
+        else:
+            first, ready, left = int(self.host.resident[x]), [0, 0], [size, size]
+            ready[first] = size
             self._host_pins.add(x)
-            first = int(self.host.resident[x])
-        load.pending = [0] * ways
-        load.left = [size] * ways
-        load.pending[first] = size
+        load = Load(x, origin, key, seq, now, target, predictor, ready, left)
         self.outstanding += size
         self.in_flight[x] = load
         self.stages[first].submit(load)
@@ -209,16 +205,18 @@ class Loader:
 
     def _requeue(self, load: Load, key: int) -> None:
         load.key = key
-        for server, pending in zip(self.stages, load.pending):
-            if pending:
+        for server, nbytes in zip(self.stages, load.ready):
+            if nbytes:
                 server.submit(load)
 
     def start(self, load: Load, now: int) -> bool | None:
         """Make room for a load about to move, in every tier on its way (see ``Server``)."""
-        x, host = load.expert, self.host
+        x, host, cache = load.expert, self.host, self.cache
+        if 0 <= self.unpin_at <= now:
+            cache.pinned = ()
         staging = host if host is not None and not host.resident[x] else None
         if staging is None or staging.reserve(x):
-            if self.cache.reserve(x):
+            if cache.reserve(x):
                 load.started = now
                 return True
             if staging is not None:
@@ -231,53 +229,50 @@ class Loader:
     def moved(self, load: Load, stage: int, nbytes: int, now: int) -> None:
         """``nbytes`` of ``load`` are through ``stage``."""
         self.moved_bytes[stage][load.origin] += nbytes
-        load.left[stage] -= nbytes
-        if self._from_storage and stage == 0 and not load.left[0]:
+        load.left[stage] = left = load.left[stage] - nbytes
+        if self._from_storage and stage == 0 and not left:
             load.storage_done = now
             if self.host is not None:
                 self.host.insert(load.expert)
-        if stage + 1 < len(self.stages):
-            load.pending[stage + 1] += nbytes
+        if stage < self._last:
+            load.ready[stage + 1] += nbytes
             self.stages[stage + 1].submit(load)
-            self.stages[stage + 1].kick()
-        elif not load.left[stage]:
+        elif not left:
             self._land(load, now)
-
-    def _land(self, load: Load, now: int) -> None:
-        x, cache = load.expert, self.cache
-        load.landed = now
-        self._release(load)
-        cache.insert(x, load.needed >= 0)
-        if self.host is not None:
-            self.host.use((x,))
-        if load.needed < 0:
-            self.unused[x] = load
-        else:
-            if load.origin == DEMAND:
-                self.records.append(load, DEMANDED, now)
-            else:
-                self._settle(load, LATE, now)
-            self.waiting -= 1
-            self.arrived.append(load)
-        if len(self.stages) > 1:
-            self.stages[0].kick()  # what lands may leave, so a blocked read may start
-        if self.on_landing is not None:
+        self.serve(now)
+        if self.on_landing is not None and not left:
             self.on_landing()
 
-    def _release(self, load: Load) -> None:
-        x = load.expert
+    def _land(self, load: Load, now: int) -> None:
+        x, needed = load.expert, load.needed >= 0
+        load.landed = now
+        self._release(x)
+        self.cache.insert(x, needed)
+        if self.host is not None:
+            self.host.use((x,))
+        if not needed:
+            self.unused[x] = load
+            return
+        if load.origin == DEMAND:
+            self.records.append(load, DEMANDED, now)
+        else:
+            self._settle(load, LATE, now)
+        self.waiting -= 1
+        self.arrived.append(load)
+
+    def _release(self, x: int) -> None:
         self.in_flight[x] = None
         self.outstanding -= self.cache.sizes[x]
-        self._host_pins.discard(x)
+        if self.host is not None:
+            self._host_pins.discard(x)
 
     # Ends
 
     def _abandon(self, load: Load, disposition: int, now: int) -> None:
         load.key = _VOID
-        self._release(load)
+        self._release(load.expert)
         self._settle(load, disposition, now)
-        if self.stages[0].blocked:  # its place in host memory may be what a read waits for
-            simpy.Timeout(self.env, 0).callbacks.append(lambda _: self.stages[0].kick())
+        self._host_freed = self.host is not None
 
     def _evicted(self, x: int) -> None:
         load = self.unused[x]

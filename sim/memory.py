@@ -9,7 +9,7 @@ waits there until its entry comes up, so a hit under LRU touches no heap at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from types import ModuleType
 
 from sim.eviction.base import Future
@@ -45,7 +45,7 @@ class Tier:
         self._n = len(self.sizes)
         self._score = [0] * self._n
         self._heaps: list[list[int]] = [[] for _ in capacities]
-        self._entry = [0] * self._n  # the score of the lowest live entry of each resident
+        self._least = [0] * self._n  # the score of the lowest live entry of each resident
         self._limit = 2 * self._n + 64
         self._state = eviction.new_state(len(self.sizes), layers, seed, future)
         self._inserted, self._used, self._evicted = (
@@ -91,10 +91,11 @@ class Tier:
 
     def use(self, experts: Iterable[int]) -> None:
         """``experts``, resident, are computed with: the eviction hears of each."""
-        used, state, now, score = self._used, self._state, self.now, self._score
+        used, state, now, scores = self._used, self._state, self.now, self._score
+        least = self._least
         for x in experts:
-            new = score[x] = used(state, x, now, score[x])
-            if new < self._entry[x]:
+            new = scores[x] = used(state, x, now, scores[x])
+            if new < least[x]:
                 self._push(x, new)
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
@@ -114,11 +115,11 @@ class Tier:
 
     def _rescore(self, x: int, hook: Callable[..., int]) -> None:
         new = self._score[x] = hook(self._state, x, self.now, self._score[x])
-        if new < self._entry[x]:
+        if new < self._least[x]:
             self._push(x, new)
 
     def _push(self, x: int, score: int) -> None:
-        self._entry[x] = score
+        self._least[x] = score
         heap = self._heaps[self.partition_of[x]]
         heappush(heap, score * self._n + x)  # one integer: compares by score, then id
         if len(heap) > self._limit:
@@ -127,26 +128,30 @@ class Tier:
 
     def _live(self, entry: int) -> bool:
         score, x = divmod(entry, self._n)
-        return self.resident[x] and self._entry[x] == score
+        return self.resident[x] and self._least[x] == score
 
     def _evict(self, partition: int, missing: int) -> bool:
         heap, n, sizes = self._heaps[partition], self._n, self.sizes
-        resident, entries, scores, pinned = self.resident, self._entry, self._score, self.pinned
+        resident, least, scores, pinned = self.resident, self._least, self._score, self.pinned
         victims: list[int] = []
         passed_over: list[int] = []
         while missing > 0 and heap:
-            entry = heappop(heap)
+            entry = heap[0]
             x = entry % n
-            if not resident[x] or entries[x] != entry // n:
-                continue
-            if scores[x] != entries[x]:
-                self._push(x, scores[x])
-            elif x in pinned:
-                passed_over.append(entry)
+            score = scores[x]
+            if not resident[x] or least[x] != entry // n:
+                heappop(heap)
+            elif score != least[x]:
+                least[x] = score
+                heapreplace(heap, score * n + x)
             else:
-                resident[x] = False  # so that a second entry of x is not taken again
-                victims.append(entry)
-                missing -= sizes[x]
+                heappop(heap)
+                if x in pinned:
+                    passed_over.append(entry)
+                else:
+                    resident[x] = False  # so that a second entry of x is not taken again
+                    victims.append(entry)
+                    missing -= sizes[x]
         for entry in passed_over:
             heappush(heap, entry)
         if missing > 0:

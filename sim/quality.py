@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from sim.predictors.base import Prediction
 from sim.records import PredictionRecords
-from sim.workload import Step, Workload
+from sim.workload import Workload
 
 
 class Quality:
@@ -18,10 +19,9 @@ class Quality:
         self._k = workload.top_k
         self.records = PredictionRecords(self._k)
 
-    def add(self, step: Step, target: int, prediction: Prediction) -> None:
+    def add(self, rows: Sequence[int], target: int, ids: list[int]) -> None:
         """Note a prediction for ``target``; slots and sets are counted per token."""
-        ids, k, rows = prediction.ids, self._k, step.rows
-        width = len(ids) // len(rows)
+        k, width = self._k, len(ids) // len(rows)
         first = 0
         for row in rows:
             self.records.add_numbers((row, target, *ids[first : first + k]))

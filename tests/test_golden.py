@@ -82,7 +82,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 # steps, hits, late, demand loads, (timely, late, useless, redundant, cancelled, dropped),
 # bytes of the last stage, events, total ns
 PINNED: dict[str, tuple[Any, ...]] = {
-    "lru, no prefetch": (84, 552, 0, 539, (0, 0, 0, 0, 0, 0), 711983104, 2407, 272478720),
+    "lru, no prefetch": (84, 552, 0, 539, (0, 0, 0, 0, 0, 0), 711983104, 1988, 272478720),
     "oracle at 0.8, top-k + 1": (
         84,
         833,
@@ -90,7 +90,7 @@ PINNED: dict[str, tuple[Any, ...]] = {
         98,
         (378, 160, 235, 593, 76, 0),
         1135607808,
-        3084,
+        3001,
         256199848,
     ),
     "hybrid, deadline-aware, prediction-aware": (
@@ -100,7 +100,7 @@ PINNED: dict[str, tuple[Any, ...]] = {
         220,
         (373, 0, 57, 982, 0, 0),
         853540864,
-        2852,
+        2593,
         255875040,
     ),
     "batch of 3, grouped, threshold, least-stale": (
@@ -110,7 +110,7 @@ PINNED: dict[str, tuple[Any, ...]] = {
         520,
         (54, 2, 167, 247, 0, 0),
         986710016,
-        2414,
+        2328,
         259598304,
     ),
     "room for one set, lfu": (
@@ -120,7 +120,7 @@ PINNED: dict[str, tuple[Any, ...]] = {
         1003,
         (31, 57, 365, 0, 60, 255),
         1960837120,
-        4925,
+        4755,
         342827688,
     ),
     "storage and a small host, belady": (
@@ -130,7 +130,7 @@ PINNED: dict[str, tuple[Any, ...]] = {
         301,
         (50, 0, 148, 549, 0, 0),
         655360000,
-        2865,
+        2695,
         302487171,
     ),
     "one memory, a cache for each layer, random": (
@@ -140,7 +140,7 @@ PINNED: dict[str, tuple[Any, ...]] = {
         522,
         (190, 139, 508, 612, 126, 0),
         1768947712,
-        4598,
+        4431,
         463996746,
     ),
 }
