@@ -95,11 +95,3 @@ class LoadRecords(Rows):
     def append(self, load: Load, disposition: int, now: int) -> None:
         self.add_numbers((load.expert, load.origin, load.predictor, load.target, disposition))
         self.add_times((load.issued, load.started, load.landed, load.needed, now))
-
-
-class PredictionRecords(Rows):
-    """One token of one prediction: the flat ids of the best ``k`` named for a row and layer."""
-
-    def __init__(self, k: int) -> None:
-        super().__init__()
-        self.numbers = ("row", "layer", *(f"named_{rank}" for rank in range(k)))

@@ -25,8 +25,9 @@ from sim.inputs import Inputs
 from sim.loads import Loader
 from sim.memory import Tier
 from sim.metrics import summarise
-from sim.quality import Quality
+from sim.predictors.base import Table
 from sim.records import LayerRecords, LoadRecords, StepRecords
+from sim.tabulate import tabulate
 from sim.workload import Workload
 
 
@@ -69,7 +70,8 @@ def simulate(
         Hook(
             i,
             predictor,
-            Quality(workload),
+            workload,
+            _table(inputs, i),
             inline=params.placement == "inline",
             cost=cost,
             cost_ns=None if params.cost_us is None else round(params.cost_us * 1e3),
@@ -105,6 +107,16 @@ def simulate(
         records,
         events,
     )
+
+
+def _table(inputs: Inputs, index: int) -> Table:
+    """What a predictor says, worked out once for all runs on the same workload."""
+    name, predictor, params = inputs.predictors[index]
+    key = (name, params.model_dump_json(), inputs.config.seed)
+    known = inputs.workload.tables
+    if key not in known:
+        known[key] = tabulate(predictor, inputs.workload)
+    return known[key]
 
 
 @contextmanager
