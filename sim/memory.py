@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from types import ModuleType
 
+from sim.eviction import base
 from sim.eviction.base import Future
 
 
@@ -47,7 +48,8 @@ class Tier:
         self._heaps: list[list[int]] = [[] for _ in capacities]
         self._least = [0] * self._n  # the score of the lowest live entry of each resident
         self._limit = 2 * self._n + 64
-        self._state = eviction.new_state(len(self.sizes), layers, seed, future)
+        new_state = getattr(eviction, "new_state", base.new_state)
+        self._state = new_state(self._n, layers, seed, future)
         self._inserted, self._used, self._evicted = (
             eviction.inserted,
             eviction.used,

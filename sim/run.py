@@ -59,7 +59,7 @@ def simulate(
     config, workload = inputs.config, inputs.workload
     env = simpy.Environment()
     records = LoadRecords()
-    future = workload.future() if inputs.eviction.__name__.endswith("belady") else None
+    future = workload.future() if getattr(inputs.eviction, "LOOKS_AHEAD", False) else None
     cache = make_tier(inputs, inputs.eviction, future)
     host = None if inputs.host_bytes is None else _host_tier(inputs, inputs.host_bytes)
     loader = Loader(env, cache, host, records)

@@ -324,3 +324,13 @@ def test_a_prefetch_evicted_before_its_use_is_useless() -> None:
     assert results["prefetch"]["useless"] == 1
     settled = dict(zip(done.loads.column("expert").tolist(), done.loads.column("settled").tolist()))
     assert settled[1] == 260 + 110  # when 2's load begins, not when the run ends
+
+
+def test_host_memory_lets_its_least_recently_used_go() -> None:
+    # Host memory holds experts 0 and 1 of one layer, the cache one. 0 is used again, so 1 leaves
+    # for 2, and only 2 and, at the end, 1 come from storage.
+    trace = make_trace([[[0]], [[1]], [[0]], [[2]], [[0]], [[1]]], 3, sizes=[100])
+    inputs = system(trace, machine(), capacity=100, host=200)
+    done, results = run_system(inputs, FixedCost(1))
+    assert results["loads"] == 6
+    assert sum(results["bytes"]["storage"].values()) == 2 * 100

@@ -25,23 +25,23 @@ from traces.samples import samples
 # An eviction from outside the package that counts the runs it is used in, each of which waits.
 COUNTING = """
 import os, time
-from sim.eviction import lru
+from sim.eviction import base
 from sim.eviction.lru import *
 
 def new_state(*arguments):
     with open(os.environ["COUNT"], "a") as log:
         log.write("run\\n")
     time.sleep(float(os.environ.get("WAIT", "0")))
-    return lru.new_state(*arguments)
+    return base.new_state(*arguments)
 """
 FAILING = """
-from sim.eviction import lru
+from sim.eviction import base
 from sim.eviction.lru import *
 
 def new_state(experts, layers, seed, future):
     if seed == 2:
         raise RuntimeError("seed two does not work")
-    return lru.new_state(experts, layers, seed, future)
+    return base.new_state(experts, layers, seed, future)
 """
 
 
