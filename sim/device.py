@@ -32,12 +32,11 @@ class SimulatedDevice:
         loader: Loader,
         sizes: Sequence[int],
     ) -> None:
-        self.env = env
+        self.env, self.profile = env, profile
         self._alarm = Alarm(env, PASSES)
         self.busy_ns = 0
         self.on_compute: Callable[[int, int, str], None] | None = None
         self._side_free = 0
-        self._timings: list[LinkTiming | StorageTiming] = []
         stages: list[Server] = []
         if loader.host is not None or profile.unified_memory:
             disk = profile.storage
@@ -48,7 +47,7 @@ class SimulatedDevice:
             )
             self.load_ns = [storage.duration(size) for size in sizes]
             self.wire_ns = [floor(size / disk.gb_s.value) for size in sizes]
-            self._bytes_per_ns = disk.gb_s.value
+            self.bytes_per_ns = disk.gb_s.value
         if not profile.unified_memory:
             assert profile.host_link is not None  # the profile's schema sees to it
             wire = profile.host_link
@@ -59,7 +58,7 @@ class SimulatedDevice:
             )
             self.load_ns = [link.duration(size, True) for size in sizes]
             self.wire_ns = [floor(size / wire.gb_s.value) for size in sizes]
-            self._bytes_per_ns = wire.gb_s.value
+            self.bytes_per_ns = wire.gb_s.value
         self.stages = stages
         loader.connect(stages)
 
@@ -102,4 +101,4 @@ class SimulatedDevice:
 
     def link_ns(self, nbytes: int) -> int:
         """How long the link into the cache needs for ``nbytes`` at full rate."""
-        return round(nbytes / self._bytes_per_ns)
+        return round(nbytes / self.bytes_per_ns)

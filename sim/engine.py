@@ -48,7 +48,7 @@ class Hook:
         self.quality = Quality(workload, table, predictor.distance)
         self._predictor, self._cost, self._cost_ns = predictor, cost, cost_ns
         self._delays: dict[int, int] = {}
-        self._table = table
+        self.table = table
         self._lists = [workload.lists(part) for part in table]
         self._row = -1  # the row last asked for, kept at hand
         self._ids: list[list[int]] = []
@@ -58,10 +58,10 @@ class Hook:
         """What it says of ``target`` for each of ``rows``; None where it has nothing to say."""
         if len(rows) > 1:
             chosen = list(rows)
-            named: list[int] = self._table.ids[chosen, target].ravel().tolist()
+            named: list[int] = self.table.ids[chosen, target].ravel().tolist()
             if max(named) < 0:
                 return None
-            return named, self._table.scores[chosen, target].ravel().tolist()
+            return named, self.table.scores[chosen, target].ravel().tolist()
         row = rows[0]
         if row != self._row:
             self._row = row

@@ -101,7 +101,7 @@ class Server:
         self.busy_ns = 0
         self.log: Callable[[str, Load, int, int], None] | None = None
         self._finish, self._start, self._moved = timing.finish, start, moved
-        self._chunk = chunk
+        self.chunk = chunk
         self._free = [Lane(env, LANDS) for _ in range(lanes)]
         self._through = [self._done]  # what a lane calls when it rings
         self._heap: list[tuple[int, int, Load]] = []
@@ -132,8 +132,8 @@ class Server:
                     if allowed is None:
                         blocked.append(entry)
                     continue
-            if self._chunk is not None and nbytes > self._chunk:
-                nbytes = self._chunk
+            if self.chunk is not None and nbytes > self.chunk:
+                nbytes = self.chunk
             else:
                 heappop(heap)
             load.ready[stage] -= nbytes

@@ -43,6 +43,13 @@ class Rows:
             self._new_numbers.clear()
             self._new_times.clear()
 
+    def extend(self, rows: npt.NDArray[np.int64]) -> None:
+        """Add ``rows`` [n, columns]."""
+        self.pack()
+        numbers = len(self.numbers)
+        self._numbers.frombytes(rows[:, :numbers].astype(np.int32).tobytes())
+        self._times.frombytes(np.ascontiguousarray(rows[:, numbers:]).tobytes())
+
     @property
     def columns(self) -> tuple[str, ...]:
         return (*self.numbers, *self.times)
