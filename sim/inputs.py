@@ -21,6 +21,7 @@ from sim.config_file import describe
 from sim.errors import ConfigError, did_you_mean
 from sim.models import ModelError, load_model
 from sim.predictors.base import Context, Predictor, PredictorParams
+from sim.reserve import Reserve, reserve
 from sim.workload import Workload
 from traces.format import Trace, TraceError, read_meta, read_trace
 from traces.model import ModelSpec
@@ -72,7 +73,7 @@ def load(config: RunConfig) -> Inputs:
         policy,
         tuple(_predictor(config, workload, i, c) for i, c in enumerate(config.predictor)),
         sizes,
-        _cache_bytes(config, model, sizes, profile),
+        _cache_bytes(config, model, sizes, profile, reserve(model, workload, config.precision)),
         _host_bytes(config, model, sizes, profile),
     )
 
@@ -207,13 +208,19 @@ def _per_expert(model: ModelSpec, sizes: list[int]) -> list[int]:
 
 
 def _cache_bytes(
-    config: RunConfig, model: ModelSpec, sizes: list[int], profile: HardwareProfile
+    config: RunConfig,
+    model: ModelSpec,
+    sizes: list[int],
+    profile: HardwareProfile,
+    beside: Reserve,
 ) -> list[int]:
     total = config.cache.capacity.resolve(_per_expert(model, sizes))
     memory = profile.compute.memory_gib.value
-    if total > memory * 2**30:
+    if total + beside.total > memory * 2**30:
         raise ConfigError(
-            f"cache.capacity: {total / 2**30:.1f} GiB exceeds the {memory:g} GiB of {profile.name}"
+            f"cache.capacity: {total / 2**30:.2f} GiB do not fit in the {memory:g} GiB of "
+            f"{profile.name} beside {beside.weights / 2**30:.2f} GiB of other weights and "
+            f"{beside.kv_cache / 2**30:.2f} GiB of KV cache"
         )
     whole = sum(sizes) * model.experts
     if config.cache.scope == "global":

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_models import PARAMETERS
 
 from sim.config import Capacity, RunConfig, SyntheticTrace, parse_slice
 from sim.config_file import parse, parse_assignment, read_yaml, set_path
 from sim.errors import ConfigError, did_you_mean
 from sim.inputs import load
+from sim.models import load_model
+from sim.reserve import reserve
+from sim.workload import Workload
+from traces.synthetic import synthesise
 
 SMALL = {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 0, "decode": 1}
 
@@ -202,12 +207,67 @@ def test_a_synthetic_trace_is_a_mapping() -> None:
         ({"requests": "0:1"}, "requests: a synthetic trace has trace.requests"),
         ({"cache": {"capacity": {"experts": 7}}}, "cache.capacity: 84.0 MiB cannot hold one"),
         ({"cache": {"capacity": "1%", "scope": "layer"}}, "cache.capacity: "),
-        ({"cache": {"capacity": "900GiB"}}, "cache.capacity: 900.0 GiB exceeds the 24 GiB"),
+        ({"cache": {"capacity": "900GiB"}}, "cache.capacity: 900.00 GiB do not fit"),
         ({"host": {"capacity": "1MiB"}}, "host.capacity: 1.0 MiB cannot hold one expert"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_found_or_cannot_fit(tree: dict[str, Any], message: str) -> None:
     assert refused_inputs(**tree).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        # 1.34 billion weights of attention, 0.26 of embeddings; 32 layers of 8 KV heads.
+        (
+            {
+                "trace": {**SMALL, "synthetic": "phi-3.5-moe", "prompt": 8191},
+                "cache": {"capacity": "24GiB"},
+                "batch_size": 4,
+            },
+            "cache.capacity: 24.00 GiB do not fit in the 24 GiB of rtx-4090 beside 2.99 GiB of "
+            "other weights and 1.00 GiB of KV cache",
+        ),
+        (
+            {
+                "trace": {**SMALL, "synthetic": "gpt-oss-20b"},
+                "hardware": "jetson-orin-nano-8gb",
+                "cache": {"capacity": "7.8GiB"},
+            },
+            "cache.capacity: 7.80 GiB do not fit in the 8 GiB of jetson-orin-nano-8gb beside "
+            "3.35 GiB of other weights and 0.00 GiB of KV cache",
+        ),
+    ],
+)
+def test_the_cache_has_the_memory_that_the_rest_leaves(tree: dict[str, Any], message: str) -> None:
+    assert refused_inputs(**tree) == message
+
+
+def test_a_cache_that_leaves_room_for_the_rest_is_legal() -> None:
+    tree = {
+        "trace": {**SMALL, "synthetic": "phi-3.5-moe"},
+        "cache": {"capacity": "21GiB"},
+        "host": {"capacity": "50%"},
+    }
+    assert load(parse(tree, "my.yaml")).cache_bytes == [21 * 2**30]
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "mixtral-8x7b", "deepseek-v3", "olmoe-1b-7b"])
+def test_reserve_and_experts_are_the_whole_model(name: str) -> None:
+    model = load_model(name)
+    trace = synthesise(model, requests=1, prompt=0, decode=1, skew=0, reuse=0, seed=0)
+    found = reserve(model, Workload(trace, 1), "bf16")
+    experts = sum(model.bytes_per_expert("bf16")) * model.experts
+    assert (found.weights + experts) / 2e9 == pytest.approx(PARAMETERS[name], rel=0.012)
+
+
+def test_kv_cache_is_that_of_the_longest_requests_of_a_batch() -> None:
+    model = load_model("gpt-oss-20b")
+    trace = synthesise(model, requests=2, prompt=0, decode=200, skew=0, reuse=0, seed=0)
+    token = 2 * 8 * 64 * 2  # keys and values of eight heads
+    one = 12 * (128 + 200) * token  # every second layer sees 128 tokens
+    assert reserve(model, Workload(trace, 1), None).kv_cache == one
+    assert reserve(model, Workload(trace, 8), None).kv_cache == 2 * one  # there are only two
 
 
 def test_unknown_hardware_names_the_nearest() -> None:
