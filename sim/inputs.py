@@ -190,6 +190,8 @@ def _predictor(
         name, params = "recorded", {"column": choice.name, **params}
     try:
         module = registry.find("predictors", name, recorded)
+        if not (isinstance(module.Params, type) and issubclass(module.Params, PredictorParams)):
+            raise ConfigError(f"{name!r}: its Params are no sim.predictors.base.PredictorParams")
         parsed = cast(PredictorParams, module.Params.model_validate(params))
         predictor = module.Predictor(parsed, Context(workload, config.seed))
     except ValidationError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +286,84 @@ def test_the_nearest_match_or_all_there_are() -> None:
     assert did_you_mean("lur", ["lru", "fifo"]) == "; did you mean 'lru'?"
     assert did_you_mean("zzz", ["lru", "fifo"]) == "; known: fifo, lru"
     assert did_you_mean("zzz", []) == ""
+
+
+POLICIES = {
+    "broken": "def new_state(:\n",
+    "raises": "raise RuntimeError('no\\nlicence')\n",
+    "needs": "import nowhere_to_be_found\n",
+    "half": "def new_state(*_): ...\ndef inserted(*_): ...\nused = 3\n",
+    "function": "def Params(): ...\nclass Predictor: ...\n",
+    "plain": "class Params: ...\nclass Predictor: ...\n",
+    "whole": "def new_state(*_): ...\ninserted = used = evicted = new_state\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``own_policies`` in the working directory, found as the console script finds it."""
+    folder = tmp_path / "own_policies"
+    folder.mkdir()
+    for name, text in POLICIES.items():
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    importlib.invalidate_caches()
+    for name in [n for n in sys.modules if n.startswith("own_policies")]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (
+            {"cache": {"eviction": "os.path"}},
+            "cache.eviction: 'os.path' is no eviction policy: it has no 'new_state'",
+        ),
+        (
+            {"prefetch": {"policy": "os.path"}},
+            "prefetch.policy: 'os.path' is no prefetch policy: it has no 'propose'",
+        ),
+        (
+            {"predictor": "os.path"},
+            "predictor: 'os.path' is no predictor policy: it has no 'Params'",
+        ),
+        ({"predictor": ".foo"}, "predictor: cannot import predictor policy '.foo': TypeError: "),
+        (
+            {"cache": {"eviction": "own_policies.broken"}},
+            "cache.eviction: cannot import eviction policy 'own_policies.broken': SyntaxError: ",
+        ),
+        (
+            {"cache": {"eviction": "own_policies.raises"}},
+            "cache.eviction: cannot import eviction policy 'own_policies.raises': RuntimeError: no",
+        ),
+        (
+            {"cache": {"eviction": "own_policies.needs"}},
+            "cache.eviction: cannot import eviction policy 'own_policies.needs': ModuleNotFound",
+        ),
+        (
+            {"cache": {"eviction": "own_policies.half"}},
+            "cache.eviction: 'own_policies.half' is no eviction policy: it has no 'used'",
+        ),
+        (
+            {"predictor": "own_policies.function"},
+            "predictor: 'own_policies.function': its Params are no sim.predictors.base.",
+        ),
+        (
+            {"predictor": "own_policies.plain"},
+            "predictor: 'own_policies.plain': its Params are no sim.predictors.base.",
+        ),
+    ],
+)
+def test_import_paths_that_are_no_policy(tree: dict[str, Any], message: str) -> None:
+    assert refused_inputs(**tree).startswith(message)
+
+
+@pytest.mark.usefixtures("package")
+def test_a_policy_in_the_working_directory_is_found() -> None:
+    tree = {"trace": SMALL, "cache": {"eviction": "own_policies.whole"}}
+    assert load(parse(tree, "my.yaml")).eviction.__name__ == "own_policies.whole"
 
 
 # Dotted paths
