@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -192,7 +192,7 @@ def _predictor(
         module = registry.find("predictors", name, recorded)
         if not (isinstance(module.Params, type) and issubclass(module.Params, PredictorParams)):
             raise ConfigError(f"{name!r}: its Params are no sim.predictors.base.PredictorParams")
-        parsed = cast(PredictorParams, module.Params.model_validate(params))
+        parsed = module.Params.model_validate(params)
         predictor = module.Predictor(parsed, Context(workload, config.seed))
     except ValidationError as error:
         raise ConfigError(describe(error, module.Params, key)) from error

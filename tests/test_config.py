@@ -413,13 +413,24 @@ def test_set_path_refuses(path: str, message: str) -> None:
         ("predictor={name: oracle, recall: 0.8}", ("predictor", {"name": "oracle", "recall": 0.8})),
         ("trace=a=b", ("trace", "a=b")),
         ("model=", ("model", None)),
+        ("requests=10:20", ("requests", "10:20")),
+        ("requests=':'", ("requests", ":")),
+        ("cost_us=1e2", ("cost_us", 100.0)),
+        ("cost_us=1e-9", ("cost_us", 1e-9)),
+        ("cost_us=.5", ("cost_us", 0.5)),
+        ("seed=010", ("seed", 10)),
+        ("cache.warm=off", ("cache.warm", "off")),
+        ("name=2024-01-01", ("name", "2024-01-01")),
+        ("prefetch.cancel_stale=false", ("prefetch.cancel_stale", False)),
     ],
 )
 def test_assignments(text: str, expected: tuple[str, Any]) -> None:
     assert parse_assignment(text) == expected
 
 
-@pytest.mark.parametrize("text", ["seed", "=3", "predictor=[a"])
+@pytest.mark.parametrize(
+    "text", ["seed", "=3", "predictor=[a", "requests=:", "cache={seed: 1, seed: 2}"]
+)
 def test_bad_assignments(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--set ") as caught:
         parse_assignment(text)
@@ -436,7 +447,10 @@ def test_bad_assignments(text: str) -> None:
         (b"", "the config must be a mapping of keys, but it is empty"),
         (b"just words", "the config must be a mapping of keys, but it is a str"),
         (b"a: [1, 2\n", "line 2"),
-        (b"3: x\n", "the key 3 is not a name"),
+        (b"3: x\n", "line 1: the key 3 is not a name"),
+        (b"cache:\n  2: x\n", "line 2: the key 2 is not a name"),
+        (b"seed: 1\nname: x\nseed: 2\n", "line 3: the key 'seed' is given twice"),
+        (b"cache: {scope: layer, scope: global}", "line 1: the key 'scope' is given twice"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )
@@ -448,6 +462,13 @@ def test_files_that_are_no_config(tmp_path: Path, content: bytes, message: str) 
     assert str(caught.value).startswith(str(path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_in_files_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("requests: 10:20\nmachine: &m {seconds: 1e-9, none: ~}\nother: *m\n")
+    one = {"seconds": 1e-9, "none": None}
+    assert read_yaml(path) == {"requests": "10:20", "machine": one, "other": one}
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
