@@ -49,9 +49,9 @@ class Capacity(Section):
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        if not isinstance(value, str):
+        if isinstance(value, dict | Capacity):
             return value
-        match = re.fullmatch(r"\s*([0-9.]+)\s*(%|[KMG]i?B|B)\s*", value)
+        match = re.fullmatch(r"\s*([0-9.]+)\s*(%|[KMG]i?B|B)\s*", str(value))
         if match is None:
             raise ValueError(
                 f"{value!r} is not a capacity: write '25%', '4000MiB' or {{experts: 384}}"

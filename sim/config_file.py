@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,26 +71,39 @@ def read_yaml(path: str | Path) -> Tree:
     return data
 
 
+# Keys that take a name, whose mapping is the name and what goes with it; the name that is meant
+# where none is given.
+_NAMED: dict[str, str | None] = {
+    "hardware": RunConfig().hardware.name,
+    "cache.eviction": RunConfig().cache.eviction.name,
+    "predictor": None,
+}
+
+
 def set_path(tree: Tree, path: str, value: Any) -> Tree:
     """``tree`` with the value at a dotted ``path`` replaced; the original is left alone.
 
     A bare name on the way becomes a mapping (``hardware: l4`` with ``hardware.host_link.gb_s``),
-    and a number picks from a list (``predictor.0.recall``).
+    as does the default where there is none, and a number picks from a list
+    (``predictor.0.recall``).
     """
     tree = copy.deepcopy(tree)
     node: Any = tree
     parts = path.split(".")
     if not all(parts):
         raise ConfigError(f"{path!r} is not a dotted path")
-    for part, following in pairwise(parts):
+    for depth, part in enumerate(parts[:-1], start=1):
         key = _key(node, part, path)
         child = node[key] if isinstance(node, list) else node.get(key)
-        if isinstance(child, str) and not following.isdigit():
+        where = ".".join(p for p in parts[:depth] if not p.isdigit())
+        if child is None:
+            default = _NAMED.get(where)
+            child = {"name": default} if default else {}
+        elif isinstance(child, str) and where in _NAMED and not parts[depth].isdigit():
             child = {"name": child}
-        elif child is None:
-            child = {}
         elif not isinstance(child, dict | list):
-            raise ConfigError(f"{path}: {part!r} is {child!r}, which has no keys")
+            given = ".".join(parts[:depth])
+            raise ConfigError(f"{path}: {given} is {child!r}, which has no keys; set it as a whole")
         node[key] = child
         node = child
     node[_key(node, parts[-1], path)] = value

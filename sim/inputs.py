@@ -84,9 +84,10 @@ def _shape(model: ModelSpec) -> str:
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """By dotted path. A figure written out, with its value, kind and source, stays whole."""
     flat: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and "value" not in value:
             flat += _flatten(value, f"{prefix}{key}.")
         else:
             flat.append((prefix + key, value))
@@ -197,7 +198,8 @@ def _predictor(
     except ValidationError as error:
         raise ConfigError(describe(error, module.Params, key)) from error
     except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from error
+        note = "" if recorded else " (the trace records no predictors)"
+        raise ConfigError(f"{key}: {error}{note}") from error
     label = parsed.column if name == "recorded" else choice.name  # type: ignore[attr-defined]
     return label, predictor, parsed
 

@@ -125,6 +125,14 @@ def test_a_bad_capacity_shows_how_to_write_one() -> None:
     )
 
 
+@pytest.mark.parametrize("number", [25, 0.25, 4000, True, [25]])
+def test_a_number_is_no_capacity(number: Any) -> None:
+    message = refused({"cache": {"capacity": number}})
+    assert message == (
+        f"cache.capacity: {number!r} is not a capacity: write '25%', '4000MiB' or {{experts: 384}}"
+    )
+
+
 def test_what_a_capacity_comes_to_in_bytes() -> None:
     sizes = [10, 10, 30, 30]
     assert Capacity.model_validate("25%").resolve(sizes) == 20
@@ -277,6 +285,59 @@ def test_unknown_hardware_names_the_nearest() -> None:
     assert "gb_s" in refused_inputs(hardware={"name": "l4", "host_link": {"gbs": 3}})
 
 
+@pytest.mark.parametrize(
+    ("hardware", "message"),
+    [
+        (
+            {"name": "l4", "host_link": {"gb_s": "12GB/s"}},
+            "hardware: hardware 'l4': host_link.gb_s: '12GB/s' is not a number in GB/s",
+        ),
+        (
+            {"name": "l4", "storage": {"latency_us": True}},
+            "hardware: hardware 'l4': storage.latency_us: True is not a number in µs",
+        ),
+        (
+            {"name": "l4", "storage": {"queue_depth": "x"}},
+            "hardware: hardware 'l4': storage.queue_depth: 'x' is not a number",
+        ),
+        (
+            {"name": "jetson-agx-orin-64gb", "host_link": {"gb_s": 12}},
+            "hardware: hardware 'jetson-agx-orin-64gb' has no 'host_link.gb_s': it has one memory, "
+            "so no host link",
+        ),
+        (
+            {"name": "l4", "host_link": {"gb_s": {"kind": "measured"}}},
+            "hardware: hardware 'l4' has no 'host_link.gb_s.kind': host_link.gb_s is one figure, "
+            "give a number or all of {value, kind, source, uncertainty}",
+        ),
+        (
+            {"name": "l4", "host_link": {"gb_s": {"value": 99}}},
+            "hardware: hardware 'l4' with overrides: host_link.gb_s.kind: Field required "
+            "(and 2 more)",
+        ),
+        (
+            {"name": "l4", "host_link": {"gb_s": None}},
+            "hardware: hardware 'l4' with overrides: host_link.gb_s: "
+            "expected {value, kind, source, uncertainty}, not None",
+        ),
+    ],
+)
+def test_figures_that_cannot_be_set(hardware: dict[str, Any], message: str) -> None:
+    assert refused_inputs(hardware=hardware) == message
+
+
+def test_a_figure_written_out_is_taken_whole() -> None:
+    figure = {"value": 9.5, "kind": "measured", "source": "this machine", "uncertainty": 0.02}
+    hardware = {"name": "l4", "host_link": {"gb_s": figure}}
+    link = load(parse({"trace": SMALL, "hardware": hardware}, "my.yaml")).profile.host_link
+    assert link is not None
+    assert link.gb_s.model_dump() == figure
+
+
+def test_a_trace_without_recorded_predictors_says_so() -> None:
+    assert refused_inputs(predictor="pre-attention").endswith("(the trace records no predictors)")
+
+
 def test_one_memory_has_no_host_tier() -> None:
     message = refused_inputs(hardware="jetson-agx-orin-64gb", host={"capacity": "50%"})
     assert message.startswith("host.capacity: jetson-agx-orin-64gb has one memory")
@@ -387,6 +448,18 @@ def test_set_path_turns_a_bare_name_into_a_mapping() -> None:
     changed = set_path({"hardware": "l4"}, "hardware.host_link.gb_s", 9)
     assert changed == {"hardware": {"name": "l4", "host_link": {"gb_s": 9}}}
     assert set_path({"hardware": "l4"}, "hardware", "t4") == {"hardware": "t4"}
+    changed = set_path({"cache": {"eviction": "lru"}}, "cache.eviction.a", 1)
+    assert changed == {"cache": {"eviction": {"name": "lru", "a": 1}}}
+    changed = set_path({"predictor": "oracle"}, "predictor.recall", 0.5)
+    assert changed == {"predictor": {"name": "oracle", "recall": 0.5}}
+
+
+def test_set_path_starts_from_the_default_name() -> None:
+    changed = set_path({}, "hardware.host_link.gb_s", 12)
+    assert changed == {"hardware": {"name": "rtx-4090", "host_link": {"gb_s": 12}}}
+    assert parse(changed, "my.yaml").hardware.params == {"host_link": {"gb_s": 12}}
+    assert set_path({}, "hardware.name", "l4") == {"hardware": {"name": "l4"}}
+    assert set_path({}, "cache.eviction.a", 1) == {"cache": {"eviction": {"name": "lru", "a": 1}}}
 
 
 @pytest.mark.parametrize(
@@ -394,14 +467,31 @@ def test_set_path_turns_a_bare_name_into_a_mapping() -> None:
     [
         ("predictor.2.recall", "predictor.2.recall: '2' is no index into a list of 2"),
         ("predictor.x", "predictor.x: 'x' is no index into a list of 2"),
-        ("seed.x", "seed.x: 'seed' is 3, which has no keys"),
+        ("seed.x", "seed.x: seed is 3, which has no keys; set it as a whole"),
+        (
+            "cache.capacity.share",
+            "cache.capacity.share: cache.capacity is '25%', which has no keys; set it as a whole",
+        ),
+        (
+            "trace.synthetic",
+            "trace.synthetic: trace is 'mini-gpt-oss', which has no keys; set it as a whole",
+        ),
         ("cache..x", "'cache..x' is not a dotted path"),
         ("", "'' is not a dotted path"),
     ],
 )
 def test_set_path_refuses(path: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        set_path({"predictor": ["a", "b"], "seed": 3}, path, 1)
+        set_path(
+            {
+                "predictor": ["a", "b"],
+                "seed": 3,
+                "cache": {"capacity": "25%"},
+                "trace": "mini-gpt-oss",
+            },
+            path,
+            1,
+        )
 
 
 @pytest.mark.parametrize(
