@@ -28,6 +28,10 @@ _FOLDER = Path(__file__).parent
 _FIGURE = tuple(Figure.model_fields)
 # A figure's unit, by the end of its name; the others are numbers without one.
 _UNITS = {"gb_s": "GB/s", "_us": "µs", "_gib": "GiB", "_mib": "MiB"}
+# Every chunk is an event, and no device moves less than a page at a time: smaller ones would only
+# keep a run from ending. Not in the schema, as systems worked by hand have chunks of a few bytes.
+_CHUNKS = {"host_link.chunk_mib", "storage.read_mib"}
+_LEAST_CHUNK_MIB = 4 / 1024
 _OVERRIDE_SOURCE = "override in the run's config"
 
 
@@ -109,7 +113,7 @@ def _as_figure(path: str, value: Any, old: Any) -> Any:
 
 def _validated(content: dict[Any, Any], where: str) -> HardwareProfile:
     try:
-        return HardwareProfile.model_validate(content)
+        profile = HardwareProfile.model_validate(content)
     except ValidationError as error:
         first, *others = error.errors()
         path = ".".join(str(part) for part in first["loc"])
@@ -120,6 +124,13 @@ def _validated(content: dict[Any, Any], where: str) -> HardwareProfile:
             message = f"expected {{{', '.join(_FIGURE)}}}, not {first['input']!r}"
         more = f" (and {len(others)} more)" if others else ""
         raise HardwareError(f"{where}: {path + ': ' if path else ''}{message}{more}") from error
+    figures = profile.flat()
+    for path in _CHUNKS & figures.keys():
+        if figures[path].value < _LEAST_CHUNK_MIB:
+            raise HardwareError(
+                f"{where}: {path}: {figures[path].value:g} MiB is less than a page of 4 KiB"
+            )
+    return profile
 
 
 def _paths(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -17,7 +17,7 @@ UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def named(value: Any) -> Any:
@@ -114,7 +114,7 @@ class SyntheticTrace(Section):
     requests: int = Field(default=4, gt=0)
     prompt: int = Field(default=32, ge=0)
     decode: int = Field(default=64, gt=0)
-    skew: float = Field(default=0.5, ge=0)
+    skew: float = Field(default=0.5, ge=0, lt=10)
     reuse: float = Field(default=0.3, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
 

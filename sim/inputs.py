@@ -23,7 +23,7 @@ from sim.models import ModelError, load_model
 from sim.predictors.base import Context, Predictor, PredictorParams
 from sim.reserve import Reserve, reserve
 from sim.workload import Workload
-from traces.format import Trace, TraceError, read_meta, read_trace
+from traces.format import TraceError, read_meta, read_trace
 from traces.model import ModelSpec
 from traces.samples import sample_path, samples
 from traces.synthetic import synthesise
@@ -61,6 +61,9 @@ def load(config: RunConfig) -> Inputs:
             f"model: {model.name} routes {_shape(model)}, "
             f"but the trace was recorded on {trace_model.name} with {_shape(trace_model)}"
         )
+    if config.prefetch.extra > model.experts:
+        extra = config.prefetch.extra
+        raise ConfigError(f"prefetch.extra: {extra} exceeds the {model.experts} experts of a layer")
     sizes = list(model.bytes_per_expert(config.precision))
     eviction = _find("cache.eviction", "eviction", config.cache.eviction)
     policy = _find("prefetch.policy", "prefetch", Choice(name=config.prefetch.policy))
@@ -134,7 +137,7 @@ def _recorded_names(path: Path, config: RunConfig) -> list[str]:
     except TraceError as error:
         raise ConfigError(f"trace: {error}") from error
     wanted = (c.params.get("column", c.name) for c in config.predictor)
-    return sorted({name for name in wanted if name in known})
+    return sorted({name for name in wanted if isinstance(name, str) and name in known})
 
 
 @lru_cache(maxsize=2)
@@ -147,34 +150,35 @@ def _recorded(
         trace = read_trace(path, requests=chosen, predictions=predictions)
     except TraceError as error:
         raise ConfigError(f"trace: {error}") from error
+    if chosen is not None and chosen.stop is not None:
+        count = (chosen.start or 0) + len(trace.requests)  # if it ends before the slice does
+        if count < chosen.stop:
+            raise ConfigError(f"requests: {requests!r} ends past the trace's {count} requests")
     trace = replace(trace, weights=None)  # read to be checked; the simulator uses none
-    return _non_empty(trace, requests, batch_size)
+    return Workload(trace, batch_size)
 
 
 @lru_cache(maxsize=2)
 def _synthetic(parameters: str, requests: str | None, batch_size: int) -> Workload:
+    if requests is not None:
+        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
     p = SyntheticTrace.model_validate_json(parameters)
     try:
         model = load_model(p.synthetic)
     except ModelError as error:
         raise ConfigError(f"trace.synthetic: {error}") from error
-    trace = synthesise(
-        model,
-        requests=p.requests,
-        prompt=p.prompt,
-        decode=p.decode,
-        skew=p.skew,
-        reuse=p.reuse,
-        seed=p.seed,
-    )
-    if requests is not None:
-        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
-    return _non_empty(trace, requests, batch_size)
-
-
-def _non_empty(trace: Trace, requests: str | None, batch_size: int) -> Workload:
-    if not trace.tokens:
-        raise ConfigError(f"requests: {requests!r} selects no request of the trace")
+    try:
+        trace = synthesise(
+            model,
+            requests=p.requests,
+            prompt=p.prompt,
+            decode=p.decode,
+            skew=p.skew,
+            reuse=p.reuse,
+            seed=p.seed,
+        )
+    except TraceError as error:
+        raise ConfigError(f"trace: {error}") from error
     return Workload(trace, batch_size)
 
 
@@ -195,6 +199,11 @@ def _predictor(
             raise ConfigError(f"{name!r}: its Params are no sim.predictors.base.PredictorParams")
         parsed = module.Params.model_validate(params)
         predictor = module.Predictor(parsed, Context(workload, config.seed))
+        if predictor.distance >= workload.layers:
+            raise ConfigError(
+                f"distance {predictor.distance} reaches past the last of {workload.layers} MoE "
+                "layers: it would never predict"
+            )
     except ValidationError as error:
         raise ConfigError(describe(error, module.Params, key)) from error
     except ConfigError as error:

@@ -80,6 +80,8 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tree: dict[str, Any], mes
         ({"predictor": [{"recall": 0.5}]}, ["predictor.0.name: "]),
         ({"trace": 3}, ["trace"]),
         ({"seed": -1}, ["seed: ", "-1"]),
+        ({"trace": {**SMALL, "skew": 11}}, ["trace.skew: ", "less than 10", "11"]),
+        ({"cache": {"capacity": {"share": float("nan")}}}, ["cache.capacity.share: "]),
     ],
 )
 def test_a_wrong_value_is_shown_with_its_path(tree: dict[str, Any], words: list[str]) -> None:
@@ -219,6 +221,33 @@ def test_a_synthetic_trace_is_a_mapping() -> None:
         ({"cache": {"capacity": "1%", "scope": "layer"}}, "cache.capacity: "),
         ({"cache": {"capacity": "900GiB"}}, "cache.capacity: 900.00 GiB do not fit"),
         ({"host": {"capacity": "1MiB"}}, "host.capacity: 1.0 MiB cannot hold one expert"),
+        (
+            {"predictor": {"name": "oracle", "distance": 16}},
+            "predictor: distance 16 reaches past the last of 16 MoE layers: it would never",
+        ),
+        ({"prefetch": {"extra": 65}}, "prefetch.extra: 65 exceeds the 64 experts of a layer"),
+        ({"predictor": {"name": "oracle", "cost_us": float("inf")}}, "predictor.cost_us: Input"),
+        ({"predictor": {"name": "oracle", "cost_us": float("nan")}}, "predictor.cost_us: Input"),
+        ({"predictor": {"name": "recorded", "column": ["a"]}}, "predictor.column: Input should"),
+        (
+            {"trace": "mini-gpt-oss", "predictor": {"name": "recorded", "column": ["a"]}},
+            "predictor.column: Input should be a valid string",
+        ),
+        (
+            {"trace": {**SMALL, "decode": 100_000_000}},
+            "trace: synthetic trace: 1 x 100000000 tokens in 16 layers of top-8 are "
+            "12,800,000,000 routed slots, more than 250,000,000",
+        ),
+        ({"trace": "mini-gpt-oss", "requests": "90:500"}, "requests: '90:500' ends past the"),
+        (
+            {"hardware": {"name": "l4", "host_link": {"chunk_mib": 0.00001}}},
+            "hardware: hardware 'l4' with overrides: host_link.chunk_mib: 1e-05 MiB is less than a "
+            "page",
+        ),
+        (
+            {"hardware": {"name": "l4", "storage": {"read_mib": 0.003}}},
+            "hardware: hardware 'l4' with overrides: storage.read_mib: 0.003 MiB is less than",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_found_or_cannot_fit(tree: dict[str, Any], message: str) -> None:

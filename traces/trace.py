@@ -36,7 +36,7 @@ def nearest(given: str, known: list[str]) -> str:
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PredictionInfo(_Frozen):
