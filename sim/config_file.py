@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from sim.config import RunConfig
-from sim.errors import ConfigError, did_you_mean
+from sim.errors import ConfigError
+from traces.errors import describe
 
 Tree = dict[str, Any]
 
@@ -67,7 +68,7 @@ def read_yaml(path: str | Path) -> Tree:
         raise ConfigError(f"{path}{where}: {problem}") from error
     if not isinstance(data, dict):
         kind = "empty" if data is None else f"a {type(data).__name__}"
-        raise ConfigError(f"{path}: the config must be a mapping of keys, but it is {kind}")
+        raise ConfigError(f"{path}: expected a mapping of keys, but it is {kind}")
     return data
 
 
@@ -136,37 +137,3 @@ def parse(tree: Tree, source: str) -> RunConfig:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(f"{source}: {describe(error, RunConfig)}") from error
-
-
-def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """The first problem of a validation error as ``path: what, nearest key``."""
-    first = error.errors()[0]
-    location = [p for p in first["loc"] if not _is_union_tag(p)]
-    path = ".".join([prefix, *map(str, location)] if prefix else map(str, location))
-    if first["type"] == "extra_forbidden":
-        parent = _section(model, location[:-1])
-        known = parent.model_fields if parent is not None else {}
-        return f"{path}: unknown key{did_you_mean(str(location[-1]), known)}"
-    message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    if isinstance(given, str | int | float | bool) and repr(given) not in message:
-        message += f", not {given!r}"
-    return f"{path}: {message}" if path else message
-
-
-def _is_union_tag(part: Any) -> bool:
-    return isinstance(part, str) and part in {"str", "SyntheticTrace", "function-before"}
-
-
-def _section(model: type[BaseModel], location: list[Any]) -> type[BaseModel] | None:
-    """The model whose keys are valid at ``location``."""
-    for part in location:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            return None
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        sections = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not sections:
-            return None
-        model = sections[0]
-    return model

@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from hardware_profiles import HardwareError, HardwareProfile, load_profile, override
 from sim import registry
 from sim.config import Choice, RunConfig, SyntheticTrace, parse_slice
-from sim.config_file import describe
 from sim.errors import ConfigError, did_you_mean
 from sim.models import ModelError, load_model
 from sim.predictors.base import Context, Predictor, PredictorParams
 from sim.reserve import Reserve, reserve
 from sim.workload import Workload
+from traces.errors import describe
 from traces.format import TraceError, read_meta, read_trace
 from traces.model import ModelSpec
 from traces.samples import sample_path, samples

@@ -562,9 +562,9 @@ def test_bad_assignments(text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"- a\n- b\n", "the config must be a mapping of keys, but it is a list"),
-        (b"", "the config must be a mapping of keys, but it is empty"),
-        (b"just words", "the config must be a mapping of keys, but it is a str"),
+        (b"- a\n- b\n", "expected a mapping of keys, but it is a list"),
+        (b"", "expected a mapping of keys, but it is empty"),
+        (b"just words", "expected a mapping of keys, but it is a str"),
         (b"a: [1, 2\n", "line 2"),
         (b"3: x\n", "line 1: the key 3 is not a name"),
         (b"cache:\n  2: x\n", "line 2: the key 2 is not a name"),

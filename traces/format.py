@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from traces.columns import expert_type, phase_array, to_nested
+from traces.errors import did_you_mean
 from traces.parts import META_KEY, Part, open_parts, part_paths
 from traces.trace import (
     DECODE,
@@ -33,7 +34,6 @@ from traces.trace import (
     Trace,
     TraceError,
     TraceMeta,
-    nearest,
     request_bounds,
 )
 from traces.validate import validate as validate_trace
@@ -82,8 +82,8 @@ def read_trace(
     names = list(meta.predictions) if predictions is None else list(predictions)
     for name in names:
         if name not in meta.predictions:
-            known = list(meta.predictions)
-            raise TraceError(f"{path}: no recorded prediction {name!r}{nearest(name, known)}")
+            near = did_you_mean(name, meta.predictions)
+            raise TraceError(f"{path}: no recorded prediction {name!r}{near}")
     ids = np.concatenate([part.read_ids() for part in parts])
     first, last = _select(path, ids, requests)
     trace = _allocate(path, parts, ids[first:last], names, weights)

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from traces.errors import describe, did_you_mean
 from traces.model import Attention, GroupedQueryAttention, LatentAttention, ModelSpec, Precision
-from traces.trace import nearest
 
 Config = dict[str, Any]
 
@@ -25,7 +25,7 @@ def read_hf_config(config: Config, name: str | None = None) -> ModelSpec:
     """
     family = config.get("model_type")
     if not isinstance(family, str) or family not in _FAMILIES:
-        near = nearest(str(family), sorted(_FAMILIES))
+        near = did_you_mean(str(family), _FAMILIES)
         raise ModelConfigError(f"config.json: model_type {family!r} is not supported{near}")
     path = str(config.get("_name_or_path") or family)
     try:
@@ -39,9 +39,7 @@ def read_hf_config(config: Config, name: str | None = None) -> ModelSpec:
             **_FAMILIES[family](config),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(step) for step in first["loc"]) or "shape"
-        raise ModelConfigError(f"config.json: {key}: {first['msg']}") from None
+        raise ModelConfigError(f"config.json: {describe(error, ModelSpec)}") from None
 
 
 def _deepseek(config: Config) -> Config:
