@@ -22,7 +22,11 @@ class Section(BaseModel):
 
 def named(value: Any) -> Any:
     """``"lru"`` → ``{"name": "lru"}``: a bare name is a mapping with nothing else in it."""
-    return {"name": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict | Choice):
+        return value
+    raise ValueError(f"expected a name, or a mapping with a name, not {value!r}")
 
 
 class Choice(BaseModel):
@@ -150,11 +154,11 @@ class RunConfig(Section):
             return ()
         return value if isinstance(value, list | tuple) else (value,)
 
-    @field_validator("requests")
+    @field_validator("requests", mode="before")
     @classmethod
-    def _slice(cls, value: str | None) -> str | None:
+    def _slice(cls, value: Any) -> Any:
         if value is not None:
-            parse_slice(value)
+            parse_slice(str(value))
         return value
 
     @property

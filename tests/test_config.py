@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,12 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tree: dict[str, Any], mes
         ({"prefetch": {"extra": -1}}, ["prefetch.extra: ", "-1"]),
         ({"prefetch": {"threshold": 1.5}}, ["prefetch.threshold: ", "1.5"]),
         ({"prefetch": {"cancel_stale": "maybe"}}, ["prefetch.cancel_stale: ", "'maybe'"]),
-        ({"hardware": 4}, ["hardware: "]),
+        ({"hardware": 4}, ["hardware: expected a name, or a mapping with a name, not 4"]),
+        (
+            {"predictor": [None]},
+            ["predictor.0: expected a name, or a mapping with a name, not None"],
+        ),
+        ({"requests": 5}, ["requests: '5' is not a slice of requests: write '0:20'"]),
         ({"hardware": {"gb_s": 4}}, ["hardware.name: "]),
         ({"predictor": [{"recall": 0.5}]}, ["predictor.0.name: "]),
         ({"trace": 3}, ["trace"]),
@@ -390,16 +396,17 @@ POLICIES = {
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``own_policies`` in the working directory, found as the console script finds it."""
-    folder = tmp_path / "own_policies"
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """``config_policies`` in the working directory, found as the console script finds it."""
+    folder = tmp_path / "config_policies"
     folder.mkdir()
     for name, text in POLICIES.items():
         (folder / f"{name}.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     importlib.invalidate_caches()
-    for name in [n for n in sys.modules if n.startswith("own_policies")]:
+    yield
+    for name in [n for n in sys.modules if n.startswith("config_policies")]:
         del sys.modules[name]
 
 
@@ -421,28 +428,28 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ({"predictor": ".foo"}, "predictor: cannot import predictor policy '.foo': TypeError: "),
         (
-            {"cache": {"eviction": "own_policies.broken"}},
-            "cache.eviction: cannot import eviction policy 'own_policies.broken': SyntaxError: ",
+            {"cache": {"eviction": "config_policies.broken"}},
+            "cache.eviction: cannot import eviction policy 'config_policies.broken': SyntaxError: ",
         ),
         (
-            {"cache": {"eviction": "own_policies.raises"}},
-            "cache.eviction: cannot import eviction policy 'own_policies.raises': RuntimeError: no",
+            {"cache": {"eviction": "config_policies.raises"}},
+            "cache.eviction: cannot import eviction policy 'config_policies.raises': RuntimeError",
         ),
         (
-            {"cache": {"eviction": "own_policies.needs"}},
-            "cache.eviction: cannot import eviction policy 'own_policies.needs': ModuleNotFound",
+            {"cache": {"eviction": "config_policies.needs"}},
+            "cache.eviction: cannot import eviction policy 'config_policies.needs': ModuleNotFound",
         ),
         (
-            {"cache": {"eviction": "own_policies.half"}},
-            "cache.eviction: 'own_policies.half' is no eviction policy: it has no 'used'",
+            {"cache": {"eviction": "config_policies.half"}},
+            "cache.eviction: 'config_policies.half' is no eviction policy: it has no 'used'",
         ),
         (
-            {"predictor": "own_policies.function"},
-            "predictor: 'own_policies.function': its Params are no sim.predictors.base.",
+            {"predictor": "config_policies.function"},
+            "predictor: 'config_policies.function': its Params are no sim.predictors.base.",
         ),
         (
-            {"predictor": "own_policies.plain"},
-            "predictor: 'own_policies.plain': its Params are no sim.predictors.base.",
+            {"predictor": "config_policies.plain"},
+            "predictor: 'config_policies.plain': its Params are no sim.predictors.base.",
         ),
     ],
 )
@@ -452,8 +459,8 @@ def test_import_paths_that_are_no_policy(tree: dict[str, Any], message: str) -> 
 
 @pytest.mark.usefixtures("package")
 def test_a_policy_in_the_working_directory_is_found() -> None:
-    tree = {"trace": SMALL, "cache": {"eviction": "own_policies.whole"}}
-    assert load(parse(tree, "my.yaml")).eviction.__name__ == "own_policies.whole"
+    tree = {"trace": SMALL, "cache": {"eviction": "config_policies.whole"}}
+    assert load(parse(tree, "my.yaml")).eviction.__name__ == "config_policies.whole"
 
 
 # Dotted paths
