@@ -18,6 +18,7 @@ import yaml
 from cli_support import BASE, ROOT, call, command, environment, small_trace, write_config
 
 from experiments.sweeps import points
+from experiments.sweeps.runner import Sweep
 from experiments.sweeps.store import Outcome, Store
 from sim.errors import ConfigError
 from traces.samples import samples
@@ -33,6 +34,14 @@ def new_state(*arguments):
         log.write("run\\n")
     time.sleep(float(os.environ.get("WAIT", "0")))
     return lru.new_state(*arguments)
+"""
+# Read by Python before anything else: a worker that says when it starts, and takes its time.
+SLOW_START = """
+import os, sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    time.sleep(0.5)
+    open(os.environ["COUNT"] + ".starting", "a").close()
+    time.sleep(0.5)
 """
 FAILING = """
 from sim.eviction import lru
@@ -244,23 +253,71 @@ def wait_for(condition: Any) -> None:
         time.sleep(0.02)
 
 
-def test_ctrl_c_keeps_what_was_finished(folder: Path) -> None:
-    config, extra = counted(folder, 40)
+def interrupted(
+    folder: Path, config: Path, extra: dict[str, str], after: Any, *, jobs: int = 2
+) -> str:
+    """What a sweep says that is stopped by Ctrl-C, once ``after`` holds."""
     work = subprocess.Popen(
-        command("sweep", config, "--out", "out", "--jobs", "2"), cwd=folder,
+        command("sweep", config, "--out", "out", "--jobs", jobs), cwd=folder,
         env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    wait_for(lambda: len(finished(folder / "out")) >= 1)
+    wait_for(after)
     os.killpg(work.pid, signal.SIGINT)  # as a terminal does: the workers get it too
     out, err = work.communicate(timeout=60)
-    assert work.returncode == 130
+    assert work.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
     assert "run again to go on" in err
+    return err
+
+
+def test_ctrl_c_keeps_what_was_finished(folder: Path) -> None:
+    config, extra = counted(folder, 40)
+    interrupted(folder, config, extra, lambda: len(finished(folder / "out")) >= 1)
     kept = stored(folder / "out")
     assert len(kept) == runs(folder / "count")
     assert all(result is not None for result, _, _ in kept.values())
+
+
+def test_ctrl_c_while_the_workers_still_start(folder: Path) -> None:
+    config, extra = counted(folder, 40)
+    (folder / "sitecustomize.py").write_text(SLOW_START)
+    err = interrupted(folder, config, extra, (folder / "count.starting").exists)
+    assert err.splitlines() == [
+        "stopping after 2 running points; Ctrl-C again drops what runs",
+        "stopped: 2 of 40 points are kept; run again to go on",
+    ]
+
+
+def test_ctrl_c_waits_for_no_point_that_is_not_running(folder: Path) -> None:
+    config, extra = counted(folder, 40)
+    err = interrupted(folder, config, extra, lambda: bool(finished(folder / "out")), jobs=1)
+    assert "stopping after 1 running point;" in err
+
+
+def test_points_that_ended_before_the_stop_was_seen_are_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the first result is stored, and the second ends meanwhile."""
+    config, extra = counted(folder, 8)
+    for name, value in extra.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(folder)
+    tree = points.read(config, [])
+    put = Store.put
+
+    def interrupt(store: Store, *row: Any) -> None:
+        if not store.finished():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1.0)
+        put(store, *row)
+
+    monkeypatch.setattr(Store, "put", interrupt)
+    with Sweep(folder / "out", tree) as work, pytest.raises(KeyboardInterrupt):
+        work.run(points.plan(tree, "s.yaml"), jobs=2)
+    assert len(stored(folder / "out")) == runs(folder / "count") == 2
 
 
 def test_a_failed_point_is_told_and_the_others_go_on(folder: Path) -> None:

@@ -35,6 +35,10 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def count(how_many: int, noun: str) -> str:
+    return f"{how_many:,} {noun}" + ("" if how_many == 1 else "s")
+
+
 def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
