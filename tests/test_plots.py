@@ -136,6 +136,8 @@ def test_stall_bars_add_up_to_the_time_of_the_run(finished: Path) -> None:
 
 def test_a_figure_without_its_axes_is_skipped_with_the_reason(tmp_path: Path) -> None:
     out = run_sweep(tmp_path, {"predictor": ["none", "oracle"], "prefetch.extra": [0, 1]})
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "latency_vs_cache.png").touch()  # an earlier sweep's
     told = dict(draw_all(out, tmp_path / "figures"))
     assert told["latency_vs_cache"] == "needs several values of cache.capacity"
     assert told["latency_vs_recall"] == "needs an oracle predictor at several values of recall"

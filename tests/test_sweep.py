@@ -17,7 +17,7 @@ import pytest
 import yaml
 from cli_support import BASE, ROOT, call, command, environment, small_trace, write_config
 
-from experiments.sweeps import points
+from experiments.sweeps import export, points
 from experiments.sweeps.runner import Sweep
 from experiments.sweeps.store import Outcome, Store
 from sim.errors import ConfigError
@@ -341,6 +341,35 @@ def test_another_sweep_in_the_folder_keeps_what_was_there(folder: Path) -> None:
     assert len(stored(folder / "out")) == 3
     rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
     assert [row["config.seed"] for row in rows] == [2, 3]
+
+
+def test_a_stopped_sweep_leaves_no_table_of_an_earlier_one(folder: Path) -> None:
+    call("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
+    assert (folder / "out" / "results.csv").exists()
+    config, extra = counted(folder, 40)
+    interrupted(folder, config, extra, lambda: len(finished(folder / "out")) >= 2)
+    assert not list((folder / "out").glob("results.[cp]*"))
+    refused = call("plot", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: out: this sweep is not finished; run it again to go on\n"
+
+
+def test_a_table_that_cannot_be_written_is_named_and_nothing_is_left(folder: Path) -> None:
+    table = folder / "out" / "results.csv"
+    table.mkdir(parents=True)
+    refused = call("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: out/results.csv: ")
+    assert not (folder / "out" / "sweep.yaml").exists()
+
+    found = plan(folder, {"seed": [1]})
+    with Store(folder / "out") as store:
+        store.put(found[0].key, "{}", Outcome({"loads": 1}, None, 1.0))
+        with pytest.raises(IsADirectoryError) as failed:
+            export.write(folder / "out", found, store)
+    assert failed.value.filename == str(table)
+    assert not list((folder / "out").glob("*.tmp"))
+    assert not (folder / "out" / "results.parquet").exists()
 
 
 def test_two_sweeps_at_once_in_one_folder_are_refused(folder: Path) -> None:

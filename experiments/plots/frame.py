@@ -74,6 +74,8 @@ class Cut:
 def read(folder: Path) -> Cut:
     """The finished points of a sweep. Raises ConfigError where there are none."""
     path = folder / "results.parquet"
+    if (folder / "sweep.yaml").is_file() and not path.exists():
+        raise ConfigError(f"{folder}: this sweep is not finished; run it again to go on")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; is {folder} a finished sweep?")
     try:

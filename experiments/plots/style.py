@@ -114,3 +114,9 @@ def save(figure: Figure, path: Path) -> None:
     """``path``.png and ``path``.svg."""
     figure.savefig(path.with_suffix(".png"), dpi=160)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+def remove(path: Path) -> None:
+    """What ``save`` may have left there before."""
+    for suffix in (".png", ".svg"):
+        path.with_suffix(suffix).unlink(missing_ok=True)

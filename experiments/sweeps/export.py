@@ -10,7 +10,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from experiments.sweeps.store import Outcome, Store
 
 Row = dict[str, Any]
 
+EXPORTS = ("results.parquet", "results.csv")
+
 
 def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
     """Write ``results.parquet`` and ``results.csv``; returns their rows, in the sweep's order."""
@@ -32,16 +35,29 @@ def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
     rows = [_row(point, outcomes[point.key]) for point in plan]
     names = _columns(rows)
     table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    temporary = folder / "results.parquet.tmp"
-    pq.write_table(table, temporary)
-    os.replace(temporary, folder / "results.parquet")
-    temporary = folder / "results.csv.tmp"
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
-    os.replace(temporary, folder / "results.csv")
+    parquet, as_csv = (folder / name for name in EXPORTS)
+    with _replacing(parquet) as whole, _replacing(as_csv) as text:
+        pq.write_table(table, whole)
+        with text.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
     return rows
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes ``path`` once it is whole, and that no error tells of."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def table(plan: Sequence[Point], rows: Sequence[Row]) -> Table:

@@ -22,6 +22,7 @@ import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.commands.output import console, count, say
+from experiments.sweeps.export import EXPORTS
 from experiments.sweeps.points import Point
 from experiments.sweeps.store import Outcome, Store
 from sim.config import RunConfig
@@ -37,6 +38,8 @@ class Sweep:
     def __init__(self, folder: Path, tree: Tree) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(folder)
+        for name in EXPORTS:  # of an earlier sweep: they would pass for this one's
+            (folder / name).unlink(missing_ok=True)
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
         (folder / "sweep.yaml").write_text(text, encoding="utf-8")
 
