@@ -1,8 +1,9 @@
 """A sweep's results as tables: Parquet, CSV and, for people, text.
 
 One row a point; columns are dotted paths: ``axis.PATH`` (the label of a swept value),
-``config.PATH``, ``cache.bytes`` and ``cache.share`` (the capacity resolved), then the results as
-``run --json`` names them (``tpot_ms.mean``).
+``config.PATH``, ``model`` (its name, also where the config leaves it to the trace), ``cache.bytes``
+and ``cache.share`` (the capacity resolved), then the results as ``run --json`` names them
+(``tpot_ms.mean``).
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def _row(point: Point, outcome: Outcome) -> Row:
         **{f"axis.{path}": text for path, text in point.axes.items()},
         **_flat(config, "config."),
         "config.predictor": json.dumps(config["predictor"]),
+        "model": point.model,
         "cache.bytes": point.cache_bytes,
         "cache.share": point.cache_bytes / point.model_bytes,
         "error": outcome.error,

@@ -27,8 +27,10 @@ class Point:
     key: str
     config: RunConfig
     axes: dict[str, str]
+    model: str  # its name, also where the config leaves it to the trace
     cache_bytes: int
     model_bytes: int  # of all routed experts
+    lap_bytes: int  # of the experts that one token uses
 
 
 def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
@@ -75,8 +77,16 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         raise ConfigError(
             message if message.startswith(where) else f"{where}: {message}"
         ) from error
-    whole = sum(checked.sizes) * checked.model.experts
-    return Point(key_of(checked), config, axes, sum(checked.cache_bytes), whole)
+    layer = sum(checked.sizes)  # one expert of each
+    return Point(
+        key=key_of(checked),
+        config=config,
+        axes=axes,
+        model=checked.model.name,
+        cache_bytes=sum(checked.cache_bytes),
+        model_bytes=layer * checked.model.experts,
+        lap_bytes=layer * checked.model.top_k,
+    )
 
 
 def _tree(base: Tree, values: dict[str, Any]) -> Tree:
