@@ -116,6 +116,44 @@ def test_a_path_below_another_axis_counts_whatever_their_order(folder: Path) -> 
     assert len({p.key for p in plan(folder, sweep)}) == 2
 
 
+@pytest.mark.parametrize(
+    ("sweep", "names"),
+    [
+        (
+            {"hardware": ["a100-pcie-40gb", "h100-sxm"], "hardware.host_link.gb_s": [1.0]},
+            ["a100-pcie-40gb, 1.0", "h100-sxm, 1.0"],
+        ),
+        (
+            {"predictor": ["oracle"], "predictor.recall": [0.5, 1.0]},
+            ["oracle, 0.5", "oracle, 1.0"],
+        ),
+        (
+            [{"hardware": ["a100-pcie-40gb"]}, {"hardware.host_link.gb_s": [1.0]}],
+            ["a100-pcie-40gb, none", "a100-pcie-40gb, 1.0"],
+        ),
+        (
+            {"hardware": [{"name": "a100-pcie-40gb", "host_link": {"gb_s": 1.0}}]},
+            ["a100-pcie-40gb host_link.gb_s=1.0"],
+        ),
+    ],
+)
+def test_a_label_is_what_was_swept(folder: Path, sweep: Any, names: list[str]) -> None:
+    assert [p.config.name for p in plan(folder, sweep)] == names
+
+
+def test_an_override_of_what_is_swept_is_refused(folder: Path) -> None:
+    both = [
+        {"cache.capacity": ["30%"], "hardware": ["a100-pcie-40gb"]},
+        {"cache.capacity": ["60%"], "seed": [1]},
+    ]
+    config = sweep_config(folder, both)
+    for target in ("cache.capacity", "cache.capacity.experts"):
+        with pytest.raises(ConfigError, match=f"--set {target}: every point of the sweep sets it"):
+            points.read(config, [(target, 8)])
+    for target in ("hardware", "seed", "cache"):  # of some points, or beside what is swept
+        points.read(config, [(target, {})])
+
+
 def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
     base = plan(folder, {"seed": [1]})[0].key
     assert plan(folder, {"seed": [1]}, name="another name")[0].key == base
@@ -138,6 +176,7 @@ def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
         ({"seed": [1], "hardware": ["a100-pcie-40gb", "rtx-409"]}, "[seed=1, hardware=rtx-409]"),
         ({"cache.capacity": ["50%", {"experts": 1}]}, "[cache.capacity=experts=1]"),
         ("seed", "is not a mapping"),
+        ({"name": ["a", "b"]}, "sweep.name: is no axis"),
     ],
 )
 def test_a_wrong_sweep_names_the_point(folder: Path, sweep: Any, expected: str) -> None:

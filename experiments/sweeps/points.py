@@ -38,6 +38,12 @@ def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
     tree = read_yaml(path)
     for target, value in assignments:
         tree = set_path(tree, target, value)
+    blocks = _blocks(tree.get("sweep"), str(path))
+    for target, _ in assignments:
+        if all(any(f"{target}.".startswith(f"{axis}.") for axis in block) for block in blocks):
+            raise ConfigError(
+                f"--set {target}: every point of the sweep sets it, which would undo this"
+            )
     return tree
 
 
@@ -68,9 +74,11 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         tree = _tree(base, values)
         config = parse(tree, where)
         resolved = config.model_dump()
-        axes = {path: label(_value(tree, path) or _value(resolved, path)) for path in paths}
-        if "name" not in values:
-            config = config.model_copy(update={"name": ", ".join(axes.values())})
+        axes = {
+            path: label(_above_other_axes(base, values, path) or _value(resolved, path))
+            for path in paths
+        }
+        config = config.model_copy(update={"name": ", ".join(axes.values())})
         checked = inputs.load(config)
     except ConfigError as error:
         message = str(error)
@@ -95,6 +103,13 @@ def _tree(base: Tree, values: dict[str, Any]) -> Tree:
     for path in sorted(values, key=lambda p: p.count(".")):
         tree = set_path(tree, path, values[path])
     return tree
+
+
+def _above_other_axes(base: Tree, values: dict[str, Any], path: str) -> Any:
+    """What stands at ``path`` but for the axes below it, which have labels of their own."""
+    return _value(
+        _tree(base, {p: v for p, v in values.items() if not p.startswith(f"{path}.")}), path
+    )
 
 
 def _value(tree: Any, path: str) -> Any:
@@ -125,6 +140,8 @@ def _blocks(sweep: Any, source: str) -> list[dict[str, list[Any]]]:
         for path, values in block.items():
             if not isinstance(path, str):
                 raise ConfigError(f"{source}: sweep: the key {path!r} is not a dotted path")
+            if path == "name":
+                raise ConfigError(f"{source}: sweep.name: is no axis, as no result depends on it")
             if not isinstance(values, list) or not values:
                 raise ConfigError(f"{source}: sweep.{path}: needs a list of values")
     if not blocks:
@@ -143,7 +160,16 @@ def label(value: Any) -> str:
         return "none"
     if isinstance(value, dict):
         name = [str(value["name"])] if "name" in value else []
-        return " ".join(name + [f"{k}={label(v)}" for k, v in value.items() if k != "name"])
+        return " ".join(name + [f"{k}={v}" for k, v in _leaves(value) if k != "name"])
     if isinstance(value, list | tuple):
         return " + ".join(map(label, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted path and the label of everything that is set."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield prefix + key, label(value)
