@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import rich.console
 import yaml
 from cli_support import BASE, ROOT, call, command, environment, small_trace, write_config
 
@@ -217,6 +219,30 @@ def test_a_sweep_leaves_tables_that_agree(folder: Path) -> None:
         assert row["cache.share"] == pytest.approx(float(row["axis.cache.capacity"][:-1]) / 100)
     swept = yaml.safe_load((folder / "out" / "sweep.yaml").read_text())
     assert swept == yaml.safe_load(config.read_text())
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_table_breaks_no_number_and_names_what_varies(folder: Path, width: int) -> None:
+    axes = {
+        "hardware": ["a100-pcie-40gb", "jetson-agx-orin-64gb"],
+        "predictor": ["none", {"name": "oracle", "recall": 0.5, "distance": 1}],
+        "cache.eviction": ["least-stale", "belady"],
+        "cache.capacity": ["60%"],
+    }
+    found = plan(folder, axes)
+    numbers = {"tpot_ms.mean": 1234.5, "tpot_ms.p95": 98765.4, "tokens_per_s": 0.0123}
+    shares = {"hit_rate.all": 1.0, "total_ms": 1.0, "stall_ms.storage": 1.0, "regret_ms": 0.999}
+    rows = [
+        {f"axis.{path}": text for path, text in point.axes.items()} | numbers | shares
+        for point in found
+    ]
+    shown = io.StringIO()
+    rich.console.Console(file=shown, width=width).print(export.table(found, rows, width))
+    text = " ".join(shown.getvalue().split())
+    assert text.startswith("in all points: cache.capacity 60%")
+    assert text.count("1,234 98,765 0.012 100.0 % 100.0 % 99.9 %") == len(found) == 8
+    assert text.count("oracle") == text.count("distance=1") == text.count("recall=0.5") == 4
+    assert "60%" not in text[len("in all points: cache.capacity 60%") :]
 
 
 def test_a_sweep_gives_what_a_run_gives(folder: Path) -> None:

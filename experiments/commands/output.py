@@ -23,7 +23,10 @@ def grid(*headings: str, title: str | None = None, right: int = 0) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, heading in enumerate(headings):
         number = i >= len(headings) - right
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+        if number:  # in one piece, whatever the terminal's width
+            table.add_column(heading, justify="right", no_wrap=True)
+        else:
+            table.add_column(heading, overflow="fold")
     return table
 
 

@@ -33,7 +33,8 @@ def sweep(
             say(f"stopped: {work.stored(plan)} of {len(plan)} points are kept; run again to go on")
             raise typer.Exit(130) from None
         rows = export.write(out, plan, work.store)
-    console().print(export.table(plan, rows))
+    shown = console()
+    shown.print(export.table(plan, rows, shown.width))
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
         say(f"failed: {row['name']}: {row['error'].splitlines()[-1]}")

@@ -24,6 +24,7 @@ from experiments.sweeps.store import Outcome, Store
 
 Row = dict[str, Any]
 
+_NUMBERS = 60  # columns of text that the measures of the table take
 EXPORTS = ("results.parquet", "results.csv")
 
 
@@ -61,17 +62,26 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def table(plan: Sequence[Point], rows: Sequence[Row]) -> Table:
-    """The points with what matters most of each."""
-    axes = plan[0].axes
+def table(plan: Sequence[Point], rows: Sequence[Row], width: int) -> Table:
+    """The points with what matters most of each, for a terminal of ``width`` columns.
+
+    A column an axis that varies; or one for all, if so many would break their words in pieces.
+    """
+    axes = [path for path in plan[0].axes if len({point.axes[path] for point in plan}) > 1]
     measures = ("TPOT ms", "p95 ms", "tokens/s", "hit rate", "stall", "regret")
-    shown = grid(*axes, *measures, right=len(measures))
-    for row in rows:
+    headings = _short(axes)
+    labels = [[row[f"axis.{path}"] for path in axes] for row in rows]
+    side_by_side = sum(max(map(len, column)) + 2 for column in zip(headings, *labels))
+    if side_by_side > width - _NUMBERS:
+        headings = [", ".join(headings)]
+        labels = [[", ".join(texts)] for texts in labels]
+    shown = grid(*headings, *measures, right=len(measures))
+    for row, texts in zip(rows, labels):
         total = row.get("total_ms")
         stalls = [value for name, value in row.items() if name.startswith("stall_ms.")]
         stall, regret = (sum(stalls), row["regret_ms"]) if total else (None, None)
         shown.add_row(
-            *(row[f"axis.{path}"] for path in axes),
+            *texts,
             number(row.get("tpot_ms.mean")),
             number(row.get("tpot_ms.p95")),
             number(row.get("tokens_per_s")),
@@ -79,9 +89,17 @@ def table(plan: Sequence[Point], rows: Sequence[Row]) -> Table:
             percent(stall / total if total and stall is not None else None),
             percent(regret / total if total and regret is not None else None),
         )
+    same = [f"{path} {text}" for path, text in plan[0].axes.items() if path not in axes]
+    shown.title = "in all points: " + ", ".join(same) if same else None
     shown.caption = "stall, regret: share of the run's time"
     shown.caption_justify = "left"
     return shown
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """The last part of each dotted path, and the whole where two end alike."""
+    last = [path.rpartition(".")[2] for path in paths]
+    return [name if last.count(name) == 1 else path for name, path in zip(last, paths)]
 
 
 def _row(point: Point, outcome: Outcome) -> Row:
