@@ -351,7 +351,7 @@ def test_ctrl_c_while_the_workers_still_start(folder: Path) -> None:
     err = interrupted(folder, config, extra, (folder / "count.starting").exists)
     assert err.splitlines() == [
         "stopping after 2 running points; Ctrl-C again drops what runs",
-        "stopped: 2 of 40 points are kept; run again to go on",
+        "stopped: 2 of 40 points kept; run again to go on",
     ]
 
 
