@@ -331,6 +331,6 @@ def test_host_memory_lets_its_least_recently_used_go() -> None:
     # for 2, and only 2 and, at the end, 1 come from storage.
     trace = make_trace([[[0]], [[1]], [[0]], [[2]], [[0]], [[1]]], 3, sizes=[100])
     inputs = system(trace, machine(), capacity=100, host=200)
-    done, results = run_system(inputs, FixedCost(1))
+    _, results = run_system(inputs, FixedCost(1))
     assert results["loads"] == 6
     assert sum(results["bytes"]["storage"].values()) == 2 * 100

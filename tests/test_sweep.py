@@ -145,13 +145,13 @@ def test_a_label_is_what_was_swept(folder: Path, sweep: Any, names: list[str]) -
 
 def test_an_override_of_what_is_swept_is_refused(folder: Path) -> None:
     both = [
-        {"cache.capacity": ["30%"], "hardware": ["a100-pcie-40gb"]},
-        {"cache.capacity": ["60%"], "seed": [1]},
+        {"cache.eviction": ["lru"], "hardware": ["a100-pcie-40gb"]},
+        {"cache.eviction": ["fifo"], "seed": [1]},
     ]
     config = sweep_config(folder, both)
-    for target in ("cache.capacity", "cache.capacity.experts"):
+    for target in ("cache.eviction", "cache.eviction.name"):
         with pytest.raises(ConfigError, match=f"--set {target}: every point of the sweep sets it"):
-            points.read(config, [(target, 8)])
+            points.read(config, [(target, "lru")])
     for target in ("hardware", "seed", "cache"):  # of some points, or beside what is swept
         points.read(config, [(target, {})])
 

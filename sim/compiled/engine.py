@@ -69,7 +69,7 @@ def kernel() -> Callable[..., None]:
         numba.config.CACHE_DIR = str(_cache_folder())
     from sim.compiled.kernel import run
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 def simulate(

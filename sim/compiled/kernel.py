@@ -7,10 +7,8 @@ for its next wake. Rules: docs/timing.md.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-from numba.extending import register_jitable
 
-from sim.compiled import loads, memory, policies
+from sim.compiled import jit, loads, memory, policies
 from sim.compiled.arrays import (
     ARRIVED,
     BEGUN,
@@ -25,7 +23,6 @@ from sim.compiled.arrays import (
     GROUPED,
     HITS,
     HOOKS,
-    HOST,
     KEPT,
     LANDING,
     LATE,
@@ -65,6 +62,7 @@ from sim.compiled.arrays import (
     Setup,
     Tier,
 )
+from sim.compiled.jit import part
 from sim.compiled.loads import FAR
 from sim.loads import DEMAND
 from sim.prefetch.base import Limits
@@ -72,13 +70,13 @@ from sim.prefetch.base import Limits
 AT_START, AT_GATE, AT_ROUTED = range(3)
 
 
-@register_jitable(forceinline=True)
+@part
 def _compute(r: Run, start: int, duration: int) -> int:
     r.of[BUSY] += duration
     return start + duration
 
 
-@register_jitable(forceinline=True)
+@part
 def _until(r: Run, phase: int, time: int) -> None:
     """The pass waits for ``time``."""
     r.of[PHASE], r.of[WAKE] = phase, time
@@ -88,7 +86,7 @@ def _until(r: Run, phase: int, time: int) -> None:
 # Prediction
 
 
-@register_jitable(forceinline=True)
+@part
 def _says(s: Setup, hook: int, step: int, target: int) -> bool:
     m = s.width[hook]
     for i in range(s.first_row[step], s.first_row[step + 1]):
@@ -99,7 +97,7 @@ def _says(s: Setup, hook: int, step: int, target: int) -> bool:
     return False
 
 
-@register_jitable(forceinline=True)
+@part
 def _sooner(r: Run, a: int, b: int) -> bool:
     return bool(
         r.out_at[a] < r.out_at[b]
@@ -107,13 +105,13 @@ def _sooner(r: Run, a: int, b: int) -> bool:
     )
 
 
-@register_jitable(forceinline=True)
+@part
 def _swap(r: Run, a: int, b: int) -> None:
     for column in (r.out_at, r.out_order, r.out_hook, r.out_index, r.out_lead):
         column[a], column[b] = column[b], column[a]
 
 
-@register_jitable(forceinline=True)
+@part
 def _fire(s: Setup, r: Run, hook: int, cost: int, now: int, read: int) -> int:
     """Predict at ``now`` from what is there ``read`` ns later; when compute goes on."""
     step, layers = r.of[STEP], s.of[LAYERS]
@@ -139,7 +137,7 @@ def _fire(s: Setup, r: Run, hook: int, cost: int, now: int, read: int) -> int:
     return now
 
 
-@register_jitable(forceinline=True)
+@part
 def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
     """When ``target`` is expected to be routed, if nothing until then stalls."""
     layer, at = r.of[LAYER], r.of[GATE_AT]
@@ -150,7 +148,7 @@ def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
     return int(at)
 
 
-@register_jitable(forceinline=True)
+@part
 def _take_out(r: Run) -> tuple[int, int, int]:
     """The prediction that is out first leaves the heap: (hook, index, lead)."""
     hook, index, lead = r.out_hook[0], r.out_index[0], r.out_lead[0]
@@ -171,7 +169,7 @@ def _take_out(r: Run) -> tuple[int, int, int]:
     return hook, index, lead
 
 
-@register_jitable(forceinline=True)
+@part
 def _act(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     """A prediction is out."""
     hook, index, lead = _take_out(r)
@@ -212,7 +210,7 @@ def _act(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
 # The forward pass
 
 
-@register_jitable(forceinline=True)
+@part
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
     layer, cost = r.of[LAYER], s.cost[r.of[STEP]]
@@ -233,7 +231,7 @@ def _begin(s: Setup, r: Run) -> None:
     _until(r, ROUTING, now)
 
 
-@register_jitable(forceinline=True)
+@part
 def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     """Routing is known: hits, misses, and what computes at once."""
     step, layer = r.of[STEP], r.of[LAYER]
@@ -292,7 +290,7 @@ def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
     _go_on(s, cache, host, q, r, clock)
 
 
-@register_jitable(forceinline=True)
+@part
 def _work(s: Setup, r: Run, layer: int, n: int, first: int, end: int) -> int:
     """ns to compute the whole set."""
     if n == 0:
@@ -303,7 +301,7 @@ def _work(s: Setup, r: Run, layer: int, n: int, first: int, end: int) -> int:
     return int(work)
 
 
-@register_jitable(forceinline=True)
+@part
 def _go_on(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     """Wait for what is missing; if the set streams, make room as soon as some is computed."""
     while True:
@@ -320,7 +318,7 @@ def _go_on(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
         _make_room(s, cache, host, q, r, now)
 
 
-@register_jitable(forceinline=True)
+@part
 def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     """Compute what has landed."""
     step, layer = r.of[STEP], r.of[LAYER]
@@ -353,7 +351,7 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     r.of[FREE] = free
 
 
-@register_jitable(forceinline=True)
+@part
 def _make_room(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     """What has been computed of a set that streams is unpinned."""
     index = r.of[STEP] * s.of[LAYERS] + r.of[LAYER]
@@ -365,7 +363,7 @@ def _make_room(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) ->
     loads.serve(s, cache, host, q, r, now)
 
 
-@register_jitable(forceinline=True)
+@part
 def _split_stall(q: Loads, r: Run, x: int, since: int) -> None:
     """The idle span that ends with the landing of ``x``: demand, late, queueing, storage."""
     end = q.landed[x]
@@ -376,7 +374,7 @@ def _split_stall(q: Loads, r: Run, x: int, since: int) -> None:
     r.stalls[0 if q.origin[x] == DEMAND else 1] += end - split
 
 
-@register_jitable(forceinline=True)
+@part
 def _end_layer(s: Setup, r: Run, now: int) -> None:
     step, layer = r.of[STEP], r.of[LAYER]
     index = step * s.of[LAYERS] + layer
@@ -402,7 +400,7 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
     _begin_step(s, r, step + 1, now)
 
 
-@register_jitable(forceinline=True)
+@part
 def _begin_step(s: Setup, r: Run, step: int, now: int) -> None:
     r.of[NOW] = r.of[BEGUN] = now
     r.of[STEP_BUSY] = r.of[BUSY]
@@ -413,7 +411,7 @@ def _begin_step(s: Setup, r: Run, step: int, now: int) -> None:
     _begin(s, r)
 
 
-@register_jitable(forceinline=True)
+@part
 def _woken(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     phase = r.of[PHASE]
     r.of[WAKE] = -1
@@ -430,7 +428,7 @@ def _woken(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
         r.of[PHASE] = OVER
 
 
-@njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
+@jit.kernel
 def run(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, until: int) -> None:
     """Go on until the pass begins step ``until``, the run is over, or an array may be full.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import register_jitable
 
 from sim.compiled import memory
 from sim.compiled.arrays import (
@@ -31,6 +30,7 @@ from sim.compiled.arrays import (
     Setup,
     Tier,
 )
+from sim.compiled.jit import part
 from sim.loads import (
     CANCELLED,
     DEMAND,
@@ -52,12 +52,12 @@ FAR = 1 << 62  # later than any time
 # The queue of a stage: a heap by key, then by age.
 
 
-@register_jitable(forceinline=True)
+@part
 def _first(q: Loads, a: int, b: int) -> bool:
     return bool(q.key[a] < q.key[b] or (q.key[a] == q.key[b] and q.seq[a] < q.seq[b]))
 
 
-@register_jitable(forceinline=True)
+@part
 def _rise(q: Loads, stage: int, i: int) -> None:
     heap, place = q.heap[stage], q.place[stage]
     x = heap[i]
@@ -73,7 +73,7 @@ def _rise(q: Loads, stage: int, i: int) -> None:
     place[x] = i
 
 
-@register_jitable(forceinline=True)
+@part
 def _sink(q: Loads, stage: int, i: int) -> None:
     heap, place, count = q.heap[stage], q.place[stage], q.waiting[stage]
     x = heap[i]
@@ -94,7 +94,7 @@ def _sink(q: Loads, stage: int, i: int) -> None:
     place[x] = i
 
 
-@register_jitable(forceinline=True)
+@part
 def _enqueue(q: Loads, stage: int, x: int) -> None:
     if q.place[stage, x] < 0:
         i = q.waiting[stage]
@@ -103,7 +103,7 @@ def _enqueue(q: Loads, stage: int, x: int) -> None:
         _rise(q, stage, i)
 
 
-@register_jitable(forceinline=True)
+@part
 def _dequeue(q: Loads, stage: int, x: int) -> None:
     i = q.place[stage, x]
     if i < 0:
@@ -122,7 +122,7 @@ def _dequeue(q: Loads, stage: int, x: int) -> None:
 # How a load ends.
 
 
-@register_jitable(forceinline=True)
+@part
 def record(q: Loads, r: Run, x: int, disposition: int, now: int) -> None:
     row = r.of[LOAD_ROWS]
     if row >= len(r.loads):
@@ -135,7 +135,7 @@ def record(q: Loads, r: Run, x: int, disposition: int, now: int) -> None:
     out[8], out[9] = q.needed[x], now
 
 
-@register_jitable(forceinline=True)
+@part
 def settle(q: Loads, r: Run, x: int, disposition: int, now: int) -> None:
     q.counts[disposition] += 1
     q.unused[x] = 0
@@ -144,7 +144,7 @@ def settle(q: Loads, r: Run, x: int, disposition: int, now: int) -> None:
     record(q, r, x, disposition, now)
 
 
-@register_jitable(forceinline=True)
+@part
 def _release(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int) -> None:
     q.flying[x] = 0
     r.of[OUTSTANDING] -= cache.size[x]
@@ -152,7 +152,7 @@ def _release(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int) -> Non
         host.pinned[x] = 0
 
 
-@register_jitable(forceinline=True)
+@part
 def _abandon(
     s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, disposition: int, now: int
 ) -> None:
@@ -166,7 +166,7 @@ def _abandon(
 # Links.
 
 
-@register_jitable(forceinline=True)
+@part
 def _finish(s: Setup, q: Loads, stage: int, now: int, nbytes: int) -> int:
     """When a chunk whose service starts ``now`` is through."""
     if s.storage[stage]:
@@ -180,7 +180,7 @@ def _finish(s: Setup, q: Loads, stage: int, now: int, nbytes: int) -> int:
     return int(end)
 
 
-@register_jitable(forceinline=True)
+@part
 def _reserve(tier: Tier, q: Loads, r: Run, x: int, now: int, is_cache: bool) -> bool:
     victims = memory.reserve(tier, x)
     if is_cache:
@@ -190,7 +190,7 @@ def _reserve(tier: Tier, q: Loads, r: Run, x: int, now: int, is_cache: bool) -> 
     return bool(victims >= 0)
 
 
-@register_jitable(forceinline=True)
+@part
 def unpin(cache: Tier, s: Setup, r: Run) -> None:
     """Nothing of the layer that was pinned is any more."""
     at = r.of[PINNED_LAYER]
@@ -200,7 +200,7 @@ def unpin(cache: Tier, s: Setup, r: Run) -> None:
         r.of[PINNED_LAYER] = -1
 
 
-@register_jitable(forceinline=True)
+@part
 def _start(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: int) -> int:
     """Make room for a load about to move: 1 done, 0 dropped, -1 it must wait."""
     if 0 <= r.of[UNPIN_AT] <= now:
@@ -218,7 +218,7 @@ def _start(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: int
     return 0
 
 
-@register_jitable(forceinline=True)
+@part
 def _serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, now: int) -> None:
     blocked = 0
     while q.active[stage] < s.lanes[stage] and q.waiting[stage] > 0:
@@ -250,7 +250,7 @@ def _serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, now:
         _enqueue(q, stage, q.blocked[i])
 
 
-@register_jitable(forceinline=True)
+@part
 def serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     """Let every stage start what it can."""
     for stage in range(s.of[STAGES]):
@@ -260,7 +260,7 @@ def serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None
         _serve(s, cache, host, q, r, 0, now)
 
 
-@register_jitable(forceinline=True)
+@part
 def next_landing(s: Setup, q: Loads) -> tuple[int, int, int]:
     """(time, stage, lane) of the chunk that is through first; time FAR if none is in service."""
     time, order, at, which = FAR, FAR, 0, 0
@@ -272,7 +272,7 @@ def next_landing(s: Setup, q: Loads) -> tuple[int, int, int]:
     return time, at, which
 
 
-@register_jitable(forceinline=True)
+@part
 def land(
     s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, lane: int, now: int
 ) -> None:
@@ -306,15 +306,15 @@ def land(
             r.of[EVENTS] += 1
 
 
-@register_jitable(forceinline=True)
+@part
 def _stuck(s: Setup, q: Loads) -> bool:
+    in_service = 0
     for stage in range(s.of[STAGES]):
-        if q.active[stage] > 0:
-            return False
-    return True
+        in_service += q.active[stage]
+    return bool(in_service == 0)
 
 
-@register_jitable(forceinline=True)
+@part
 def _arrive(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: int) -> None:
     needed = q.needed[x] >= 0
     q.landed[x] = now
@@ -337,7 +337,7 @@ def _arrive(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: in
 # Asking for loads.
 
 
-@register_jitable(forceinline=True)
+@part
 def _issue(
     s: Setup, cache: Tier, host: Tier, q: Loads, r: Run,
     x: int, origin: int, key: int, now: int, target: int, predictor: int,
@@ -359,7 +359,7 @@ def _issue(
     _enqueue(q, first, x)
 
 
-@register_jitable(forceinline=True)
+@part
 def _requeue(s: Setup, q: Loads, x: int, key: int) -> None:
     q.key[x] = key
     for stage in range(s.of[STAGES]):
@@ -368,7 +368,7 @@ def _requeue(s: Setup, q: Loads, x: int, key: int) -> None:
             _rise(q, stage, i)
 
 
-@register_jitable(forceinline=True)
+@part
 def demand(
     s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, first: int, end: int, now: int, index: int
 ) -> tuple[int, int]:
@@ -401,7 +401,7 @@ def demand(
     return hits, late
 
 
-@register_jitable(forceinline=True)
+@part
 def propose(
     s: Setup, cache: Tier, host: Tier, q: Loads, r: Run,
     count: int, now: int, index: int, hook: int,
@@ -427,7 +427,7 @@ def propose(
         serve(s, cache, host, q, r, now)
 
 
-@register_jitable(forceinline=True)
+@part
 def _note(q: Loads, layer: int, x: int) -> None:
     n = q.queued_count[layer]
     if n == q.queued.shape[1]:  # most of these have started since
@@ -442,7 +442,7 @@ def _note(q: Loads, layer: int, x: int) -> None:
     q.queued_count[layer] = n + 1
 
 
-@register_jitable(forceinline=True)
+@part
 def _queued(q: Loads, layer: int, i: int) -> bool:
     """Whether the ``i``-th prefetch noted for ``layer`` still waits to start."""
     x = q.queued[layer, i]
@@ -450,7 +450,7 @@ def _queued(q: Loads, layer: int, i: int) -> bool:
     return bool(same and q.started[x] < 0 and q.needed[x] < 0)
 
 
-@register_jitable(forceinline=True)
+@part
 def cancel(
     s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, layer: int, stamp: int, now: int
 ) -> None:
@@ -471,7 +471,7 @@ def cancel(
         serve(s, cache, host, q, r, now)
 
 
-@register_jitable(forceinline=True)
+@part
 def finish(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     """The run is over: whatever was not used is useless, whatever did not start cancelled."""
     for x in range(len(q.flying)):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from numba.extending import register_jitable
-
 from sim.compiled import policies
 from sim.compiled.arrays import Tier
+from sim.compiled.jit import part
 
 EVICTION, STEP, PASSED, PREDICTED, SPARED = range(5)  # places in Tier.policy
 
 
-@register_jitable(forceinline=True)
+@part
 def before(t: Tier, a: int, b: int) -> bool:
     return bool(t.bound[a] < t.bound[b] or (t.bound[a] == t.bound[b] and a < b))
 
 
-@register_jitable(forceinline=True)
+@part
 def rise(t: Tier, first: int, i: int) -> None:
     x = t.heap[first + i]
     while i > 0:
@@ -30,7 +29,7 @@ def rise(t: Tier, first: int, i: int) -> None:
     t.place[x] = i
 
 
-@register_jitable(forceinline=True)
+@part
 def sink(t: Tier, first: int, count: int, i: int) -> None:
     x = t.heap[first + i]
     while True:
@@ -50,7 +49,7 @@ def sink(t: Tier, first: int, count: int, i: int) -> None:
     t.place[x] = i
 
 
-@register_jitable(forceinline=True)
+@part
 def push(t: Tier, x: int) -> None:
     p = t.partition[x]
     i = t.count[p]
@@ -59,7 +58,7 @@ def push(t: Tier, x: int) -> None:
     rise(t, t.segment[p], i)
 
 
-@register_jitable(forceinline=True)
+@part
 def pop(t: Tier, p: int) -> int:
     """Take the first of partition ``p`` out of its heap."""
     first = t.segment[p]
@@ -72,7 +71,7 @@ def pop(t: Tier, p: int) -> int:
     return int(x)
 
 
-@register_jitable(forceinline=True)
+@part
 def rescore(t: Tier, x: int, score: int) -> None:
     t.score[x] = score
     if score < t.bound[x]:
@@ -80,7 +79,7 @@ def rescore(t: Tier, x: int, score: int) -> None:
         rise(t, t.segment[t.partition[x]], t.place[x])
 
 
-@register_jitable(forceinline=True)
+@part
 def reserve(t: Tier, x: int) -> int:
     """Hold room for ``x``; returns how many left (``t.victims``), or -1 if there is none."""
     p = t.partition[x]
@@ -120,12 +119,12 @@ def reserve(t: Tier, x: int) -> int:
     return victims
 
 
-@register_jitable(forceinline=True)
+@part
 def release(t: Tier, x: int) -> None:
     t.free[t.partition[x]] += t.size[x]
 
 
-@register_jitable(forceinline=True)
+@part
 def insert(t: Tier, x: int, needed: bool) -> None:
     """``x`` has landed in the room reserved for it."""
     code, now = t.policy[EVICTION], t.policy[STEP]
@@ -138,16 +137,16 @@ def insert(t: Tier, x: int, needed: bool) -> None:
     push(t, x)
 
 
-@register_jitable(forceinline=True)
+@part
 def use(t: Tier, x: int) -> None:
     rescore(t, x, policies.used(t.policy[EVICTION], t.state, x, t.policy[STEP], t.score[x]))
 
 
-@register_jitable(forceinline=True)
+@part
 def pass_over(t: Tier, x: int) -> None:
     rescore(t, x, policies.passed(t.policy[EVICTION], t.state, x, t.policy[STEP], t.score[x]))
 
 
-@register_jitable(forceinline=True)
+@part
 def predict(t: Tier, x: int) -> None:
     rescore(t, x, policies.predicted(t.policy[EVICTION], t.state, x, t.policy[STEP], t.score[x]))

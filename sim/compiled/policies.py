@@ -12,9 +12,10 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-from numba.extending import overload, register_jitable
+from numba.extending import overload
 
 from sim import registry, rng
+from sim.compiled.jit import part
 
 EVICTIONS = registry.names("eviction")
 POLICIES = registry.names("prefetch")
@@ -26,7 +27,7 @@ def _modules(kind: str, names: list[str]) -> list[ModuleType]:
     for module in modules:
         for value in list(vars(module).values()):
             if isinstance(value, FunctionType) and value.__module__ == module.__name__:
-                register_jitable(forceinline=True)(value)
+                part(value)
     return modules
 
 
@@ -39,7 +40,7 @@ def _choice(name: str, arguments: str, functions: list[Callable[..., Any] | None
     lines.append(f"    return f0({arguments})" if functions[0] else "    return score")
     scope: dict[str, Any] = {f"f{i}": function for i, function in enumerate(functions)}
     exec("\n".join(lines), scope)
-    return register_jitable(forceinline=True)(scope[name])
+    return part(scope[name])
 
 
 def _eviction(hook: str, arguments: str) -> Any:
@@ -65,7 +66,7 @@ propose = _choice(
 TIMED = [int(getattr(m, "TIMED", False)) for m in _policies]
 
 
-@overload(rng.uniform)
+@overload(rng.uniform)  # type: ignore[untyped-decorator]
 def _uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
     """Python's integers have no size: here the same draw in 64 bits (tested to be the same)."""
 
@@ -78,7 +79,7 @@ def _uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
     return uniform
 
 
-@register_jitable(forceinline=True)
+@part
 def _mix(z: Any) -> Any:
     z = z + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

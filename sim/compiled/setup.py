@@ -61,9 +61,9 @@ def make_setup(
         trigger=integers([TRIGGERS.index(hook.trigger) for hook in hooks]),
         distance=integers([hook.distance for hook in hooks]),
         inline=integers([hook.inline for hook in hooks]),
-        delay=integers(
-            [[hook.delay(len(step.rows)) for step in steps] for hook in hooks]
-        ).reshape(len(hooks), len(steps)),
+        delay=integers([[hook.delay(len(step.rows)) for step in steps] for hook in hooks]).reshape(
+            len(hooks), len(steps)
+        ),
         ids=_joined([table.ids for table in tables], np.int32),
         scores=_joined([table.scores for table in tables], np.float32),
         table=integers(np.cumsum([0, *sizes])[:-1]),
