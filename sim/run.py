@@ -160,6 +160,7 @@ def results(done: Simulation) -> dict[str, Any]:
         done.steps,
         done.loads,
         done.loader,
+        done.device.rates,
         limits,
     )
     names = [name for name, _, _ in inputs.predictors]

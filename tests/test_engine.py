@@ -142,6 +142,7 @@ def test_chunks_are_the_unit_of_waiting() -> None:
     assert results["stall_ms"]["queueing"] == pytest.approx((C - 110) / 1e6)
     # The run ends with the wrong prefetch under way: its chunk, and the one begun at 5 C.
     assert results["bytes"]["host_to_gpu"] == {"demand": 4 * C, "prefetch": C}
+    assert results["link_busy"] == {"host_link": pytest.approx(5 * C / (5 * C + 50), abs=1e-6)}
 
 
 def test_back_to_back_transfers_pay_the_smaller_overhead() -> None:
@@ -176,6 +177,9 @@ def test_storage_feeds_the_link_chunk_by_chunk() -> None:
     assert results["stall_ms"]["storage"] == pytest.approx(8 * C / 1e6)
     assert results["stall_ms"]["demand_miss"] == pytest.approx(2 * C / 1e6)
     assert results["bytes"]["storage"] == results["bytes"]["host_to_gpu"]
+    total = 160 + 10 * C
+    busy = {"storage": 8 * C / total, "host_link": 4 * C / total}
+    assert results["link_busy"] == pytest.approx(busy, abs=1e-6)
 
 
 def test_unified_memory_loads_from_storage_alone() -> None:
