@@ -24,7 +24,7 @@ def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
-def _distribution(ns: npt.NDArray[np.int64]) -> dict[str, float | None]:
+def distribution(ns: npt.NDArray[np.int64]) -> dict[str, float | None]:
     if not len(ns):
         return {"mean": None, "p50": None, "p95": None, "p99": None}
     p50, p95, p99 = np.percentile(ns, [50, 95, 99])
@@ -106,8 +106,8 @@ def summarise(
         "storage": "stall_storage",
     }
     return {
-        "tpot_ms": _distribution(between),
-        "ttft_ms": _distribution(first),
+        "tpot_ms": distribution(between),
+        "ttft_ms": distribution(first),
         "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
         "total_ms": _ms(total),
         "hit_rate": hit_rates(layer_records, prefill, layers),
