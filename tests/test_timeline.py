@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cli_support import BASE, small_trace
+from harness import FixedCost, machine, make_trace, system
 
 from sim import inputs, timeline
 from sim.config_file import parse
@@ -18,6 +19,7 @@ from sim.errors import ConfigError
 from sim.inputs import Inputs
 from sim.loads import DISPOSITIONS, Loader
 from sim.run import Simulation, results, simulate
+from traces.format import PredictionInfo
 
 CASES: dict[str, dict[str, Any]] = {
     "demand only": {},
@@ -148,6 +150,35 @@ def test_chunks_begin_and_end_when_their_loads_do(recorded: tuple[Events, Simula
             assert max(end for _, end in own) == last or (last < 0 and until == total)
             counted += len(own)
     assert counted == sum(map(len, chunks.values()))
+
+
+def test_a_load_and_its_chunks_say_what_they_were_for() -> None:
+    # Experts of four chunks. In the second step layer 1 is predicted as it starts and routed
+    # while the first chunk moves: from then on the load is demand.
+    nothing, named = [[-1], [-1]], [[-1], [1]]
+    info = PredictionInfo(
+        trigger="layer_start", distance=0, flops=1.0, bytes=0, description="by hand"
+    )
+    trace = make_trace(
+        [[[0], [0]], [[0], [1]]],
+        4,
+        sizes=[4 * 2**20] * 2,
+        predictions={"p": (info, [nothing, named], [nothing, named])},
+    )
+    predictors = [("recorded", {"column": "p", "cost_us": 0.0})]
+    loaded = system(trace, machine(chunk_mib=1), capacity=2**25, predictors=predictors)
+    recorder = timeline.Recorder()
+    done = simulate(loaded, recorder.watch, FixedCost(2))  # type: ignore[arg-type]
+    events = list(recorder.events(done))
+    keys = ("why", "layer", "expert", "for_step", "for_layer", "ended")
+    assert [tuple(e["args"][key] for key in keys) for e in events if e["ph"] == "b"] == [
+        ("demand", 0, 0, 0, 0, "used"),
+        ("demand", 1, 0, 0, 1, "used"),
+        ("prefetch: recorded", 1, 1, 1, 1, "late"),
+    ]
+    chunks = [e["name"] for e in events if e["ph"] == "X" and e["pid"] == timeline.LINKS]
+    prefetched = ["prefetch L1 E1", *["demand L1 E1"] * 3]
+    assert chunks == [*["demand L0 E0"] * 4, *["demand L1 E0"] * 4, *prefetched]
 
 
 def counter(events: Events, name: str) -> dict[int, float]:
