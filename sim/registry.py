@@ -19,7 +19,7 @@ from sim.errors import ConfigError, did_you_mean
 CONTRACTS = {
     "predictors": ("Params", "Predictor"),
     "prefetch": ("propose",),
-    "eviction": ("new_state", "inserted", "used", "evicted"),
+    "eviction": ("inserted", "used", "evicted"),
 }
 _INTERNAL = {"base"}
 

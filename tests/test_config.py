@@ -416,7 +416,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         (
             {"cache": {"eviction": "os.path"}},
-            "cache.eviction: 'os.path' is no eviction policy: it has no 'new_state'",
+            "cache.eviction: 'os.path' is no eviction policy: it has no 'inserted'",
         ),
         (
             {"prefetch": {"policy": "os.path"}},
