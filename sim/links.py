@@ -98,7 +98,6 @@ class Server:
     ) -> None:
         self.name, self.stage, self.lanes = name, stage, lanes
         self.blocked = False  # the first in line waits for room
-        self.busy_ns = 0
         self.log: Callable[[str, Load, int, int], None] | None = None
         self._finish, self._start, self._moved = timing.finish, start, moved
         self.chunk = chunk
@@ -140,7 +139,6 @@ class Server:
             lane = free.pop()
             lane.load, lane.nbytes = load, nbytes
             lane.finish = finish = self._finish(now, nbytes)
-            self.busy_ns += finish - now
             if self.log is not None:
                 self.log(self.name, load, now, finish)
             lane.callbacks = self._through

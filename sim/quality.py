@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,14 +34,22 @@ class Quality:
             total[layer] = k * len(found), found.sum(), len(found), (found == k).sum()
         return total
 
-    def summary(self) -> dict[str, float | None]:
-        """Over all layers, and for layer 0, whose input is the token's embedding alone."""
-        by_layer = self.counts()
-        slots, named, sets, exact = by_layer.sum(axis=0).tolist()
+    def summary(self) -> dict[str, Any]:
+        """Over all layers, for layer 0, whose input is the token's embedding alone, and for each.
+
+        None where nothing was predicted.
+        """
+        counts = self.counts()
+        slots, named, sets, exact = counts.sum(axis=0).tolist()
+        recalls = [_ratio(n, of) for of, n, _, _ in counts.tolist()]
+        exacts = [_ratio(n, of) for _, _, of, n in counts.tolist()]
         return {
             "slot_recall": _ratio(named, slots),
             "exact_set": _ratio(exact, sets),
-            "layer0_slot_recall": _ratio(int(by_layer[0, 1]), int(by_layer[0, 0])),
+            "layer0_slot_recall": recalls[0],
+            "layer0_exact_set": exacts[0],
+            "slot_recall_by_layer": recalls,
+            "exact_set_by_layer": exacts,
         }
 
 

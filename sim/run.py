@@ -160,6 +160,7 @@ def results(done: Simulation) -> dict[str, Any]:
         done.steps,
         done.loads,
         done.loader,
+        done.device.rates,
         limits,
     )
     names = [name for name, _, _ in inputs.predictors]
@@ -167,6 +168,10 @@ def results(done: Simulation) -> dict[str, Any]:
     quality = {label: hook.quality.summary() for label, hook in zip(labels, done.hooks)}
     return {
         "name": inputs.config.name,
+        "model": inputs.model.name,
+        "hardware": inputs.profile.name,
+        "cache": {"bytes": sum(inputs.cache_bytes)},
+        "config": inputs.config.model_dump(mode="json"),
         **summary,
         "predictors": quality,
         "events": done.events,
