@@ -13,9 +13,11 @@ from test_properties import Small
 from sim.compiled import engine, kernel
 from sim.run import Simulation
 
+KERNEL: Any = kernel.run.py_func  # type: ignore[attr-defined]
+
 
 @contextmanager
-def uncompiled(go: Any = kernel.run.py_func) -> Iterator[None]:
+def uncompiled(go: Any = KERNEL) -> Iterator[None]:
     """The kernel's own code, run by Python: a small system takes less time than compiling."""
     with patch.object(engine, "kernel", lambda: go):
         yield

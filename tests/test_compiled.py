@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agreement import differences, on, uncompiled
+from agreement import KERNEL, differences, on, uncompiled
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mutants import MUTANTS
@@ -24,6 +27,7 @@ from sim.errors import ConfigError
 from sim.inputs import load
 from sim.run import results, simulate
 
+SIMPY = ("clock.py", "device.py", "engine.py", "links.py", "loads.py", "memory.py")
 SYSTEMS = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -90,33 +94,66 @@ def test_the_compiled_kernel_agrees_on_the_sample_and_on_random_systems() -> Non
 # Planted faults
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.file}: {m.new}")
-def test_a_planted_fault_is_caught(mutant: Any, tmp_path: Path) -> None:
-    """Each in a copy of the kernel under another name, on random systems until one differs."""
-    name = "mutant_kernel"
-    package = shutil.copytree(Path(sim.__file__).parent / "compiled", tmp_path / name)
-    for path in package.glob("*.py"):
-        text = path.read_text()
-        if path.name == mutant.file:
+@contextmanager
+def planted(mutant: Any, folder: Path) -> Iterator[None]:
+    """One of the engines replaced by a copy, under another name, that has the fault."""
+    package = folder / "mutant"
+    package.mkdir()
+    compiled = mutant.file.startswith("compiled/")
+    root = Path(sim.__file__).parent
+    sources = (root / "compiled").glob("*.py") if compiled else [root / m for m in SIMPY]
+    for source in sources:
+        text = source.read_text()
+        if source == root / mutant.file:
             assert text.count(mutant.old) == 1, "a mutant is of one place"
             text = text.replace(mutant.old, mutant.new)
-        path.write_text(text.replace("sim.compiled", name))
-    sys.path.insert(0, str(tmp_path))
+        for module in [None] if compiled else SIMPY:
+            name = "sim.compiled" if module is None else f"sim.{Path(module).stem}"
+            new = "mutant" if module is None else f"mutant.{Path(module).stem}"
+            text = re.sub(rf"\bfrom {name}\b", f"from {new}", text)
+        (package / source.name).write_text(text)
+    find = importlib.import_module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        if compiled:
+            kernel = find("mutant.kernel").run.py_func
+        else:
+            kernel = KERNEL
+            patch.setattr("sim.run.Loader", find("mutant.loads").Loader)
+            patch.setattr("sim.run.SimulatedDevice", find("mutant.device").SimulatedDevice)
+            patch.setattr("sim.run.ForwardPass", find("mutant.engine").ForwardPass)
+            patch.setattr("sim.tiers.Tier", find("mutant.memory").Tier)
+        try:
+            with uncompiled(kernel):
+                yield
+        finally:
+            for module in [m for m in sys.modules if m.split(".")[0] == "mutant"]:
+                del sys.modules[module]
+
+
+@contextmanager
+def seconds(limit: int) -> Iterator[None]:
+    def too_long(*_: Any) -> None:
+        raise AssertionError("does not end")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(limit)
     try:
-        go = importlib.import_module(f"{name}.kernel").run.py_func
-
-        @settings(SYSTEMS, phases=[Phase.generate], report_multiple_bugs=False, database=None)
-        @given(smalls())
-        def agree(small: Small) -> None:
-            with uncompiled(go):
-                assert differences(on(small, "simpy"), on(small, "compiled")) == []
-
-        with pytest.raises((AssertionError, IndexError)):
-            agree()
+        yield
     finally:
-        sys.path.remove(str(tmp_path))
-        for module in [m for m in sys.modules if m.split(".")[0] == name]:
-            del sys.modules[module]
+        signal.alarm(0)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.file}: {m.new}")
+def test_a_planted_fault_is_caught(mutant: Any, tmp_path: Path) -> None:
+    @settings(SYSTEMS, phases=[Phase.generate], report_multiple_bugs=False, database=None)
+    @given(smalls())
+    def agree(small: Small) -> None:
+        assert differences(on(small, "simpy"), on(small, "compiled")) == []
+
+    with planted(mutant, tmp_path):  # noqa: SIM117 - what is expected is one call
+        with seconds(20), pytest.raises((AssertionError, IndexError, RuntimeError)):
+            agree()
 
 
 # Kernels on disk

@@ -143,7 +143,9 @@ def smalls(
     if not unified and draw(st.booleans()):
         host = draw(st.integers(1, layers * experts))
     durations = st.sampled_from([0, 1, 20, 100, 300])
-    names = ("attention", "gate", "shared", "expert", "launch", "epilogue", "predictor")
+    names = ("attention", "gate", "shared", "expert", "launch", "epilogue", "predictor", "fixed")
+    cost = {name: draw(durations) for name in (*names, "prologue")}
+    cost["norm"] = draw(st.integers(0, cost["attention"]))
     return Small(
         layers=layers,
         experts=experts,
@@ -155,7 +157,7 @@ def smalls(
         sizes=sizes,
         room=room,
         eviction=draw(st.sampled_from(evictions)),
-        cost={name: draw(durations) for name in names},
+        cost=cost,
         link=link,
         host=host,
         predictors=tuple(draw(st.lists(predictor(), max_size=predictors))),

@@ -13,8 +13,8 @@ import numpy as np
 
 import sim
 from sim.compiled.arrays import (
+    BROKEN,
     EVENTS,
-    FULL,
     LAYER_ROWS,
     LOAD_ROWS,
     OVER,
@@ -39,6 +39,7 @@ from sim.memory import Tier
 from sim.records import LayerRecords, LoadRecords, Rows, StepRecords
 
 _RECORDS = 1 << 19  # rows of load records, about, between two times they are taken away
+_BROKEN = ("", "more loads than a run can have", "the run waits for what never comes")
 SIMPY_EVENTS = 3  # that SimPy needs to begin and to end a process and a run
 
 
@@ -101,8 +102,8 @@ def simulate(
     while r.of[PHASE] != OVER:
         last = until >= steps
         go(s, gpu, below, q, r, steps + 1 if last else until)
-        if r.of[FULL]:
-            raise AssertionError("more loads than a run can have")
+        if r.of[BROKEN]:
+            raise AssertionError(_BROKEN[r.of[BROKEN]])
         _take(tables, r)
         if r.of[PENDING] >= len(r.out_at) - 3 * len(hooks):
             r = _more_room(r)

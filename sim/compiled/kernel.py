@@ -12,6 +12,7 @@ from sim.compiled import jit, loads, memory, policies
 from sim.compiled.arrays import (
     ARRIVED,
     BEGUN,
+    BROKEN,
     BUSY,
     CANCEL,
     DISPATCH,
@@ -441,6 +442,9 @@ def run(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, until: int) -> None
         landing, stage, lane = loads.next_landing(s, q)
         prediction = r.out_at[0] if r.of[PENDING] > 0 else FAR
         wake = r.of[WAKE] if r.of[WAKE] >= 0 else FAR
+        if landing == prediction == wake == FAR:
+            r.of[BROKEN] = 2
+            return
         if landing <= prediction and landing <= wake:
             loads.land(s, cache, host, q, r, stage, lane, landing)
         elif prediction <= wake:

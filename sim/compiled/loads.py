@@ -7,9 +7,9 @@ import numpy as np
 from sim.compiled import memory
 from sim.compiled.arrays import (
     ARRIVED,
+    BROKEN,
     CANCEL,
     EVENTS,
-    FULL,
     GROUPED,
     HOST,
     HOST_FREED,
@@ -126,7 +126,7 @@ def _dequeue(q: Loads, stage: int, x: int) -> None:
 def record(q: Loads, r: Run, x: int, disposition: int, now: int) -> None:
     row = r.of[LOAD_ROWS]
     if row >= len(r.loads):
-        r.of[FULL] = 1
+        r.of[BROKEN] = 1
         return
     r.of[LOAD_ROWS] = row + 1
     out = r.loads[row]
