@@ -117,7 +117,6 @@ MUTANTS = [
     Mutant("links.py", "nbytes > self.chunk", "nbytes > self.chunk + 1"),
     Mutant("links.py", "max(now, self._bus_free)", "max(now, self._bus_free - 1)"),
     Mutant("engine.py", "if load.landed > free:", "if load.landed > free + 1:"),
-    Mutant("engine.py", "loader.unpin_at = now", "loader.unpin_at = now - 20"),
     Mutant("engine.py", "if index <= self._routed_until:", "if index < self._routed_until:"),
     Mutant(
         "device.py",
