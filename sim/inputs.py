@@ -70,7 +70,7 @@ def load(config: RunConfig) -> Inputs:
         profile,
         eviction,
         policy,
-        tuple(_predictor(config, workload, i, c) for i, c in enumerate(config.predictor)),
+        tuple(_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)),
         sizes,
         _cache_bytes(config, model, sizes, profile),
         _host_bytes(config, model, sizes, profile),
@@ -180,7 +180,7 @@ def _non_empty(trace: Trace, requests: str | None, batch_size: int) -> Workload:
 
 
 def _predictor(
-    config: RunConfig, workload: Workload, index: int, choice: Choice
+    config: RunConfig, workload: Workload, model: ModelSpec, index: int, choice: Choice
 ) -> tuple[str, Predictor, PredictorParams]:
     key = "predictor" if len(config.predictor) == 1 else f"predictor[{index}]"
     recorded = tuple(workload.trace.meta.predictions)
@@ -190,7 +190,7 @@ def _predictor(
     try:
         module = registry.find("predictors", name, recorded)
         parsed = cast(PredictorParams, module.Params.model_validate(params))
-        predictor = module.Predictor(parsed, Context(workload, config.seed))
+        predictor = module.Predictor(parsed, Context(workload, config.seed, model))
     except ValidationError as error:
         raise ConfigError(describe(error, module.Params, key)) from error
     except ConfigError as error:
