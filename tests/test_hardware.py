@@ -44,6 +44,36 @@ def test_profile_holds(name: str) -> None:
     assert figures["storage.stream_gb_s"].value <= figures["storage.gb_s"].value
 
 
+@pytest.mark.parametrize(
+    ("slower", "faster", "datasheets"),
+    [
+        ("v100-pcie-32gb", "v100-sxm2-32gb", (900, 900)),
+        ("v100-sxm2-32gb", "a100-pcie-40gb", (900, 1555)),
+        ("a100-pcie-40gb", "a100-pcie-80gb", (1555, 1935)),
+        ("a100-pcie-80gb", "h100-sxm", (1935, 3350)),
+    ],
+)
+def test_siblings_have_memory_in_the_order_of_their_datasheets(
+    slower: str, faster: str, datasheets: tuple[int, int]
+) -> None:
+    """Bandwidths of one basis, the streaming read: a good part of the datasheet's, never all."""
+    rates = [load_profile(name).compute.memory_gb_s.value for name in (slower, faster)]
+    assert (rates[0] == rates[1]) == (datasheets[0] == datasheets[1])
+    assert rates[0] <= rates[1]
+    for rate, datasheet in zip(rates, datasheets):
+        assert 0.85 < rate / datasheet < 0.98
+
+
+def test_an_a100s_link_is_as_uncertain_as_at_the_size_of_an_expert() -> None:
+    """10 MB by themselves: 19.4 GB/s in an A100 sweep, which the figures put too high."""
+    for name in ("a100-pcie-40gb", "a100-pcie-80gb"):
+        link = load_profile(name).host_link
+        assert link is not None
+        modelled = 10e6 / (link.isolated_us.value * 1e3 + 10e6 / link.gb_s.value)
+        assert modelled > 19.4
+        assert modelled * (1 - link.gb_s.uncertainty) == pytest.approx(19.4, rel=0.01)
+
+
 def test_flat_follows_the_schema() -> None:
     paths = list(load_profile("v100-pcie-32gb").flat())
     assert paths[0] == "compute.tflops.bf16"
