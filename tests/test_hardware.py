@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hardware_profiles import HardwareError, list_profiles, load_profile, override
+from sim.config import RunConfig
+from sim.inputs import load
+from sim.run import simulate
+from traces.format import write_trace
+from traces.importers import import_trace
+
+ROOT = Path(__file__).parents[1]
+PHONE = ROOT.parent / "shared" / "data" / "big-moe-on-edge"
 
 NAMES = [
     "a100-pcie-40gb",
@@ -141,7 +150,7 @@ def test_unknown_name_has_nearest_match() -> None:
 
 
 def _edited(tmp_path: Path, edit: object) -> Path:
-    source = Path(__file__).parents[1] / "hardware_profiles" / "v100-pcie-32gb.yaml"
+    source = ROOT / "hardware_profiles" / "v100-pcie-32gb.yaml"
     content = yaml.safe_load(source.read_text())
     edit(content)  # type: ignore[operator]
     path = tmp_path / "board.yaml"
@@ -193,3 +202,34 @@ def test_not_a_profile(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_file() -> None:
     with pytest.raises(HardwareError, match=r"nowhere.yaml: cannot be read"):
         load_profile("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "capacity"),
+    [("qwen", "Qwen3-30B-A3B", "4000MiB"), ("gptoss", "gpt-oss-120b", "3000MiB")],
+)
+def test_the_readme_says_how_far_the_phone_profile_is_off(
+    tmp_path: Path, name: str, model: str, capacity: str
+) -> None:
+    """Means over the decode steps, simulated and as the phone measured them in the same run."""
+    recording = PHONE / f"{name}.route.csv"
+    if not recording.exists():
+        pytest.skip(f"no recording at {recording}")
+    trace = tmp_path / "phone.parquet"
+    write_trace(trace, import_trace(recording))
+    run = {"trace": str(trace), "hardware": "snapdragon-8", "cache": {"capacity": capacity}}
+    steps = simulate(load(RunConfig.model_validate(run))).steps
+    decode = steps.column("prefill") == 0
+    total = (steps.column("end") - steps.column("start"))[decode].mean() / 1e6
+    compute = steps.column("compute")[decode].mean() / 1e6
+
+    with (PHONE / f"{name}.metrics").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    wall, waits = (
+        sum(float(row[key]) for row in rows) / len(rows) for key in ("wall_ms", "stall_ms")
+    )
+    shown = (
+        f"| {model} | {1e3 / total:.2f} / {1e3 / wall:.2f} | {total - compute:.0f} / {waits:.0f} "
+        f"| {compute:.0f} / {wall - waits:,.0f} |"
+    )
+    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
