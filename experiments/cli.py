@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -15,13 +17,33 @@ from experiments.commands import catalogue, plot, run, sweep, trace
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"prefetch-sim {metadata.version('moe-prefetch-sim')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
-    help="Simulate expert prefetching and caching for Mixture-of-Experts inference.",
     context_settings=HELP,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Simulate expert prefetching and caching for Mixture-of-Experts inference."""
+
+
 app.command("run")(run.run)
 app.command("sweep")(sweep.sweep)
 app.command("plot")(plot.plot)

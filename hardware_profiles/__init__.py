@@ -25,6 +25,13 @@ __all__ = [
 ]
 
 _FOLDER = Path(__file__).parent
+_FIGURE = tuple(Figure.model_fields)
+# A figure's unit, by the end of its name; the others are numbers without one.
+_UNITS = {"gb_s": "GB/s", "_us": "µs", "_gib": "GiB", "_mib": "MiB"}
+# Every chunk is an event, and no device moves less than a page at a time: smaller ones would only
+# keep a run from ending. Not in the schema, as systems worked by hand have chunks of a few bytes.
+_CHUNKS = {"host_link.chunk_mib", "storage.read_mib"}
+_LEAST_CHUNK_MIB = 4 / 1024
 _OVERRIDE_SOURCE = "override in the run's config"
 
 
@@ -74,31 +81,56 @@ def override(profile: HardwareProfile, changes: Mapping[str, Any]) -> HardwarePr
         node: Any = content
         for part in parents:
             node = node.get(part) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or leaf not in node:
-            hint = _nearest(path, _paths(content))
-            raise HardwareError(f"hardware {profile.name!r} has no {path!r}{hint}")
-        node[leaf] = _as_figure(value, node[leaf])
+        if not isinstance(node, dict) or leaf not in node or "value" in node:
+            raise HardwareError(f"hardware {profile.name!r} has no {path!r}{_why(profile, path)}")
+        try:
+            node[leaf] = _as_figure(path, value, node[leaf])
+        except ValueError as error:
+            raise HardwareError(f"hardware {profile.name!r}: {path}: {error}") from None
     return _validated(content, f"hardware {profile.name!r} with overrides")
 
 
-def _as_figure(value: Any, old: Any) -> Any:
+def _why(profile: HardwareProfile, path: str) -> str:
+    """What is wrong with a path that ``profile`` does not have."""
+    section = path.split(".", maxsplit=1)[0]
+    if profile.unified_memory and section in ("host_link", "host"):
+        return f": it has one memory, so no {section.replace('_', ' ')}"
+    figure = next((known for known in profile.flat() if path.startswith(f"{known}.")), None)
+    if figure is not None:
+        return f": {figure} is one figure, give a number or all of {{{', '.join(_FIGURE)}}}"
+    return _nearest(path, _paths(profile.model_dump()))
+
+
+def _as_figure(path: str, value: Any, old: Any) -> Any:
     is_figure = old is None or (isinstance(old, dict) and "value" in old)
-    if not is_figure or isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_figure or value is None or isinstance(value, dict):
         return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        unit = next((f" in {unit}" for end, unit in _UNITS.items() if path.endswith(end)), "")
+        raise ValueError(f"{value!r} is not a number{unit}")
     return {"value": value, "kind": "estimate", "source": _OVERRIDE_SOURCE, "uncertainty": 0.0}
 
 
 def _validated(content: dict[Any, Any], where: str) -> HardwareProfile:
     try:
-        return HardwareProfile.model_validate(content)
+        profile = HardwareProfile.model_validate(content)
     except ValidationError as error:
         first, *others = error.errors()
         path = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = f"unknown key{_nearest(path, schema_paths(HardwareProfile))}"
+        elif first["type"] == "model_type" and first["ctx"]["class_name"] == Figure.__name__:
+            message = f"expected {{{', '.join(_FIGURE)}}}, not {first['input']!r}"
         more = f" (and {len(others)} more)" if others else ""
         raise HardwareError(f"{where}: {path + ': ' if path else ''}{message}{more}") from error
+    figures = profile.flat()
+    for path in _CHUNKS & figures.keys():
+        if figures[path].value < _LEAST_CHUNK_MIB:
+            raise HardwareError(
+                f"{where}: {path}: {figures[path].value:g} MiB is less than a page of 4 KiB"
+            )
+    return profile
 
 
 def _paths(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -17,12 +17,16 @@ UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def named(value: Any) -> Any:
     """``"lru"`` → ``{"name": "lru"}``: a bare name is a mapping with nothing else in it."""
-    return {"name": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict | Choice):
+        return value
+    raise ValueError(f"expected a name, or a mapping with a name, not {value!r}")
 
 
 class Choice(BaseModel):
@@ -49,9 +53,9 @@ class Capacity(Section):
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        if not isinstance(value, str):
+        if isinstance(value, dict | Capacity):
             return value
-        match = re.fullmatch(r"\s*([0-9.]+)\s*(%|[KMG]i?B|B)\s*", value)
+        match = re.fullmatch(r"\s*([0-9.]+)\s*(%|[KMG]i?B|B)\s*", str(value))
         if match is None:
             raise ValueError(
                 f"{value!r} is not a capacity: write '25%', '4000MiB' or {{experts: 384}}"
@@ -114,7 +118,7 @@ class SyntheticTrace(Section):
     requests: int = Field(default=4, gt=0)
     prompt: int = Field(default=32, ge=0)
     decode: int = Field(default=64, gt=0)
-    skew: float = Field(default=0.5, ge=0)
+    skew: float = Field(default=0.5, ge=0, lt=10)
     reuse: float = Field(default=0.3, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
 
@@ -150,11 +154,11 @@ class RunConfig(Section):
             return ()
         return value if isinstance(value, list | tuple) else (value,)
 
-    @field_validator("requests")
+    @field_validator("requests", mode="before")
     @classmethod
-    def _slice(cls, value: str | None) -> str | None:
+    def _slice(cls, value: Any) -> Any:
         if value is not None:
-            parse_slice(value)
+            parse_slice(str(value))
         return value
 
     @property

@@ -3,62 +3,108 @@
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from sim.config import RunConfig
-from sim.errors import ConfigError, did_you_mean
+from sim.errors import ConfigError
+from traces.errors import describe
 
 Tree = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the scalars of version 1.2: in PyYAML's 1.1, 10:20 is 620 and 1e2 a string.
+
+    A key that is no name, or that is given twice, is an error.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                problem = f"the key {key!r} is not a name"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            if key in seen:
+                problem = f"the key {key!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# The core schema of YAML 1.2.2 (10.3.2): tag, pattern, first characters.
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
 def read_yaml(path: str | Path) -> Tree:
     """A YAML file that is a mapping. Raises ConfigError naming the file."""
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise ConfigError(f"{path}{where}: {problem}") from error
     if not isinstance(data, dict):
         kind = "empty" if data is None else f"a {type(data).__name__}"
-        raise ConfigError(f"{path}: the config must be a mapping of keys, but it is {kind}")
-    for key in data:
-        if not isinstance(key, str):
-            raise ConfigError(f"{path}: the key {key!r} is not a name")
+        raise ConfigError(f"{path}: expected a mapping of keys, but it is {kind}")
     return data
+
+
+# Keys that take a name, whose mapping is the name and what goes with it; the name that is meant
+# where none is given.
+_NAMED: dict[str, str | None] = {
+    "hardware": RunConfig().hardware.name,
+    "cache.eviction": RunConfig().cache.eviction.name,
+    "predictor": None,
+}
 
 
 def set_path(tree: Tree, path: str, value: Any) -> Tree:
     """``tree`` with the value at a dotted ``path`` replaced; the original is left alone.
 
     A bare name on the way becomes a mapping (``hardware: l4`` with ``hardware.host_link.gb_s``),
-    and a number picks from a list (``predictor.0.recall``).
+    as does the default where there is none, and a number picks from a list
+    (``predictor.0.recall``).
     """
     tree = copy.deepcopy(tree)
     node: Any = tree
     parts = path.split(".")
     if not all(parts):
         raise ConfigError(f"{path!r} is not a dotted path")
-    for part, following in pairwise(parts):
+    for depth, part in enumerate(parts[:-1], start=1):
         key = _key(node, part, path)
         child = node[key] if isinstance(node, list) else node.get(key)
-        if isinstance(child, str) and not following.isdigit():
+        where = ".".join(p for p in parts[:depth] if not p.isdigit())
+        if child is None:
+            default = _NAMED.get(where)
+            child = {"name": default} if default else {}
+        elif isinstance(child, str) and where in _NAMED and not parts[depth].isdigit():
             child = {"name": child}
-        elif child is None:
-            child = {}
         elif not isinstance(child, dict | list):
-            raise ConfigError(f"{path}: {part!r} is {child!r}, which has no keys")
+            given = ".".join(parts[:depth])
+            raise ConfigError(f"{path}: {given} is {child!r}, which has no keys; set it as a whole")
         node[key] = child
         node = child
     node[_key(node, parts[-1], path)] = value
@@ -79,9 +125,10 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not path.strip():
         raise ConfigError(f"--set {text!r}: write --set path=value")
     try:
-        return path.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text!r}: the value is not YAML") from error
+        return path.strip(), yaml.load(value, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"--set {text!r}: not YAML ({problem}); are quotes missing?") from error
 
 
 def parse(tree: Tree, source: str) -> RunConfig:
@@ -90,37 +137,3 @@ def parse(tree: Tree, source: str) -> RunConfig:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(f"{source}: {describe(error, RunConfig)}") from error
-
-
-def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """The first problem of a validation error as ``path: what, nearest key``."""
-    first = error.errors()[0]
-    location = [p for p in first["loc"] if not _is_union_tag(p)]
-    path = ".".join([prefix, *map(str, location)] if prefix else map(str, location))
-    if first["type"] == "extra_forbidden":
-        parent = _section(model, location[:-1])
-        known = parent.model_fields if parent is not None else {}
-        return f"{path}: unknown key{did_you_mean(str(location[-1]), known)}"
-    message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    if isinstance(given, str | int | float | bool) and repr(given) not in message:
-        message += f", not {given!r}"
-    return f"{path}: {message}" if path else message
-
-
-def _is_union_tag(part: Any) -> bool:
-    return isinstance(part, str) and part in {"str", "SyntheticTrace", "function-before"}
-
-
-def _section(model: type[BaseModel], location: list[Any]) -> type[BaseModel] | None:
-    """The model whose keys are valid at ``location``."""
-    for part in location:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            return None
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        sections = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not sections:
-            return None
-        model = sections[0]
-    return model

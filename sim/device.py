@@ -23,6 +23,7 @@ class SimulatedDevice:
     """``sizes`` are the bytes of one expert, by MoE layer.
 
     ``load_ns`` is one queued load and ``wire_ns`` its bare bytes at full rate, by MoE layer.
+    ``rates`` are the full rates of the stages, bytes a ns; ``bytes_per_ns`` that of the last.
     """
 
     def __init__(
@@ -32,13 +33,13 @@ class SimulatedDevice:
         loader: Loader,
         sizes: Sequence[int],
     ) -> None:
-        self.env = env
+        self.env, self.profile = env, profile
         self._alarm = Alarm(env, PASSES)
         self.busy_ns = 0
         self.on_compute: Callable[[int, int, str], None] | None = None
         self._side_free = 0
-        self._timings: list[LinkTiming | StorageTiming] = []
         stages: list[Server] = []
+        self.rates: list[float] = []
         if loader.host is not None or profile.unified_memory:
             disk = profile.storage
             storage = StorageTiming(disk.gb_s.value, disk.stream_gb_s.value, disk.latency_us.value)
@@ -48,7 +49,7 @@ class SimulatedDevice:
             )
             self.load_ns = [storage.duration(size) for size in sizes]
             self.wire_ns = [floor(size / disk.gb_s.value) for size in sizes]
-            self._bytes_per_ns = disk.gb_s.value
+            self.rates.append(disk.gb_s.value)
         if not profile.unified_memory:
             assert profile.host_link is not None  # the profile's schema sees to it
             wire = profile.host_link
@@ -59,7 +60,8 @@ class SimulatedDevice:
             )
             self.load_ns = [link.duration(size, True) for size in sizes]
             self.wire_ns = [floor(size / wire.gb_s.value) for size in sizes]
-            self._bytes_per_ns = wire.gb_s.value
+            self.rates.append(wire.gb_s.value)
+        self.bytes_per_ns = self.rates[-1]
         self.stages = stages
         loader.connect(stages)
 
@@ -102,4 +104,4 @@ class SimulatedDevice:
 
     def link_ns(self, nbytes: int) -> int:
         """How long the link into the cache needs for ``nbytes`` at full rate."""
-        return round(nbytes / self._bytes_per_ns)
+        return round(nbytes / self.bytes_per_ns)

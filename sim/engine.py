@@ -15,40 +15,65 @@ import simpy
 from sim.cost import CostModel, StepCost
 from sim.device import SimulatedDevice
 from sim.loads import DEMAND, Load, Loader
-from sim.predictors.base import Predictor
+from sim.predictors.base import Predictor, Table
 from sim.prefetch.base import Limits
 from sim.quality import Quality
 from sim.records import PACK, LayerRecords, StepRecords
 from sim.workload import Step, Workload
 
+Prediction = tuple[list[int], list[float]]  # ids and scores, of each token in turn
 Events = Generator[simpy.Event, Any, None]
 _NO_STALL = (0, 0, 0, 0)
 
 
 class Hook:
-    """One predictor in the run: when it fires, what it costs, how good it was."""
+    """One predictor in the run: when it fires, what it says, and what that costs.
+
+    ``cost_ns`` of one firing; None: from the predictor's own operations and bytes.
+    """
 
     def __init__(
         self,
         index: int,
         predictor: Predictor,
-        quality: Quality,
+        workload: Workload,
+        table: Table,
         *,
         inline: bool,
         cost: CostModel,
         cost_ns: int | None,
     ) -> None:
-        self.index, self.predictor, self.quality = index, predictor, quality
-        self.inline = inline
-        self.distance = predictor.distance
-        self._cost, self._cost_ns = cost, cost_ns  # cost_ns None: from the predictor's own cost
+        self.index, self.inline = index, inline
+        self.trigger, self.distance = predictor.trigger, predictor.distance
+        self.quality = Quality(workload, table, predictor.distance)
+        self._predictor, self._cost, self._cost_ns = predictor, cost, cost_ns
         self._delays: dict[int, int] = {}
+        self.table = table
+        self._lists = [workload.lists(part) for part in table]
+        self._row = -1  # the row last asked for, kept at hand
+        self._ids: list[list[int]] = []
+        self._scores: list[list[float]] = []
+
+    def prediction(self, rows: Sequence[int], target: int) -> Prediction | None:
+        """What it says of ``target`` for each of ``rows``; None where it has nothing to say."""
+        if len(rows) > 1:
+            chosen = list(rows)
+            named: list[int] = self.table.ids[chosen, target].ravel().tolist()
+            if max(named) < 0:
+                return None
+            return named, self.table.scores[chosen, target].ravel().tolist()
+        row = rows[0]
+        if row != self._row:
+            self._row = row
+            self._ids, self._scores = (part[row] for part in self._lists)
+        ids = self._ids[target]
+        return (ids, self._scores[target]) if ids[0] >= 0 else None
 
     def delay(self, tokens: int) -> int:
         """ns from firing until the prediction for a batch of ``tokens`` is out."""
         known = self._delays.get(tokens)
         if known is None:
-            flops, nbytes = self.predictor.cost
+            flops, nbytes = self._predictor.cost
             known = self._cost_ns
             if known is None:
                 free = not flops and not nbytes
@@ -77,18 +102,22 @@ class ForwardPass:
         self.workload, self.cost, self.device, self.loader = workload, cost, device, loader
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
         self._cache = loader.cache
+        self._tiers = [tier for tier in (loader.cache, loader.host) if tier is not None]
         self._propose = policy.propose
         self._limits = Limits(workload.top_k, extra, threshold)
         self._cancel_stale, self._grouped = cancel_stale, grouped
-        self._single_ns = [cost.expert_ns(layer, 1) for layer in range(workload.layers)]
-        self._at_start = [h for h in hooks if h.predictor.trigger == "layer_start"]
-        self._at_gate = [h for h in hooks if h.predictor.trigger == "gate_input"]
-        self._at_routed = [h for h in hooks if h.predictor.trigger == "routed"]
-        self._several = len(hooks) > 1
-        self._prediction_records = [h.quality.records for h in hooks]
-        self._observers = [
-            h.predictor for h in hooks if type(h.predictor).observe is not Predictor.observe
+        launch = [
+            cost.expert_launch_ns * (min(n, 1) if grouped else n) for n in range(workload.top_k + 1)
         ]
+        # [layer][n]: ns to compute n experts that serve one token each.
+        self._alone = [
+            [ns + n * cost.expert_ns(layer, 1) for n, ns in enumerate(launch)]
+            for layer in range(workload.layers)
+        ]
+        self._at_start = [h for h in hooks if h.trigger == "layer_start"]
+        self._at_gate = [h for h in hooks if h.trigger == "gate_input"]
+        self._at_routed = [h for h in hooks if h.trigger == "routed"]
+        self._several = len(hooks) > 1
         self._timed = getattr(policy, "TIMED", False)
         total = workload.layers * workload.experts
         self._seen, self._stamp = [0] * total, 0
@@ -103,7 +132,7 @@ class ForwardPass:
         the pass waits only where something is decided, at a layer's routing and while it misses.
         """
         device, workload, loader = self.device, self.workload, self.loader
-        tables = [self.layer_records, loader.records, *self._prediction_records]
+        tables = [self.layer_records, loader.records]
         add_numbers, add_times = self.layer_records.add_numbers, self.layer_records.add_times
         now = 0
         for step in workload.steps():
@@ -161,7 +190,9 @@ class ForwardPass:
     ) -> tuple[int, int, int]:
         """Routing is known; returns (hits, late, when experts may compute)."""
         loader, cache = self.loader, self._cache
-        cache.now = self._routed_until = step.number * self.workload.layers + layer
+        self._routed_until = step.number * self.workload.layers + layer
+        for tier in self._tiers:
+            tier.now = self._routed_until
         cache.pinned = routed if tokens is None else set(routed)
         loader.unpin_at = -1
         if loader.queued[layer] and self._cancel_stale:
@@ -169,8 +200,6 @@ class ForwardPass:
         hits, late = loader.demand(routed, now)
         if cache.notes_passing:
             cache.routed(layer, cache.pinned)
-        for predictor in self._observers:
-            predictor.observe(step, layer)
         for hook in self._at_routed:
             now = self._fire(hook, step, cost, layer, now, 0)
         return hits, late, now
@@ -246,15 +275,14 @@ class ForwardPass:
         self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
     ) -> int:
         """ns to compute ``experts``, launched one by one, or once for the group."""
-        n = len(experts)
-        if not n:
+        if tokens is None:
+            return self._alone[layer][len(experts)]
+        if not experts:
             return 0
         launch = self.cost.expert_launch_ns
-        launches = launch if self._grouped else launch * n
-        if tokens is None:
-            return launches + self._single_ns[layer] * n
         expert_ns = self.cost.expert_ns
         served = dict(zip(routed, tokens))
+        launches = launch if self._grouped else launch * len(experts)
         return launches + sum([expert_ns(layer, served[x]) for x in experts])
 
     # Prediction
@@ -268,10 +296,9 @@ class ForwardPass:
         target = layer + hook.distance
         if target >= layers:
             return now
-        prediction = hook.predictor.predict(step, target)
+        prediction = hook.prediction(step.rows, target)
         if prediction is None:
             return now
-        hook.quality.add(step.rows, target, prediction.ids)
         delay = hook.delay(len(step.rows))
         lead = self._lead(cost, layer, target) if self._timed else 0
         if hook.inline:
@@ -280,15 +307,15 @@ class ForwardPass:
         else:
             out = device.beside(now + read, delay)
         index = step.number * layers + target
-        device.call(out, self._act, (hook, index, prediction, len(step.rows), lead))
+        device.call(out, self._act, (out, hook, index, prediction, len(step.rows), lead))
         return now
 
     def _act(self, event: simpy.Event) -> None:
         """A prediction is out: propose loads, correct earlier guesses, protect residents."""
-        hook, index, prediction, tokens, lead = event._value
+        now, hook, index, (ids, scores), tokens, lead = event._value
         if index <= self._routed_until:
             return  # too late: the layer is routed already
-        loader, cache, now = self.loader, self._cache, self.device.now
+        loader, cache = self.loader, self._cache
         self._stamp += 1
         limits = self._limits
         if self._timed:
@@ -298,8 +325,8 @@ class ForwardPass:
                 load_ns=self.device.load_ns[index % self.workload.layers],
             )
         count = self._propose(
-            prediction.ids,
-            prediction.scores,
+            ids,
+            scores,
             tokens,
             limits,
             cache.resident,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from hardware_profiles import HardwareError, HardwareProfile, load_profile, override
 from sim import registry
 from sim.config import Choice, RunConfig, SyntheticTrace, parse_slice
-from sim.config_file import describe
 from sim.errors import ConfigError, did_you_mean
 from sim.models import ModelError, load_model
 from sim.predictors.base import Context, Predictor, PredictorParams
+from sim.reserve import Reserve, reserve
 from sim.workload import Workload
-from traces.format import Trace, TraceError, read_meta, read_trace
+from traces.errors import describe
+from traces.format import TraceError, read_meta, read_trace
 from traces.model import ModelSpec
 from traces.samples import sample_path, samples
 from traces.synthetic import synthesise
@@ -60,6 +61,9 @@ def load(config: RunConfig) -> Inputs:
             f"model: {model.name} routes {_shape(model)}, "
             f"but the trace was recorded on {trace_model.name} with {_shape(trace_model)}"
         )
+    if config.prefetch.extra > model.experts:
+        extra = config.prefetch.extra
+        raise ConfigError(f"prefetch.extra: {extra} exceeds the {model.experts} experts of a layer")
     sizes = list(model.bytes_per_expert(config.precision))
     eviction = _find("cache.eviction", "eviction", config.cache.eviction)
     policy = _find("prefetch.policy", "prefetch", Choice(name=config.prefetch.policy))
@@ -72,7 +76,7 @@ def load(config: RunConfig) -> Inputs:
         policy,
         tuple(_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)),
         sizes,
-        _cache_bytes(config, model, sizes, profile),
+        _cache_bytes(config, model, sizes, profile, reserve(model, workload, config.precision)),
         _host_bytes(config, model, sizes, profile),
     )
 
@@ -83,9 +87,10 @@ def _shape(model: ModelSpec) -> str:
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """By dotted path. A figure written out, with its value, kind and source, stays whole."""
     flat: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and "value" not in value:
             flat += _flatten(value, f"{prefix}{key}.")
         else:
             flat.append((prefix + key, value))
@@ -132,7 +137,7 @@ def _recorded_names(path: Path, config: RunConfig) -> list[str]:
     except TraceError as error:
         raise ConfigError(f"trace: {error}") from error
     wanted = (c.params.get("column", c.name) for c in config.predictor)
-    return sorted({name for name in wanted if name in known})
+    return sorted({name for name in wanted if isinstance(name, str) and name in known})
 
 
 @lru_cache(maxsize=2)
@@ -145,34 +150,35 @@ def _recorded(
         trace = read_trace(path, requests=chosen, predictions=predictions)
     except TraceError as error:
         raise ConfigError(f"trace: {error}") from error
+    if chosen is not None and chosen.stop is not None:
+        count = (chosen.start or 0) + len(trace.requests)  # if it ends before the slice does
+        if count < chosen.stop:
+            raise ConfigError(f"requests: {requests!r} ends past the trace's {count} requests")
     trace = replace(trace, weights=None)  # read to be checked; the simulator uses none
-    return _non_empty(trace, requests, batch_size)
+    return Workload(trace, batch_size)
 
 
 @lru_cache(maxsize=2)
 def _synthetic(parameters: str, requests: str | None, batch_size: int) -> Workload:
+    if requests is not None:
+        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
     p = SyntheticTrace.model_validate_json(parameters)
     try:
         model = load_model(p.synthetic)
     except ModelError as error:
         raise ConfigError(f"trace.synthetic: {error}") from error
-    trace = synthesise(
-        model,
-        requests=p.requests,
-        prompt=p.prompt,
-        decode=p.decode,
-        skew=p.skew,
-        reuse=p.reuse,
-        seed=p.seed,
-    )
-    if requests is not None:
-        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
-    return _non_empty(trace, requests, batch_size)
-
-
-def _non_empty(trace: Trace, requests: str | None, batch_size: int) -> Workload:
-    if not trace.tokens:
-        raise ConfigError(f"requests: {requests!r} selects no request of the trace")
+    try:
+        trace = synthesise(
+            model,
+            requests=p.requests,
+            prompt=p.prompt,
+            decode=p.decode,
+            skew=p.skew,
+            reuse=p.reuse,
+            seed=p.seed,
+        )
+    except TraceError as error:
+        raise ConfigError(f"trace: {error}") from error
     return Workload(trace, batch_size)
 
 
@@ -189,12 +195,20 @@ def _predictor(
         name, params = "recorded", {"column": choice.name, **params}
     try:
         module = registry.find("predictors", name, recorded)
-        parsed = cast(PredictorParams, module.Params.model_validate(params))
+        if not (isinstance(module.Params, type) and issubclass(module.Params, PredictorParams)):
+            raise ConfigError(f"{name!r}: its Params are no sim.predictors.base.PredictorParams")
+        parsed = module.Params.model_validate(params)
         predictor = module.Predictor(parsed, Context(workload, config.seed, model))
+        if predictor.distance >= workload.layers:
+            raise ConfigError(
+                f"distance {predictor.distance} reaches past the last of {workload.layers} MoE "
+                "layers: it would never predict"
+            )
     except ValidationError as error:
         raise ConfigError(describe(error, module.Params, key)) from error
     except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from error
+        note = "" if recorded else " (the trace records no predictors)"
+        raise ConfigError(f"{key}: {error}{note}") from error
     label = parsed.column if name == "recorded" else choice.name  # type: ignore[attr-defined]
     return label, predictor, parsed
 
@@ -207,13 +221,19 @@ def _per_expert(model: ModelSpec, sizes: list[int]) -> list[int]:
 
 
 def _cache_bytes(
-    config: RunConfig, model: ModelSpec, sizes: list[int], profile: HardwareProfile
+    config: RunConfig,
+    model: ModelSpec,
+    sizes: list[int],
+    profile: HardwareProfile,
+    beside: Reserve,
 ) -> list[int]:
     total = config.cache.capacity.resolve(_per_expert(model, sizes))
     memory = profile.compute.memory_gib.value
-    if total > memory * 2**30:
+    if total + beside.total > memory * 2**30:
         raise ConfigError(
-            f"cache.capacity: {total / 2**30:.1f} GiB exceeds the {memory:g} GiB of {profile.name}"
+            f"cache.capacity: {total / 2**30:.2f} GiB do not fit in the {memory:g} GiB of "
+            f"{profile.name} beside {beside.weights / 2**30:.2f} GiB of other weights and "
+            f"{beside.kv_cache / 2**30:.2f} GiB of KV cache"
         )
     whole = sum(sizes) * model.experts
     if config.cache.scope == "global":

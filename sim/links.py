@@ -98,10 +98,9 @@ class Server:
     ) -> None:
         self.name, self.stage, self.lanes = name, stage, lanes
         self.blocked = False  # the first in line waits for room
-        self.busy_ns = 0
         self.log: Callable[[str, Load, int, int], None] | None = None
         self._finish, self._start, self._moved = timing.finish, start, moved
-        self._chunk = chunk
+        self.chunk = chunk
         self._free = [Lane(env, LANDS) for _ in range(lanes)]
         self._through = [self._done]  # what a lane calls when it rings
         self._heap: list[tuple[int, int, Load]] = []
@@ -132,15 +131,14 @@ class Server:
                     if allowed is None:
                         blocked.append(entry)
                     continue
-            if self._chunk is not None and nbytes > self._chunk:
-                nbytes = self._chunk
+            if self.chunk is not None and nbytes > self.chunk:
+                nbytes = self.chunk
             else:
                 heappop(heap)
             load.ready[stage] -= nbytes
             lane = free.pop()
             lane.load, lane.nbytes = load, nbytes
             lane.finish = finish = self._finish(now, nbytes)
-            self.busy_ns += finish - now
             if self.log is not None:
                 self.log(self.name, load, now, finish)
             lane.callbacks = self._through

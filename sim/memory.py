@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from types import ModuleType
 
+from sim.eviction import base
 from sim.eviction.base import Future
 
 
@@ -43,11 +44,12 @@ class Tier:
         self.pinned: Collection[int] = ()
         self.now = -1  # number of the last layer-step routed
         self._n = len(self.sizes)
-        self._score = [0] * self._n
+        self.scores = [0] * self._n
         self._heaps: list[list[int]] = [[] for _ in capacities]
         self._least = [0] * self._n  # the score of the lowest live entry of each resident
         self._limit = 2 * self._n + 64
-        self._state = eviction.new_state(len(self.sizes), layers, seed, future)
+        new_state = getattr(eviction, "new_state", base.new_state)
+        self.state = new_state(self._n, layers, seed, future)
         self._inserted, self._used, self._evicted = (
             eviction.inserted,
             eviction.used,
@@ -83,15 +85,15 @@ class Tier:
     def insert(self, x: int, used: bool = False) -> None:
         """``x`` has landed in the room reserved for it; ``used``: because it is needed now."""
         self.resident[x] = True
-        score = self._inserted(self._state, x, self.now)
+        score = self._inserted(self.state, x, self.now)
         if used:
-            score = self._used(self._state, x, self.now, score)
-        self._score[x] = score
+            score = self._used(self.state, x, self.now, score)
+        self.scores[x] = score
         self._push(x, score)
 
     def use(self, experts: Iterable[int]) -> None:
         """``experts``, resident, are computed with: the eviction hears of each."""
-        used, state, now, scores = self._used, self._state, self.now, self._score
+        used, state, now, scores = self._used, self.state, self.now, self.scores
         least = self._least
         for x in experts:
             new = scores[x] = used(state, x, now, scores[x])
@@ -114,7 +116,7 @@ class Tier:
                     self._rescore(x, self._predicted)
 
     def _rescore(self, x: int, hook: Callable[..., int]) -> None:
-        new = self._score[x] = hook(self._state, x, self.now, self._score[x])
+        new = self.scores[x] = hook(self.state, x, self.now, self.scores[x])
         if new < self._least[x]:
             self._push(x, new)
 
@@ -132,7 +134,7 @@ class Tier:
 
     def _evict(self, partition: int, missing: int) -> bool:
         heap, n, sizes = self._heaps[partition], self._n, self.sizes
-        resident, least, scores, pinned = self.resident, self._least, self._score, self.pinned
+        resident, least, scores, pinned = self.resident, self._least, self.scores, self.pinned
         victims: list[int] = []
         passed_over: list[int] = []
         while missing > 0 and heap:
@@ -162,7 +164,7 @@ class Tier:
         for entry in victims:
             x = entry % n
             self.free[partition] += sizes[x]
-            self._evicted(self._state, x, self.now, scores[x])
+            self._evicted(self.state, x, self.now, scores[x])
             if self.on_evict is not None:
                 self.on_evict(x)
         if self._spared is not None:

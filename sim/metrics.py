@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
-def _distribution(ns: npt.NDArray[np.int64]) -> dict[str, float | None]:
+def distribution(ns: npt.NDArray[np.int64]) -> dict[str, float | None]:
     if not len(ns):
         return {"mean": None, "p50": None, "p95": None, "p99": None}
     p50, p95, p99 = np.percentile(ns, [50, 95, 99])
@@ -88,9 +88,13 @@ def summarise(
     step_records: StepRecords,
     load_records: LoadRecords,
     loader: Loader,
+    rates: Sequence[float],
     bounds: Bounds,
 ) -> dict[str, Any]:
-    """Everything about the run but its name, predictors' quality and event count."""
+    """Everything about the run but its config, predictors' quality and event count.
+
+    ``rates`` are the full rates of the loader's stages, bytes a ns.
+    """
     total = int(step_records.column("end")[-1])
     prefill = step_records.column("prefill")
     between, first = latencies(steps, step_records)
@@ -102,8 +106,8 @@ def summarise(
         "storage": "stall_storage",
     }
     return {
-        "tpot_ms": _distribution(between),
-        "ttft_ms": _distribution(first),
+        "tpot_ms": distribution(between),
+        "ttft_ms": distribution(first),
         "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
         "total_ms": _ms(total),
         "hit_rate": hit_rates(layer_records, prefill, layers),
@@ -112,8 +116,8 @@ def summarise(
         "stall_ms": {name: _ms(layer_records.column(c).sum()) for name, c in stall.items()},
         "compute_ms": _ms(compute),
         "link_busy": {
-            server.name: round(server.busy_ns / (total * server.lanes), 6) if total else None
-            for server in loader.stages
+            server.name: round(sum(moved) / (rate * total), 6) if total else None
+            for server, moved, rate in zip(loader.stages, loader.moved_bytes, rates)
         },
         "prefetch": {
             "proposed": loader.proposed,

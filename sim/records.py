@@ -43,6 +43,13 @@ class Rows:
             self._new_numbers.clear()
             self._new_times.clear()
 
+    def extend(self, rows: npt.NDArray[np.int64]) -> None:
+        """Add ``rows`` [n, columns]."""
+        self.pack()
+        numbers = len(self.numbers)
+        self._numbers.frombytes(rows[:, :numbers].astype(np.int32).tobytes())
+        self._times.frombytes(np.ascontiguousarray(rows[:, numbers:]).tobytes())
+
     @property
     def columns(self) -> tuple[str, ...]:
         return (*self.numbers, *self.times)
@@ -95,11 +102,3 @@ class LoadRecords(Rows):
     def append(self, load: Load, disposition: int, now: int) -> None:
         self.add_numbers((load.expert, load.origin, load.predictor, load.target, disposition))
         self.add_times((load.issued, load.started, load.landed, load.needed, now))
-
-
-class PredictionRecords(Rows):
-    """One token of one prediction: the flat ids of the best ``k`` named for a row and layer."""
-
-    def __init__(self, k: int) -> None:
-        super().__init__()
-        self.numbers = ("row", "layer", *(f"named_{rank}" for rank in range(k)))

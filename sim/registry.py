@@ -1,19 +1,26 @@
 """Find a policy by name or by import path.
 
 A name is a file of ``sim/predictors``, ``sim/prefetch`` or ``sim/eviction`` (``least-stale`` is
-``least_stale.py``); an import path (``my_package.my_policy``) is any importable module that
-follows the same contract. Nothing is registered anywhere else.
+``least_stale.py``); an import path (``my_package.my_policy``) is any module that can be imported,
+from the working directory too, and follows the same contract. Nothing is registered anywhere else.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import sys
 from types import ModuleType
 
 from sim.errors import ConfigError, did_you_mean
 
-KINDS = ("predictors", "prefetch", "eviction")
+# What a module of each kind must have.
+CONTRACTS = {
+    "predictors": ("Params", "Predictor"),
+    "prefetch": ("propose",),
+    "eviction": ("inserted", "used", "evicted"),
+}
 _INTERNAL = {"base"}
 
 
@@ -38,9 +45,23 @@ def find(kind: str, name: str, others: tuple[str, ...] = ()) -> ModuleType:
     if name in names(kind):
         return importlib.import_module(f"sim.{kind}.{name.replace('-', '_')}")
     if "." in name:
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(f"cannot import {kind} policy {name!r}: {error}") from error
+        return _foreign(kind, name)
     hint = did_you_mean(name, [*names(kind), *others])
     raise ConfigError(f"unknown {kind.removesuffix('s')} {name!r}{hint}")
+
+
+def _foreign(kind: str, name: str) -> ModuleType:
+    """The policy at an import path."""
+    # A console script does not look in the working directory. Last, so that it hides nothing.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    what = f"{kind.removesuffix('s')} policy"
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # the module's own code runs here
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"cannot import {what} {name!r}: {reason}") from error
+    for needed in CONTRACTS[kind]:
+        if not callable(getattr(module, needed, None)):
+            raise ConfigError(f"{name!r} is no {what}: it has no {needed!r}")
+    return module

@@ -25,4 +25,4 @@ def draw(seed: int, a: int, b: int = 0, c: int = 0) -> int:
 
 def uniform(seed: int, a: int, b: int = 0, c: int = 0) -> float:
     """A float in [0, 1) keyed by (seed, a, b, c): the top 53 bits of ``draw``."""
-    return (draw(seed, a, b, c) >> 11) * (1.0 / 9007199254740992.0)
+    return (draw(int(seed), int(a), int(b), int(c)) >> 11) * (1.0 / 9007199254740992.0)

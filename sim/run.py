@@ -25,8 +25,9 @@ from sim.inputs import Inputs
 from sim.loads import Loader
 from sim.memory import Tier
 from sim.metrics import summarise
-from sim.quality import Quality
+from sim.predictors.base import Table
 from sim.records import LayerRecords, LoadRecords, StepRecords
+from sim.tabulate import tabulate
 from sim.workload import Workload
 
 
@@ -58,7 +59,7 @@ def simulate(
     config, workload = inputs.config, inputs.workload
     env = simpy.Environment()
     records = LoadRecords()
-    future = workload.future() if inputs.eviction.__name__.endswith("belady") else None
+    future = workload.future() if getattr(inputs.eviction, "LOOKS_AHEAD", False) else None
     cache = make_tier(inputs, inputs.eviction, future)
     host = None if inputs.host_bytes is None else _host_tier(inputs, inputs.host_bytes)
     loader = Loader(env, cache, host, records)
@@ -69,7 +70,8 @@ def simulate(
         Hook(
             i,
             predictor,
-            Quality(workload),
+            workload,
+            _table(inputs, i),
             inline=params.placement == "inline",
             cost=cost,
             cost_ns=None if params.cost_us is None else round(params.cost_us * 1e3),
@@ -105,6 +107,16 @@ def simulate(
         records,
         events,
     )
+
+
+def _table(inputs: Inputs, index: int) -> Table:
+    """What a predictor says, worked out once for all runs on the same workload."""
+    name, predictor, params = inputs.predictors[index]
+    key = (name, params.model_dump_json(), inputs.config.seed)
+    known = inputs.workload.tables
+    if key not in known:
+        known[key] = tabulate(predictor, inputs.workload)
+    return known[key]
 
 
 @contextmanager
@@ -148,6 +160,7 @@ def results(done: Simulation) -> dict[str, Any]:
         done.steps,
         done.loads,
         done.loader,
+        done.device.rates,
         limits,
     )
     names = [name for name, _, _ in inputs.predictors]
@@ -155,6 +168,10 @@ def results(done: Simulation) -> dict[str, Any]:
     quality = {label: hook.quality.summary() for label, hook in zip(labels, done.hooks)}
     return {
         "name": inputs.config.name,
+        "model": inputs.model.name,
+        "hardware": inputs.profile.name,
+        "cache": {"bytes": sum(inputs.cache_bytes)},
+        "config": inputs.config.model_dump(mode="json"),
         **summary,
         "predictors": quality,
         "events": done.events,

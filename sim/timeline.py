@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,9 @@ from sim.loads import DEMAND, DISPOSITIONS, Load, Loader
 from sim.run import Simulation
 from sim.workload import Workload
 
-MAX_STEPS = 1_000  # about 100 MB; Perfetto gets slow from there on
+# A layer-step takes 1.5 to 15 kB, by how many loads it makes and of how many chunks, which only
+# the run will tell: 40 to 350 MB. Perfetto gets slow from 100 MB on.
+MAX_LAYER_STEPS = 24_000
 COMPUTE, LINKS, LOADS, MEMORY = 1, 2, 3, 4  # process ids: the groups of tracks
 FORWARD = (COMPUTE, 1)  # the track of the forward pass
 
@@ -36,9 +37,10 @@ def check(workload: Workload, path: Path) -> None:
 
     Raises ConfigError.
     """
-    if len(list(islice(workload.steps(), MAX_STEPS + 1))) > MAX_STEPS:
+    most = MAX_LAYER_STEPS // workload.layers
+    if len(list(islice(workload.steps(), most + 1))) > most:
         raise ConfigError(
-            f"--timeline: the run has more than {MAX_STEPS:,} steps; "
+            f"--timeline: the run has more than {most:,} steps of {workload.layers} layers; "
             "choose fewer requests (requests: '0:1')"
         )
     if path.is_dir() or not os.access(path.parent, os.W_OK):
@@ -51,23 +53,25 @@ class Recorder:
     def __init__(self) -> None:
         self._operators: list[tuple[int, int, str]] = []  # start, duration, what
         self._chunks: list[tuple[str, int, int, int, bool]] = []  # server, start, end, expert, why
-        self._samples = array("q")  # time, bytes held, bytes outstanding
+        self._held: dict[int, int] = {}  # time: bytes of the cache that are taken from then on
 
     def watch(self, device: SimulatedDevice, loader: Loader) -> None:
-        def sample(now: int) -> None:
-            cache = loader.cache
-            held = sum(cache.capacities) - sum(cache.free)
-            self._samples.extend((now, held, loader.outstanding))
+        cache = loader.cache
+        capacity = sum(cache.capacities)
 
-        def computing(now: int, duration: int, what: str) -> None:
-            self._operators.append((now, duration, what))
-            sample(now)
+        def sample(now: int) -> None:
+            self._held[now] = capacity - sum(cache.free)
+
+        def computing(start: int, duration: int, what: str) -> None:
+            # Told of ahead of the clock or behind it: not when to look at the cache.
+            self._operators.append((start, duration, what))
 
         def moving(name: str, load: Load, start: int, finish: int) -> None:
             # A promoted prefetch is demand from then on.
             self._chunks.append((name, start, finish, load.expert, load.needed >= 0))
-            sample(start)
+            sample(start)  # room is taken, and victims leave, when a load's first chunk starts
 
+        sample(device.now)
         device.on_compute = computing
         for server in loader.stages:
             server.log = moving
@@ -91,7 +95,8 @@ class Recorder:
         yield from _forward_pass(done, self._operators)
         yield from _link_chunks(self._chunks, width)
         yield from _loads(done, width)
-        yield from _counters(self._samples)
+        yield from _counter("cache held, MiB", self._held.items())
+        yield from _counter("loads pending, MiB", _pending(done))
 
 
 def _names() -> Iterator[Event]:
@@ -180,15 +185,24 @@ def _loads(done: Simulation, width: int) -> Iterator[Event]:
         yield _event("e", why, LOADS, ts=end / 1000, **both)
 
 
-def _counters(samples: array[int]) -> Iterator[Event]:
-    last: tuple[int, int] | None = None
-    rows = np.array(samples, dtype=np.int64).reshape(-1, 3).tolist()
-    for now, held, outstanding in rows:
-        if (held, outstanding) != last:
-            last = (held, outstanding)
-            for name, nbytes in (("cache held, MiB", held), ("loads pending, MiB", outstanding)):
-                mib = round(nbytes / 2**20, 3)
-                yield _event("C", name, MEMORY, ts=now / 1000, args={"MiB": mib})
+def _pending(done: Simulation) -> Iterator[tuple[int, int]]:
+    """(time, bytes asked for and not landed from then on), from the records of the loads."""
+    column = done.loads.column
+    landed = column("landed")
+    ended = np.where(landed >= 0, landed, column("settled"))
+    nbytes = np.array(done.inputs.sizes)[column("expert") // done.inputs.workload.experts]
+    times, at = np.unique(np.concatenate([column("issued"), ended]), return_inverse=True)
+    change = np.zeros(len(times), dtype=np.int64)
+    np.add.at(change, at, np.concatenate([nbytes, -nbytes]))
+    yield from zip(times.tolist(), change.cumsum().tolist())
+
+
+def _counter(name: str, samples: Iterable[tuple[int, int]]) -> Iterator[Event]:
+    last = -1
+    for now, nbytes in samples:
+        if nbytes != last:
+            last = nbytes
+            yield _event("C", name, MEMORY, ts=now / 1000, args={"MiB": round(nbytes / 2**20, 3)})
 
 
 def _title(expert: int, width: int) -> str:

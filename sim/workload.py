@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.eviction.base import Future
 from traces.format import Trace
+
+if TYPE_CHECKING:
+    from sim.predictors.base import Table
 
 _BLOCK = 64  # rows turned into Python lists at a time: scalar access to lists is 5x faster
 
@@ -65,6 +68,7 @@ class Workload:
         self.batch_size = batch_size
         self.layers, self.experts, self.top_k = trace.meta.model.topology
         self.requests = trace.requests
+        self.tables: dict[Any, Table] = {}  # predictions, kept for the next run (sim.tabulate)
         self._lists = self.lists(self.flat)
         self._row = -1  # the row last asked for, whose sets are kept at hand
         self._row_sets: list[list[int]] = []

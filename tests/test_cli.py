@@ -141,6 +141,8 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "small cache": ({"cache": {"capacity": {"experts": 1}}}, ["cache.capacity", "top-2"]),
     "wrong model": ({"model": "gpt-oss-20b"}, ["model", "gpt-oss-20b", "tiny"]),
     "no such trace": ({"trace": "smal.parquet"}, ["trace", "smal.parquet"]),
+    "no policy": ({"cache": {"eviction": "os.path"}}, ["cache.eviction", "'inserted'"]),
+    "long slice": ({"requests": "0:9"}, ["requests", "3 requests"]),
     "empty slice": ({"requests": "9:"}, ["requests", "9:"]),
 }
 

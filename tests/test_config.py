@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_models import PARAMETERS
 
 from sim.config import Capacity, RunConfig, SyntheticTrace, parse_slice
 from sim.config_file import parse, parse_assignment, read_yaml, set_path
 from sim.errors import ConfigError, did_you_mean
 from sim.inputs import load
+from sim.models import load_model
+from sim.reserve import reserve
+from sim.workload import Workload
+from traces.synthetic import synthesise
 
 SMALL = {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 0, "decode": 1}
 
@@ -68,11 +76,18 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tree: dict[str, Any], mes
         ({"prefetch": {"extra": -1}}, ["prefetch.extra: ", "-1"]),
         ({"prefetch": {"threshold": 1.5}}, ["prefetch.threshold: ", "1.5"]),
         ({"prefetch": {"cancel_stale": "maybe"}}, ["prefetch.cancel_stale: ", "'maybe'"]),
-        ({"hardware": 4}, ["hardware: "]),
+        ({"hardware": 4}, ["hardware: expected a name, or a mapping with a name, not 4"]),
+        (
+            {"predictor": [None]},
+            ["predictor.0: expected a name, or a mapping with a name, not None"],
+        ),
+        ({"requests": 5}, ["requests: '5' is not a slice of requests: write '0:20'"]),
         ({"hardware": {"gb_s": 4}}, ["hardware.name: "]),
         ({"predictor": [{"recall": 0.5}]}, ["predictor.0.name: "]),
         ({"trace": 3}, ["trace"]),
         ({"seed": -1}, ["seed: ", "-1"]),
+        ({"trace": {**SMALL, "skew": 11}}, ["trace.skew: ", "less than 10", "11"]),
+        ({"cache": {"capacity": {"share": float("nan")}}}, ["cache.capacity.share: "]),
     ],
 )
 def test_a_wrong_value_is_shown_with_its_path(tree: dict[str, Any], words: list[str]) -> None:
@@ -115,6 +130,14 @@ def test_a_bad_capacity_shows_how_to_write_one() -> None:
     message = refused({"cache": {"capacity": "lots"}})
     assert message == (
         "cache.capacity: 'lots' is not a capacity: write '25%', '4000MiB' or {experts: 384}"
+    )
+
+
+@pytest.mark.parametrize("number", [25, 0.25, 4000, True, [25]])
+def test_a_number_is_no_capacity(number: Any) -> None:
+    message = refused({"cache": {"capacity": number}})
+    assert message == (
+        f"cache.capacity: {number!r} is not a capacity: write '25%', '4000MiB' or {{experts: 384}}"
     )
 
 
@@ -202,17 +225,152 @@ def test_a_synthetic_trace_is_a_mapping() -> None:
         ({"requests": "0:1"}, "requests: a synthetic trace has trace.requests"),
         ({"cache": {"capacity": {"experts": 7}}}, "cache.capacity: 84.0 MiB cannot hold one"),
         ({"cache": {"capacity": "1%", "scope": "layer"}}, "cache.capacity: "),
-        ({"cache": {"capacity": "900GiB"}}, "cache.capacity: 900.0 GiB exceeds the 24 GiB"),
+        ({"cache": {"capacity": "900GiB"}}, "cache.capacity: 900.00 GiB do not fit"),
         ({"host": {"capacity": "1MiB"}}, "host.capacity: 1.0 MiB cannot hold one expert"),
+        (
+            {"predictor": {"name": "oracle", "distance": 16}},
+            "predictor: distance 16 reaches past the last of 16 MoE layers: it would never",
+        ),
+        ({"prefetch": {"extra": 65}}, "prefetch.extra: 65 exceeds the 64 experts of a layer"),
+        ({"predictor": {"name": "oracle", "cost_us": float("inf")}}, "predictor.cost_us: Input"),
+        ({"predictor": {"name": "oracle", "cost_us": float("nan")}}, "predictor.cost_us: Input"),
+        ({"predictor": {"name": "recorded", "column": ["a"]}}, "predictor.column: Input should"),
+        (
+            {"trace": "mini-gpt-oss", "predictor": {"name": "recorded", "column": ["a"]}},
+            "predictor.column: Input should be a valid string",
+        ),
+        (
+            {"trace": {**SMALL, "decode": 100_000_000}},
+            "trace: synthetic trace: 1 x 100000000 tokens in 16 layers of top-8 are "
+            "12,800,000,000 routed slots, more than 250,000,000",
+        ),
+        ({"trace": "mini-gpt-oss", "requests": "90:500"}, "requests: '90:500' ends past the"),
+        (
+            {"hardware": {"name": "l4", "host_link": {"chunk_mib": 0.00001}}},
+            "hardware: hardware 'l4' with overrides: host_link.chunk_mib: 1e-05 MiB is less than a "
+            "page",
+        ),
+        (
+            {"hardware": {"name": "l4", "storage": {"read_mib": 0.003}}},
+            "hardware: hardware 'l4' with overrides: storage.read_mib: 0.003 MiB is less than",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_found_or_cannot_fit(tree: dict[str, Any], message: str) -> None:
     assert refused_inputs(**tree).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        # 1.34 billion weights of attention, 0.26 of embeddings; 32 layers of 8 KV heads.
+        (
+            {
+                "trace": {**SMALL, "synthetic": "phi-3.5-moe", "prompt": 8191},
+                "cache": {"capacity": "24GiB"},
+                "batch_size": 4,
+            },
+            "cache.capacity: 24.00 GiB do not fit in the 24 GiB of rtx-4090 beside 2.99 GiB of "
+            "other weights and 1.00 GiB of KV cache",
+        ),
+        (
+            {
+                "trace": {**SMALL, "synthetic": "gpt-oss-20b"},
+                "hardware": "jetson-orin-nano-8gb",
+                "cache": {"capacity": "7.8GiB"},
+            },
+            "cache.capacity: 7.80 GiB do not fit in the 8 GiB of jetson-orin-nano-8gb beside "
+            "3.35 GiB of other weights and 0.00 GiB of KV cache",
+        ),
+    ],
+)
+def test_the_cache_has_the_memory_that_the_rest_leaves(tree: dict[str, Any], message: str) -> None:
+    assert refused_inputs(**tree) == message
+
+
+def test_a_cache_that_leaves_room_for_the_rest_is_legal() -> None:
+    tree = {
+        "trace": {**SMALL, "synthetic": "phi-3.5-moe"},
+        "cache": {"capacity": "21GiB"},
+        "host": {"capacity": "50%"},
+    }
+    assert load(parse(tree, "my.yaml")).cache_bytes == [21 * 2**30]
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "mixtral-8x7b", "deepseek-v3", "olmoe-1b-7b"])
+def test_reserve_and_experts_are_the_whole_model(name: str) -> None:
+    model = load_model(name)
+    trace = synthesise(model, requests=1, prompt=0, decode=1, skew=0, reuse=0, seed=0)
+    found = reserve(model, Workload(trace, 1), "bf16")
+    experts = sum(model.bytes_per_expert("bf16")) * model.experts
+    assert (found.weights + experts) / 2e9 == pytest.approx(PARAMETERS[name], rel=0.012)
+
+
+def test_kv_cache_is_that_of_the_longest_requests_of_a_batch() -> None:
+    model = load_model("gpt-oss-20b")
+    trace = synthesise(model, requests=2, prompt=0, decode=200, skew=0, reuse=0, seed=0)
+    token = 2 * 8 * 64 * 2  # keys and values of eight heads
+    one = 12 * (128 + 200) * token  # every second layer sees 128 tokens
+    assert reserve(model, Workload(trace, 1), None).kv_cache == one
+    assert reserve(model, Workload(trace, 8), None).kv_cache == 2 * one  # there are only two
+
+
 def test_unknown_hardware_names_the_nearest() -> None:
     assert "did you mean 'rtx-4090'" in refused_inputs(hardware="rtx-4091")
     assert "gb_s" in refused_inputs(hardware={"name": "l4", "host_link": {"gbs": 3}})
+
+
+@pytest.mark.parametrize(
+    ("hardware", "message"),
+    [
+        (
+            {"name": "l4", "host_link": {"gb_s": "12GB/s"}},
+            "hardware: hardware 'l4': host_link.gb_s: '12GB/s' is not a number in GB/s",
+        ),
+        (
+            {"name": "l4", "storage": {"latency_us": True}},
+            "hardware: hardware 'l4': storage.latency_us: True is not a number in µs",
+        ),
+        (
+            {"name": "l4", "storage": {"queue_depth": "x"}},
+            "hardware: hardware 'l4': storage.queue_depth: 'x' is not a number",
+        ),
+        (
+            {"name": "jetson-agx-orin-64gb", "host_link": {"gb_s": 12}},
+            "hardware: hardware 'jetson-agx-orin-64gb' has no 'host_link.gb_s': it has one memory, "
+            "so no host link",
+        ),
+        (
+            {"name": "l4", "host_link": {"gb_s": {"kind": "measured"}}},
+            "hardware: hardware 'l4' has no 'host_link.gb_s.kind': host_link.gb_s is one figure, "
+            "give a number or all of {value, kind, source, uncertainty}",
+        ),
+        (
+            {"name": "l4", "host_link": {"gb_s": {"value": 99}}},
+            "hardware: hardware 'l4' with overrides: host_link.gb_s.kind: Field required "
+            "(and 2 more)",
+        ),
+        (
+            {"name": "l4", "host_link": {"gb_s": None}},
+            "hardware: hardware 'l4' with overrides: host_link.gb_s: "
+            "expected {value, kind, source, uncertainty}, not None",
+        ),
+    ],
+)
+def test_figures_that_cannot_be_set(hardware: dict[str, Any], message: str) -> None:
+    assert refused_inputs(hardware=hardware) == message
+
+
+def test_a_figure_written_out_is_taken_whole() -> None:
+    figure = {"value": 9.5, "kind": "measured", "source": "this machine", "uncertainty": 0.02}
+    hardware = {"name": "l4", "host_link": {"gb_s": figure}}
+    link = load(parse({"trace": SMALL, "hardware": hardware}, "my.yaml")).profile.host_link
+    assert link is not None
+    assert link.gb_s.model_dump() == figure
+
+
+def test_a_trace_without_recorded_predictors_says_so() -> None:
+    assert refused_inputs(predictor="pre-attention").endswith("(the trace records no predictors)")
 
 
 def test_one_memory_has_no_host_tier() -> None:
@@ -224,6 +382,85 @@ def test_the_nearest_match_or_all_there_are() -> None:
     assert did_you_mean("lur", ["lru", "fifo"]) == "; did you mean 'lru'?"
     assert did_you_mean("zzz", ["lru", "fifo"]) == "; known: fifo, lru"
     assert did_you_mean("zzz", []) == ""
+
+
+POLICIES = {
+    "broken": "def new_state(:\n",
+    "raises": "raise RuntimeError('no\\nlicence')\n",
+    "needs": "import nowhere_to_be_found\n",
+    "half": "def new_state(*_): ...\ndef inserted(*_): ...\nused = 3\n",
+    "function": "def Params(): ...\nclass Predictor: ...\n",
+    "plain": "class Params: ...\nclass Predictor: ...\n",
+    "whole": "def new_state(*_): ...\ninserted = used = evicted = new_state\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """``config_policies`` in the working directory, found as the console script finds it."""
+    folder = tmp_path / "config_policies"
+    folder.mkdir()
+    for name, text in POLICIES.items():
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    importlib.invalidate_caches()
+    yield
+    for name in [n for n in sys.modules if n.startswith("config_policies")]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (
+            {"cache": {"eviction": "os.path"}},
+            "cache.eviction: 'os.path' is no eviction policy: it has no 'inserted'",
+        ),
+        (
+            {"prefetch": {"policy": "os.path"}},
+            "prefetch.policy: 'os.path' is no prefetch policy: it has no 'propose'",
+        ),
+        (
+            {"predictor": "os.path"},
+            "predictor: 'os.path' is no predictor policy: it has no 'Params'",
+        ),
+        ({"predictor": ".foo"}, "predictor: cannot import predictor policy '.foo': TypeError: "),
+        (
+            {"cache": {"eviction": "config_policies.broken"}},
+            "cache.eviction: cannot import eviction policy 'config_policies.broken': SyntaxError: ",
+        ),
+        (
+            {"cache": {"eviction": "config_policies.raises"}},
+            "cache.eviction: cannot import eviction policy 'config_policies.raises': RuntimeError",
+        ),
+        (
+            {"cache": {"eviction": "config_policies.needs"}},
+            "cache.eviction: cannot import eviction policy 'config_policies.needs': ModuleNotFound",
+        ),
+        (
+            {"cache": {"eviction": "config_policies.half"}},
+            "cache.eviction: 'config_policies.half' is no eviction policy: it has no 'used'",
+        ),
+        (
+            {"predictor": "config_policies.function"},
+            "predictor: 'config_policies.function': its Params are no sim.predictors.base.",
+        ),
+        (
+            {"predictor": "config_policies.plain"},
+            "predictor: 'config_policies.plain': its Params are no sim.predictors.base.",
+        ),
+    ],
+)
+def test_import_paths_that_are_no_policy(tree: dict[str, Any], message: str) -> None:
+    assert refused_inputs(**tree).startswith(message)
+
+
+@pytest.mark.usefixtures("package")
+def test_a_policy_in_the_working_directory_is_found() -> None:
+    tree = {"trace": SMALL, "cache": {"eviction": "config_policies.whole"}}
+    assert load(parse(tree, "my.yaml")).eviction.__name__ == "config_policies.whole"
 
 
 # Dotted paths
@@ -247,6 +484,18 @@ def test_set_path_turns_a_bare_name_into_a_mapping() -> None:
     changed = set_path({"hardware": "l4"}, "hardware.host_link.gb_s", 9)
     assert changed == {"hardware": {"name": "l4", "host_link": {"gb_s": 9}}}
     assert set_path({"hardware": "l4"}, "hardware", "t4") == {"hardware": "t4"}
+    changed = set_path({"cache": {"eviction": "lru"}}, "cache.eviction.a", 1)
+    assert changed == {"cache": {"eviction": {"name": "lru", "a": 1}}}
+    changed = set_path({"predictor": "oracle"}, "predictor.recall", 0.5)
+    assert changed == {"predictor": {"name": "oracle", "recall": 0.5}}
+
+
+def test_set_path_starts_from_the_default_name() -> None:
+    changed = set_path({}, "hardware.host_link.gb_s", 12)
+    assert changed == {"hardware": {"name": "rtx-4090", "host_link": {"gb_s": 12}}}
+    assert parse(changed, "my.yaml").hardware.params == {"host_link": {"gb_s": 12}}
+    assert set_path({}, "hardware.name", "l4") == {"hardware": {"name": "l4"}}
+    assert set_path({}, "cache.eviction.a", 1) == {"cache": {"eviction": {"name": "lru", "a": 1}}}
 
 
 @pytest.mark.parametrize(
@@ -254,14 +503,31 @@ def test_set_path_turns_a_bare_name_into_a_mapping() -> None:
     [
         ("predictor.2.recall", "predictor.2.recall: '2' is no index into a list of 2"),
         ("predictor.x", "predictor.x: 'x' is no index into a list of 2"),
-        ("seed.x", "seed.x: 'seed' is 3, which has no keys"),
+        ("seed.x", "seed.x: seed is 3, which has no keys; set it as a whole"),
+        (
+            "cache.capacity.share",
+            "cache.capacity.share: cache.capacity is '25%', which has no keys; set it as a whole",
+        ),
+        (
+            "trace.synthetic",
+            "trace.synthetic: trace is 'mini-gpt-oss', which has no keys; set it as a whole",
+        ),
         ("cache..x", "'cache..x' is not a dotted path"),
         ("", "'' is not a dotted path"),
     ],
 )
 def test_set_path_refuses(path: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        set_path({"predictor": ["a", "b"], "seed": 3}, path, 1)
+        set_path(
+            {
+                "predictor": ["a", "b"],
+                "seed": 3,
+                "cache": {"capacity": "25%"},
+                "trace": "mini-gpt-oss",
+            },
+            path,
+            1,
+        )
 
 
 @pytest.mark.parametrize(
@@ -273,13 +539,24 @@ def test_set_path_refuses(path: str, message: str) -> None:
         ("predictor={name: oracle, recall: 0.8}", ("predictor", {"name": "oracle", "recall": 0.8})),
         ("trace=a=b", ("trace", "a=b")),
         ("model=", ("model", None)),
+        ("requests=10:20", ("requests", "10:20")),
+        ("requests=':'", ("requests", ":")),
+        ("cost_us=1e2", ("cost_us", 100.0)),
+        ("cost_us=1e-9", ("cost_us", 1e-9)),
+        ("cost_us=.5", ("cost_us", 0.5)),
+        ("seed=010", ("seed", 10)),
+        ("cache.warm=off", ("cache.warm", "off")),
+        ("name=2024-01-01", ("name", "2024-01-01")),
+        ("prefetch.cancel_stale=false", ("prefetch.cancel_stale", False)),
     ],
 )
 def test_assignments(text: str, expected: tuple[str, Any]) -> None:
     assert parse_assignment(text) == expected
 
 
-@pytest.mark.parametrize("text", ["seed", "=3", "predictor=[a"])
+@pytest.mark.parametrize(
+    "text", ["seed", "=3", "predictor=[a", "requests=:", "cache={seed: 1, seed: 2}"]
+)
 def test_bad_assignments(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--set ") as caught:
         parse_assignment(text)
@@ -292,11 +569,14 @@ def test_bad_assignments(text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"- a\n- b\n", "the config must be a mapping of keys, but it is a list"),
-        (b"", "the config must be a mapping of keys, but it is empty"),
-        (b"just words", "the config must be a mapping of keys, but it is a str"),
+        (b"- a\n- b\n", "expected a mapping of keys, but it is a list"),
+        (b"", "expected a mapping of keys, but it is empty"),
+        (b"just words", "expected a mapping of keys, but it is a str"),
         (b"a: [1, 2\n", "line 2"),
-        (b"3: x\n", "the key 3 is not a name"),
+        (b"3: x\n", "line 1: the key 3 is not a name"),
+        (b"cache:\n  2: x\n", "line 2: the key 2 is not a name"),
+        (b"seed: 1\nname: x\nseed: 2\n", "line 3: the key 'seed' is given twice"),
+        (b"cache: {scope: layer, scope: global}", "line 1: the key 'scope' is given twice"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )
@@ -308,6 +588,13 @@ def test_files_that_are_no_config(tmp_path: Path, content: bytes, message: str) 
     assert str(caught.value).startswith(str(path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_in_files_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("requests: 10:20\nmachine: &m {seconds: 1e-9, none: ~}\nother: *m\n")
+    one = {"seconds": 1e-9, "none": None}
+    assert read_yaml(path) == {"requests": "10:20", "machine": one, "other": one}
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

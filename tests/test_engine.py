@@ -43,7 +43,9 @@ def test_everything_resident_is_the_sum_of_compute(overlap: str) -> None:
     layer = 100 + 10 + 7 + 2 * 50 + launches
     assert total_ns(done) == 2 * (2 * layer + 11)
     assert results["loads"] == 0
-    assert results["total_ms"] == results["compute_ms"] == results["bounds_ms"]["clairvoyant"]
+    assert results["total_ms"] == results["compute_ms"]
+    total = results["total_ms"]
+    assert results["bounds_ms"] == {"compute": total, "link": 0.0, "clairvoyant": total}
     assert results["hit_rate"]["all"] == 1.0
 
 
@@ -142,6 +144,7 @@ def test_chunks_are_the_unit_of_waiting() -> None:
     assert results["stall_ms"]["queueing"] == pytest.approx((C - 110) / 1e6)
     # The run ends with the wrong prefetch under way: its chunk, and the one begun at 5 C.
     assert results["bytes"]["host_to_gpu"] == {"demand": 4 * C, "prefetch": C}
+    assert results["link_busy"] == {"host_link": pytest.approx(5 * C / (5 * C + 50), abs=1e-6)}
 
 
 def test_back_to_back_transfers_pay_the_smaller_overhead() -> None:
@@ -176,6 +179,9 @@ def test_storage_feeds_the_link_chunk_by_chunk() -> None:
     assert results["stall_ms"]["storage"] == pytest.approx(8 * C / 1e6)
     assert results["stall_ms"]["demand_miss"] == pytest.approx(2 * C / 1e6)
     assert results["bytes"]["storage"] == results["bytes"]["host_to_gpu"]
+    total = 160 + 10 * C
+    busy = {"storage": 8 * C / total, "host_link": 4 * C / total}
+    assert results["link_busy"] == pytest.approx(busy, abs=1e-6)
 
 
 def test_unified_memory_loads_from_storage_alone() -> None:
@@ -281,17 +287,20 @@ def test_a_late_near_prediction_takes_back_an_early_distant_one() -> None:
 
 
 def test_time_per_output_token_counts_the_prefill_of_others() -> None:
-    # Two requests, batch of two: both prefill together, decode together; the second is longer.
-    routing = [[[0]], [[0]], [[0]], [[0]], [[0]]]
-    trace = make_trace(routing, 2, sizes=[100], prompt=1, requests=[2, 3])
+    # Two places. The second request ends with its first output token, and the third is prefilled
+    # between the first's first and second.
+    trace = make_trace([[[0]]] * 8, 2, sizes=[100], prompt=1, requests=[4, 2, 2])
     inputs = system(trace, machine(), capacity=200, batch_size=2, cache={"warm": "first"})
     done, results = run_system(inputs, FixedCost(1))
-    assert done.steps.column("requests").tolist() == [2, 2, 1]
+    assert done.steps.column("prefill").tolist() == [1, 0, 1, 0, 0]
+    assert done.steps.column("requests").tolist() == [2, 2, 1, 2, 1]
     # Two tokens on one expert: 100 + 10 + 2 * 50; one token: 160.
-    assert done.steps.column("end").tolist() == [210, 420, 580]
-    assert results["tpot_ms"]["mean"] == pytest.approx((210 + 210 + 160) / 3 / 1e6, abs=1e-6)
-    assert results["ttft_ms"]["mean"] == pytest.approx(210 / 1e6)
-    assert results["tokens_per_s"] == pytest.approx(5 / 580e-9)
+    assert done.steps.column("end").tolist() == [210, 420, 580, 790, 950]
+    between = [420 - 210, 790 - 420, 950 - 790, 420 - 210, 790 - 580]
+    assert results["tpot_ms"]["mean"] == pytest.approx(sum(between) / 5 / 1e6, abs=1e-6)
+    assert results["tpot_ms"]["p50"] == pytest.approx(210 / 1e6)
+    assert results["ttft_ms"]["mean"] == pytest.approx((210 + 210 + 160) / 3 / 1e6, abs=1e-6)
+    assert results["tokens_per_s"] == pytest.approx(8 / 950e-9)
 
 
 def test_host_memory_keeps_what_was_read() -> None:
@@ -324,3 +333,13 @@ def test_a_prefetch_evicted_before_its_use_is_useless() -> None:
     assert results["prefetch"]["useless"] == 1
     settled = dict(zip(done.loads.column("expert").tolist(), done.loads.column("settled").tolist()))
     assert settled[1] == 260 + 110  # when 2's load begins, not when the run ends
+
+
+def test_host_memory_lets_its_least_recently_used_go() -> None:
+    # Host memory holds experts 0 and 1 of one layer, the cache one. 0 is used again, so 1 leaves
+    # for 2, and only 2 and, at the end, 1 come from storage.
+    trace = make_trace([[[0]], [[1]], [[0]], [[2]], [[0]], [[1]]], 3, sizes=[100])
+    inputs = system(trace, machine(), capacity=100, host=200)
+    _, results = run_system(inputs, FixedCost(1))
+    assert results["loads"] == 6
+    assert sum(results["bytes"]["storage"].values()) == 2 * 100

@@ -199,7 +199,7 @@ def test_prediction_aware_releases_a_warm_cache() -> None:
 def expected_order(tier: Tier) -> list[int]:
     """Who would leave, in order, leaving the tier as it is."""
     held = [x for x, resident in enumerate(tier.resident) if resident]
-    return sorted(held, key=lambda x: (tier._score[x], x))
+    return sorted(held, key=lambda x: (tier.scores[x], x))
 
 
 def test_random_is_uniform() -> None:

@@ -117,6 +117,9 @@ def test_qwen2_moe_layers_and_shared_expert() -> None:
         ({"decoder_sparse_step": 0.5}, "decoder_sparse_step: 0.5 is not"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 8}}, "'gptq' with bits 8"),
         ({"mlp_only_layers": [1, 3, 5, 7]}, "no layer routes"),
+        ({"mlp_only_layers": 3}, "mlp_only_layers: 3 is not a list"),
+        ({"quantization_config": "fp8"}, "quantization_config: 'fp8' is not a mapping"),
+        ({"model_type": ["qwen2_moe"]}, "is not supported; did you mean 'qwen2_moe'?"),
     ],
 )
 def test_refused(change: dict[str, Any], message: str) -> None:
@@ -131,6 +134,8 @@ def test_four_bit_gptq_and_uncommon_windows() -> None:
     assert read_hf_config(quantised).precision == "int4"
     with pytest.raises(ModelConfigError, match="layer_types"):
         read_hf_config(GPT_OSS_20B | {"layer_types": ["full_attention"] * 24})
+    with pytest.raises(ModelConfigError, match="layer_types: 24 is not a list"):
+        read_hf_config(GPT_OSS_20B | {"layer_types": 24})
 
 
 @pytest.mark.parametrize(

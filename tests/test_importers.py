@@ -87,6 +87,15 @@ def test_route_trace_columns_are_read_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.weights, other.weights)
 
 
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(PREAMBLE + ROWS, encoding="utf-8-sig")
+    assert import_trace(path, model=SHAPE).tokens == 3
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(json_content()), encoding="utf-8-sig")
+    assert import_trace(path).tokens == 3
+
+
 def test_route_trace_turns_become_requests(tmp_path: Path) -> None:
     again = "".join(f"1{line[1:]}\n" for line in ROWS.splitlines()[1:])
     packed = tmp_path / "two.csv.gz"
@@ -129,7 +138,14 @@ LAST = "0,1,2,2,1,7,0.5,1,0,0\n"
         (_edit(ROWS, ROWS.splitlines()[0]), "no rows after line 5"),
         (_edit(ROWS, ""), "no header line"),
         (_edit("n_expert_used=2", ""), "the preamble has no whole number n_expert_used="),
-        (_edit("n_expert_used=2", "n_expert_used=9"), "the preamble is inconsistent"),
+        (
+            _edit("n_expert_used=2", "n_expert_used=9"),
+            "the preamble is inconsistent: top_k 9 exceeds experts 8",
+        ),
+        (
+            _edit("n_expert_used=2", "n_expert_used=0"),
+            "the preamble is inconsistent: top_k: Input should be greater than 0",
+        ),
         (_edit("layer=2 expert_bytes=120", "layer=2"), "no expert_bytes of layer 2"),
         (_edit("expert_bytes=120", "expert_bytes=x"), "line 4: expected layer= and expert_bytes="),
         (_edit("n_layer=3", "n_layer=4"), "4 layers of 8 experts, but model tiny has 3 of 8"),
@@ -175,6 +191,13 @@ def test_npz_by_hand(tmp_path: Path) -> None:
     np.testing.assert_array_equal(trace.experts, arrays["expert_ids"])
 
 
+def test_npz_offsets_may_be_unsigned(tmp_path: Path) -> None:
+    arrays = npz_arrays()
+    arrays["request_offsets"] = arrays["request_offsets"].astype(np.uint64)
+    np.savez(tmp_path / "t.npz", **arrays)
+    assert import_trace(tmp_path / "t.npz").requests == [(0, 0, 2), (1, 2, 6)]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -182,6 +205,10 @@ def test_npz_by_hand(tmp_path: Path) -> None:
         ({"position": np.arange(5)}, "position has shape (5,), expected (6,)"),
         ({"position": np.array([7, 9, 3, 4, 5, 6])}, "row 1: position 9 follows 7"),
         ({"request_offsets": np.array([0, 4, 2, 6])}, "request_offsets do not rise from 0 to 6"),
+        ({"position": np.arange(6) + 2**32}, "row 0: position 4294967296 is out of range"),
+        ({"position": np.arange(-1, 5)}, "row 0: position -1 is out of range"),
+        ({"token_local_id": np.array([0, 2**32] * 3)}, "row 1: token_local_id 4294967296 is out"),
+        ({"request_offsets": np.array([0, 2**64 - 1, 6], np.uint64)}, "request_offsets do not"),
         ({"request_offsets": np.array([0, 5])}, "request_offsets do not rise from 0 to 6"),
         ({"expert_ids": np.zeros((6, 24), np.uint8)}, "expert_ids is uint8 with 2 dimensions"),
         ({"expert_ids": np.full((6, 24, 4), 65539)}, "row 0, layer 0: expert 65539 out of range"),
@@ -254,8 +281,29 @@ def _layer(step: int, name: str, value: Any) -> Callable[[dict[str, Any]], None]
         ),
         (
             _layer(2, "layer_5", {"selected_experts": [1, 2, 3, 32], "selected_probs": [0.2] * 4}),
-            "row 2, layer 5: expert 32 out of range 0..31",
+            "router_data[2], layer 5: expert 32 out of range 0..31",
         ),
+        (
+            _layer(2, "layer_5", {"selected_experts": [-1] * 4, "selected_probs": [0.2] * 4}),
+            "router_data[2], layer 5: expert -1 out of range 0..31",
+        ),
+        *(
+            (
+                _layer(1, "layer_5", {"selected_experts": ids, "selected_probs": shares}),
+                "router_data[1], layer 5: expected selected_experts and selected_probs of 4",
+            )
+            for ids, shares in [
+                ([0.9, 1.9, 2.9, 3.9], [0.2] * 4),
+                (["0", "1", "2", "3"], [0.2] * 4),
+                ([True, 2, 3, 4], [0.2] * 4),
+                ([0, 1, 2, 3], 0.25),
+                ([0, 1, 2, 3], [0.25]),
+                ([0, 1, 2, 3], ["0.1", "0.2", "0.3", "0.4"]),
+                (7, [0.2] * 4),
+            ]
+        ),
+        (_layer(1, "layer_5", [1, 2, 3, 4]), "router_data[1], layer 5: expected selected_experts"),
+        (_rename(2, "token_99999999999"), "router_data[2]: expected one key token_POSITION"),
         (
             lambda content: content.pop("router_data"),
             "expected an object with a list 'router_data'",
@@ -286,7 +334,7 @@ def test_json_cut_short(tmp_path: Path) -> None:
 
 
 def test_unrecognised_content(tmp_path: Path) -> None:
-    known = "known: route_trace, gpt-oss-npz, gpt-oss-json"
+    known = "known: gpt-oss-json, gpt-oss-npz, route_trace"
     with pytest.raises(TraceError, match=f"not recognised; {known}"):
         import_trace(write(tmp_path / "t.csv", "a,b\n1,2\n"))
     with pytest.raises(TraceError, match=f"not recognised; {known}"):

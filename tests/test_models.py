@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sim.models import ModelError, list_models, load_model
+from traces.importers.known_models import BY_ARCHITECTURE
 from traces.model import LatentAttention, ModelSpec
 
 # MB of one expert in bf16 and as published; (MoE layers, experts, top-k).
@@ -122,9 +123,10 @@ def test_hugging_face_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("a.yaml", "- 1\n", "expected a mapping, found list"),
-        ("a.yaml", "name: x\nlayers: 2\n", r"hidden: Field required \(and"),
-        ("a.yaml", "name: [", "not valid YAML"),
+        ("a.yaml", "- 1\n", "expected a mapping of keys, but it is a list"),
+        ("a.yaml", "name: x\nlayers: 2\n", r"hidden: Field required$"),
+        ("a.yaml", "name: x\nlayers: 2\nname: y\n", "line 3: the key 'name' is given twice"),
+        ("a.yaml", "name: [", "line 1: expected the node content"),
         ("config.json", "{", "not valid JSON"),
         ("config.json", "[]", "expected a mapping, found list"),
     ],
@@ -136,6 +138,25 @@ def test_bad_files(tmp_path: Path, file: str, text: str, message: str) -> None:
         load_model(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_path_of_an_error_has_no_more_than_its_keys(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "sim" / "models" / "olmoe-1b-7b.yaml"
+    path = tmp_path / "mine.yaml"
+    for wrong, message in (
+        ("head_dim: x", "attention.head_dim: Input should be a valid integer"),
+        ("head_dim: 128, head_dm: 1", "attention.head_dm: unknown key; did you mean 'head_dim'?"),
+    ):
+        path.write_text(source.read_text().replace("head_dim: 128", wrong))
+        with pytest.raises(ModelError) as caught:
+            load_model(path)
+        assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_shapes_that_importers_know_are_those_of_the_catalogue() -> None:
+    for shapes in BY_ARCHITECTURE.values():
+        for shape in shapes:
+            assert shape == load_model(shape.name)
 
 
 def test_misspelt_key(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from cli_support import BASE, small_trace
+import yaml
+from cli_support import BASE, MODEL, small_trace
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from typer.testing import CliRunner
@@ -136,6 +138,8 @@ def test_stall_bars_add_up_to_the_time_of_the_run(finished: Path) -> None:
 
 def test_a_figure_without_its_axes_is_skipped_with_the_reason(tmp_path: Path) -> None:
     out = run_sweep(tmp_path, {"predictor": ["none", "oracle"], "prefetch.extra": [0, 1]})
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "latency_vs_cache.png").touch()  # an earlier sweep's
     told = dict(draw_all(out, tmp_path / "figures"))
     assert told["latency_vs_cache"] == "needs several values of cache.capacity"
     assert told["latency_vs_recall"] == "needs an oracle predictor at several values of recall"
@@ -153,6 +157,67 @@ def test_holding_leaves_one_point_for_each_free_value(finished: Path) -> None:
     for free in (("predictor",), ("capacity", "eviction"), ("hardware",)):
         cut = results.held(free)
         assert len(cut.frame) == len(cut.frame.drop_duplicates(list(free)))
+
+
+def test_two_models_are_never_one_line(tmp_path: Path) -> None:
+    wide = MODEL.model_copy(update={"name": "wide", "expert_hidden": 1024})
+    (tmp_path / "wide.yaml").write_text(yaml.safe_dump(wide.model_dump(mode="json")))
+    models = [None, str(tmp_path / "wide.yaml")]
+    out = run_sweep(tmp_path, {"model": models, "cache.capacity": ["30%", "60%"]})
+    results = read(out)
+    assert results.values("model") == ["tiny", models[1]]
+    figure = drawn(curves.latency_vs_cache, results)
+    (line,) = figure.axes[0].get_lines()
+    assert len(line.get_xdata()) == 2
+    assert "tiny (1 of 2 swept)" in texts(figure)
+    assert "tiny (1 of 2 swept)" in texts(drawn(bars.stall_breakdown, results))
+
+
+def test_points_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    """Two capacities that the axis rounds to one; the same one written twice is no matter."""
+    capacities = ["50%", {"experts": 16}, {"bytes": 12582912}, {"bytes": 12582913}]
+    out = run_sweep(tmp_path, {"cache.capacity": capacities[:3]})
+    assert len(read(out).frame) == 1
+    shutil.rmtree(out)
+    out = run_sweep(tmp_path, {"cache.capacity": capacities})
+    with pytest.raises(ConfigError, match="cannot tell these points apart: '50%' and 'bytes"):
+        read(out)
+
+
+def test_a_degraded_oracle_is_not_shown_as_a_perfect_one(tmp_path: Path) -> None:
+    oracle = {"name": "oracle", "recall": 0.5}
+    out = run_sweep(tmp_path, {"predictor": ["none", oracle], "cache.capacity": ["30%", "60%"]})
+    for draw in (curves.latency_vs_cache, bars.stall_breakdown, curves.hit_rate_by_layer):
+        assert "oracle recall 0.5" in texts(drawn(draw, read(out)))
+
+
+def test_a_figure_says_what_it_is_of(finished: Path) -> None:
+    for name, draw in FIGURES.items():
+        figure = drawn(draw, read(finished))
+        shown = texts(figure) + "".join(panel.get_title(loc="left") for panel in figure.axes)
+        assert "tiny, trace small.parquet" in shown, name
+        assert name == "hardware_comparison" or "a100-pcie-40gb" in shown, name
+
+
+def test_nothing_is_cut_off(tmp_path: Path) -> None:
+    """A subtitle of many axes, and markers at the ends of the data."""
+    sweep = {
+        "prefetch.extra": [0, 1],
+        "prefetch.policy": ["top-k", "threshold"],
+        "cache.scope": ["global", "layer"],
+        "overlap": ["per_expert", "grouped"],
+        "cache.capacity": ["40%", "60%"],
+        "predictor": ["none", "oracle"],
+    }
+    figure = drawn(curves.latency_vs_cache, read(run_sweep(tmp_path, sweep)))
+    figure.draw_without_rendering()
+    title, subtitle = (text.get_window_extent() for text in figure.texts)
+    assert subtitle.x1 < figure.legends[0].get_window_extent().x0
+    assert subtitle.y1 < title.y0
+    for panel in figure.axes:
+        assert panel.get_tightbbox().y1 < subtitle.y0
+        highest = max(max(line.get_ydata()) for line in panel.get_lines())
+        assert panel.get_ylim()[1] > 1.04 * highest
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:

@@ -305,6 +305,8 @@ def test_no_run_beats_its_bounds(small: Small) -> None:
     found = results(done)
     for name, bound in found["bounds_ms"].items():
         assert bound <= found["total_ms"], name
+    for name, share in found["link_busy"].items():
+        assert share is None or 0 <= share <= 1, name
 
 
 @EXAMPLES

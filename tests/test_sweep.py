@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -14,10 +15,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import rich.console
 import yaml
 from cli_support import BASE, ROOT, call, command, environment, small_trace, write_config
 
-from experiments.sweeps import points
+from experiments.sweeps import export, points
+from experiments.sweeps.runner import Sweep
 from experiments.sweeps.store import Outcome, Store
 from sim.errors import ConfigError
 from traces.samples import samples
@@ -25,23 +28,31 @@ from traces.samples import samples
 # An eviction from outside the package that counts the runs it is used in, each of which waits.
 COUNTING = """
 import os, time
-from sim.eviction import lru
+from sim.eviction import base
 from sim.eviction.lru import *
 
 def new_state(*arguments):
     with open(os.environ["COUNT"], "a") as log:
         log.write("run\\n")
     time.sleep(float(os.environ.get("WAIT", "0")))
-    return lru.new_state(*arguments)
+    return base.new_state(*arguments)
+"""
+# Read by Python before anything else: a worker that says when it starts, and takes its time.
+SLOW_START = """
+import os, sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    time.sleep(0.5)
+    open(os.environ["COUNT"] + ".starting", "a").close()
+    time.sleep(0.5)
 """
 FAILING = """
-from sim.eviction import lru
+from sim.eviction import base
 from sim.eviction.lru import *
 
 def new_state(experts, layers, seed, future):
     if seed == 2:
         raise RuntimeError("seed two does not work")
-    return lru.new_state(experts, layers, seed, future)
+    return base.new_state(experts, layers, seed, future)
 """
 
 
@@ -107,6 +118,44 @@ def test_a_path_below_another_axis_counts_whatever_their_order(folder: Path) -> 
     assert len({p.key for p in plan(folder, sweep)}) == 2
 
 
+@pytest.mark.parametrize(
+    ("sweep", "names"),
+    [
+        (
+            {"hardware": ["a100-pcie-40gb", "h100-sxm"], "hardware.host_link.gb_s": [1.0]},
+            ["a100-pcie-40gb, 1.0", "h100-sxm, 1.0"],
+        ),
+        (
+            {"predictor": ["oracle"], "predictor.recall": [0.5, 1.0]},
+            ["oracle, 0.5", "oracle, 1.0"],
+        ),
+        (
+            [{"hardware": ["a100-pcie-40gb"]}, {"hardware.host_link.gb_s": [1.0]}],
+            ["a100-pcie-40gb, none", "a100-pcie-40gb, 1.0"],
+        ),
+        (
+            {"hardware": [{"name": "a100-pcie-40gb", "host_link": {"gb_s": 1.0}}]},
+            ["a100-pcie-40gb host_link.gb_s=1.0"],
+        ),
+    ],
+)
+def test_a_label_is_what_was_swept(folder: Path, sweep: Any, names: list[str]) -> None:
+    assert [p.config.name for p in plan(folder, sweep)] == names
+
+
+def test_an_override_of_what_is_swept_is_refused(folder: Path) -> None:
+    both = [
+        {"cache.eviction": ["lru"], "hardware": ["a100-pcie-40gb"]},
+        {"cache.eviction": ["fifo"], "seed": [1]},
+    ]
+    config = sweep_config(folder, both)
+    for target in ("cache.eviction", "cache.eviction.name"):
+        with pytest.raises(ConfigError, match=f"--set {target}: every point of the sweep sets it"):
+            points.read(config, [(target, "lru")])
+    for target in ("hardware", "seed", "cache"):  # of some points, or beside what is swept
+        points.read(config, [(target, {})])
+
+
 def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
     base = plan(folder, {"seed": [1]})[0].key
     assert plan(folder, {"seed": [1]}, name="another name")[0].key == base
@@ -129,6 +178,7 @@ def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
         ({"seed": [1], "hardware": ["a100-pcie-40gb", "rtx-409"]}, "[seed=1, hardware=rtx-409]"),
         ({"cache.capacity": ["50%", {"experts": 1}]}, "[cache.capacity=experts=1]"),
         ("seed", "is not a mapping"),
+        ({"name": ["a", "b"]}, "sweep.name: is no axis"),
     ],
 )
 def test_a_wrong_sweep_names_the_point(folder: Path, sweep: Any, expected: str) -> None:
@@ -169,6 +219,30 @@ def test_a_sweep_leaves_tables_that_agree(folder: Path) -> None:
         assert row["cache.share"] == pytest.approx(float(row["axis.cache.capacity"][:-1]) / 100)
     swept = yaml.safe_load((folder / "out" / "sweep.yaml").read_text())
     assert swept == yaml.safe_load(config.read_text())
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_table_breaks_no_number_and_names_what_varies(folder: Path, width: int) -> None:
+    axes = {
+        "hardware": ["a100-pcie-40gb", "jetson-agx-orin-64gb"],
+        "predictor": ["none", {"name": "oracle", "recall": 0.5, "distance": 1}],
+        "cache.eviction": ["least-stale", "belady"],
+        "cache.capacity": ["60%"],
+    }
+    found = plan(folder, axes)
+    numbers = {"tpot_ms.mean": 1234.5, "tpot_ms.p95": 98765.4, "tokens_per_s": 0.0123}
+    shares = {"hit_rate.all": 1.0, "total_ms": 1.0, "stall_ms.storage": 1.0, "regret_ms": 0.999}
+    rows = [
+        {f"axis.{path}": text for path, text in point.axes.items()} | numbers | shares
+        for point in found
+    ]
+    shown = io.StringIO()
+    rich.console.Console(file=shown, width=width).print(export.table(found, rows, width))
+    text = " ".join(shown.getvalue().split())
+    assert text.startswith("in all points: cache.capacity 60%")
+    assert text.count("1,234 98,765 0.012 100.0 % 100.0 % 99.9 %") == len(found) == 8
+    assert text.count("oracle") == text.count("distance=1") == text.count("recall=0.5") == 4
+    assert "60%" not in text[len("in all points: cache.capacity 60%") :]
 
 
 def test_a_sweep_gives_what_a_run_gives(folder: Path) -> None:
@@ -244,23 +318,71 @@ def wait_for(condition: Any) -> None:
         time.sleep(0.02)
 
 
-def test_ctrl_c_keeps_what_was_finished(folder: Path) -> None:
-    config, extra = counted(folder, 40)
+def interrupted(
+    folder: Path, config: Path, extra: dict[str, str], after: Any, *, jobs: int = 2
+) -> str:
+    """What a sweep says that is stopped by Ctrl-C, once ``after`` holds."""
     work = subprocess.Popen(
-        command("sweep", config, "--out", "out", "--jobs", "2"), cwd=folder,
+        command("sweep", config, "--out", "out", "--jobs", jobs), cwd=folder,
         env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    wait_for(lambda: len(finished(folder / "out")) >= 1)
+    wait_for(after)
     os.killpg(work.pid, signal.SIGINT)  # as a terminal does: the workers get it too
     out, err = work.communicate(timeout=60)
-    assert work.returncode == 130
+    assert work.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
     assert "run again to go on" in err
+    return err
+
+
+def test_ctrl_c_keeps_what_was_finished(folder: Path) -> None:
+    config, extra = counted(folder, 40)
+    interrupted(folder, config, extra, lambda: len(finished(folder / "out")) >= 1)
     kept = stored(folder / "out")
     assert len(kept) == runs(folder / "count")
     assert all(result is not None for result, _, _ in kept.values())
+
+
+def test_ctrl_c_while_the_workers_still_start(folder: Path) -> None:
+    config, extra = counted(folder, 40)
+    (folder / "sitecustomize.py").write_text(SLOW_START)
+    err = interrupted(folder, config, extra, (folder / "count.starting").exists)
+    assert err.splitlines() == [
+        "stopping after 2 running points; Ctrl-C again drops what runs",
+        "stopped: 2 of 40 points kept; run again to go on",
+    ]
+
+
+def test_ctrl_c_waits_for_no_point_that_is_not_running(folder: Path) -> None:
+    config, extra = counted(folder, 40)
+    err = interrupted(folder, config, extra, lambda: bool(finished(folder / "out")), jobs=1)
+    assert "stopping after 1 running point;" in err
+
+
+def test_points_that_ended_before_the_stop_was_seen_are_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the first result is stored, and the second ends meanwhile."""
+    config, extra = counted(folder, 8)
+    for name, value in extra.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(folder)
+    tree = points.read(config, [])
+    put = Store.put
+
+    def interrupt(store: Store, *row: Any) -> None:
+        if not store.finished():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1.0)
+        put(store, *row)
+
+    monkeypatch.setattr(Store, "put", interrupt)
+    with Sweep(folder / "out", tree) as work, pytest.raises(KeyboardInterrupt):
+        work.run(points.plan(tree, "s.yaml"), jobs=2)
+    assert len(stored(folder / "out")) == runs(folder / "count") == 2
 
 
 def test_a_failed_point_is_told_and_the_others_go_on(folder: Path) -> None:
@@ -284,6 +406,35 @@ def test_another_sweep_in_the_folder_keeps_what_was_there(folder: Path) -> None:
     assert len(stored(folder / "out")) == 3
     rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
     assert [row["config.seed"] for row in rows] == [2, 3]
+
+
+def test_a_stopped_sweep_leaves_no_table_of_an_earlier_one(folder: Path) -> None:
+    call("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
+    assert (folder / "out" / "results.csv").exists()
+    config, extra = counted(folder, 40)
+    interrupted(folder, config, extra, lambda: len(finished(folder / "out")) >= 2)
+    assert not list((folder / "out").glob("results.[cp]*"))
+    refused = call("plot", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: out: this sweep is not finished; run it again to go on\n"
+
+
+def test_a_table_that_cannot_be_written_is_named_and_nothing_is_left(folder: Path) -> None:
+    table = folder / "out" / "results.csv"
+    table.mkdir(parents=True)
+    refused = call("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: out/results.csv: ")
+    assert not (folder / "out" / "sweep.yaml").exists()
+
+    found = plan(folder, {"seed": [1]})
+    with Store(folder / "out") as store:
+        store.put(found[0].key, "{}", Outcome({"loads": 1}, None, 1.0))
+        with pytest.raises(IsADirectoryError) as failed:
+            export.write(folder / "out", found, store)
+    assert failed.value.filename == str(table)
+    assert not list((folder / "out").glob("*.tmp"))
+    assert not (folder / "out" / "results.parquet").exists()
 
 
 def test_two_sweeps_at_once_in_one_folder_are_refused(folder: Path) -> None:

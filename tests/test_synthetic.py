@@ -111,6 +111,7 @@ def test_is_written_and_read(tmp_path: Any) -> None:
     [
         ({"requests": 0}, "have no rows"),
         ({"prompt": 0, "decode": 0}, "have no rows"),
+        ({"decode": 10**8}, "32,000,001,280 routed slots, more than 250,000,000"),
         ({"reuse": 1.5}, "reuse 1.5 is not in 0..1"),
         ({"skew": -1.0}, "skew -1.0 is not in 0..10"),
     ],

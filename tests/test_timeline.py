@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_support import BASE, small_trace
+from harness import FixedCost, machine, make_trace, system
 
 from sim import inputs, timeline
 from sim.config_file import parse
+from sim.device import SimulatedDevice
 from sim.errors import ConfigError
-from sim.loads import DISPOSITIONS
+from sim.inputs import Inputs
+from sim.loads import DISPOSITIONS, Loader
 from sim.run import Simulation, results, simulate
+from traces.format import PredictionInfo
 
 CASES: dict[str, dict[str, Any]] = {
     "demand only": {},
@@ -29,12 +34,16 @@ CASES: dict[str, dict[str, Any]] = {
 Events = list[dict[str, Any]]
 
 
+def case(name: str, folder: Path) -> Inputs:
+    small_trace(folder / "small.parquet")
+    tree = BASE | {"trace": str(folder / "small.parquet"), "cache": {"capacity": "30%"}}
+    return inputs.load(parse(tree | CASES[name], "test"))
+
+
 @pytest.fixture(params=CASES)
 def recorded(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Events, Simulation]:
-    small_trace(tmp_path / "small.parquet")
-    tree = BASE | {"trace": str(tmp_path / "small.parquet"), "cache": {"capacity": "30%"}}
     recorder = timeline.Recorder()
-    done = simulate(inputs.load(parse(tree | CASES[request.param], "test")), recorder.watch)
+    done = simulate(case(request.param, tmp_path), recorder.watch)
     recorder.write(tmp_path / "t.json", done)
     written = json.loads((tmp_path / "t.json").read_text())
     assert [p.name for p in tmp_path.glob("*t.json*")] == ["t.json"]
@@ -82,9 +91,10 @@ def test_operators_sum_to_the_compute_of_the_run(recorded: tuple[Events, Simulat
 
 
 def test_an_operator_lies_in_the_layer_it_names(recorded: tuple[Events, Simulation]) -> None:
-    events, _ = recorded
+    events, done = recorded
     spans: dict[tuple[int, int], tuple[float, float]] = {}
     operators = []
+    steps: list[float] = []
     for event in events:
         if event["ph"] == "X" and event["pid"] == timeline.COMPUTE:
             args, end = event["args"], event["ts"] + event["dur"]
@@ -92,7 +102,12 @@ def test_an_operator_lies_in_the_layer_it_names(recorded: tuple[Events, Simulati
                 spans[args["step"], args["layer"]] = event["ts"], end
             elif "layer" in args:
                 operators.append((args["step"], args["layer"], event["ts"], end))
+            elif event["name"] == "head":
+                assert args["step"] == sum(at < event["ts"] for at in steps) - 1
+            else:
+                steps.append(event["ts"])
     assert operators
+    assert len(spans) == len(done.layers)
     for step, layer, start, end in operators:
         first, last = spans[step, layer]
         assert first <= start <= end <= last + 1e-6
@@ -114,26 +129,129 @@ def test_loads_begin_and_end_once_and_say_why(recorded: tuple[Events, Simulation
     assert whys <= {"demand"} | {f"prefetch: {name}" for name in names}
 
 
-def test_chunks_take_the_time_that_the_links_were_busy(
+def test_chunks_begin_and_end_when_their_loads_do(recorded: tuple[Events, Simulation]) -> None:
+    events, done = recorded
+    width, total = done.inputs.workload.experts, done.steps.column("end")[-1]
+    chunks: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for event in events:
+        if event["ph"] == "X" and event["pid"] == timeline.LINKS:
+            start, args = ns(event["ts"]), event["args"]
+            expert = args["layer"] * width + args["expert"]
+            chunks[expert].append((start, start + ns(event["dur"])))
+    counted = 0
+    loads = [dict(zip(done.loads.columns, row)) for row in done.loads.table().tolist()]
+    assert {load["expert"] for load in loads if load["started"] >= 0} == chunks.keys()
+    for load in loads:
+        first, last = load["started"], load["landed"]
+        if first >= 0:
+            until = last if last >= 0 else load["settled"]
+            own = [c for c in chunks[load["expert"]] if first <= c[0] < until]
+            assert min(own)[0] == first
+            assert max(end for _, end in own) == last or (last < 0 and until == total)
+            counted += len(own)
+    assert counted == sum(map(len, chunks.values()))
+
+
+def test_a_load_and_its_chunks_say_what_they_were_for() -> None:
+    # Experts of four chunks. In the second step layer 1 is predicted as it starts and routed
+    # while the first chunk moves: from then on the load is demand.
+    nothing, named = [[-1], [-1]], [[-1], [1]]
+    info = PredictionInfo(
+        trigger="layer_start", distance=0, flops=1.0, bytes=0, description="by hand"
+    )
+    trace = make_trace(
+        [[[0], [0]], [[0], [1]]],
+        4,
+        sizes=[4 * 2**20] * 2,
+        predictions={"p": (info, [nothing, named], [nothing, named])},
+    )
+    predictors = [("recorded", {"column": "p", "cost_us": 0.0})]
+    loaded = system(trace, machine(chunk_mib=1), capacity=2**25, predictors=predictors)
+    recorder = timeline.Recorder()
+    done = simulate(loaded, recorder.watch, FixedCost(2))  # type: ignore[arg-type]
+    events = list(recorder.events(done))
+    keys = ("why", "layer", "expert", "for_step", "for_layer", "ended")
+    assert [tuple(e["args"][key] for key in keys) for e in events if e["ph"] == "b"] == [
+        ("demand", 0, 0, 0, 0, "used"),
+        ("demand", 1, 0, 0, 1, "used"),
+        ("prefetch: recorded", 1, 1, 1, 1, "late"),
+    ]
+    chunks = [e["name"] for e in events if e["ph"] == "X" and e["pid"] == timeline.LINKS]
+    prefetched = ["prefetch L1 E1", *["demand L1 E1"] * 3]
+    assert chunks == [*["demand L0 E0"] * 4, *["demand L1 E0"] * 4, *prefetched]
+
+
+def counter(events: Events, name: str) -> dict[int, float]:
+    """MiB by ns, of samples that are in order and each of a time of its own."""
+    samples = [e for e in events if e["ph"] == "C" and e["name"] == name]
+    times = [ns(e["ts"]) for e in samples]
+    assert times == sorted(set(times))
+    return {time: e["args"]["MiB"] for time, e in zip(times, samples)}
+
+
+def steps_of(values: dict[int, int]) -> dict[int, float]:
+    """``values`` in MiB, without those that repeat the one before."""
+    kept = {t: v for (t, v), last in zip(values.items(), [None, *values.values()]) if v != last}
+    return {time: round(nbytes / 2**20, 3) for time, nbytes in kept.items()}
+
+
+def test_the_loads_pending_are_those_issued_and_not_ended(
     recorded: tuple[Events, Simulation],
 ) -> None:
     events, done = recorded
-    titles = {
-        e["tid"]: e["args"]["name"]
-        for e in events
-        if e["name"] == "thread_name" and e["pid"] == timeline.LINKS
+    loads = [dict(zip(done.loads.columns, row)) for row in done.loads.table().tolist()]
+    spans = [
+        (x["issued"], x["landed"] if x["landed"] >= 0 else x["settled"], x["expert"]) for x in loads
+    ]
+    sizes = done.loader.cache.sizes
+    truth = {
+        now: sum(sizes[x] for issued, ended, x in spans if issued <= now < ended)
+        for now in sorted({time for issued, ended, _ in spans for time in (issued, ended)})
     }
-    busy: Counter[str] = Counter()
-    for track, found in slices(events, timeline.LINKS).items():
-        busy[titles[track].split()[0]] += sum(end - start for start, end, _ in found)
-    assert busy == Counter({server.name: server.busy_ns for server in done.loader.stages})
+    found = counter(events, "loads pending, MiB")
+    assert found == steps_of(truth)
+    assert list(found.values())[-1] == 0
 
 
-def test_counters_stay_within_the_cache(recorded: tuple[Events, Simulation]) -> None:
-    events, done = recorded
-    held = [e["args"]["MiB"] for e in events if e["ph"] == "C" and e["name"].startswith("cache")]
-    assert len(held) > 1
-    assert 0 <= min(held) < max(held) <= sum(done.loader.cache.capacities) / 2**20 + 0.001
+@pytest.mark.parametrize("warm", ["none", "first"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_cache_held_is_what_it_has_room_for_at_that_time(
+    name: str, warm: str, tmp_path: Path
+) -> None:
+    loaded = case(name, tmp_path)
+    cache = loaded.config.cache.model_copy(update={"warm": warm})
+    loaded = replace(loaded, config=loaded.config.model_copy(update={"cache": cache}))
+    recorder = timeline.Recorder()
+    truth: dict[int, int] = {}
+
+    def watch(device: SimulatedDevice, loader: Loader) -> None:
+        recorder.watch(device, loader)
+        tier = loader.cache
+        inside = {x for x, resident in enumerate(tier.resident) if resident}
+        reserve, on_evict = tier.reserve, tier.on_evict
+        assert on_evict is not None
+
+        def note() -> None:
+            truth[device.now] = sum(tier.sizes[x] for x in inside)
+
+        def reserved(x: int) -> bool:
+            granted = reserve(x)
+            if granted:
+                inside.add(x)
+                note()
+            return granted
+
+        def evicted(x: int) -> None:
+            inside.remove(x)
+            on_evict(x)
+
+        tier.reserve, tier.on_evict = reserved, evicted  # type: ignore[method-assign]
+        note()
+
+    done = simulate(loaded, watch)
+    found = counter(list(recorder.events(done)), "cache held, MiB")
+    assert found == steps_of(truth)
+    assert (found[0] > 0) == (warm == "first")
 
 
 def test_recording_changes_nothing(recorded: tuple[Events, Simulation]) -> None:
@@ -147,8 +265,10 @@ def test_a_long_run_is_refused_before_it_starts(
     small_trace(tmp_path / "small.parquet")
     loaded = inputs.load(parse(BASE | {"trace": str(tmp_path / "small.parquet")}, "test"))
     timeline.check(loaded.workload, tmp_path / "t.json")
-    monkeypatch.setattr(timeline, "MAX_STEPS", 26)  # it has 27
-    with pytest.raises(ConfigError, match=r"more than 26 steps; choose fewer requests"):
+    monkeypatch.setattr(timeline, "MAX_LAYER_STEPS", 27 * 4)  # exactly what it has
+    timeline.check(loaded.workload, tmp_path / "t.json")
+    monkeypatch.setattr(timeline, "MAX_LAYER_STEPS", 27 * 4 - 1)
+    with pytest.raises(ConfigError, match=r"more than 26 steps of 4 layers; choose fewer"):
         timeline.check(loaded.workload, tmp_path / "t.json")
 
 

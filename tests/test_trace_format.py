@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import traces.format as trace_format
 from traces.format import (
+    DECODE,
     Prediction,
     PredictionInfo,
     Trace,
@@ -349,7 +350,10 @@ NULLABLE = pa.list_(pa.list_(pa.uint8(), 2), 3)
         (_meta(b"{oops"), "metadata is not JSON"),
         (_meta(b"[1]"), "metadata is not a JSON object"),
         (_edit_meta(schema_version=9), "schema version 9, this reader knows 1"),
-        (_edit_meta(predictors={}), "metadata: predictors: Extra inputs are not permitted"),
+        (
+            _edit_meta(predictors={}),
+            "metadata: predictors: unknown key; did you mean",
+        ),
         (lambda table: table.drop(["position"]), "no column 'position'"),
         (lambda table: table.drop(["experts"]), "no column 'experts'"),
         (lambda table: table.drop(["prediction.near.scores"]), "'prediction.near.scores'"),
@@ -448,6 +452,86 @@ def test_a_crash_costs_only_the_part_in_hand(tmp_path: Path) -> None:
     with TraceWriter(tmp_path, trace.meta) as writer:
         writer.append(later)
     assert [request[0] for request in read_trace(tmp_path).requests] == [0, 10, 77]
+
+
+def rows(trace: Trace, chosen: slice) -> Trace:
+    """Some rows of a trace with every optional column."""
+    assert trace.token_id is not None
+    assert trace.weights is not None
+    return replace(
+        trace,
+        request_id=trace.request_id[chosen],
+        position=trace.position[chosen],
+        phase=trace.phase[chosen],
+        token_id=trace.token_id[chosen],
+        experts=trace.experts[chosen],
+        weights=trace.weights[chosen],
+        predictions={
+            name: Prediction(p.info, p.experts[chosen], p.scores[chosen])
+            for name, p in trace.predictions.items()
+        },
+    )
+
+
+def _narrow(batch: Trace) -> Trace:
+    near = batch.predictions["near"]
+    return replace(
+        batch,
+        predictions={"near": Prediction(INFO, near.experts[..., :3], near.scores[..., :3])},
+    )
+
+
+def _wide_scores(batch: Trace) -> Trace:
+    near = batch.predictions["near"]
+    scores = near.scores.astype(np.float32)
+    return replace(batch, predictions={"near": Prediction(INFO, near.experts, scores)})
+
+
+# What cannot follow the first 12 rows (request 0, and 4 rows of request 10), made of the next 4.
+UNFIT: list[tuple[Callable[[Trace], Trace], str]] = [
+    (lambda b: replace(b, experts=b.experts + 90), "row 0, layer 0: expert"),
+    (lambda b: replace(b, position=b.position + 1), "position 10 follows 8 of request 10"),
+    (lambda b: replace(b, phase=b.phase * 0), "prefill after decode within request 10"),
+    (lambda b: replace(b, request_id=b.request_id * 0), "request 0 again"),
+    (lambda b: replace(b, token_id=None), "column token_id is not like that of earlier batches"),
+    (lambda b: replace(b, weights=None), "column weights is not like that of earlier batches"),
+    (lambda b: replace(b, predictions={}), "metadata and columns disagree on prediction 'near'"),
+    (_narrow, "column prediction.near is not like that of earlier batches"),
+    (_wide_scores, "column prediction.near is not like that of earlier batches"),
+]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize(("change", "message"), UNFIT)
+def test_a_batch_that_cannot_follow_is_refused_and_costs_no_other(
+    tmp_path: Path, change: Callable[[Trace], Trace], message: str, resumed: bool
+) -> None:
+    trace = make_trace(unrouted=0)
+    trace.phase[8:] = DECODE
+    writer = TraceWriter(tmp_path, trace.meta)
+    writer.append(rows(trace, slice(0, 12)))
+    if resumed:
+        writer.close()
+        writer = TraceWriter(tmp_path, trace.meta)
+    assert writer.last == (10, 8, DECODE)
+    with pytest.raises(TraceError) as caught:
+        writer.append(change(rows(trace, slice(12, 16))))
+    assert str(caught.value).startswith(f"{tmp_path}: {message}")
+    assert writer.last == (10, 8, DECODE)
+    writer.append(rows(trace, slice(12, 24)))
+    writer.close()
+    assert_same(read_trace(tmp_path), trace)
+
+
+def test_a_capture_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    trace = make_trace()
+    assert TraceWriter(tmp_path, trace.meta).last is None
+    for start in range(0, 24, 5):
+        with TraceWriter(tmp_path, trace.meta, part_rows=2) as writer:
+            writer.append(rows(trace, slice(start, start + 5)))
+            end = min(start + 5, 24) - 1
+            assert writer.last == (trace.request_id[end], trace.position[end], trace.phase[end])
+    assert_same(read_trace(tmp_path), trace)
 
 
 def test_parts_must_belong_together(tmp_path: Path) -> None:

@@ -12,15 +12,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from traces.columns import expert_type, phase_array, to_nested
+from traces.errors import did_you_mean
 from traces.parts import META_KEY, Part, open_parts, part_paths
 from traces.trace import (
     DECODE,
@@ -33,7 +35,6 @@ from traces.trace import (
     Trace,
     TraceError,
     TraceMeta,
-    nearest,
     request_bounds,
 )
 from traces.validate import validate as validate_trace
@@ -82,8 +83,8 @@ def read_trace(
     names = list(meta.predictions) if predictions is None else list(predictions)
     for name in names:
         if name not in meta.predictions:
-            known = list(meta.predictions)
-            raise TraceError(f"{path}: no recorded prediction {name!r}{nearest(name, known)}")
+            near = did_you_mean(name, meta.predictions)
+            raise TraceError(f"{path}: no recorded prediction {name!r}{near}")
     ids = np.concatenate([part.read_ids() for part in parts])
     first, last = _select(path, ids, requests)
     trace = _allocate(path, parts, ids[first:last], names, weights)
@@ -106,6 +107,7 @@ def write_trace(path: str | Path, trace: Trace) -> None:
     """Validate ``trace`` and write it as one file, which appears only when it is complete."""
     path = Path(path)
     validate_trace(trace)
+    _check_predictions(trace)
     model = trace.model
     routed = trace.experts[:, :, 0] >= 0
     columns: dict[str, Any] = {
@@ -124,13 +126,18 @@ def write_trace(path: str | Path, trace: Trace) -> None:
         item = pa.from_numpy_dtype(prediction.scores.dtype)
         columns[f"prediction.{name}.experts"] = ids
         columns[f"prediction.{name}.scores"] = to_nested(prediction.scores, spoke, item)
-    missing = trace.meta.predictions.keys() ^ trace.predictions.keys()
-    if missing:
-        raise TraceError(f"{path}: metadata and columns disagree on prediction {min(missing)!r}")
     content = {"schema_version": SCHEMA_VERSION, **trace.meta.model_dump(mode="json")}
     fields = [pa.field(name, array.type, nullable=False) for name, array in columns.items()]
     schema = pa.schema(fields, metadata={META_KEY: json.dumps(content, sort_keys=True).encode()})
     _write(path, pa.Table.from_arrays(list(columns.values()), schema=schema))
+
+
+class Row(NamedTuple):
+    """Where a row stands in its trace."""
+
+    request_id: int
+    position: int
+    phase: int
 
 
 class TraceWriter:
@@ -138,29 +145,77 @@ class TraceWriter:
 
     Rows are gathered until there are ``part_rows`` of them, then written at once: a crash loses
     the part in hand, and the parts written so far are a trace. A folder that already has parts
-    is continued, if its metadata is the same. Use it as a context manager, or call ``close``.
+    is continued, if its metadata is the same, after the row ``last``. Use it as a context manager,
+    or call ``close``.
     """
 
     def __init__(self, folder: str | Path, meta: TraceMeta, part_rows: int = 4096) -> None:
         self.folder, self.meta, self.part_rows = Path(folder), meta, part_rows
+        self.last: Row | None = None
+        self._requests: set[int] = set()
+        self._columns: dict[str, Any] | None = None  # optional ones, the same in every part
         self._pending: list[Trace] = []
         self.folder.mkdir(parents=True, exist_ok=True)
         self._next = len(part_paths(self.folder))
-        if self._next and read_meta(self.folder) != meta:
+        if self._next:
+            self._resume()
+
+    def _resume(self) -> None:
+        parts = open_parts(self.folder)
+        if parts[0].meta != self.meta:
             raise TraceError(f"{self.folder}: holds parts of a trace with other metadata")
+        ids = np.concatenate([part.read_ids() for part in parts])
+        count = len(request_bounds(ids)) - 1
+        final = read_trace(self.folder, requests=slice(count - 1, count))
+        self._columns = _optional_columns(final)
+        self._requests = set(np.unique(ids).tolist())
+        self.last = _row(final, -1)
 
     def append(self, batch: Trace) -> None:
-        """Add the rows of ``batch``; only its columns count, the metadata is the writer's."""
+        """Add the rows of ``batch``; only its columns count, the metadata is the writer's.
+
+        A batch may go on with the last request or begin others. Raises TraceError for one that
+        cannot follow, which leaves what has been gathered as it was.
+        """
+        batch = replace(batch, path=self.folder, meta=self.meta)
+        _check_predictions(batch)
+        validate_trace(batch)
+        columns = _optional_columns(batch)
+        if self._columns is not None and columns != self._columns:
+            name = next(n for n in columns if columns[n] != self._columns[n])
+            raise TraceError(f"{self.folder}: column {name} is not like that of earlier batches")
+        self._check_continuity(batch)
+        self._columns, self.last = columns, _row(batch, -1)
+        self._requests.update(np.unique(batch.request_id).tolist())
         self._pending.append(batch)
         if sum(part.tokens for part in self._pending) >= self.part_rows:
             self.flush()
+
+    def _check_continuity(self, batch: Trace) -> None:
+        first, last = _row(batch, 0), self.last
+        known = self._requests.intersection(batch.request_id.tolist())
+        if last is not None and first.request_id == last.request_id:
+            known.discard(last.request_id)
+            if first.position != last.position + 1:
+                raise TraceError(
+                    f"{self.folder}: position {first.position} follows {last.position} "
+                    f"of request {last.request_id}"
+                )
+            if first.phase < last.phase:
+                raise TraceError(
+                    f"{self.folder}: prefill after decode within request {last.request_id}"
+                )
+        if known:
+            raise TraceError(
+                f"{self.folder}: request {min(known)} again: its rows must be contiguous"
+            )
 
     def flush(self) -> None:
         """Write what has been gathered as the next part."""
         if not self._pending:
             return
         path = self.folder / f"part-{self._next:05d}.parquet"
-        write_trace(path, concatenate(path, self.meta, self._pending))
+        write_trace(path, _concatenate(path, self._pending))
         self._next += 1
         self._pending = []
 
@@ -178,35 +233,55 @@ class TraceWriter:
         self.flush()
 
 
-def concatenate(path: Path | None, meta: TraceMeta, batches: list[Trace]) -> Trace:
-    """The rows of ``batches`` one after the other; all must have the same optional columns."""
+def _row(trace: Trace, row: int) -> Row:
+    return Row(int(trace.request_id[row]), int(trace.position[row]), int(trace.phase[row]))
 
-    def join(arrays: list[Array | None]) -> Array | None:
-        present = [array for array in arrays if array is not None]
-        if present and len(present) < len(arrays):
-            raise TraceError(f"{path or 'trace'}: a column is missing in some of the batches")
-        return np.concatenate(present) if present else None
 
-    predictions: dict[str, Prediction] = {}
-    for name, info in meta.predictions.items():
-        if any(name not in batch.predictions for batch in batches):
-            raise TraceError(f"{path or 'trace'}: a batch has no prediction {name!r}")
-        predictions[name] = Prediction(
-            info,
+def _optional_columns(trace: Trace) -> dict[str, Any]:
+    """What may differ between traces of the same metadata: columns there, widths and types."""
+    columns: dict[str, Any] = {
+        "token_id": trace.token_id is not None,
+        "weights": trace.weights is not None,
+    }
+    for name, prediction in trace.predictions.items():
+        columns[f"prediction.{name}"] = (prediction.experts.shape[2], prediction.scores.dtype)
+    return columns
+
+
+def _concatenate(path: Path, batches: list[Trace]) -> Trace:
+    """The rows of ``batches``, whose columns are the same, one after the other."""
+    first = batches[0]
+
+    def join(name: str) -> Any:
+        return np.concatenate([getattr(batch, name) for batch in batches])
+
+    predictions = {
+        name: Prediction(
+            prediction.info,
             np.concatenate([batch.predictions[name].experts for batch in batches]),
             np.concatenate([batch.predictions[name].scores for batch in batches]),
         )
+        for name, prediction in first.predictions.items()
+    }
     return Trace(
         path=path,
-        meta=meta,
-        request_id=np.concatenate([batch.request_id for batch in batches]),
-        position=np.concatenate([batch.position for batch in batches]),
-        phase=np.concatenate([batch.phase for batch in batches]),
-        token_id=join([batch.token_id for batch in batches]),
-        experts=np.concatenate([batch.experts for batch in batches]),
-        weights=join([batch.weights for batch in batches]),
+        meta=first.meta,
+        request_id=join("request_id"),
+        position=join("position"),
+        phase=join("phase"),
+        token_id=None if first.token_id is None else join("token_id"),
+        experts=join("experts"),
+        weights=None if first.weights is None else join("weights"),
         predictions=predictions,
     )
+
+
+def _check_predictions(trace: Trace) -> None:
+    missing = trace.meta.predictions.keys() ^ trace.predictions.keys()
+    if missing:
+        raise TraceError(
+            f"{trace.path or 'trace'}: metadata and columns disagree on prediction {min(missing)!r}"
+        )
 
 
 def _select(path: Path, ids: Array, requests: slice | None) -> tuple[int, int]:

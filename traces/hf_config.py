@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from traces.errors import describe, did_you_mean
 from traces.model import Attention, GroupedQueryAttention, LatentAttention, ModelSpec, Precision
-from traces.trace import nearest
 
 Config = dict[str, Any]
 
@@ -24,8 +24,8 @@ def read_hf_config(config: Config, name: str | None = None) -> ModelSpec:
     ModelConfigError naming a missing or wrong key, or a model_type that is not supported.
     """
     family = config.get("model_type")
-    if family not in _FAMILIES:
-        near = nearest(str(family), sorted(_FAMILIES))
+    if not isinstance(family, str) or family not in _FAMILIES:
+        near = did_you_mean(str(family), _FAMILIES)
         raise ModelConfigError(f"config.json: model_type {family!r} is not supported{near}")
     path = str(config.get("_name_or_path") or family)
     try:
@@ -39,9 +39,7 @@ def read_hf_config(config: Config, name: str | None = None) -> ModelSpec:
             **_FAMILIES[family](config),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(step) for step in first["loc"]) or "shape"
-        raise ModelConfigError(f"config.json: {key}: {first['msg']}") from None
+        raise ModelConfigError(f"config.json: {describe(error, ModelSpec)}") from None
 
 
 def _deepseek(config: Config) -> Config:
@@ -72,7 +70,7 @@ def _qwen(config: Config) -> Config:
         _count(config, "num_hidden_layers"),
         _optional(config, "decoder_sparse_step") or 1,
     )
-    only_mlp = config.get("mlp_only_layers") or ()
+    only_mlp = _list(config, "mlp_only_layers") or ()
     dense = tuple(i for i in range(layers) if i in only_mlp or (i + 1) % every)
     shared = _optional(config, "shared_expert_intermediate_size")  # Qwen2 has one, Qwen3 none
     return {
@@ -96,9 +94,9 @@ def _uniform(config: Config) -> Config:
 
 
 def _gpt_oss(config: Config) -> Config:
-    kinds = config.get("layer_types")
-    alternating = ["sliding_attention", "full_attention"] * _count(config, "num_hidden_layers")
-    if kinds is not None and list(kinds) != alternating[: len(kinds)]:
+    kinds = _list(config, "layer_types")
+    alternating = ["sliding_attention", "full_attention"]
+    if kinds is not None and any(kind != alternating[i % 2] for i, kind in enumerate(kinds)):
         raise ModelConfigError(
             "config.json: layer_types: only sliding and full attention in turns is supported"
         )
@@ -134,6 +132,10 @@ def _precision(config: Config) -> Precision:
     quantization = config.get("quantization_config")
     if not quantization:
         return "bf16"
+    if not isinstance(quantization, dict):
+        raise ModelConfigError(
+            f"config.json: quantization_config: {quantization!r} is not a mapping"
+        )
     method, bits = quantization.get("quant_method"), quantization.get("bits")
     if method in ("mxfp4", "fp8"):
         return cast(Precision, method)
@@ -160,3 +162,10 @@ def _count(config: Config, *keys: str) -> int:
 def _optional(config: Config, key: str) -> int:
     """``key``, or 0 where it is missing, null or zero."""
     return _count(config, key) if config.get(key) else 0
+
+
+def _list(config: Config, key: str) -> list[Any] | None:
+    value = config.get(key)
+    if value is not None and not isinstance(value, list):
+        raise ModelConfigError(f"config.json: {key}: {value!r} is not a list")
+    return value

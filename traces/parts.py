@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from traces.columns import ColumnError, fill_nested, nested_shape, read_flat, read_phase
-from traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, TraceMeta, nearest
+from traces.errors import describe, did_you_mean
+from traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, TraceMeta
 
 META_KEY = b"prefetch_sim"
 
@@ -101,7 +102,7 @@ class Part:
     def _require(self, column: str) -> None:
         known = self.columns
         if column not in known:
-            raise TraceError(f"{self.path}: no column {column!r}{nearest(column, list(known))}")
+            raise TraceError(f"{self.path}: no column {column!r}{did_you_mean(column, known)}")
 
     def _checked(self, column: str, work: Callable[[], _Value]) -> _Value:
         try:
@@ -156,6 +157,4 @@ def _parse_meta(path: Path, metadata: dict[bytes, bytes]) -> TraceMeta:
     try:
         return TraceMeta.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(step) for step in first["loc"])
-        raise TraceError(f"{path}: metadata: {key}: {first['msg']}") from None
+        raise TraceError(f"{path}: metadata: {describe(error, TraceMeta)}") from None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from traces.trace import Array, Trace, TraceError, nearest
+from traces.errors import did_you_mean
+from traces.trace import Array, Trace, TraceError
 
 _BLOCK = 4096  # rows compared at once
 
@@ -36,9 +37,9 @@ def score(trace: Trace, name: str, *, extra: int = 0, phase: int | None = None) 
     not recorded.
     """
     if name not in trace.predictions:
-        known = list(trace.predictions)
+        near = did_you_mean(name, trace.predictions)
         file = trace.path or "trace"
-        raise TraceError(f"{file}: no recorded prediction {name!r}{nearest(name, known)}")
+        raise TraceError(f"{file}: no recorded prediction {name!r}{near}")
     layers, _, top_k = trace.model.topology
     predicted = trace.predictions[name].experts[:, :, : top_k + extra]
     sets, named, exact = (np.zeros(layers, np.int64) for _ in range(3))

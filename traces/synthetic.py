@@ -8,6 +8,7 @@ from traces.model import ModelSpec
 from traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
 from traces.validate import validate
 
+MAX_SLOTS = 250_000_000  # routed slots: about 5 GB while they are made
 _BLOCK = 1 << 21  # keys drawn at once; part of the result, as the order of draws depends on it
 
 
@@ -31,6 +32,12 @@ def synthesise(
     """
     _check(requests, prompt, decode, skew, reuse)
     layers, experts, top_k = model.topology
+    slots = requests * (prompt + decode) * layers * top_k
+    if slots > MAX_SLOTS:
+        raise TraceError(
+            f"synthetic trace: {requests} x {prompt + decode} tokens in {layers} layers of "
+            f"top-{top_k} are {slots:,} routed slots, more than {MAX_SLOTS:,}"
+        )
     rng = np.random.Generator(np.random.Philox(seed))
     ranks = np.argsort(rng.random((layers, experts)), axis=1) + 1
     odds = (ranks.astype(np.float64) ** -skew).astype(np.float32)

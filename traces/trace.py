@@ -7,7 +7,6 @@ named. An expert is written as ``e`` in ``0..E-1`` of its own MoE layer.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -29,14 +28,8 @@ class TraceError(ValueError):
     """A trace cannot be read, written or made. One line: file, row, layer, and what is wrong."""
 
 
-def nearest(given: str, known: list[str]) -> str:
-    """``"; did you mean 'x'?"``, or the known names where none is near."""
-    near = get_close_matches(given, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}"
-
-
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PredictionInfo(_Frozen):

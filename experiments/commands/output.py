@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
@@ -18,13 +21,34 @@ def say(text: str) -> None:
     console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
+def working(text: str) -> AbstractContextManager[object]:
+    """Shows that there is no answer yet, to whoever is at the terminal."""
+    out = console(stderr=True)
+    return out.status(text) if out.is_terminal else nullcontext()
+
+
 def grid(*headings: str, title: str | None = None, right: int = 0) -> Table:
     """A plain table whose last ``right`` columns are numbers."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, heading in enumerate(headings):
         number = i >= len(headings) - right
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+        if number:  # in one piece, whatever the terminal's width
+            table.add_column(heading, justify="right", no_wrap=True)
+        else:
+            table.add_column(heading, overflow="fold")
     return table
+
+
+def check_target(option: str, path: Path, *read: Path) -> None:
+    """Refuse a file that cannot be made, or that is one of those ``read``. Raises ConfigError."""
+    from sim.errors import ConfigError
+
+    if path.is_dir():
+        raise ConfigError(f"{option}: {path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{option}: {path.parent} is no folder")
+    if path.exists() and any(other.exists() and path.samefile(other) for other in read):
+        raise ConfigError(f"{option}: {path} is what is read; name another file")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -33,6 +57,10 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     decimals = max(0, digits - len(str(int(abs(value))))) if abs(value) >= 1 else digits
     return f"{value:,.{decimals}f}"
+
+
+def count(how_many: int, noun: str) -> str:
+    return f"{how_many:,} {noun}" + ("" if how_many == 1 else "s")
 
 
 def percent(value: float | None) -> str:

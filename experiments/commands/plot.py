@@ -12,7 +12,7 @@ def plot(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A finished sweep.")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the figures go. [default: DIR/figures]"),
+        typer.Option(metavar="DIR", help="Where the figures go.", show_default="DIR/figures"),
     ] = None,
 ) -> None:
     """Draw every figure that a sweep's axes allow, as PNG and SVG."""

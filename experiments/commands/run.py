@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from sim.config import RunConfig
     from sim.inputs import Inputs
 
 Config = Annotated[Path, typer.Argument(help="YAML file.", metavar="CONFIG")]
@@ -31,19 +32,23 @@ def run(
     """Simulate one configuration and print its results."""
     import json
 
+    from experiments.commands.output import check_target, count, working
     from sim import timeline as timelines
     from sim.run import results, simulate
 
     inputs = load(config, assignments or [])
     _warn(inputs)
-    if timeline is None:
-        done = simulate(inputs)
-    else:
+    if timeline is not None:
+        check_target("--timeline", timeline, config, *_files(inputs.config))
         timelines.check(inputs.workload, timeline)
-        recorder = timelines.Recorder()
-        done = simulate(inputs, recorder.watch)
-        recorder.write(timeline, done)
-    found = results(done)
+    with working(f"simulating {count(inputs.workload.trace.tokens, 'token')}"):
+        if timeline is None:
+            done = simulate(inputs)
+        else:
+            recorder = timelines.Recorder()
+            done = simulate(inputs, recorder.watch)
+            recorder.write(timeline, done)
+        found = results(done)
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
@@ -68,21 +73,28 @@ def load(config: Path, assignments: list[str]) -> Inputs:
         raise ConfigError(prefix + message) from error
 
 
+def _files(config: RunConfig) -> list[Path]:
+    """What a config may name as a file."""
+    names = (config.trace, config.model, config.hardware.name)
+    return [Path(name) for name in names if isinstance(name, str)]
+
+
 def _warn(inputs: Inputs) -> None:
     from experiments.commands.output import say, size
 
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:
+        lru = inputs.config.cache.eviction.name == "lru"
         say(
             f"warning: the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
-            f"layers x top-{inputs.workload.top_k} ({size(lap)}): LRU then keeps nothing from "
-            "one token to the next"
+            f"layers x top-{inputs.workload.top_k} ({size(lap)}): it cannot hold what one token "
+            "uses" + (", and LRU keeps none of it for the next" if lru else "")
         )
 
 
 def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
-    from experiments.commands.output import console, grid, number, percent, size
+    from experiments.commands.output import console, count, grid, number, percent, size
 
     config, workload = inputs.config, inputs.workload
     out = console()
@@ -90,7 +102,7 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     out.print(
         f"{config.name}: {inputs.model.name} on {inputs.profile.name}, predictor {names}, "
         f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} "
-        f"({len(workload.requests)} requests, {found['steps']:,} steps)",
+        f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
     )
     latency = grid("latency, ms", "mean", "p50", "p95", "p99", right=4)
@@ -112,8 +124,8 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     for label, by_origin in found["bytes"].items():
         moved.add_row(label, size(by_origin["demand"]), size(by_origin["prefetch"]))
     prefetch = grid("prefetch", "proposals", right=1)
-    for label, count in found["prefetch"].items():
-        prefetch.add_row(label, f"{count:,}")
+    for label, proposals in found["prefetch"].items():
+        prefetch.add_row(label, f"{proposals:,}")
     quality = grid("predictor", "slot recall", "exact set", "layer 0 slot recall", right=3)
     for label, q in found["predictors"].items():
         quality.add_row(

@@ -13,31 +13,41 @@ from experiments.commands.run import Assignments, Config
 def sweep(
     config: Config,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")],
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. [default: one a CPU]")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes.", show_default="one a CPU")
+    ] = None,
     assignments: Assignments = None,
 ) -> None:
     """Run every point of a config's `sweep`; a stopped sweep goes on where it was."""
     import os
 
-    from experiments.commands.output import console, say
+    from experiments.commands.output import console, count, say
     from experiments.sweeps import export, points
     from experiments.sweeps.runner import Sweep
     from sim.config_file import parse_assignment
 
     tree = points.read(config, [parse_assignment(a) for a in assignments or []])
     plan = points.plan(tree, str(config))
+    total = count(len(plan), "point")
+    small = sum(point.cache_bytes < point.lap_bytes for point in plan)
     with Sweep(out, tree) as work:
+        if small:
+            say(
+                f"warning: the cache of {small} of {total} is below one lap "
+                "(layers x top-k): it cannot hold what one token uses"
+            )
         try:
             work.run(plan, jobs or os.cpu_count() or 1)
         except KeyboardInterrupt:
-            say(f"stopped: {work.stored(plan)} of {len(plan)} points are kept; run again to go on")
+            say(f"stopped: {work.stored(plan)} of {total} kept; run again to go on")
             raise typer.Exit(130) from None
         rows = export.write(out, plan, work.store)
-    console().print(export.table(plan, rows))
+    shown = console()
+    shown.print(export.table(plan, rows, shown.width))
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
         say(f"failed: {row['name']}: {row['error'].splitlines()[-1]}")
     if failed:
-        say(f"{len(failed)} of {len(plan)} points failed; {out}/results.sqlite has the tracebacks")
+        say(f"{len(failed)} of {total} failed; {out}/results.sqlite has the tracebacks")
         raise typer.Exit(1)
-    say(f"{len(plan)} points in {out}: results.parquet, results.csv, results.sqlite, sweep.yaml")
+    say(f"{total} in {out}: results.parquet, results.csv, results.sqlite, sweep.yaml")

@@ -34,13 +34,14 @@ def info(
 @trace.command("validate")
 def validate(file: File) -> None:
     """Check a whole trace; the first broken rule is named with its row and layer."""
+    from experiments.commands.output import count
     from sim.inputs import trace_path
     from traces.format import read_trace
 
     found = read_trace(trace_path(file))
     layers, experts, k = found.model.topology
     print(
-        f"{file}: good: {len(found.requests):,} requests, {found.tokens:,} tokens, "
+        f"{file}: good: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}, "
         f"{layers} MoE layers x {experts} experts, top-{k}"
     )
 
@@ -51,7 +52,7 @@ def import_trace(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")],
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help="Its format. [default: recognised from the content]"),
+        typer.Option("--format", help="Its format.", show_default="recognised from the content"),
     ] = None,
     model: Annotated[
         str | None,
@@ -59,13 +60,16 @@ def import_trace(
     ] = None,
 ) -> None:
     """Turn another tool's recording into a trace."""
+    from experiments.commands.output import check_target, count
     from sim.models import load_model
     from traces.format import write_trace
     from traces.importers import import_trace as read_other
 
+    check_target("--out", out, file)
     found = read_other(file, file_format, load_model(model) if model else None)
     write_trace(out, found)
-    print(f"{out}: {len(found.requests):,} requests, {found.tokens:,} tokens, {found.model.name}")
+    requests, tokens = count(len(found.requests), "request"), count(found.tokens, "token")
+    print(f"{out}: {requests}, {tokens}, {found.model.name}")
 
 
 def _print(found: dict[str, Any]) -> None:

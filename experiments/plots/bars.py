@@ -36,7 +36,7 @@ def stall_breakdown(results: Cut) -> Figure | str:
         sharey=True,
     )
     for panel, machine in zip(axes, hardware):
-        rows = frame[frame["hardware"] == machine].drop_duplicates("bar").set_index("bar")
+        rows = frame[frame["hardware"] == machine].set_index("bar")
         rows = rows.reindex(names)
         tokens = rows["tokens_per_s"] * rows["total_ms"] / 1000
         left = np.zeros(len(names))
@@ -46,6 +46,7 @@ def stall_breakdown(results: Cut) -> Figure | str:
             panel.barh(names, width, left=left, color=colour, label=part, height=0.7)
             left += width
         panel.set(title=machine, xlabel="ms per output token, prefill included")
+        panel.set_xlim(0, 1.03 * left.max())
         panel.grid(axis="y", visible=False)
     axes[0].invert_yaxis()
     legend(figure, axes)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from experiments.plots.frame import Cut, title_of
-from experiments.plots.style import COLOURS, MARKERS, NONE, legend, palette, panels
+from experiments.plots.frame import MAIN, Cut, title_of
+from experiments.plots.style import COLOURS, MARKERS, NONE, from_zero, legend, palette, panels
 
 MAX_PANELS = 4
 MAX_LINES = 7
@@ -48,7 +48,8 @@ def latency_vs_cache(results: Cut) -> Figure | str:
                 panel.plot(
                     line["capacity"], line["tpot_ms.mean"], label=predictor, **styles[predictor]
                 )
-        panel.set(title=eviction, xlabel="cache, % of all experts", ylim=(0, None))
+        panel.set(title=eviction, xlabel="cache, % of all experts")
+    from_zero(axes)
     for panel in _left(axes):
         panel.set_ylabel("time per output token, ms")
     legend(figure, axes, "predictor")
@@ -69,7 +70,6 @@ def latency_vs_recall(results: Cut) -> Figure | str:
     notes = [*cut.fixed.values(), *more]
     figure, axes = panels(len(hardware), "Latency against predictor recall", notes)
     styles = palette(results.values("predictor"))
-    span = cut.frame["recall"].min() - 0.02, cut.frame["recall"].max() + 0.02
     for panel, name in zip(axes, hardware):
         frame = cut.frame[cut.frame["hardware"] == name]
         lines = frame.groupby(series, sort=False) if series else [(None, frame)]
@@ -82,7 +82,8 @@ def latency_vs_recall(results: Cut) -> Figure | str:
             _recall_line(panel, line, label, style, own_bound=series == "capacity")
         if series is None:
             _others(panel, results, frame)
-        panel.set(title=name, xlabel="slot recall of the predictor", xlim=span, ylim=(0, None))
+        panel.set(title=name, xlabel="slot recall of the predictor")
+    from_zero(axes)
     for panel in _left(axes):
         panel.set_ylabel("run time per output token,\nprefill included, ms")
     legend(figure, axes)
@@ -110,7 +111,7 @@ def _recall_line(
 def _others(panel: Axes, results: Cut, oracle: pd.DataFrame) -> None:
     """The other predictors under the same conditions, at the recall that they really had."""
     same = results.frame
-    for dimension in ("eviction", "hardware", "capacity", *results.others):
+    for dimension in (d for d in (*results.others, *MAIN) if d not in ("predictor", "recall")):
         same = same[same[dimension] == oracle[dimension].iloc[0]]
     same = same[same["recall"].isna()]
     styles = palette(results.values("predictor"))
@@ -138,7 +139,7 @@ def hit_rate_by_layer(results: Cut) -> Figure | str:
             for by_layer in frame[frame["predictor"] == predictor]["hit_rate.by_layer"]:
                 rates = np.array([np.nan if r is None else r for r in by_layer], dtype=float)
                 panel.plot(rates, label=predictor, markevery=(i, 6), **styles[predictor])
-        panel.set(title=eviction, xlabel="MoE layer", ylim=(0, 1))
+        panel.set(title=eviction, xlabel="MoE layer", ylim=(-0.03, 1.03))
         panel.yaxis.set_major_formatter(PercentFormatter(1))
     for panel in _left(axes):
         panel.set_ylabel("routed experts found resident")

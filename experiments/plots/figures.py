@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.plots import bars, curves
 from experiments.plots.frame import Cut, read
-from experiments.plots.style import look, save
+from experiments.plots.style import look, remove, save
 
 FIGURES: dict[str, Callable[[Cut], Figure | str]] = {
     "latency_vs_cache": curves.latency_vs_cache,
@@ -32,4 +32,6 @@ def draw_all(folder: Path, out: Path) -> Iterator[tuple[str, str | None]]:
             figure = draw(results)
             if isinstance(figure, Figure):
                 save(figure, out / name)
+            else:
+                remove(out / name)  # an earlier sweep's
         yield name, figure if isinstance(figure, str) else None

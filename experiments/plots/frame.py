@@ -1,7 +1,7 @@
 """A sweep's results by dimension, and cuts through them that never mix points unseen.
 
-Dimensions are what the points differ in: predictor, recall (of a single oracle), eviction,
-hardware, capacity, and any other config key that varies, under its own path.
+Dimensions are what the points differ in: model, trace, predictor, recall (of a single oracle),
+eviction, hardware, capacity, and any other config key that varies, under its own path.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ import pandas as pd
 
 from sim.errors import ConfigError
 
-MAIN = ("predictor", "recall", "eviction", "hardware", "capacity")
-ALWAYS_TOLD = ("predictor", "eviction", "hardware", "capacity")  # in a figure's subtitle
-_CONSUMED = ("config.name", "config.predictor", "config.hardware.name", "config.model")
+MAIN = ("model", "trace", "predictor", "recall", "eviction", "hardware", "capacity")
+_CONSUMED = (
+    "config.name",
+    "config.predictor",
+    "config.hardware.name",
+    "config.model",
+    "config.trace",
+)
 _PREFIXES = ("config.cache.eviction.", "config.cache.capacity.")
 
 
@@ -65,7 +70,10 @@ class Cut:
             else:
                 value = max(values, key=lambda v: int((column == v).sum()))
                 cut = cut.where(column == value)
-            if len(values) > 1 or (dimension in ALWAYS_TOLD and dimension not in cut.fixed):
+            # A figure can be read alone, so that what did not vary is told; only that an oracle
+            # is not degraded goes without saying.
+            untold = dimension not in cut.fixed and (dimension, value) != ("recall", 1)
+            if len(values) > 1 or untold:
                 note = _note(dimension, value, len(values))
                 cut = replace(cut, fixed={**cut.fixed, dimension: note})
         return cut
@@ -74,6 +82,8 @@ class Cut:
 def read(folder: Path) -> Cut:
     """The finished points of a sweep. Raises ConfigError where there are none."""
     path = folder / "results.parquet"
+    if (folder / "sweep.yaml").is_file() and not path.exists():
+        raise ConfigError(f"{folder}: this sweep is not finished; run it again to go on")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; is {folder} a finished sweep?")
     try:
@@ -94,11 +104,32 @@ def read(folder: Path) -> Cut:
         lambda row: " ".join(str(v) for v in row if not _missing(v)), axis=1
     )
     frame["hardware"] = frame["config.hardware.name"]
+    # Two files may call their models the same.
+    frame["model"] = frame["config.model"].where(frame["config.model"].notna(), frame["model"])
+    frame["trace"] = _traces(frame)
     frame["capacity"] = (100 * frame["cache.share"]).round(2)
     others = [c for c in columns if c.startswith("config.") and _is_other(frame, c)]
     for column in others:
         frame[column] = frame[column].map(lambda v: "none" if _missing(v) else str(v))
-    return Cut(frame, tuple(others))
+    return Cut(_told_apart(frame, [*others, *MAIN]), tuple(others))
+
+
+def _told_apart(frame: pd.DataFrame, dimensions: list[str]) -> pd.DataFrame:
+    """One row for each place in the ``dimensions``. Raises ConfigError where two rows differ."""
+    # The same capacity written in two ways, say: the same run.
+    frame = frame.drop_duplicates([*dimensions, "cache.bytes", "total_ms"], ignore_index=True)
+    same = frame[frame.duplicated(dimensions, keep=False)]
+    if len(same):
+        one, other = same.sort_values(dimensions)["name"].iloc[:2]
+        raise ConfigError(f"figures cannot tell these points apart: {one!r} and {other!r}")
+    return frame
+
+
+def _traces(frame: pd.DataFrame) -> pd.Series[str]:
+    """Where the routing is from; parameters of synthetic routing are dimensions of their own."""
+    if "config.trace" not in frame:  # no point names a recording
+        return pd.Series("synthetic", frame.index)
+    return frame["config.trace"].fillna("synthetic")
 
 
 def title_of(dimension: str, value: Any) -> str:
@@ -106,6 +137,8 @@ def title_of(dimension: str, value: Any) -> str:
         return f"cache {value:g} % of experts"
     if dimension == "recall":
         return f"oracle recall {value:g}"
+    if dimension == "trace":
+        return f"trace {Path(value).name}"
     return f"{dimension.removeprefix('config.')} {value}" if dimension not in MAIN else str(value)
 
 

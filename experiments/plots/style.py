@@ -23,6 +23,9 @@ PARTS = {  # of the time of a run
     "storage": "#CC79A7",
 }
 _HEADER = 0.62  # inches above the axes, for title and subtitle
+_LINE = 0.15  # inches more for each further line of the subtitle
+_CHARACTER = 0.068  # inches, on average in the subtitle's type
+_LEGEND = 2.5  # inches, the widest: its labels are wrapped too
 _SETTINGS = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -76,18 +79,28 @@ def panels(
     """
     columns = 2 if count == 4 else min(count, 3)
     rows = -(-count // columns)
-    size = (max(columns * width + side, 7.0), rows * height + _HEADER)
+    across = max(columns * width + side, 7.0)
+    subtitle = textwrap.wrap(", ".join(notes), int((across - _LEGEND) / _CHARACTER)) or [""]
+    header = _HEADER + _LINE * (len(subtitle) - 1)
+    size = (across, rows * height + header)
     figure = Figure(figsize=size, layout="constrained")
     engine = figure.get_layout_engine()
     assert engine is not None
-    engine.set(rect=(0, 0, 1, 1 - _HEADER / size[1]))  # type: ignore[call-arg]
+    engine.set(rect=(0, 0, 1, 1 - header / size[1]))  # type: ignore[call-arg]
     figure.text(0.1 / size[0], 1 - 0.1 / size[1], title, size=12, weight="bold", va="top")
-    subtitle = ", ".join(notes)
-    figure.text(0.1 / size[0], 1 - 0.36 / size[1], subtitle, size=8, color="#555555", va="top")
+    place = (0.1 / size[0], 1 - 0.36 / size[1])
+    figure.text(*place, "\n".join(subtitle), size=8, color="#555555", va="top")
     grid = figure.subplots(rows, columns, squeeze=False, **axes).ravel().tolist()
     for spare in grid[count:]:
         spare.remove()
     return figure, grid[:count]
+
+
+def from_zero(axes: Sequence[Axes]) -> None:
+    """Each y axis from zero to above its highest marker; axes that share one get the same."""
+    for panel in axes:
+        shared = panel.get_shared_y_axes().get_siblings(panel)
+        panel.set_ylim(0, 1.05 * max(one.dataLim.y1 for one in shared))
 
 
 def legend(figure: Figure, axes: Sequence[Axes], title: str | None = None) -> None:
@@ -114,3 +127,9 @@ def save(figure: Figure, path: Path) -> None:
     """``path``.png and ``path``.svg."""
     figure.savefig(path.with_suffix(".png"), dpi=160)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+def remove(path: Path) -> None:
+    """What ``save`` may have left there before."""
+    for suffix in (".png", ".svg"):
+        path.with_suffix(suffix).unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """A sweep's results as tables: Parquet, CSV and, for people, text.
 
 One row a point; columns are dotted paths: ``axis.PATH`` (the label of a swept value),
-``config.PATH``, ``cache.bytes`` and ``cache.share`` (the capacity resolved), then the results as
-``run --json`` names them (``tpot_ms.mean``).
+``config.PATH``, ``model`` (its name, also where the config leaves it to the trace), ``cache.bytes``
+and ``cache.share`` (the capacity resolved), then the results as ``run --json`` names them
+(``tpot_ms.mean``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from experiments.sweeps.store import Outcome, Store
 
 Row = dict[str, Any]
 
+_NUMBERS = 60  # columns of text that the measures of the table take
+EXPORTS = ("results.parquet", "results.csv")
+
 
 def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
     """Write ``results.parquet`` and ``results.csv``; returns their rows, in the sweep's order."""
@@ -32,29 +37,51 @@ def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
     rows = [_row(point, outcomes[point.key]) for point in plan]
     names = _columns(rows)
     table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    temporary = folder / "results.parquet.tmp"
-    pq.write_table(table, temporary)
-    os.replace(temporary, folder / "results.parquet")
-    temporary = folder / "results.csv.tmp"
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
-    os.replace(temporary, folder / "results.csv")
+    parquet, as_csv = (folder / name for name in EXPORTS)
+    with _replacing(parquet) as whole, _replacing(as_csv) as text:
+        pq.write_table(table, whole)
+        with text.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
     return rows
 
 
-def table(plan: Sequence[Point], rows: Sequence[Row]) -> Table:
-    """The points with what matters most of each."""
-    axes = plan[0].axes
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes ``path`` once it is whole, and that no error tells of."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def table(plan: Sequence[Point], rows: Sequence[Row], width: int) -> Table:
+    """The points with what matters most of each, for a terminal of ``width`` columns.
+
+    A column an axis that varies; or one for all, if so many would break their words in pieces.
+    """
+    axes = [path for path in plan[0].axes if len({point.axes[path] for point in plan}) > 1]
     measures = ("TPOT ms", "p95 ms", "tokens/s", "hit rate", "stall", "regret")
-    shown = grid(*axes, *measures, right=len(measures))
-    for row in rows:
+    headings = _short(axes)
+    labels = [[row[f"axis.{path}"] for path in axes] for row in rows]
+    side_by_side = sum(max(map(len, column)) + 2 for column in zip(headings, *labels))
+    if side_by_side > width - _NUMBERS:
+        headings = [", ".join(headings)]
+        labels = [[", ".join(texts)] for texts in labels]
+    shown = grid(*headings, *measures, right=len(measures))
+    for row, texts in zip(rows, labels):
         total = row.get("total_ms")
         stalls = [value for name, value in row.items() if name.startswith("stall_ms.")]
         stall, regret = (sum(stalls), row["regret_ms"]) if total else (None, None)
         shown.add_row(
-            *(row[f"axis.{path}"] for path in axes),
+            *texts,
             number(row.get("tpot_ms.mean")),
             number(row.get("tpot_ms.p95")),
             number(row.get("tokens_per_s")),
@@ -62,9 +89,17 @@ def table(plan: Sequence[Point], rows: Sequence[Row]) -> Table:
             percent(stall / total if total and stall is not None else None),
             percent(regret / total if total and regret is not None else None),
         )
+    same = [f"{path} {text}" for path, text in plan[0].axes.items() if path not in axes]
+    shown.title = "in all points: " + ", ".join(same) if same else None
     shown.caption = "stall, regret: share of the run's time"
     shown.caption_justify = "left"
     return shown
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """The last part of each dotted path, and the whole where two end alike."""
+    last = [path.rpartition(".")[2] for path in paths]
+    return [name if last.count(name) == 1 else path for name, path in zip(last, paths)]
 
 
 def _row(point: Point, outcome: Outcome) -> Row:
@@ -75,6 +110,7 @@ def _row(point: Point, outcome: Outcome) -> Row:
         **{f"axis.{path}": text for path, text in point.axes.items()},
         **_flat(config, "config."),
         "config.predictor": json.dumps(config["predictor"]),
+        "model": point.model,
         "cache.bytes": point.cache_bytes,
         "cache.share": point.cache_bytes / point.model_bytes,
         "error": outcome.error,

@@ -27,8 +27,10 @@ class Point:
     key: str
     config: RunConfig
     axes: dict[str, str]
+    model: str  # its name, also where the config leaves it to the trace
     cache_bytes: int
     model_bytes: int  # of all routed experts
+    lap_bytes: int  # of the experts that one token uses
 
 
 def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
@@ -36,6 +38,12 @@ def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
     tree = read_yaml(path)
     for target, value in assignments:
         tree = set_path(tree, target, value)
+    blocks = _blocks(tree.get("sweep"), str(path))
+    for target, _ in assignments:
+        if all(any(f"{target}.".startswith(f"{axis}.") for axis in block) for block in blocks):
+            raise ConfigError(
+                f"--set {target}: every point of the sweep sets it, which would undo this"
+            )
     return tree
 
 
@@ -66,17 +74,27 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         tree = _tree(base, values)
         config = parse(tree, where)
         resolved = config.model_dump()
-        axes = {path: label(_value(tree, path) or _value(resolved, path)) for path in paths}
-        if "name" not in values:
-            config = config.model_copy(update={"name": ", ".join(axes.values())})
+        axes = {
+            path: label(_above_other_axes(base, values, path) or _value(resolved, path))
+            for path in paths
+        }
+        config = config.model_copy(update={"name": ", ".join(axes.values())})
         checked = inputs.load(config)
     except ConfigError as error:
         message = str(error)
         raise ConfigError(
             message if message.startswith(where) else f"{where}: {message}"
         ) from error
-    whole = sum(checked.sizes) * checked.model.experts
-    return Point(key_of(checked), config, axes, sum(checked.cache_bytes), whole)
+    layer = sum(checked.sizes)  # one expert of each
+    return Point(
+        key=key_of(checked),
+        config=config,
+        axes=axes,
+        model=checked.model.name,
+        cache_bytes=sum(checked.cache_bytes),
+        model_bytes=layer * checked.model.experts,
+        lap_bytes=layer * checked.model.top_k,
+    )
 
 
 def _tree(base: Tree, values: dict[str, Any]) -> Tree:
@@ -85,6 +103,13 @@ def _tree(base: Tree, values: dict[str, Any]) -> Tree:
     for path in sorted(values, key=lambda p: p.count(".")):
         tree = set_path(tree, path, values[path])
     return tree
+
+
+def _above_other_axes(base: Tree, values: dict[str, Any], path: str) -> Any:
+    """What stands at ``path`` but for the axes below it, which have labels of their own."""
+    return _value(
+        _tree(base, {p: v for p, v in values.items() if not p.startswith(f"{path}.")}), path
+    )
 
 
 def _value(tree: Any, path: str) -> Any:
@@ -115,6 +140,8 @@ def _blocks(sweep: Any, source: str) -> list[dict[str, list[Any]]]:
         for path, values in block.items():
             if not isinstance(path, str):
                 raise ConfigError(f"{source}: sweep: the key {path!r} is not a dotted path")
+            if path == "name":
+                raise ConfigError(f"{source}: sweep.name: is no axis, as no result depends on it")
             if not isinstance(values, list) or not values:
                 raise ConfigError(f"{source}: sweep.{path}: needs a list of values")
     if not blocks:
@@ -133,7 +160,16 @@ def label(value: Any) -> str:
         return "none"
     if isinstance(value, dict):
         name = [str(value["name"])] if "name" in value else []
-        return " ".join(name + [f"{k}={label(v)}" for k, v in value.items() if k != "name"])
+        return " ".join(name + [f"{k}={v}" for k, v in _leaves(value) if k != "name"])
     if isinstance(value, list | tuple):
         return " + ".join(map(label, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted path and the label of everything that is set."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield prefix + key, label(value)

@@ -8,17 +8,21 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import connection
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.commands.output import console, say
+from experiments.commands.output import console, count, say
+from experiments.sweeps.export import EXPORTS
 from experiments.sweeps.points import Point
 from experiments.sweeps.store import Outcome, Store
 from sim.config import RunConfig
@@ -34,6 +38,8 @@ class Sweep:
     def __init__(self, folder: Path, tree: Tree) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(folder)
+        for name in EXPORTS:  # of an earlier sweep: they would pass for this one's
+            (folder / name).unlink(missing_ok=True)
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
         (folder / "sweep.yaml").write_text(text, encoding="utf-8")
 
@@ -88,31 +94,59 @@ def _progress() -> Progress:
 
 
 def _run(points: Sequence[Point], jobs: int, finished: Finished) -> None:
+    left = iter(points)
+    running: dict[Future[Outcome], Point] = {}
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        if stopping:
+            os._exit(130)  # the workers see it and end
+        stopping = True
+        say(f"stopping after {count(len(running), 'running point')}; Ctrl-C again drops what runs")
+
     # Spawned, not forked: this process has threads (progress bar, Arrow) that a fork would tear.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
-        futures = {pool.submit(execute, point.config): point for point in points}
+    with (
+        _on_interrupt(stop),
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool,
+    ):
+
+        def start(most: int) -> None:
+            """No more than the workers: what was begun is then what runs, and nothing waits."""
+            for point in islice(left, most):
+                running[pool.submit(execute, point.config)] = point
+
         try:
-            _collect(futures, finished)
-        except KeyboardInterrupt:
-            running = {f: point for f, point in futures.items() if not f.done() and not f.cancel()}
-            say(f"stopping once {len(running)} running points end; Ctrl-C again drops them")
-            try:
-                _collect(running, finished)
-            except KeyboardInterrupt:
-                os._exit(130)  # the workers see it and end
-            raise
+            # Workers inherit it: Ctrl-C is the parent's, also while they still import.
+            with _on_interrupt(signal.SIG_IGN):
+                start(jobs)
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                # Results first: an exception is that of a pool that broke, and ends the loop.
+                for future in sorted(done, key=lambda f: f.exception() is not None):
+                    finished(running[future], future.result())
+                    del running[future]
+                if not stopping:
+                    start(len(done))
+        except BrokenProcessPool:
+            if not stopping:
+                raise ConfigError(
+                    "a worker process was killed (out of memory?): finished points are kept, "
+                    "run again to go on, with fewer --jobs"
+                ) from None
+    if stopping:
+        raise KeyboardInterrupt
 
 
-def _collect(futures: dict[Future[Outcome], Point], finished: Finished) -> None:
+@contextmanager
+def _on_interrupt(handler: Any) -> Iterator[None]:
+    """Ctrl-C handled by ``handler``: no exception in the middle of storing a result."""
+    before = signal.signal(signal.SIGINT, handler)
     try:
-        for future in as_completed(futures):
-            finished(futures[future], future.result())
-    except BrokenProcessPool:
-        raise ConfigError(
-            "a worker process was killed (out of memory?): finished points are kept, "
-            "run again to go on, with fewer --jobs"
-        ) from None
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def execute(config: RunConfig) -> Outcome:
@@ -128,13 +162,12 @@ def execute(config: RunConfig) -> Outcome:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent, however it ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
+    connection.wait([parent.sentinel])
     os._exit(1)

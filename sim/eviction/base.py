@@ -1,21 +1,26 @@
 """What an eviction is: a module of small functions over flat arrays.
 
-The cache (``sim.memory``) owns legality: it never asks about a pinned or in-flight expert. The
-eviction only scores residents, and the lowest score leaves first (ties: the lowest expert id).
-``x`` is a flat expert id, ``now`` the running number of the layer-step (step × layers + layer),
-``score`` the score ``x`` holds. Each function returns the score ``x`` has from then on.
+The cache owns legality: it never asks about a pinned or in-flight expert. The eviction only
+scores residents, and the lowest score leaves first (ties: the lowest expert id). ``x`` is a flat
+expert id, ``now`` the running number of the layer-step (step × layers + layer), ``score`` the
+score ``x`` holds. Each function returns the score ``x`` has from then on, an integer.
 
-``passed``, ``predicted`` and ``spared`` are optional: a module without them keeps the score.
+``passed``, ``predicted`` and ``spared`` are optional: a module without them keeps the score. The
+SimPy engine calls these functions as they are, the compiled engine compiles them; so they keep
+what they remember in ``State`` and use numbers, tuples and each other, no Python objects. A module
+that brings its own ``new_state`` may remember anything, and runs on the SimPy engine alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 NEVER = 1 << 40  # later than any layer-step
+LAYERS, WIDTH, SEED, FIRST, SECOND = range(5)  # places of State.shared; the last two are free
 
 
 class Future(NamedTuple):
@@ -26,14 +31,26 @@ class Future(NamedTuple):
     """
 
     positions: npt.NDArray[np.int32]
-    start: list[int]
-    cursor: list[int]
+    start: MutableSequence[int]
+    cursor: MutableSequence[int]
+
+
+class State(NamedTuple):
+    """What an eviction may remember. Lists, or arrays of 64-bit integers when compiled."""
+
+    own: MutableSequence[int]  # one integer an expert, at first 0
+    shared: MutableSequence[int]  # layers, experts a layer, seed, and two free, at first 0
+    future: Future  # empty unless the module sets LOOKS_AHEAD = True
+
+
+def new_state(experts: int, layers: int, seed: int, future: Future | None) -> State:
+    """The state of ``experts`` flat ids over ``layers`` MoE layers, as Python lists."""
+    if future is None:
+        future = Future(np.empty(0, dtype=np.int32), [0] * (experts + 1), [0] * experts)
+    return State([0] * experts, [layers, experts // layers, seed, 0, 0], future)
 
 
 class Eviction(Protocol):
-    def new_state(self, experts: int, layers: int, seed: int, future: Future | None) -> Any:
-        """Flat arrays for ``experts`` flat ids over ``layers`` MoE layers."""
-
     def inserted(self, state: Any, x: int, now: int) -> int:
         """``x`` has landed. A demanded one is reported as used right after."""
 

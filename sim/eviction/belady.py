@@ -6,30 +6,27 @@ it bounds what any eviction can do; no device can run it.
 
 from __future__ import annotations
 
-from sim.eviction.base import NEVER, Future
+from sim.eviction.base import NEVER, Future, State
+
+LOOKS_AHEAD = True
 
 
-def new_state(experts: int, layers: int, seed: int, future: Future | None) -> Future:
-    assert future is not None, "belady needs the run's future"
-    return future
-
-
-def next_use(state: Future, x: int, at: int) -> int:
+def next_use(future: Future, x: int, at: int) -> int:
     """First use of ``x`` at or after layer-step ``at``; NEVER where there is none."""
-    p, end = state.cursor[x], state.start[x + 1]
-    while p < end and state.positions[p] < at:
+    p, end = future.cursor[x], future.start[x + 1]
+    while p < end and future.positions[p] < at:
         p += 1
-    state.cursor[x] = p
-    return int(state.positions[p]) if p < end else NEVER
+    future.cursor[x] = p
+    return int(future.positions[p]) if p < end else NEVER
 
 
-def inserted(state: Future, x: int, now: int) -> int:
-    return -next_use(state, x, now)
+def inserted(state: State, x: int, now: int) -> int:
+    return -next_use(state.future, x, now)
 
 
-def used(state: Future, x: int, now: int, score: int) -> int:
-    return -next_use(state, x, now + 1)
+def used(state: State, x: int, now: int, score: int) -> int:
+    return -next_use(state.future, x, now + 1)
 
 
-def evicted(state: Future, x: int, now: int, score: int) -> None:
+def evicted(state: State, x: int, now: int, score: int) -> None:
     pass

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-State = tuple[list[int]]
-
-
-def new_state(experts: int, layers: int, seed: int, future: Any) -> State:
-    return ([0],)  # arrivals so far
+from sim.eviction.base import FIRST, State
 
 
 def inserted(state: State, x: int, now: int) -> int:
-    (arrivals,) = state
-    arrivals[0] += 1
-    return arrivals[0]
+    state.shared[FIRST] += 1  # arrivals so far
+    return state.shared[FIRST]
 
 
 def used(state: State, x: int, now: int, score: int) -> int:

@@ -12,19 +12,14 @@ SpecMD publishes no code: the order inside each group is our reading of it.
 
 from __future__ import annotations
 
-from typing import Any
+from sim.eviction.base import LAYERS, WIDTH, State
 
-State = tuple[list[int]]  # ([layers, experts a layer],)
 STALE = -(1 << 50)  # below every score of a fresh expert
 
 
-def new_state(experts: int, layers: int, seed: int, future: Any) -> State:
-    return ([layers, experts // layers],)
-
-
 def _fresh(state: State, x: int, now: int) -> int:
-    layers, width = state[0]
-    layer = x // width
+    layers = state.shared[LAYERS]
+    layer = x // state.shared[WIDTH]
     latest_pass = now // layers - (layer > now % layers)  # pass in which its layer last ran
     return -latest_pass * layers + layer
 

@@ -5,9 +5,10 @@ Ties leave in order of last use.
 
 from __future__ import annotations
 
-from sim.eviction.lfu import State, inserted, new_state, used
+from sim.eviction.base import State
+from sim.eviction.lfu import inserted, used
 
-__all__ = ["evicted", "inserted", "new_state", "used"]
+__all__ = ["evicted", "inserted", "used"]
 
 
 def evicted(state: State, x: int, now: int, score: int) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from sim.eviction.base import State
 
 
-def new_state(experts: int, layers: int, seed: int, future: Any) -> tuple[()]:
-    return ()
-
-
-def inserted(state: tuple[()], x: int, now: int) -> int:
+def inserted(state: State, x: int, now: int) -> int:
     return now
 
 
-def used(state: tuple[()], x: int, now: int, score: int) -> int:
+def used(state: State, x: int, now: int, score: int) -> int:
     return now
 
 
-def evicted(state: tuple[()], x: int, now: int, score: int) -> None:
+def evicted(state: State, x: int, now: int, score: int) -> None:
     pass

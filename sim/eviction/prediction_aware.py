@@ -6,34 +6,30 @@ as a demanded expert is used at once, which ends its protection.
 
 from __future__ import annotations
 
-from typing import Any
+from sim.eviction.base import State
 
 PROTECTED = 1 << 40  # above any layer-step number
-
-
-def new_state(experts: int, layers: int, seed: int, future: Any) -> tuple[()]:
-    return ()
 
 
 def _protected(score: int) -> bool:
     return score > PROTECTED // 2  # a warm cache is filled before layer-step 0
 
 
-def inserted(state: tuple[()], x: int, now: int) -> int:
+def inserted(state: State, x: int, now: int) -> int:
     return now + PROTECTED
 
 
-def used(state: tuple[()], x: int, now: int, score: int) -> int:
+def used(state: State, x: int, now: int, score: int) -> int:
     return now
 
 
-def predicted(state: tuple[()], x: int, now: int, score: int) -> int:
+def predicted(state: State, x: int, now: int, score: int) -> int:
     return score if _protected(score) else score + PROTECTED
 
 
-def passed(state: tuple[()], x: int, now: int, score: int) -> int:
+def passed(state: State, x: int, now: int, score: int) -> int:
     return score - PROTECTED if _protected(score) else score
 
 
-def evicted(state: tuple[()], x: int, now: int, score: int) -> None:
+def evicted(state: State, x: int, now: int, score: int) -> None:
     pass

@@ -8,23 +8,18 @@ arrived; and the cache can keep them in a heap like any other score.
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from sim.eviction.base import FIRST, SECOND, SEED, State
 from sim.rng import uniform
 
-# (seed, [clock], [draws made]); the clock counts in 2^-20 of a mean lifetime.
-State = tuple[list[int], list[int], list[int]]
+CLOCK, DRAWS = FIRST, SECOND  # the clock counts in 2^-20 of a mean lifetime
 _MEAN = 1 << 20
 
 
-def new_state(experts: int, layers: int, seed: int, future: Any) -> State:
-    return ([seed], [0], [0])
-
-
 def inserted(state: State, x: int, now: int) -> int:
-    seed, clock, draws = state
-    draws[0] += 1
-    return clock[0] + int(-math.log(1.0 - uniform(seed[0], draws[0], x)) * _MEAN)
+    state.shared[DRAWS] += 1
+    draw = uniform(state.shared[SEED], state.shared[DRAWS], x)
+    return state.shared[CLOCK] + int(-math.log(1.0 - draw) * _MEAN)
 
 
 def used(state: State, x: int, now: int, score: int) -> int:
@@ -37,5 +32,4 @@ def spared(state: State, x: int, now: int, score: int) -> int:
 
 
 def evicted(state: State, x: int, now: int, score: int) -> None:
-    clock = state[1]
-    clock[0] = max(clock[0], score)
+    state.shared[CLOCK] = max(state.shared[CLOCK], score)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from sim.config_file import read_yaml
 from sim.errors import ConfigError, did_you_mean
+from traces.errors import describe
+from traces.hf_config import ModelConfigError
 from traces.model import ModelSpec, from_hf_config
 
 _FOLDER = Path(__file__).parent
@@ -38,42 +40,28 @@ def load_model(name_or_path: str | Path) -> ModelSpec:
         return _spec(path)
     if path.suffix == ".json":
         try:
-            return from_hf_config(_mapping(path), path.resolve().parent.name)
-        except ModelError:
-            raise
-        except ValueError as error:
-            raise ModelError(f"{path}: {_one_line(error)}") from error
+            return from_hf_config(_json(path), path.resolve().parent.name)
+        except ModelConfigError as error:
+            raise ModelError(f"{path}: {error}") from error
     raise ModelError(f"unknown model {text!r}{did_you_mean(text, list_models())}")
 
 
 def _spec(path: Path) -> ModelSpec:
     try:
-        return ModelSpec.model_validate(_mapping(path))
+        return ModelSpec.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise ModelError(f"{path}: {_one_line(error)}") from error
+        raise ModelError(f"{path}: {describe(error, ModelSpec)}") from error
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        kind = "JSON" if path.suffix == ".json" else "YAML"
-        raise ModelError(f"{path}: not valid {kind}: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: expected a mapping, found {type(content).__name__}")
     return content
-
-
-def _one_line(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first, *others = error.errors()
-    path = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = f"unknown key{did_you_mean(path, ModelSpec.model_fields)}"
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{path}: {message}{more}" if path else f"{message}{more}"

@@ -1,7 +1,8 @@
 """What a predictor is: it knows routing, never time.
 
-A module with a ``Params`` model (its keys in the config) and a ``Predictor``. The engine calls
-``predict`` when the trigger fires and ``observe`` once a layer is routed, and charges the cost.
+A module with a ``Params`` model (its keys in the config) and a ``Predictor``. It is played over
+the workload before the run (``sim.tabulate``): ``predict`` when the trigger fires, then
+``observe`` once a layer is routed. Engines look its predictions up and charge the cost.
 A predictor may read of the present step only the layers already routed; those allowed to look
 ahead say so in their docstring.
 """
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from heapq import nlargest
 from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from sim.config import Section
@@ -32,6 +35,17 @@ class Prediction(NamedTuple):
 
     ids: list[int]
     scores: list[float]
+
+
+class Table(NamedTuple):
+    """All predictions of a run: candidates of each token for each layer, best first.
+
+    ``ids`` [tokens, layers, m] are flat expert ids, -1 where there are no more; ``scores``
+    [tokens, layers, m] probabilities. A token whose first id is -1 got none for that layer.
+    """
+
+    ids: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
 
 
 class Cost(NamedTuple):
@@ -72,6 +86,10 @@ class Predictor(ABC):
 
     def observe(self, step: Step, layer: int) -> None:  # noqa: B027 - most do not learn online
         """The routing of ``layer`` in ``step`` is known."""
+
+    def table(self) -> Table | None:
+        """All predictions at once, where that is faster than asking ``predict`` for each."""
+        return None
 
 
 def best(scores: list[float], first: int, m: int) -> list[int]:

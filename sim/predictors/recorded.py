@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim.errors import ConfigError, did_you_mean
-from sim.predictors.base import Context, Cost, Prediction, PredictorParams
+from sim.predictors.base import Context, Cost, Prediction, PredictorParams, Table
 from sim.predictors.base import Predictor as Base
 from sim.workload import Step
 
@@ -33,23 +33,14 @@ class Predictor(Base):
         self.trigger, self.distance = info.trigger, info.distance
         wider = context.model.hidden / workload.trace.meta.model.hidden
         self.cost = Cost(info.flops * wider, round(info.bytes * wider))
-        self._ids = workload.flatten(prediction.experts)
-        # 16-bit floats are slow to turn into Python's.
-        self._scores = prediction.scores.astype(np.float32)
-        self._id_rows = workload.lists(self._ids)
-        self._score_rows = workload.lists(self._scores)
-        self._row = -1  # the row last asked for, kept at hand
-        self._row_ids: list[list[int]] = []
-        self._row_scores: list[list[float]] = []
+        ids = workload.flatten(prediction.experts)
+        self._table = Table(ids, prediction.scores.astype(np.float32))
 
     def predict(self, step: Step, target: int) -> Prediction | None:
-        if len(step.rows) == 1:
-            row = step.rows[0]
-            if row != self._row:
-                self._row = row
-                self._row_ids, self._row_scores = self._id_rows[row], self._score_rows[row]
-            ids = self._row_ids[target]
-            return Prediction(ids, self._row_scores[target]) if ids[0] >= 0 else None
         rows = list(step.rows)
-        ids = self._ids[rows, target].ravel().tolist()
-        return Prediction(ids, self._scores[rows, target].ravel().tolist())
+        ids: list[int] = self._table.ids[rows, target].ravel().tolist()
+        scores: list[float] = self._table.scores[rows, target].ravel().tolist()
+        return Prediction(ids, scores) if max(ids) >= 0 else None
+
+    def table(self) -> Table:
+        return self._table

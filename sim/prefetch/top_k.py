@@ -21,13 +21,12 @@ def propose(
     width = len(ids) // tokens
     k = limits.k
     n = 0
-    ranks = min(width, k + limits.extra)
-    for i in range(ranks * tokens):  # rank by rank, the tokens of each
-        rank = i // tokens
-        x = ids[(i - rank * tokens) * width + rank]
-        if x >= 0 and seen[x] != stamp:
-            seen[x] = stamp
-            out[n] = x
-            priority[n] = 0 if rank < k else 1
-            n += 1
+    for rank in range(min(width, k + limits.extra)):
+        later = 0 if rank < k else 1
+        for x in ids[rank::width]:  # of each token
+            if x >= 0 and seen[x] != stamp:
+                seen[x] = stamp
+                out[n] = x
+                priority[n] = later
+                n += 1
     return n

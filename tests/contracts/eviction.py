@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sim import registry
+from sim.eviction import base
 from sim.eviction.base import Future
 from sim.memory import Tier
 
@@ -36,7 +37,7 @@ class Watched:
         self.module = module
         self.scores: dict[int, int] = {}  # of the residents
         self.left: list[int] = []
-        self.new_state = module.new_state
+        self.new_state = getattr(module, "new_state", base.new_state)
         for name in ("passed", "predicted"):
             if hasattr(module, name):
                 setattr(self, name, self._rescoring(getattr(module, name)))

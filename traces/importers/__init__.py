@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+from traces.errors import did_you_mean
 from traces.importers import gpt_oss_json, gpt_oss_npz, route_trace
 from traces.importers.source import read_head
 from traces.model import ModelSpec
-from traces.trace import Trace, TraceError, nearest
+from traces.trace import Trace, TraceError
 from traces.validate import validate
 
 FORMATS: dict[str, ModuleType] = {
@@ -33,7 +34,7 @@ def import_trace(
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
-        raise TraceError(f"{path}: unknown format {format!r}{nearest(format, list(FORMATS))}")
+        raise TraceError(f"{path}: unknown format {format!r}{did_you_mean(format, FORMATS)}")
     head = read_head(path)
     trace: Trace = FORMATS[format or _recognise(head, path)].read(path, model)
     validate(trace)
@@ -46,4 +47,4 @@ def _recognise(head: bytes, path: Path) -> str:
             return name
     if head.startswith(b"PAR1"):
         raise TraceError(f"{path}: is Parquet, which needs no import: use it as a trace")
-    raise TraceError(f"{path}: format not recognised; known: {', '.join(FORMATS)}")
+    raise TraceError(f"{path}: format not recognised; known: {', '.join(sorted(FORMATS))}")

@@ -28,7 +28,7 @@ def matches(head: bytes, path: Path) -> bool:
 def read(path: Path, model: ModelSpec | None) -> Trace:
     """The one request of the file; ``model`` replaces the published shape of gpt-oss-20b."""
     model = model or GPT_OSS_20B
-    layers, _, top_k = model.topology
+    layers, count, top_k = model.topology
     content = _parse(path)
     steps = content["router_data"]
     experts = np.empty((len(steps), layers, top_k), np.int16)
@@ -40,15 +40,20 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
         if not isinstance(by_layer, dict) or len(by_layer) != layers:
             raise TraceError(f"{place}: expected {layers} layers")
         for layer in range(layers):
-            try:
-                chosen = by_layer[f"layer_{layer}"]
-                experts[row, layer] = chosen["selected_experts"]
-                weights[row, layer] = chosen["selected_probs"]
-            except (KeyError, TypeError, ValueError, OverflowError):
+            chosen = by_layer.get(f"layer_{layer}")
+            ids = _numbers(chosen, "selected_experts", (int,))
+            shares = _numbers(chosen, "selected_probs", (int, float))
+            if len(ids) != top_k or len(shares) != top_k:
                 raise TraceError(
                     f"{place}, layer {layer}: expected selected_experts and selected_probs of "
                     f"{top_k} numbers each"
-                ) from None
+                )
+            for expert in ids:
+                if not 0 <= expert < count:
+                    raise TraceError(
+                        f"{place}, layer {layer}: expert {expert} out of range 0..{count - 1}"
+                    )
+            experts[row, layer], weights[row, layer] = ids, shares
     recorded = {"source": path.name, "format": "gpt-oss-json", "phases": "decode only"}
     for key in ("dataset", "category", "row_index"):
         if key in content:
@@ -63,6 +68,14 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
         experts=experts,
         weights=weights,
     )
+
+
+def _numbers(chosen: Any, key: str, kinds: tuple[type, ...]) -> list[Any]:
+    """The list at ``key``, empty where there is none or it holds anything but numbers."""
+    values = chosen.get(key) if isinstance(chosen, dict) else None
+    if not isinstance(values, list) or any(type(value) not in kinds for value in values):
+        return []
+    return values
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -80,7 +93,8 @@ def _only_item(path: Path, row: int, step: Any) -> tuple[int, Any]:
     if isinstance(step, dict) and len(step) == 1:
         name, by_layer = next(iter(step.items()))
         digits = name.removeprefix("token_")
-        if digits != name and digits.isdecimal():
+        # Nine digits always fit a position.
+        if digits != name and digits.isdecimal() and len(digits) <= 9:
             return int(digits), by_layer
     raise TraceError(f"{path}: router_data[{row}]: expected one key token_POSITION")
 

@@ -57,8 +57,15 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
             f"{path}: row {row}, layer {layer}: expert {experts[row, layer, slot]} out of range "
             f"0..{count - 1}"
         )
-    lengths = np.diff(arrays["request_offsets"], prepend=0, append=tokens)
-    if lengths[0] or lengths[-1] or (lengths[1:-1] <= 0).any():
+    for name in ("token_local_id", "position"):
+        outside = (arrays[name] < 0) | (arrays[name] > np.iinfo(np.int32).max)
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise TraceError(f"{path}: row {row}: {name} {arrays[name][row]} is out of range")
+    offsets = arrays["request_offsets"]
+    inside = ((offsets >= 0) & (offsets <= tokens)).all()
+    lengths: Array = np.diff(offsets.astype(np.int64), prepend=0, append=tokens)
+    if not inside or lengths[0] or lengths[-1] or (lengths[1:-1] <= 0).any():
         raise TraceError(f"{path}: request_offsets do not rise from 0 to {tokens}")
     requests = np.arange(len(lengths) - 2, dtype=np.int32)
     recorded = {"source": path.name, "format": "gpt-oss-npz", "phases": "decode only"}

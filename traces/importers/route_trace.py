@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
+from traces.errors import describe, did_you_mean
 from traces.importers.known_models import BY_ARCHITECTURE
 from traces.importers.source import read_text
 from traces.model import ModelSpec
-from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta, nearest
+from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
 _MARK = "# route_trace v1"
 _INTEGERS = ("turn", "phase", "step", "layer", "slot", "expert")
@@ -112,14 +114,14 @@ def _model(path: Path, preamble: list[str], given: ModelSpec | None) -> ModelSpe
     }
     try:
         return ModelSpec.model_validate(shape.model_dump() | changed)
-    except ValueError as error:
-        reason = str(error).splitlines()[2].strip()
+    except ValidationError as error:
+        reason = describe(error, ModelSpec)
         raise TraceError(f"{path}: the preamble is inconsistent: {reason}") from None
 
 
 def _known(path: Path, architecture: str, layers: int, experts: int) -> ModelSpec:
     if architecture not in BY_ARCHITECTURE:
-        near = nearest(architecture, sorted(BY_ARCHITECTURE))
+        near = did_you_mean(architecture, BY_ARCHITECTURE)
         raise TraceError(f"{path}: shape of arch={architecture} unknown, name a model{near}")
     for shape in BY_ARCHITECTURE[architecture]:
         if (shape.layers, shape.experts) == (layers, experts):
@@ -137,7 +139,8 @@ def _table(path: Path, lines: list[str], start: int) -> tuple[dict[str, Array], 
     header = lines[start].split(",")
     for name in _COLUMNS:
         if name not in header:
-            raise TraceError(f"{path}: line {start + 1}: no column {name!r}{nearest(name, header)}")
+            near = did_you_mean(name, header)
+            raise TraceError(f"{path}: line {start + 1}: no column {name!r}{near}")
     numbers, rows = [], []
     for number, line in _rows(lines, start + 1):
         if line.count(",") != len(header) - 1:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from pathlib import Path
 
 from traces.trace import TraceError
 
+# Spreadsheets put a byte order mark before UTF-8.
+_MARK = codecs.BOM_UTF8
 _GZIP = b"\x1f\x8b"
 HEAD_BYTES = 4096
 
 
 def read_head(path: Path) -> bytes:
     """The first bytes of ``path``, decompressed if it is gzipped."""
-    return _read(path, HEAD_BYTES)
+    return _read(path, HEAD_BYTES).removeprefix(_MARK)
 
 
 def read_text(path: Path) -> str:
     """The whole of ``path`` as UTF-8 text, decompressed if it is gzipped."""
     try:
-        return _read(path, -1).decode()
+        return _read(path, -1).removeprefix(_MARK).decode()
     except UnicodeDecodeError as error:
         raise TraceError(f"{path}: not UTF-8 text at byte {error.start}") from None
 

@@ -1,0 +1,124 @@
+"""Drives the kernel: builds its arrays, takes its records away, gives it more room."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+import sim
+from sim.compiled.arrays import (
+    EVENTS,
+    FULL,
+    LAYER_ROWS,
+    LOAD_ROWS,
+    OVER,
+    PENDING,
+    PHASE,
+    PINNED_LAYER,
+    PROPOSED,
+    ROUTED_UNTIL,
+    STEP,
+    STEP_ROWS,
+    UNPIN_AT,
+    WAKE,
+    Loads,
+    Run,
+)
+from sim.cost import CostModel
+from sim.device import SimulatedDevice
+from sim.engine import Hook
+from sim.inputs import Inputs
+from sim.memory import Tier
+from sim.records import LayerRecords, LoadRecords, Rows, StepRecords
+
+_RECORDS = 1 << 19  # rows of load records, about, between two times they are taken away
+SIMPY_EVENTS = 3  # that SimPy needs to begin and to end a process and a run
+
+
+class Finished(NamedTuple):
+    layers: LayerRecords
+    steps: StepRecords
+    loads: LoadRecords
+    events: int
+    proposed: int
+    state: Loads
+    link_busy: Any
+
+
+def _cache_folder() -> Path:
+    """Where compiled kernels are kept: one folder for each state of the code.
+
+    numba looks only at the file of the function it keeps, not at those it calls.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(Path(sim.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "prefetch-sim" / digest.hexdigest()[:16]
+
+
+def kernel() -> Callable[..., None]:
+    """The compiled kernel (from the cache, or compiled at its first call)."""
+    if not os.environ.get("NUMBA_CACHE_DIR"):
+        numba.config.CACHE_DIR = str(_cache_folder())
+    from sim.compiled.kernel import run
+
+    return run
+
+
+def simulate(
+    inputs: Inputs,
+    cost: CostModel,
+    hooks: Sequence[Hook],
+    device: SimulatedDevice,
+    cache: Tier,
+    host: Tier | None,
+    go: Callable[..., None] | None = None,
+) -> Finished:
+    """Run the workload; ``go`` replaces the compiled kernel (its ``py_func``, for tests)."""
+    from sim.compiled import setup
+
+    go = go or kernel()
+    workload = inputs.workload
+    layers, experts = workload.layers, workload.experts
+    s = setup.make_setup(inputs, cost, hooks, device)
+    steps = len(s.prefill)
+    chunk = max(1, min(steps, _RECORDS // (layers * experts * (len(hooks) + 1))))
+    r = setup.make_run(s, layers, experts, chunk)
+    q = setup.make_loads(s, layers, experts)
+    gpu = setup.make_tier(cache, inputs.config.cache.eviction.name)
+    below = setup.make_tier(cache if host is None else host, "lru") if host else gpu
+    r.of[[STEP, WAKE, PINNED_LAYER, UNPIN_AT, ROUTED_UNTIL]] = -1
+    tables = LayerRecords(), StepRecords(), LoadRecords()
+    until = min(chunk, steps)
+    while r.of[PHASE] != OVER:
+        last = until >= steps
+        go(s, gpu, below, q, r, steps + 1 if last else until)
+        if r.of[FULL]:
+            raise AssertionError("more loads than a run can have")
+        _take(tables, r)
+        if r.of[PENDING] >= len(r.out_at) - 3 * len(hooks):
+            r = _more_room(r)
+        elif not last:
+            until = min(until + chunk, steps)
+    return Finished(*tables, int(r.of[EVENTS]) + SIMPY_EVENTS, int(r.of[PROPOSED]), q, r.link_busy)
+
+
+def _take(tables: Sequence[Rows], r: Run) -> None:
+    for table, rows, count in zip(
+        tables, (r.layers, r.steps, r.loads), (LAYER_ROWS, STEP_ROWS, LOAD_ROWS)
+    ):
+        table.extend(rows[: r.of[count]])
+        r.of[count] = 0
+
+
+def _more_room(r: Run) -> Run:
+    """Twice the room for predictions that are not out yet."""
+    names = [name for name in r._fields if name.startswith("out_")]
+    return r._replace(**{name: np.concatenate([getattr(r, name)] * 2) for name in names})

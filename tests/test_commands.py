@@ -1,0 +1,102 @@
+"""The command's manners: help, warnings, and files that it will not write over."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli_support import call, command, environment, small_trace, write_config
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_trace(tmp_path / "small.parquet")
+    write_config(tmp_path / "run.yaml", trace="small.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "default"),
+    [
+        (["sweep"], "one a CPU"),
+        (["plot"], "DIR/figures"),
+        (["trace", "import"], "recognised from the content"),
+    ],
+)
+def test_help_tells_the_defaults(words: list[str], default: str, tmp_path: Path) -> None:
+    shown = call(*words, "--help", cwd=tmp_path, COLUMNS="160").stdout
+    assert f"[default: ({default})]" in shown
+
+
+def test_version(tmp_path: Path) -> None:
+    shown = call("--version", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("prefetch-sim 0.")
+
+
+def test_one_is_not_plural(folder: Path) -> None:
+    shown = call("run", "run.yaml", "--set", "requests=0:1", cwd=folder).stdout
+    assert "(1 request, 9 steps)" in shown
+    write_config(folder / "s.yaml", trace="small.parquet", sweep={"seed": [1]})
+    assert call("sweep", "s.yaml", "--out", "out", cwd=folder).stderr.startswith("1 point in out")
+
+
+def test_only_lru_is_said_to_keep_nothing(folder: Path) -> None:
+    small = ("run", "run.yaml", "--json", "--set", "cache.capacity={experts: 7}")
+    assert "LRU keeps none of it" in call(*small, cwd=folder).stderr
+    told = call(*small, "--set", "cache.eviction=belady", cwd=folder).stderr
+    assert "below one lap" in told
+    assert "LRU" not in told
+
+
+def test_a_sweep_warns_of_caches_below_one_lap(folder: Path) -> None:
+    axes = {"cache.capacity": [{"experts": 7}, {"experts": 8}]}
+    write_config(folder / "s.yaml", trace="small.parquet", sweep=axes)
+    told = call("sweep", "s.yaml", "--out", "out", cwd=folder).stderr
+    assert told.startswith("warning: the cache of 1 of 2 points is below one lap")
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("run.yaml", "run.yaml is what is read; name another file"),
+        ("small.parquet", "small.parquet is what is read; name another file"),
+        ("none/t.json", "none is no folder"),
+        (".", ". is a folder; name a file"),
+    ],
+)
+def test_a_timeline_that_may_not_go_there(folder: Path, target: str, problem: str) -> None:
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    refused = call("run", "run.yaml", "--timeline", target, cwd=folder)
+    assert (refused.returncode, refused.stderr) == (2, f"error: --timeline: {problem}\n")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("x.csv", "x.csv is what is read; name another file"),
+        ("none/t.parquet", "none is no folder"),
+        (".", ". is a folder; name a file"),
+    ],
+)
+def test_an_import_that_may_not_go_there(tmp_path: Path, target: str, problem: str) -> None:
+    (tmp_path / "x.csv").write_text("something")
+    refused = call("trace", "import", "x.csv", "-o", target, cwd=tmp_path)
+    assert (refused.returncode, refused.stderr) == (2, f"error: --out: {problem}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_a_terminal_sees_that_a_run_is_going_on(folder: Path) -> None:
+    here, there = pty.openpty()
+    subprocess.run(
+        command("run", "run.yaml", "--json"), cwd=folder, env=environment(TERM="xterm"),
+        stdout=subprocess.DEVNULL, stderr=there, check=True,
+    )  # fmt: skip
+    os.close(there)
+    assert "simulating 36 tokens" in os.read(here, 10_000).decode()
+    os.close(here)
+    assert call("run", "run.yaml", cwd=folder).stderr == ""

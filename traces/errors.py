@@ -1,0 +1,62 @@
+"""Errors in one line: where, what, and what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'lru'?"``, or the known names where none is near."""
+    names = sorted(known)
+    near = get_close_matches(given, names, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """The first problem of validating ``model`` as ``path: what``, its path below ``prefix``."""
+    first = error.errors()[0]
+    unknown = first["type"] == "extra_forbidden"
+    parts, known = _locate(model, first["loc"], unknown)
+    path = ".".join([prefix, *parts] if prefix else parts)
+    if unknown:
+        return f"{path}: unknown key{did_you_mean(parts[-1], known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    if isinstance(given, str | int | float | bool) and repr(given) not in message:
+        message += f", not {given!r}"
+    return f"{path}: {message}" if path else message
+
+
+def _locate(
+    model: type[BaseModel], location: tuple[int | str, ...], unknown: bool
+) -> tuple[list[str], list[str]]:
+    """The keys of ``location``, and those that are known where it ends.
+
+    Pydantic also puts the name of a union's member there, which is no key.
+    """
+    parts: list[str] = []
+    models, in_union = [model], False
+    for part in location:
+        fields = {name: field for m in models for name, field in m.model_fields.items()}
+        if part in fields:
+            annotation = fields[str(part)].annotation
+            models = list(_models(annotation))
+            in_union = get_origin(annotation) in (Union, UnionType)
+        elif in_union and isinstance(part, str) and not (unknown and part is location[-1]):
+            continue
+        parts.append(str(part))
+    return parts, [name for m in models for name in m.model_fields]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
