@@ -138,6 +138,7 @@ class RunConfig(Section):
     predictor: tuple[Named, ...] = ()
     prefetch: PrefetchConfig = Field(default_factory=PrefetchConfig)
     overlap: Literal["per_expert", "grouped"] = "per_expert"
+    engine: Literal["auto", "simpy", "compiled"] = "auto"
     batch_size: int = Field(default=1, gt=0)
     seed: int = Field(default=0, ge=0)
 

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import gc
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import simpy
 
+from sim import engines
 from sim import inputs as read
-from sim.bounds import belady_misses, bounds
+from sim.bounds import bounds
 from sim.config import RunConfig
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import ForwardPass, Hook
-from sim.eviction import lru
-from sim.eviction.base import Future
+from sim.engines import Engine
 from sim.inputs import Inputs
 from sim.loads import Loader
-from sim.memory import Tier
 from sim.metrics import summarise
 from sim.predictors.base import Table
 from sim.records import LayerRecords, LoadRecords, StepRecords
 from sim.tabulate import tabulate
-from sim.workload import Workload
+from sim.tiers import fewest_loads, make_cache, make_host
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,7 @@ class Simulation:
     """A finished run: its records, and the parts that made them."""
 
     inputs: Inputs
+    engine: Engine
     cost: CostModel
     device: SimulatedDevice
     loader: Loader
@@ -53,42 +50,38 @@ def simulate(
 ) -> Simulation:
     """Run the whole workload.
 
-    ``watch`` may attach observers to device and loader first; ``cost`` replaces the model that
-    the inputs imply.
+    ``watch`` may attach observers to device and loader first (SimPy engine only); ``cost``
+    replaces the model that the inputs imply. Raises ConfigError where the engine asked for
+    cannot run it.
     """
-    config, workload = inputs.config, inputs.workload
+    engine = engines.choose(inputs, watched=watch is not None)
     env = simpy.Environment()
-    records = LoadRecords()
-    future = workload.future() if getattr(inputs.eviction, "LOOKS_AHEAD", False) else None
-    cache = make_tier(inputs, inputs.eviction, future)
-    host = None if inputs.host_bytes is None else _host_tier(inputs, inputs.host_bytes)
-    loader = Loader(env, cache, host, records)
+    cache, host = make_cache(inputs), make_host(inputs)
+    loader = Loader(env, cache, host, LoadRecords())
     device = SimulatedDevice(env, inputs.profile, loader, inputs.sizes)
     if cost is None:
         cost = cost_model(inputs)
-    hooks = [
-        Hook(
-            i,
-            predictor,
-            workload,
-            _table(inputs, i),
-            inline=params.placement == "inline",
-            cost=cost,
-            cost_ns=None if params.cost_us is None else round(params.cost_us * 1e3),
-        )
-        for i, (_, predictor, params) in enumerate(inputs.predictors)
-    ]
+    hooks = _hooks(inputs, cost)
+    parts = inputs, engine, cost, device, loader, hooks
+    if engine == "compiled":
+        from sim.compiled.engine import simulate as compiled
+
+        done = compiled(inputs, cost, hooks, device, cache, host)
+        loader.proposed, loader.counts = done.proposed, done.dispositions
+        loader.moved_bytes = done.moved_bytes
+        return Simulation(*parts, done.layers, done.steps, done.loads, done.events)
+    prefetch = inputs.config.prefetch
     forward = ForwardPass(
-        workload,
+        inputs.workload,
         cost,
         device,
         loader,
         hooks,
         inputs.policy,
-        extra=config.prefetch.extra,
-        threshold=config.prefetch.threshold,
-        cancel_stale=config.prefetch.cancel_stale,
-        grouped=config.overlap == "grouped",
+        extra=prefetch.extra,
+        threshold=prefetch.threshold,
+        cancel_stale=prefetch.cancel_stale,
+        grouped=inputs.config.overlap == "grouped",
     )
     if watch is not None:
         watch(device, loader)
@@ -96,17 +89,22 @@ def simulate(
         env.run(env.process(forward.run()))
     # SimPy numbers its events with this counter, so it has counted them all.
     events = next(env._eid)
-    return Simulation(
-        inputs,
-        cost,
-        device,
-        loader,
-        hooks,
-        forward.layer_records,
-        forward.step_records,
-        records,
-        events,
-    )
+    return Simulation(*parts, forward.layer_records, forward.step_records, loader.records, events)
+
+
+def _hooks(inputs: Inputs, cost: CostModel) -> list[Hook]:
+    return [
+        Hook(
+            i,
+            predictor,
+            inputs.workload,
+            _table(inputs, i),
+            inline=params.placement == "inline",
+            cost=cost,
+            cost_ns=None if params.cost_us is None else round(params.cost_us * 1e3),
+        )
+        for i, (_, predictor, params) in enumerate(inputs.predictors)
+    ]
 
 
 def _table(inputs: Inputs, index: int) -> Table:
@@ -134,7 +132,7 @@ def _no_collection() -> Iterator[None]:
 def run(config: RunConfig) -> dict[str, Any]:
     """Load, simulate, summarise: the object that ``prefetch-sim run --json`` prints."""
     inputs = read.load(config)
-    _fewest_loads(inputs)  # before the records grow: it needs much memory, and gives it back
+    fewest_loads(inputs)  # before the records grow: it needs much memory, and gives it back
     return results(simulate(inputs))
 
 
@@ -148,7 +146,7 @@ def results(done: Simulation) -> dict[str, Any]:
     limits = bounds(
         workload,
         done.cost,
-        _fewest_loads(inputs),
+        fewest_loads(inputs),
         done.device.wire_ns,
         [cache // size for cache, size in zip(caches, inputs.sizes)],
         inputs.config.overlap == "grouped",
@@ -172,6 +170,7 @@ def results(done: Simulation) -> dict[str, Any]:
         "hardware": inputs.profile.name,
         "cache": {"bytes": sum(inputs.cache_bytes)},
         "config": inputs.config.model_dump(mode="json"),
+        "engine": done.engine,
         **summary,
         "predictors": quality,
         "events": done.events,
@@ -186,90 +185,3 @@ def cost_model(inputs: Inputs) -> CostModel:
         precision=config.precision or inputs.model.precision,
         kernels=config.kernels,
     )
-
-
-def make_tier(inputs: Inputs, eviction: Any, future: Future | None) -> Tier:
-    """The expert cache, warmed as the config says."""
-    return _cache_tier(
-        inputs.workload,
-        tuple(inputs.sizes),
-        tuple(inputs.cache_bytes),
-        inputs.config.cache.warm,
-        eviction,
-        future,
-        inputs.config.seed,
-    )
-
-
-def _fewest_loads(inputs: Inputs) -> array[int]:
-    """Belady's misses by layer-step, for the bounds."""
-    sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-    return _misses(inputs.workload, sizes, capacities, inputs.config.cache.warm)
-
-
-@lru_cache(maxsize=16)
-def _misses(
-    workload: Workload, sizes: tuple[int, ...], capacities: tuple[int, ...], warm: str
-) -> array[int]:
-    """Belady's misses: the same for all runs of a sweep that share trace, sizes and cache."""
-    return belady_misses(
-        workload,
-        lambda eviction, future: _cache_tier(
-            workload, sizes, capacities, warm, eviction, future, 0
-        ),
-    )
-
-
-def _cache_tier(
-    workload: Workload,
-    sizes: tuple[int, ...],
-    capacities: tuple[int, ...],
-    warm: str,
-    eviction: Any,
-    future: Future | None,
-    seed: int,
-) -> Tier:
-    experts = workload.experts
-    partitions = np.repeat(np.arange(workload.layers), experts)
-    if len(capacities) == 1:
-        partitions[:] = 0
-    tier = Tier(
-        np.repeat(sizes, experts).tolist(),
-        capacities,
-        partitions.tolist(),
-        workload.layers,
-        eviction,
-        seed=seed,
-        future=future,
-    )
-    _fill(tier, _warm_order(workload, warm))
-    return tier
-
-
-def _host_tier(inputs: Inputs, capacity: int) -> Tier:
-    workload = inputs.workload
-    sizes = np.repeat(inputs.sizes, workload.experts).tolist()
-    tier = Tier(sizes, [capacity], [0] * len(sizes), workload.layers, lru)
-    _fill(tier, _warm_order(workload, "first"))
-    return tier
-
-
-def _warm_order(workload: Workload, warm: str) -> list[int]:
-    """Flat ids in the order in which a warm cache is filled, the layers evenly."""
-    layers, experts = workload.layers, workload.experts
-    if warm == "none":
-        return []
-    ids = np.arange(layers * experts).reshape(layers, experts)
-    if warm == "popular":
-        used = workload.flat[workload.flat >= 0]
-        counts = np.bincount(used, minlength=layers * experts).reshape(layers, experts)
-        ids = np.take_along_axis(ids, np.argsort(-counts, axis=1, kind="stable"), axis=1)
-    order: list[int] = ids.T.ravel().tolist()
-    return order
-
-
-def _fill(tier: Tier, order: list[int]) -> None:
-    for x in order:
-        if tier.sizes[x] <= tier.free[tier.partition_of[x]]:
-            tier.reserve(x)
-            tier.insert(x)

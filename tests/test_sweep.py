@@ -45,6 +45,20 @@ if "--multiprocessing-fork" in sys.orig_argv:
     open(os.environ["COUNT"] + ".starting", "a").close()
     time.sleep(0.5)
 """
+SWALLOWING = """
+import os, sys, time
+
+class Swallowing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "sim.inputs":
+            open(os.environ["COUNT"] + ".importing", "a").close()
+            try:
+                time.sleep(2)
+            except KeyboardInterrupt:
+                pass
+
+sys.meta_path.insert(0, Swallowing())
+"""
 FAILING = """
 from sim.eviction import base
 from sim.eviction.lru import *
@@ -353,6 +367,21 @@ def test_ctrl_c_while_the_workers_still_start(folder: Path) -> None:
         "stopping after 2 running points; Ctrl-C again drops what runs",
         "stopped: 2 of 40 points kept; run again to go on",
     ]
+
+
+def test_ctrl_c_is_not_lost_in_an_import(folder: Path) -> None:
+    """As in pandas, whose compiled modules swallow an exception that comes in their middle."""
+    config, extra = counted(folder, 40)
+    (folder / "sitecustomize.py").write_text(SWALLOWING)
+    work = subprocess.Popen(
+        command("sweep", config, "--out", "out"), cwd=folder, env=environment(**extra),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for((folder / "count.importing").exists)
+    work.send_signal(signal.SIGINT)
+    assert work.communicate(timeout=60)[1] == ""
+    assert work.returncode == -signal.SIGINT
+    assert not (folder / "out").exists()
 
 
 def test_ctrl_c_waits_for_no_point_that_is_not_running(folder: Path) -> None:

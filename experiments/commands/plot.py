@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from experiments.interrupts import nothing_to_keep
+
 
 def plot(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A finished sweep.")],
@@ -17,7 +19,9 @@ def plot(
 ) -> None:
     """Draw every figure that a sweep's axes allow, as PNG and SVG."""
     from experiments.commands.output import console
-    from experiments.plots.figures import draw_all
+
+    with nothing_to_keep():
+        from experiments.plots.figures import draw_all
 
     target = out or folder / "figures"
     for name, skipped in draw_all(folder, target):

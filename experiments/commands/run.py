@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiments.interrupts import nothing_to_keep
+
 if TYPE_CHECKING:
     from sim.config import RunConfig
     from sim.inputs import Inputs
@@ -33,10 +35,12 @@ def run(
     import json
 
     from experiments.commands.output import check_target, count, working
-    from sim import timeline as timelines
-    from sim.run import results, simulate
 
-    inputs = load(config, assignments or [])
+    with nothing_to_keep():
+        from sim import timeline as timelines
+        from sim.run import results, simulate
+
+        inputs = load(config, assignments or [])
     _warn(inputs)
     if timeline is not None:
         check_target("--timeline", timeline, config, *_files(inputs.config))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from experiments.commands.run import Assignments, Config
+from experiments.interrupts import nothing_to_keep
 
 
 def sweep(
@@ -22,12 +23,14 @@ def sweep(
     import os
 
     from experiments.commands.output import console, count, say
-    from experiments.sweeps import export, points
-    from experiments.sweeps.runner import Sweep
-    from sim.config_file import parse_assignment
 
-    tree = points.read(config, [parse_assignment(a) for a in assignments or []])
-    plan = points.plan(tree, str(config))
+    with nothing_to_keep():
+        from experiments.sweeps import export, points
+        from experiments.sweeps.runner import Sweep
+        from sim.config_file import parse_assignment
+
+        tree = points.read(config, [parse_assignment(a) for a in assignments or []])
+        plan = points.plan(tree, str(config))
     total = count(len(plan), "point")
     small = sum(point.cache_bytes < point.lap_bytes for point in plan)
     with Sweep(out, tree) as work:

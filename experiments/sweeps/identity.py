@@ -23,7 +23,7 @@ def key_of(inputs: Inputs) -> str:
     """A digest of everything that the results of this run depend on, its name apart."""
     config = inputs.config
     identity = {
-        "config": config.model_dump(mode="json", exclude={"name", "predictor"}),
+        "config": config.model_dump(mode="json", exclude={"name", "predictor", "engine"}),
         # As understood, so that a default written out is no other run.
         "predictors": [
             [type(predictor).__module__, params.model_dump(mode="json")]

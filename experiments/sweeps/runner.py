@@ -8,20 +8,19 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.commands.output import console, count, say
+from experiments.interrupts import on_interrupt
 from experiments.sweeps.export import EXPORTS
 from experiments.sweeps.points import Point
 from experiments.sweeps.store import Outcome, Store
@@ -98,7 +97,7 @@ def _run(points: Sequence[Point], jobs: int, finished: Finished) -> None:
     running: dict[Future[Outcome], Point] = {}
     stopping = False
 
-    def stop(*_: object) -> None:
+    def stop(*_: object) -> None:  # no exception, which could come in the middle of storing
         nonlocal stopping
         if stopping:
             os._exit(130)  # the workers see it and end
@@ -108,7 +107,7 @@ def _run(points: Sequence[Point], jobs: int, finished: Finished) -> None:
     # Spawned, not forked: this process has threads (progress bar, Arrow) that a fork would tear.
     context = multiprocessing.get_context("spawn")
     with (
-        _on_interrupt(stop),
+        on_interrupt(stop),
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool,
     ):
 
@@ -119,7 +118,7 @@ def _run(points: Sequence[Point], jobs: int, finished: Finished) -> None:
 
         try:
             # Workers inherit it: Ctrl-C is the parent's, also while they still import.
-            with _on_interrupt(signal.SIG_IGN):
+            with on_interrupt(signal.SIG_IGN):
                 start(jobs)
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -137,16 +136,6 @@ def _run(points: Sequence[Point], jobs: int, finished: Finished) -> None:
                 ) from None
     if stopping:
         raise KeyboardInterrupt
-
-
-@contextmanager
-def _on_interrupt(handler: Any) -> Iterator[None]:
-    """Ctrl-C handled by ``handler``: no exception in the middle of storing a result."""
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def execute(config: RunConfig) -> Outcome:

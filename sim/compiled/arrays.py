@@ -146,7 +146,6 @@ class Run(NamedTuple):
     priority: Array  # [E]
     ids: Array  # int32: scratch for several tokens
     scores: Array  # float32
-    link_busy: Array  # [stage]
     # Predictions that are not out yet: a heap by time, then order.
     out_at: Array
     out_order: Array

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -27,13 +27,14 @@ from sim.compiled.arrays import (
     STEP_ROWS,
     UNPIN_AT,
     WAKE,
-    Loads,
     Run,
 )
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
+from sim.eviction import lru
 from sim.inputs import Inputs
+from sim.loads import DISPOSITIONS
 from sim.memory import Tier
 from sim.records import LayerRecords, LoadRecords, Rows, StepRecords
 
@@ -47,17 +48,17 @@ class Finished(NamedTuple):
     loads: LoadRecords
     events: int
     proposed: int
-    state: Loads
-    link_busy: Any
+    dispositions: list[int]
+    moved_bytes: list[list[int]]  # [stage][origin]
 
 
-def _cache_folder() -> Path:
+def cache_folder(code: Path) -> Path:
     """Where compiled kernels are kept: one folder for each state of the code.
 
     numba looks only at the file of the function it keeps, not at those it calls.
     """
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(sim.__file__).parent.rglob("*.py")):
+    for path in sorted(code.rglob("*.py")):
         digest.update(path.read_bytes())
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "prefetch-sim" / digest.hexdigest()[:16]
@@ -66,7 +67,7 @@ def _cache_folder() -> Path:
 def kernel() -> Callable[..., None]:
     """The compiled kernel (from the cache, or compiled at its first call)."""
     if not os.environ.get("NUMBA_CACHE_DIR"):
-        numba.config.CACHE_DIR = str(_cache_folder())
+        numba.config.CACHE_DIR = str(cache_folder(Path(sim.__file__).parent))
     from sim.compiled.kernel import run
 
     return run
@@ -92,8 +93,8 @@ def simulate(
     chunk = max(1, min(steps, _RECORDS // (layers * experts * (len(hooks) + 1))))
     r = setup.make_run(s, layers, experts, chunk)
     q = setup.make_loads(s, layers, experts)
-    gpu = setup.make_tier(cache, inputs.config.cache.eviction.name)
-    below = setup.make_tier(cache if host is None else host, "lru") if host else gpu
+    gpu = setup.make_tier(cache, inputs.eviction)
+    below = gpu if host is None else setup.make_tier(host, lru)
     r.of[[STEP, WAKE, PINNED_LAYER, UNPIN_AT, ROUTED_UNTIL]] = -1
     tables = LayerRecords(), StepRecords(), LoadRecords()
     until = min(chunk, steps)
@@ -107,7 +108,13 @@ def simulate(
             r = _more_room(r)
         elif not last:
             until = min(until + chunk, steps)
-    return Finished(*tables, int(r.of[EVENTS]) + SIMPY_EVENTS, int(r.of[PROPOSED]), q, r.link_busy)
+    return Finished(
+        *tables,
+        events=int(r.of[EVENTS]) + SIMPY_EVENTS,
+        proposed=int(r.of[PROPOSED]),
+        dispositions=q.counts[: len(DISPOSITIONS)].tolist(),
+        moved_bytes=q.moved.tolist(),
+    )
 
 
 def _take(tables: Sequence[Rows], r: Run) -> None:

@@ -238,7 +238,6 @@ def _serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, now:
             _dequeue(q, stage, x)
         q.ready[stage, x] -= nbytes
         end = _finish(s, q, stage, now, nbytes)
-        r.link_busy[stage] += end - now
         lane = q.active[stage]
         q.active[stage] = lane + 1
         q.lane_expert[stage, lane] = x

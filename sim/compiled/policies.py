@@ -17,13 +17,11 @@ from numba.extending import overload
 from sim import registry, rng
 from sim.compiled.jit import part
 
-EVICTIONS = registry.names("eviction")
-POLICIES = registry.names("prefetch")
 _OPTIONAL = ("passed", "predicted", "spared")
 
 
-def _modules(kind: str, names: list[str]) -> list[ModuleType]:
-    modules = [registry.find(kind, name) for name in names]
+def _modules(kind: str) -> list[ModuleType]:
+    modules = [registry.find(kind, name) for name in registry.names(kind)]
     for module in modules:
         for value in list(vars(module).values()):
             if isinstance(value, FunctionType) and value.__module__ == module.__name__:
@@ -44,10 +42,10 @@ def _choice(name: str, arguments: str, functions: list[Callable[..., Any] | None
 
 
 def _eviction(hook: str, arguments: str) -> Any:
-    return _choice(hook, arguments, [getattr(m, hook, None) for m in _evictions])
+    return _choice(hook, arguments, [getattr(m, hook, None) for m in EVICTIONS])
 
 
-_evictions = _modules("eviction", EVICTIONS)
+EVICTIONS = _modules("eviction")
 inserted = _eviction("inserted", "state, x, now")
 used = _eviction("used", "state, x, now, score")
 evicted = _eviction("evicted", "state, x, now, score")
@@ -55,15 +53,15 @@ passed = _eviction("passed", "state, x, now, score")
 predicted = _eviction("predicted", "state, x, now, score")
 spared = _eviction("spared", "state, x, now, score")
 # [eviction][passed, predicted, spared]: whether it has the function.
-HOOKS = [[int(hasattr(m, hook)) for hook in _OPTIONAL] for m in _evictions]
+HOOKS = [[int(hasattr(m, hook)) for hook in _OPTIONAL] for m in EVICTIONS]
 
-_policies = _modules("prefetch", POLICIES)
+POLICIES = _modules("prefetch")
 propose = _choice(
     "propose",
     "ids, scores, tokens, limits, resident, seen, stamp, out, priority",
-    [m.propose for m in _policies],
+    [m.propose for m in POLICIES],
 )
-TIMED = [int(getattr(m, "TIMED", False)) for m in _policies]
+TIMED = [int(getattr(m, "TIMED", False)) for m in POLICIES]
 
 
 @overload(rng.uniform)  # type: ignore[untyped-decorator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def make_setup(
     steps = list(workload.steps())
     routed, tokens, first_routed = _routed_sets(workload, steps)
     costs = _costs(cost, steps)
-    code = policies.POLICIES.index(config.prefetch.policy)
+    code = policies.POLICIES.index(inputs.policy)
     tables = [hook.table for hook in hooks]
     sizes = [table.ids.size for table in tables]
     scalars = (
@@ -147,7 +148,7 @@ def _links(device: SimulatedDevice) -> dict[str, Any]:
     }
 
 
-def make_tier(plain: PlainTier, eviction: str) -> Tier:
+def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
     """A tier as it stands before the run (warm or not), in arrays."""
     n = len(plain.sizes)
     code = policies.EVICTIONS.index(eviction)
@@ -235,7 +236,6 @@ def make_run(s: Setup, layers: int, experts: int, steps: int) -> Run:
         priority=np.zeros(experts, dtype=np.int64),
         ids=np.zeros(several, dtype=np.int32),
         scores=np.zeros(several, dtype=np.float32),
-        link_busy=np.zeros(len(s.lanes), dtype=np.int64),
         out_at=np.zeros(pending, dtype=np.int64),
         out_order=np.zeros(pending, dtype=np.int64),
         out_hook=np.zeros(pending, dtype=np.int64),

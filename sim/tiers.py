@@ -1,0 +1,108 @@
+"""The memory tiers of a run as it begins, and the fewest loads that its cache allows."""
+
+from __future__ import annotations
+
+from array import array
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from sim.bounds import belady_misses
+from sim.eviction import lru
+from sim.eviction.base import Future
+from sim.inputs import Inputs
+from sim.memory import Tier
+from sim.workload import Workload
+
+
+def make_cache(inputs: Inputs) -> Tier:
+    """The expert cache, warmed as the config says."""
+    eviction = inputs.eviction
+    future = inputs.workload.future() if getattr(eviction, "LOOKS_AHEAD", False) else None
+    return _cache_tier(
+        inputs.workload,
+        tuple(inputs.sizes),
+        tuple(inputs.cache_bytes),
+        inputs.config.cache.warm,
+        eviction,
+        future,
+        inputs.config.seed,
+    )
+
+
+def fewest_loads(inputs: Inputs) -> array[int]:
+    """Belady's misses by layer-step, for the bounds."""
+    sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
+    return _misses(inputs.workload, sizes, capacities, inputs.config.cache.warm)
+
+
+@lru_cache(maxsize=16)
+def _misses(
+    workload: Workload, sizes: tuple[int, ...], capacities: tuple[int, ...], warm: str
+) -> array[int]:
+    """Belady's misses: the same for all runs of a sweep that share trace, sizes and cache."""
+    return belady_misses(
+        workload,
+        lambda eviction, future: _cache_tier(
+            workload, sizes, capacities, warm, eviction, future, 0
+        ),
+    )
+
+
+def _cache_tier(
+    workload: Workload,
+    sizes: tuple[int, ...],
+    capacities: tuple[int, ...],
+    warm: str,
+    eviction: Any,
+    future: Future | None,
+    seed: int,
+) -> Tier:
+    experts = workload.experts
+    partitions = np.repeat(np.arange(workload.layers), experts)
+    if len(capacities) == 1:
+        partitions[:] = 0
+    tier = Tier(
+        np.repeat(sizes, experts).tolist(),
+        capacities,
+        partitions.tolist(),
+        workload.layers,
+        eviction,
+        seed=seed,
+        future=future,
+    )
+    _fill(tier, _warm_order(workload, warm))
+    return tier
+
+
+def make_host(inputs: Inputs) -> Tier | None:
+    """Host memory, if some experts do not fit there: then it starts full."""
+    if inputs.host_bytes is None:
+        return None
+    workload = inputs.workload
+    sizes = np.repeat(inputs.sizes, workload.experts).tolist()
+    tier = Tier(sizes, [inputs.host_bytes], [0] * len(sizes), workload.layers, lru)
+    _fill(tier, _warm_order(workload, "first"))
+    return tier
+
+
+def _warm_order(workload: Workload, warm: str) -> list[int]:
+    """Flat ids in the order in which a warm cache is filled, the layers evenly."""
+    layers, experts = workload.layers, workload.experts
+    if warm == "none":
+        return []
+    ids = np.arange(layers * experts).reshape(layers, experts)
+    if warm == "popular":
+        used = workload.flat[workload.flat >= 0]
+        counts = np.bincount(used, minlength=layers * experts).reshape(layers, experts)
+        ids = np.take_along_axis(ids, np.argsort(-counts, axis=1, kind="stable"), axis=1)
+    order: list[int] = ids.T.ravel().tolist()
+    return order
+
+
+def _fill(tier: Tier, order: list[int]) -> None:
+    for x in order:
+        if tier.sizes[x] <= tier.free[tier.partition_of[x]]:
+            tier.reserve(x)
+            tier.insert(x)
