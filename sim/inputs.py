@@ -74,7 +74,7 @@ def load(config: RunConfig) -> Inputs:
         profile,
         eviction,
         policy,
-        tuple(_predictor(config, workload, i, c) for i, c in enumerate(config.predictor)),
+        tuple(_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)),
         sizes,
         _cache_bytes(config, model, sizes, profile, reserve(model, workload, config.precision)),
         _host_bytes(config, model, sizes, profile),
@@ -186,7 +186,7 @@ def _synthetic(parameters: str, requests: str | None, batch_size: int) -> Worklo
 
 
 def _predictor(
-    config: RunConfig, workload: Workload, index: int, choice: Choice
+    config: RunConfig, workload: Workload, model: ModelSpec, index: int, choice: Choice
 ) -> tuple[str, Predictor, PredictorParams]:
     key = "predictor" if len(config.predictor) == 1 else f"predictor[{index}]"
     recorded = tuple(workload.trace.meta.predictions)
@@ -198,7 +198,7 @@ def _predictor(
         if not (isinstance(module.Params, type) and issubclass(module.Params, PredictorParams)):
             raise ConfigError(f"{name!r}: its Params are no sim.predictors.base.PredictorParams")
         parsed = module.Params.model_validate(params)
-        predictor = module.Predictor(parsed, Context(workload, config.seed))
+        predictor = module.Predictor(parsed, Context(workload, config.seed, model))
         if predictor.distance >= workload.layers:
             raise ConfigError(
                 f"distance {predictor.distance} reaches past the last of {workload.layers} MoE "

@@ -165,7 +165,7 @@ def system(
     for name, params in predictors:
         module = registry.find("predictors", name)
         checked = module.Params.model_validate(params)
-        predictor = module.Predictor(checked, Context(workload, parsed.seed))
+        predictor = module.Predictor(checked, Context(workload, parsed.seed, trace.meta.model))
         built.append((name, predictor, checked))
     return Inputs(
         config=parsed,

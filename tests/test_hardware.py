@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hardware_profiles import HardwareError, list_profiles, load_profile, override
+from sim.config import RunConfig
+from sim.inputs import load
+from sim.run import simulate
+from traces.format import write_trace
+from traces.importers import import_trace
+
+ROOT = Path(__file__).parents[1]
+PHONE = ROOT.parent / "shared" / "data" / "big-moe-on-edge"
 
 NAMES = [
     "a100-pcie-40gb",
@@ -42,6 +51,36 @@ def test_profile_holds(name: str) -> None:
         assert figure.uncertainty > 0 or figure.kind == "datasheet", path
     assert figures["compute.launch_us"].value < figures["compute.eager_launch_us"].value
     assert figures["storage.stream_gb_s"].value <= figures["storage.gb_s"].value
+
+
+@pytest.mark.parametrize(
+    ("slower", "faster", "datasheets"),
+    [
+        ("v100-pcie-32gb", "v100-sxm2-32gb", (900, 900)),
+        ("v100-sxm2-32gb", "a100-pcie-40gb", (900, 1555)),
+        ("a100-pcie-40gb", "a100-pcie-80gb", (1555, 1935)),
+        ("a100-pcie-80gb", "h100-sxm", (1935, 3350)),
+    ],
+)
+def test_siblings_have_memory_in_the_order_of_their_datasheets(
+    slower: str, faster: str, datasheets: tuple[int, int]
+) -> None:
+    """Bandwidths of one basis, the streaming read: a good part of the datasheet's, never all."""
+    rates = [load_profile(name).compute.memory_gb_s.value for name in (slower, faster)]
+    assert (rates[0] == rates[1]) == (datasheets[0] == datasheets[1])
+    assert rates[0] <= rates[1]
+    for rate, datasheet in zip(rates, datasheets):
+        assert 0.85 < rate / datasheet < 0.98
+
+
+def test_an_a100s_link_is_as_uncertain_as_at_the_size_of_an_expert() -> None:
+    """10 MB by themselves: 19.4 GB/s in an A100 sweep, which the figures put too high."""
+    for name in ("a100-pcie-40gb", "a100-pcie-80gb"):
+        link = load_profile(name).host_link
+        assert link is not None
+        modelled = 10e6 / (link.isolated_us.value * 1e3 + 10e6 / link.gb_s.value)
+        assert modelled > 19.4
+        assert modelled * (1 - link.gb_s.uncertainty) == pytest.approx(19.4, rel=0.01)
 
 
 def test_flat_follows_the_schema() -> None:
@@ -111,7 +150,7 @@ def test_unknown_name_has_nearest_match() -> None:
 
 
 def _edited(tmp_path: Path, edit: object) -> Path:
-    source = Path(__file__).parents[1] / "hardware_profiles" / "v100-pcie-32gb.yaml"
+    source = ROOT / "hardware_profiles" / "v100-pcie-32gb.yaml"
     content = yaml.safe_load(source.read_text())
     edit(content)  # type: ignore[operator]
     path = tmp_path / "board.yaml"
@@ -163,3 +202,34 @@ def test_not_a_profile(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_file() -> None:
     with pytest.raises(HardwareError, match=r"nowhere.yaml: cannot be read"):
         load_profile("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "capacity"),
+    [("qwen", "Qwen3-30B-A3B", "4000MiB"), ("gptoss", "gpt-oss-120b", "3000MiB")],
+)
+def test_the_readme_says_how_far_the_phone_profile_is_off(
+    tmp_path: Path, name: str, model: str, capacity: str
+) -> None:
+    """Means over the decode steps, simulated and as the phone measured them in the same run."""
+    recording = PHONE / f"{name}.route.csv"
+    if not recording.exists():
+        pytest.skip(f"no recording at {recording}")
+    trace = tmp_path / "phone.parquet"
+    write_trace(trace, import_trace(recording))
+    run = {"trace": str(trace), "hardware": "snapdragon-8", "cache": {"capacity": capacity}}
+    steps = simulate(load(RunConfig.model_validate(run))).steps
+    decode = steps.column("prefill") == 0
+    total = (steps.column("end") - steps.column("start"))[decode].mean() / 1e6
+    compute = steps.column("compute")[decode].mean() / 1e6
+
+    with (PHONE / f"{name}.metrics").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    wall, waits = (
+        sum(float(row[key]) for row in rows) / len(rows) for key in ("wall_ms", "stall_ms")
+    )
+    shown = (
+        f"| {model} | {1e3 / total:.2f} / {1e3 / wall:.2f} | {total - compute:.0f} / {waits:.0f} "
+        f"| {compute:.0f} / {wall - waits:,.0f} |"
+    )
+    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from harness import make_trace
 
 from sim import registry
 from sim.errors import ConfigError
+from sim.predictors.base import Context
 from sim.predictors.oracle import miss_probabilities
 from sim.workload import Workload
 from traces.format import Trace
@@ -168,6 +169,14 @@ def test_a_recorded_predictor_replays_its_column() -> None:
         expected = column.experts[rows, target].astype(int) + target * EXPERTS
         assert said.ids == expected.ravel().tolist()
         assert said.scores == column.scores[rows, target].ravel().tolist()
+
+
+def test_a_recorded_predictor_costs_as_much_as_the_runs_model_is_wide() -> None:
+    """Its own model is 8 wide and it records 2 operations and 8 bytes."""
+    module, trace = registry.find("predictors", "recorded"), recording()
+    wide = trace.meta.model.model_copy(update={"hidden": 180})
+    context = Context(Workload(trace, 1), 0, wide)
+    assert module.Predictor(module.Params(column="column"), context).cost == (45.0, 180)
 
 
 def test_an_unknown_column_names_the_nearest() -> None:

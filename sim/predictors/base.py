@@ -20,6 +20,7 @@ from pydantic import Field
 
 from sim.config import Section
 from sim.workload import Step, Workload
+from traces.model import ModelSpec
 
 # layer_start: after the layer's input norm. gate_input: after attention, where the router reads.
 # routed: once the layer's own routed set is known.
@@ -69,6 +70,7 @@ class Context:
 
     workload: Workload
     seed: int
+    model: ModelSpec  # whose sizes and times the run takes; not always the trace's
 
 
 class Predictor(ABC):

@@ -2,6 +2,9 @@
 
 Naming a recorded predictor (``predictor: pre-attention``) is short for
 ``{name: recorded, column: pre-attention}``.
+
+A cost recorded at one model's hidden size is scaled linearly to that of the run's model: right for
+the matrix that reads the hidden state, somewhat high for a second one behind it.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ class Predictor(Base):
         prediction = recorded[params.column]
         info = prediction.info
         self.trigger, self.distance = info.trigger, info.distance
-        self.cost = Cost(info.flops, info.bytes)
+        wider = context.model.hidden / workload.trace.meta.model.hidden
+        self.cost = Cost(info.flops * wider, round(info.bytes * wider))
         ids = workload.flatten(prediction.experts)
         self._table = Table(ids, prediction.scores.astype(np.float32))
 

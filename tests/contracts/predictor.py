@@ -45,7 +45,8 @@ def play(
 ) -> tuple[Predictor, Log]:
     """Everything the predictor says when driven as the engine drives it."""
     workload = Workload(trace, batch)
-    predictor = module.Predictor(module.Params.model_validate(params), Context(workload, seed))
+    context = Context(workload, seed, trace.meta.model)
+    predictor = module.Predictor(module.Params.model_validate(params), context)
     log: Log = []
 
     def fire(layer: int) -> None:
