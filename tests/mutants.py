@@ -51,7 +51,6 @@ MUTANTS = [
         "return int(max(bus, stream) + s.latency[stage])",
         "return int(max(bus, stream + s.latency[stage]))",
     ),
-    Mutant("compiled/loads.py", "0 <= r.of[UNPIN_AT] <= now", "0 <= r.of[UNPIN_AT] < now"),
     Mutant(
         "compiled/loads.py", "allowed = -1 if blocked > 0 else", "allowed = -1 if blocked > 1 else"
     ),
@@ -110,7 +109,6 @@ MUTANTS = [
         "missing = size - self.free[partition]",
         "missing = size - self.free[partition] - 1",
     ),
-    Mutant("loads.py", "if 0 <= self.unpin_at <= now:", "if 0 <= self.unpin_at < now:"),
     Mutant("loads.py", "+ priority[i] * _PRIORITY", "- priority[i] * _PRIORITY"),
     Mutant("loads.py", "self.cache.insert(x, needed)", "self.cache.insert(x)"),
     Mutant("links.py", "if now == self._busy_until", "if now != self._busy_until"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -30,8 +31,7 @@ def make_setup(
 ) -> Setup:
     """Everything of the run that does not change in it."""
     config, workload = inputs.config, inputs.workload
-    steps = list(workload.steps())
-    routed, tokens, first_routed = _routed_sets(workload, steps)
+    steps, read = _steps(workload)
     costs = _costs(cost, steps)
     code = policies.POLICIES.index(inputs.policy)
     tables = [hook.table for hook in hooks]
@@ -42,7 +42,7 @@ def make_setup(
         config.prefetch.cancel_stale, config.prefetch.extra, code, policies.TIMED[code],
         cost.expert_launch_ns,
     )  # fmt: skip
-    served = np.unique(tokens) if len(tokens) else [1]
+    served = np.unique(read["tokens"])
     expert = np.zeros((workload.layers, int(max(served, default=1)) + 1), dtype=np.int64)
     for layer in range(workload.layers):
         for n in {1, *(int(n) for n in served)}:
@@ -50,13 +50,7 @@ def make_setup(
     return Setup(
         of=integers(scalars),
         threshold=np.array([config.prefetch.threshold]),
-        rows=integers([row for step in steps for row in step.rows]),
-        first_row=integers(np.cumsum([0, *(len(step.rows) for step in steps)])),
-        prefill=integers([step.prefill for step in steps]),
-        requests=integers([len(step.requests) for step in steps]),
-        routed=routed,
-        tokens=tokens,
-        first_routed=first_routed,
+        **read,
         **costs,
         expert=expert,
         trigger=integers([TRIGGERS.index(hook.trigger) for hook in hooks]),
@@ -81,21 +75,39 @@ def _joined(parts: list[Any], dtype: Any) -> Any:
     return np.concatenate([np.empty(0, dtype), *(part.ravel() for part in parts)]).astype(dtype)
 
 
-def _routed_sets(workload: Workload, steps: list[Step]) -> tuple[Any, Any, Any]:
-    """Ids and token counts of every routed set, and where each begins."""
-    if all(len(step.rows) == 1 for step in steps):
-        flat = workload.flat[[step.rows[0] for step in steps]]
-        counts = (flat >= 0).sum(axis=2).ravel()
-        ids = flat[flat >= 0]
-        tokens = np.ones(len(ids), dtype=np.int32)
-    else:
-        sets = [workload.routed(step, layer) for step in steps for layer in range(workload.layers)]
-        counts = np.array([len(ids) for ids, _ in sets])
-        ids = np.array([x for chosen, _ in sets for x in chosen], dtype=np.int32)
-        tokens = np.array(
-            [n for chosen, each in sets for n in each or [1] * len(chosen)], dtype=np.int32
-        )
-    return ids, tokens, integers(np.concatenate([[0], np.cumsum(counts)]))
+@lru_cache(maxsize=2)
+def _steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
+    """The steps, and what the kernel reads of them: the same for all runs on a workload."""
+    steps = list(workload.steps())
+    layers = workload.layers
+    lengths = np.array([len(step.rows) for step in steps])
+    alone = lengths == 1
+    flat = workload.flat[[step.rows[0] for step in steps]]  # [steps, layers, k]
+    counts = np.where(alone[:, None], (flat >= 0).sum(axis=2), 0)
+    several = {}
+    for number in np.flatnonzero(~alone):
+        for layer in range(layers):
+            ids, served = workload.routed(steps[number], layer)
+            assert served is not None  # of several tokens
+            several[number, layer] = ids, served
+            counts[number, layer] = len(ids)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    routed, tokens = np.ones((2, int(first[-1])), dtype=np.int32)
+    of_one = np.repeat(np.repeat(alone, layers), counts.ravel())
+    routed[of_one] = flat[alone][flat[alone] >= 0]
+    for (number, layer), (ids, served) in several.items():
+        at = first[number * layers + layer]
+        routed[at : at + len(ids)] = ids
+        tokens[at : at + len(ids)] = served
+    return steps, {
+        "rows": integers([row for step in steps for row in step.rows]),
+        "first_row": integers(np.concatenate([[0], np.cumsum(lengths)])),
+        "prefill": integers([step.prefill for step in steps]),
+        "requests": integers([len(step.requests) for step in steps]),
+        "routed": routed,
+        "tokens": tokens,
+        "first_routed": integers(first),
+    }
 
 
 def _costs(cost: CostModel, steps: list[Step]) -> dict[str, Any]:
