@@ -106,6 +106,7 @@ class ForwardPass:
         self._propose = policy.propose
         self._limits = Limits(workload.top_k, extra, threshold)
         self._cancel_stale, self._grouped = cancel_stale, grouped
+        loader.cancels = cancel_stale
         launch = [
             cost.expert_launch_ns * (min(n, 1) if grouped else n) for n in range(workload.top_k + 1)
         ]

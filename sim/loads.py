@@ -79,6 +79,7 @@ class Loader:
         self.on_landing: Callable[[], None] | None = None  # set while the engine waits
         self.waiting = 0  # demanded experts that have not landed
         self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
+        self.cancels = True  # whether queued prefetches may be taken back
         self.unpin_at = -1  # when the layer ends whose set is pinned; -1: not known yet
         self._host_pins: set[int] = set()  # source or staging of loads not landed yet
         self._host_freed = False  # a load that pinned host memory was taken back
@@ -146,7 +147,8 @@ class Loader:
             load = in_flight[x]
             if load is None:
                 load = self._issue(x, PREFETCH, key, now, target, predictor)
-                self.queued[target % self.cache.layers].append(load)
+                if self.cancels:
+                    self.queued[target % self.cache.layers].append(load)
                 issued += 1
             elif load.started < 0 and key < load.key:
                 self._requeue(load, key)
