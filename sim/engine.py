@@ -145,6 +145,7 @@ class ForwardPass:
                 yield device.until(routed_at)
                 routed, tokens = workload.routed(step, layer)
                 hits, late, now = self._route(step, cost, layer, routed, tokens, routed_at)
+                loader.serve(routed_at)
                 stalls: Sequence[int] = _NO_STALL
                 if loader.waiting:
                     stalls = [0, 0, 0, 0]
@@ -256,6 +257,7 @@ class ForwardPass:
             if free > device.now:
                 yield device.until(free)
             cache.pinned = set(cache.pinned).difference(group)
+            loader.changed = True
             loader.serve(device.now)
 
     def _landing(self, streaming: bool) -> simpy.Event:
@@ -342,6 +344,7 @@ class ForwardPass:
         loader.propose(named, self._priority, now, index, hook.index)
         if cache.notes_predictions:
             cache.predict(named)
+        loader.serve(now)
 
     def _lead(self, cost: StepCost, layer: int, target: int) -> int:
         """When ``target`` is expected to be routed, if nothing until then stalls."""

@@ -82,7 +82,7 @@ class Loader:
         self.cancels = True  # whether queued prefetches may be taken back
         self.unpin_at = -1  # when the layer ends whose set is pinned; -1: not known yet
         self._host_pins: set[int] = set()  # source or staging of loads not landed yet
-        self._host_freed = False  # a load that pinned host memory was taken back
+        self.changed = False  # a load was queued, landed or taken back, or room was made
         self._seq = 0
         cache.on_evict = self._evicted
         if host is not None:
@@ -118,7 +118,6 @@ class Loader:
                 late += 1
                 load.needed = now
                 self._requeue(load, _DEMAND_KEY)
-        self.serve(now)
         return len(hits), late
 
     @property
@@ -153,8 +152,6 @@ class Loader:
             elif load.started < 0 and key < load.key:
                 self._requeue(load, key)
         self.counts[REDUNDANT] += len(named) - issued
-        if issued:
-            self.serve(now)
 
     def cancel(self, layer: int, keep: Collection[int], now: int) -> None:
         """Take back the layer's queued prefetches of experts outside ``keep``."""
@@ -167,8 +164,6 @@ class Loader:
             else:
                 self._abandon(load, CANCELLED, now)
         self.queued[layer] = still
-        if self._host_freed:
-            self.serve(now)
 
     def finish(self) -> None:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
@@ -181,12 +176,11 @@ class Loader:
                 self._settle(load, USELESS, now)
 
     def serve(self, now: int) -> None:
-        """Let every stage start what it can."""
-        for server in self.stages:
-            server.serve(now)
-        while self._host_freed:  # it may be what a read waits for
-            self._host_freed = False
-            self.stages[0].serve(now)
+        """Start what can start, if what happened at this instant may have made a difference."""
+        while self.changed:  # a load that is dropped frees host memory
+            self.changed = False
+            for server in self.stages:
+                server.serve(now)
 
     # The way of one load
 
@@ -203,10 +197,12 @@ class Loader:
         self.outstanding += size
         self.in_flight[x] = load
         self.stages[first].submit(load)
+        self.changed = True
         return load
 
     def _requeue(self, load: Load, key: int) -> None:
         load.key = key
+        self.changed = True
         for server, nbytes in zip(self.stages, load.ready):
             if nbytes:
                 server.submit(load)
@@ -241,6 +237,7 @@ class Loader:
             self.stages[stage + 1].submit(load)
         elif not left:
             self._land(load, now)
+        self.changed = True
         self.serve(now)
         if self.on_landing is not None and not left:
             self.on_landing()
@@ -274,7 +271,7 @@ class Loader:
         load.key = _VOID
         self._release(load.expert)
         self._settle(load, disposition, now)
-        self._host_freed = self.host is not None
+        self.changed = True
 
     def _evicted(self, x: int) -> None:
         load = self.unused[x]

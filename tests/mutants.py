@@ -87,8 +87,8 @@ MUTANTS = [
     Mutant(
         "compiled/kernel.py", "if index <= r.of[ROUTED_UNTIL]:", "if index < r.of[ROUTED_UNTIL]:"
     ),
-    Mutant("compiled/kernel.py", "now, before + s.norm[cost])", "now, before)"),
-    Mutant("compiled/kernel.py", "elif prediction <= wake:", "elif prediction < wake:"),
+    Mutant("compiled/kernel.py", "before + s.norm[cost] if trigger", "before if trigger"),
+    Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
     Mutant(
         "compiled/kernel.py",
         "size * (end - first) > cache.capacity",

@@ -21,9 +21,9 @@ Array = Any  # NDArray of the dtype and shape that the comment gives
 (
     PHASE, WAKE, STEP, LAYER, NOW, START, ROUTED_AT, GATE_AT, SIDE_FREE, BUSY, STEP_BUSY, BEGUN,
     ROUTED_UNTIL, UNPIN_AT, PINNED_LAYER, WAITING, ARRIVED, LISTENING, STREAMING, READY, FREE,
-    DISPATCH, HITS, LATE, OUTSTANDING, LOADS, EVENTS, STAMP, KEPT, PROPOSED, HOST_FREED, PENDING,
-    LAYER_ROWS, STEP_ROWS, LOAD_ROWS, BROKEN,
-) = range(36)  # fmt: skip
+    DISPATCH, HITS, LATE, OUTSTANDING, LOADS, EVENTS, STAMP, KEPT, PROPOSED, CHANGED, PENDING,
+    LAYER_ROWS, STEP_ROWS, LOAD_ROWS, BROKEN, ENDED,
+) = range(37)  # fmt: skip
 
 # What the forward pass waits for.
 ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
@@ -137,7 +137,7 @@ class Loads(NamedTuple):
 class Run(NamedTuple):
     """Where the run stands, and its records since they were last taken away."""
 
-    of: Array  # [36]
+    of: Array  # [37]
     stalls: Array  # [4]
     served: Array  # [x]: tokens of the present layer
     seen: Array  # [x]: stamp

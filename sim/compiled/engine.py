@@ -23,7 +23,6 @@ from sim.compiled.arrays import (
     PINNED_LAYER,
     PROPOSED,
     ROUTED_UNTIL,
-    STEP,
     STEP_ROWS,
     UNPIN_AT,
     WAKE,
@@ -96,7 +95,7 @@ def simulate(
     q = setup.make_loads(s, layers, experts)
     gpu = setup.make_tier(cache, inputs.eviction)
     below = gpu if host is None else setup.make_tier(host, lru)
-    r.of[[STEP, WAKE, PINNED_LAYER, UNPIN_AT, ROUTED_UNTIL]] = -1
+    r.of[[WAKE, PINNED_LAYER, UNPIN_AT, ROUTED_UNTIL]] = -1
     tables = LayerRecords(), StepRecords(), LoadRecords()
     until = min(chunk, steps)
     while r.of[PHASE] != OVER:

@@ -15,7 +15,9 @@ from sim.compiled.arrays import (
     BROKEN,
     BUSY,
     CANCEL,
+    CHANGED,
     DISPATCH,
+    ENDED,
     EVENTS,
     EXPERTS,
     EXTRA,
@@ -220,13 +222,13 @@ def _begin(s: Setup, r: Run) -> None:
     before, gate = s.prologue[cost, layer], s.gate[cost]
     attention = before + s.attention[cost, layer]
     r.of[GATE_AT] = now + attention + gate
-    for hook in range(s.of[HOOKS]):
-        if s.trigger[hook] == AT_START:
-            now = _fire(s, r, hook, cost, now, before + s.norm[cost])
-    now = _compute(r, now, attention)
-    for hook in range(s.of[HOOKS]):
-        if s.trigger[hook] == AT_GATE:
-            now = _fire(s, r, hook, cost, now, 0)
+    for trigger in (AT_START, AT_GATE):
+        if trigger == AT_GATE:
+            now = _compute(r, now, attention)
+        read = before + s.norm[cost] if trigger == AT_START else 0
+        for hook in range(s.of[HOOKS]):
+            if s.trigger[hook] == trigger:
+                now = _fire(s, r, hook, cost, now, read)
     now = _compute(r, now, gate)
     r.of[ROUTED_AT] = now
     _until(r, ROUTING, now)
@@ -236,7 +238,7 @@ def _begin(s: Setup, r: Run) -> None:
 def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     """Routing is known: hits, misses, and what computes at once."""
     step, layer = r.of[STEP], r.of[LAYER]
-    cost, clock = s.cost[step], now
+    cost = s.cost[step]
     index = step * s.of[LAYERS] + layer
     first, end = s.first_routed[index], s.first_routed[index + 1]
     r.of[ROUTED_UNTIL] = index
@@ -266,7 +268,7 @@ def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
         r.stalls[i] = 0
     if r.of[WAITING] == 0:
         work = s.shared[cost] + s.fixed[cost] + _work(s, r, layer, end - first, first, end)
-        _end_layer(s, r, _compute(r, now, work))
+        r.of[ENDED] = _compute(r, now, work)
         return
     # Some are missing: the shared experts first, and those that are there.
     size = cache.size[s.routed[first]]
@@ -288,7 +290,6 @@ def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
         r.of[DISPATCH] = 0
         work += s.shared[cost] + s.fixed[cost] + s.of[LAUNCH] * ready
     r.of[FREE] = _compute(r, now, work)
-    _go_on(s, cache, host, q, r, clock)
 
 
 @part
@@ -303,7 +304,7 @@ def _work(s: Setup, r: Run, layer: int, n: int, first: int, end: int) -> int:
 
 
 @part
-def _go_on(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
+def _go_on(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
     """Wait for what is missing; if the set streams, make room as soon as some is computed."""
     while True:
         if r.of[WAITING] > 0 and not (r.of[STREAMING] and r.of[READY] > 0):
@@ -311,12 +312,12 @@ def _go_on(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
             return
         _landed(s, cache, q, r)
         if r.of[WAITING] == 0:
-            _end_layer(s, r, r.of[FREE])
+            r.of[ENDED] = r.of[FREE]
             return
         if r.of[FREE] > now:
             _until(r, STREAM, r.of[FREE])
             return
-        _make_room(s, cache, host, q, r, now)
+        _make_room(s, cache, r)
 
 
 @part
@@ -353,7 +354,7 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
 
 
 @part
-def _make_room(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
+def _make_room(s: Setup, cache: Tier, r: Run) -> None:
     """What has been computed of a set that streams is unpinned."""
     index = r.of[STEP] * s.of[LAYERS] + r.of[LAYER]
     for i in range(s.first_routed[index], s.first_routed[index + 1]):
@@ -361,7 +362,7 @@ def _make_room(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) ->
         if r.served[x] < 0:
             r.served[x] = -r.served[x]
             cache.pinned[x] = 0
-    loads.serve(s, cache, host, q, r, now)
+    r.of[CHANGED] = 1
 
 
 @part
@@ -387,10 +388,8 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
     row[6], row[7] = r.of[ROUTED_AT], now
     for i in range(4):
         row[8 + i] = r.stalls[i]
-    r.of[NOW] = now
     if layer + 1 < s.of[LAYERS]:
-        r.of[LAYER] = layer + 1
-        _begin(s, r)
+        r.of[NOW], r.of[LAYER] = now, layer + 1
         return
     now = _compute(r, now, s.epilogue[s.cost[step]])
     row = r.steps[r.of[STEP_ROWS]]
@@ -398,35 +397,29 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
     row[0], row[1], row[2] = step, s.prefill[step], s.requests[step]
     row[3] = s.first_row[step + 1] - s.first_row[step]
     row[4], row[5], row[6] = r.of[BEGUN], now, r.of[BUSY] - r.of[STEP_BUSY]
-    _begin_step(s, r, step + 1, now)
-
-
-@part
-def _begin_step(s: Setup, r: Run, step: int, now: int) -> None:
     r.of[NOW] = r.of[BEGUN] = now
     r.of[STEP_BUSY] = r.of[BUSY]
-    r.of[STEP], r.of[LAYER] = step, 0
-    if step == s.of[STEPS]:
-        _until(r, THE_END, now)
-        return
-    _begin(s, r)
+    r.of[STEP], r.of[LAYER] = step + 1, 0
 
 
 @part
 def _woken(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     phase = r.of[PHASE]
-    r.of[WAKE] = -1
+    r.of[WAKE] = r.of[ENDED] = -1
+    if phase == THE_END:
+        loads.finish(s, cache, host, q, r, now)
+        r.of[PHASE] = OVER
+        return
     if phase == ROUTING:
         _route(s, cache, host, q, r, now)
     elif phase == LANDING:
         r.of[READY] += r.of[WAITING]  # go on even if some of a set that streams is missing
-        _go_on(s, cache, host, q, r, now)
-    elif phase == STREAM:
-        _make_room(s, cache, host, q, r, now)
-        _go_on(s, cache, host, q, r, now)
-    elif phase == THE_END:
-        loads.finish(s, cache, host, q, r, now)
-        r.of[PHASE] = OVER
+    else:
+        _make_room(s, cache, r)
+    if r.of[ENDED] < 0:
+        _go_on(s, cache, q, r, now)
+    if r.of[ENDED] >= 0:
+        _end_layer(s, r, r.of[ENDED])
 
 
 @jit.kernel
@@ -435,19 +428,30 @@ def run(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, until: int) -> None
 
     At one instant: what lands, then predictions that come out, then the forward pass.
     """
-    if r.of[STEP] < 0:
-        _begin_step(s, r, 0, 0)
     room = len(r.out_at) - 3 * s.of[HOOKS]
-    while r.of[PHASE] != OVER and r.of[STEP] < until and r.of[PENDING] < room:
+    while r.of[PHASE] != OVER:
+        if r.of[ENDED] >= 0:  # a layer has, or the run has not begun
+            if r.of[STEP] >= until or r.of[PENDING] >= room:
+                return
+            r.of[ENDED] = -1
+            if r.of[STEP] == s.of[STEPS]:
+                _until(r, THE_END, r.of[NOW])
+            else:
+                _begin(s, r)
         landing, stage, lane = loads.next_landing(s, q)
         prediction = r.out_at[0] if r.of[PENDING] > 0 else FAR
         wake = r.of[WAKE] if r.of[WAKE] >= 0 else FAR
-        if landing == prediction == wake == FAR:
+        now = min(landing, prediction, wake)
+        landed = False
+        if now == FAR:
             r.of[BROKEN] = 2
             return
-        if landing <= prediction and landing <= wake:
-            loads.land(s, cache, host, q, r, stage, lane, landing)
-        elif prediction <= wake:
-            _act(s, cache, host, q, r, prediction)
+        if landing == now:
+            landed = loads.land(s, cache, host, q, r, stage, lane, now)
+        elif prediction == now:
+            _act(s, cache, host, q, r, now)
         else:
-            _woken(s, cache, host, q, r, wake)
+            _woken(s, cache, host, q, r, now)
+        loads.serve(s, cache, host, q, r, now)
+        if landed:
+            loads.tell(s, q, r, now)

@@ -9,10 +9,10 @@ from sim.compiled.arrays import (
     ARRIVED,
     BROKEN,
     CANCEL,
+    CHANGED,
     EVENTS,
     GROUPED,
     HOST,
-    HOST_FREED,
     LAYERS,
     LISTENING,
     LOAD_ROWS,
@@ -160,7 +160,7 @@ def _abandon(
         _dequeue(q, stage, x)
     _release(s, cache, host, q, r, x)
     settle(q, r, x, disposition, now)
-    r.of[HOST_FREED] = s.of[HOST]
+    r.of[CHANGED] = 1
 
 
 # Links.
@@ -251,12 +251,11 @@ def _serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, now:
 
 @part
 def serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
-    """Let every stage start what it can."""
-    for stage in range(s.of[STAGES]):
-        _serve(s, cache, host, q, r, stage, now)
-    while r.of[HOST_FREED]:
-        r.of[HOST_FREED] = 0
-        _serve(s, cache, host, q, r, 0, now)
+    """Start what can start, if what happened at this instant may have made a difference."""
+    while r.of[CHANGED]:  # a load that is dropped frees host memory
+        r.of[CHANGED] = 0
+        for stage in range(s.of[STAGES]):
+            _serve(s, cache, host, q, r, stage, now)
 
 
 @part
@@ -274,8 +273,8 @@ def next_landing(s: Setup, q: Loads) -> tuple[int, int, int]:
 @part
 def land(
     s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, lane: int, now: int
-) -> None:
-    """The chunk in ``lane`` is through."""
+) -> bool:
+    """The chunk in ``lane`` is through; returns whether its load is, as far as this stage goes."""
     x, nbytes = q.lane_expert[stage, lane], q.lane_bytes[stage, lane]
     last = q.active[stage] - 1
     q.active[stage] = last
@@ -296,8 +295,14 @@ def land(
         _enqueue(q, stage + 1, x)
     elif left == 0:
         _arrive(s, cache, host, q, r, x, now)
-    serve(s, cache, host, q, r, now)
-    if left == 0 and r.of[LISTENING]:
+    r.of[CHANGED] = 1
+    return bool(left == 0)
+
+
+@part
+def tell(s: Setup, q: Loads, r: Run, now: int) -> None:
+    """Wake the forward pass if it waits for what has landed."""
+    if r.of[LISTENING]:
         some = r.of[STREAMING] and ((not s.of[GROUPED] and r.of[ARRIVED]) or _stuck(s, q))
         if some or r.of[WAITING] == 0:
             r.of[LISTENING] = 0
@@ -355,12 +360,14 @@ def _issue(
     q.ready[first, x] = size
     q.flying[x] = 1
     r.of[OUTSTANDING] += size
+    r.of[CHANGED] = 1
     _enqueue(q, first, x)
 
 
 @part
-def _requeue(s: Setup, q: Loads, x: int, key: int) -> None:
+def _requeue(s: Setup, q: Loads, r: Run, x: int, key: int) -> None:
     q.key[x] = key
+    r.of[CHANGED] = 1
     for stage in range(s.of[STAGES]):
         i = q.place[stage, x]
         if i >= 0:
@@ -392,11 +399,10 @@ def demand(
             continue
         if q.flying[x]:
             late += 1
-            _requeue(s, q, x, DEMAND_KEY)
+            _requeue(s, q, r, x, DEMAND_KEY)
         else:
             _issue(s, cache, host, q, r, x, DEMAND, DEMAND_KEY, now, index, -1)
         q.needed[x] = now
-    serve(s, cache, host, q, r, now)
     return hits, late
 
 
@@ -420,10 +426,8 @@ def propose(
             if s.of[CANCEL]:
                 _note(q, layer, x)
         elif q.started[x] < 0 and key < q.key[x]:
-            _requeue(s, q, x, key)
+            _requeue(s, q, r, x, key)
     q.counts[REDUNDANT] += count - issued
-    if issued > 0:
-        serve(s, cache, host, q, r, now)
 
 
 @part
@@ -466,8 +470,6 @@ def cancel(
         else:
             _abandon(s, cache, host, q, r, x, CANCELLED, now)
     q.queued_count[layer] = n
-    if r.of[HOST_FREED]:
-        serve(s, cache, host, q, r, now)
 
 
 @part

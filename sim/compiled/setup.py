@@ -235,7 +235,7 @@ def make_run(s: Setup, layers: int, experts: int, steps: int) -> Run:
     """``steps``: how many the records have room for between two times they are taken away."""
     n, hooks = layers * experts, len(s.trigger)
     several = int(np.diff(s.first_row).max()) * int(s.width.max(initial=1))
-    of = np.zeros(36, dtype=np.int64)
+    of = np.zeros(37, dtype=np.int64)
     loads = 2 * n + (steps + 1) * layers * experts * (hooks + 1)
     pending = 1024 + 3 * hooks
     return Run(
