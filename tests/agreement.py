@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from typing import Any
 from unittest.mock import patch
 
-from test_properties import Small
+from hypothesis import Phase, given, seed, settings
+from test_properties import Small, smalls
 
 from sim.compiled import engine, kernel
 from sim.run import Simulation
@@ -42,3 +47,30 @@ def differences(one: Simulation, other: Simulation) -> list[str]:
     if one.events != other.events:
         found.append(f"events: {one.events} and {other.events}")
     return found
+
+
+def main(systems: int) -> None:
+    """``python tests/agreement.py 100000``: that many random systems, the kernel compiled."""
+    batch = 1000
+    began = time.time()
+    counts: Counter[str] = Counter()
+    for number in range(systems // batch):
+
+        @seed(number)
+        @settings(max_examples=batch, deadline=None, database=None, phases=[Phase.generate])
+        @given(smalls())
+        def agree(small: Small) -> None:
+            one, other = on(small, "simpy"), on(small, "compiled")
+            assert differences(one, other) == [], small
+            counts["systems"] += 1
+            counts["layer-steps"] += len(one.layers)
+            counts["loads"] += len(one.loads)
+            counts["events"] += one.events
+
+        agree()
+    told = ", ".join(f"{n:,} {what}" for what, n in counts.items())
+    print(f"{date.today()}: {told}; every record equal ({time.time() - began:.0f} s)")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
