@@ -111,7 +111,7 @@ def summarise(
         "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
         "total_ms": _ms(total),
         "hit_rate": hit_rates(layer_records, prefill, layers),
-        "loads": int((load_records.column("landed") >= 0).sum()),
+        "loads": load_records.landed,
         "bytes": _bytes(loader),
         "stall_ms": {name: _ms(layer_records.column(c).sum()) for name, c in stall.items()},
         "compute_ms": _ms(compute),

@@ -94,11 +94,26 @@ class StepRecords(Rows):
 
 
 class LoadRecords(Rows):
-    """One load that was queued. Times are -1 where that point was not reached."""
+    """One load that was queued. Times are -1 where that point was not reached.
+
+    Not ``keep``: only ``landed`` is counted, which is all that a run's results need.
+    """
 
     numbers = ("expert", "origin", "predictor", "target", "disposition")
     times = ("issued", "started", "landed", "needed", "settled")
 
+    def __init__(self, keep: bool = True) -> None:
+        super().__init__()
+        self.keep = keep
+        self.landed = 0  # how many did
+
     def append(self, load: Load, disposition: int, now: int) -> None:
-        self.add_numbers((load.expert, load.origin, load.predictor, load.target, disposition))
-        self.add_times((load.issued, load.started, load.landed, load.needed, now))
+        self.landed += load.landed >= 0
+        if self.keep:
+            self.add_numbers((load.expert, load.origin, load.predictor, load.target, disposition))
+            self.add_times((load.issued, load.started, load.landed, load.needed, now))
+
+    def extend(self, rows: npt.NDArray[np.int64]) -> None:
+        self.landed += int((rows[:, self.columns.index("landed")] >= 0).sum())
+        if self.keep:
+            super().extend(rows)

@@ -47,17 +47,20 @@ def simulate(
     inputs: Inputs,
     watch: Callable[[SimulatedDevice, Loader], None] | None = None,
     cost: CostModel | None = None,
+    *,
+    keep_loads: bool = True,
 ) -> Simulation:
     """Run the whole workload.
 
     ``watch`` may attach observers to device and loader first (SimPy engine only); ``cost``
-    replaces the model that the inputs imply. Raises ConfigError where the engine asked for
-    cannot run it.
+    replaces the model that the inputs imply; without ``keep_loads`` there is no record of each
+    load, which results do not need and which takes the most memory. Raises ConfigError where the
+    engine asked for cannot run it.
     """
     engine = engines.choose(inputs, watched=watch is not None)
     env = simpy.Environment()
     cache, host = make_cache(inputs), make_host(inputs)
-    loader = Loader(env, cache, host, LoadRecords())
+    loader = Loader(env, cache, host, LoadRecords(keep_loads))
     device = SimulatedDevice(env, inputs.profile, loader, inputs.sizes)
     if cost is None:
         cost = cost_model(inputs)
@@ -66,10 +69,10 @@ def simulate(
     if engine == "compiled":
         from sim.compiled.engine import simulate as compiled
 
-        done = compiled(inputs, cost, hooks, device, cache, host)
+        done = compiled(inputs, cost, hooks, device, cache, host, loader.records)
         loader.proposed, loader.counts = done.proposed, done.dispositions
         loader.moved_bytes = done.moved_bytes
-        return Simulation(*parts, done.layers, done.steps, done.loads, done.events)
+        return Simulation(*parts, done.layers, done.steps, loader.records, done.events)
     prefetch = inputs.config.prefetch
     forward = ForwardPass(
         inputs.workload,
@@ -133,7 +136,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     """Load, simulate, summarise: the object that ``prefetch-sim run --json`` prints."""
     inputs = read.load(config)
     fewest_loads(inputs)  # before the records grow: it needs much memory, and gives it back
-    return results(simulate(inputs))
+    return results(simulate(inputs, keep_loads=False))
 
 
 def results(done: Simulation) -> dict[str, Any]:

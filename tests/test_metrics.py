@@ -14,11 +14,12 @@ from harness import FixedCost, machine, make_trace, run_system, system
 from experiments.sweeps import export, points
 from experiments.sweeps.store import Outcome, Store
 from sim.config import RunConfig
+from sim.inputs import load
 from sim.metrics import distribution, hit_rates
 from sim.predictors.base import Table
 from sim.quality import Quality
 from sim.records import LayerRecords
-from sim.run import run
+from sim.run import results, run, simulate
 from sim.workload import Workload
 from traces.info import trace_info
 
@@ -106,3 +107,11 @@ def test_a_table_of_results_has_a_layers_list_in_one_cell(
     assert len(row[column]) == 4
     assert (tmp_path / "results.csv").read_text().count(column) == 1
     assert (row["model"], row["cache.bytes"]) == ("tiny", found["cache"]["bytes"])
+
+
+def test_results_need_no_record_of_each_load() -> None:
+    inputs = load(RunConfig.model_validate({"requests": "0:1"}))
+    kept, dropped = simulate(inputs), simulate(inputs, keep_loads=False)
+    assert results(kept) == results(dropped)
+    assert results(kept)["loads"] == (kept.loads.column("landed") >= 0).sum() > 0
+    assert len(dropped.loads) == 0

@@ -47,7 +47,7 @@ def run(
         timelines.check(inputs.workload, timeline)
     with working(f"simulating {count(inputs.workload.trace.tokens, 'token')}"):
         if timeline is None:
-            done = simulate(inputs)
+            done = simulate(inputs, keep_loads=False)
         else:
             recorder = timelines.Recorder()
             done = simulate(inputs, recorder.watch)

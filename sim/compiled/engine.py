@@ -45,7 +45,6 @@ SIMPY_EVENTS = 3  # that SimPy needs to begin and to end a process and a run
 class Finished(NamedTuple):
     layers: LayerRecords
     steps: StepRecords
-    loads: LoadRecords
     events: int
     proposed: int
     dispositions: list[int]
@@ -80,9 +79,13 @@ def simulate(
     device: SimulatedDevice,
     cache: Tier,
     host: Tier | None,
+    loads: LoadRecords,
     go: Callable[..., None] | None = None,
 ) -> Finished:
-    """Run the workload; ``go`` replaces the compiled kernel (its ``py_func``, for tests)."""
+    """Run the workload, adding to ``loads``.
+
+    ``go`` replaces the compiled kernel (its ``py_func``, for tests).
+    """
     from sim.compiled import setup
 
     go = go or kernel()
@@ -96,7 +99,7 @@ def simulate(
     gpu = setup.make_tier(cache, inputs.eviction)
     below = gpu if host is None else setup.make_tier(host, lru)
     r.of[[WAKE, PINNED_LAYER, UNPIN_AT, ROUTED_UNTIL]] = -1
-    tables = LayerRecords(), StepRecords(), LoadRecords()
+    tables = LayerRecords(), StepRecords(), loads
     until = min(chunk, steps)
     while r.of[PHASE] != OVER:
         last = until >= steps
@@ -109,7 +112,7 @@ def simulate(
         elif not last:
             until = min(until + chunk, steps)
     return Finished(
-        *tables,
+        *tables[:2],
         events=int(r.of[EVENTS]) + SIMPY_EVENTS,
         proposed=int(r.of[PROPOSED]),
         dispositions=q.counts[: len(DISPOSITIONS)].tolist(),

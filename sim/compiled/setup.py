@@ -92,7 +92,8 @@ def _steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
             several[number, layer] = ids, served
             counts[number, layer] = len(ids)
     first = np.concatenate([[0], np.cumsum(counts)])
-    routed, tokens = np.ones((2, int(first[-1])), dtype=np.int32)
+    routed = np.empty(int(first[-1]), dtype=np.int32)
+    tokens = np.ones(len(routed), dtype=np.int32)
     of_one = np.repeat(np.repeat(alone, layers), counts.ravel())
     routed[of_one] = flat[alone][flat[alone] >= 0]
     for (number, layer), (ids, served) in several.items():
