@@ -134,7 +134,11 @@ def _no_collection() -> Iterator[None]:
 
 def run(config: RunConfig) -> dict[str, Any]:
     """Load, simulate, summarise: the object that ``prefetch-sim run --json`` prints."""
-    inputs = read.load(config)
+    return run_inputs(read.load(config))
+
+
+def run_inputs(inputs: Inputs) -> dict[str, Any]:
+    """The results of a run that is loaded already."""
     fewest_loads(inputs)  # before the records grow: it needs much memory, and gives it back
     return results(simulate(inputs, keep_loads=False))
 

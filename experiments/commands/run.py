@@ -38,7 +38,7 @@ def run(
 
     with nothing_to_keep():
         from sim import timeline as timelines
-        from sim.run import results, simulate
+        from sim.run import results, run_inputs, simulate
 
         inputs = load(config, assignments or [])
     _warn(inputs)
@@ -47,12 +47,12 @@ def run(
         timelines.check(inputs.workload, timeline)
     with working(f"simulating {count(inputs.workload.trace.tokens, 'token')}"):
         if timeline is None:
-            done = simulate(inputs, keep_loads=False)
+            found = run_inputs(inputs)
         else:
             recorder = timelines.Recorder()
             done = simulate(inputs, recorder.watch)
             recorder.write(timeline, done)
-        found = results(done)
+            found = results(done)
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:

@@ -31,13 +31,14 @@ def make_setup(
 ) -> Setup:
     """Everything of the run that does not change in it."""
     config, workload = inputs.config, inputs.workload
-    steps, read = _steps(workload)
-    costs = _costs(cost, steps)
+    kinds, read = _steps(workload)
+    costs = _costs(cost, kinds)
+    lengths = np.diff(read["first_row"]).tolist()
     code = policies.POLICIES.index(inputs.policy)
     tables = [hook.table for hook in hooks]
     sizes = [table.ids.size for table in tables]
     scalars = (
-        workload.layers, workload.experts, workload.top_k, len(steps), len(hooks),
+        workload.layers, workload.experts, workload.top_k, len(lengths), len(hooks),
         len(device.stages), len(device.stages) > 1, config.overlap == "grouped",
         config.prefetch.cancel_stale, config.prefetch.extra, code, policies.TIMED[code],
         cost.expert_launch_ns,
@@ -56,8 +57,8 @@ def make_setup(
         trigger=integers([TRIGGERS.index(hook.trigger) for hook in hooks]),
         distance=integers([hook.distance for hook in hooks]),
         inline=integers([hook.inline for hook in hooks]),
-        delay=integers([[hook.delay(len(step.rows)) for step in steps] for hook in hooks]).reshape(
-            len(hooks), len(steps)
+        delay=integers([[hook.delay(n) for n in lengths] for hook in hooks]).reshape(
+            len(hooks), len(lengths)
         ),
         ids=_joined([table.ids for table in tables], np.int32),
         scores=_joined([table.scores for table in tables], np.float32),
@@ -77,7 +78,7 @@ def _joined(parts: list[Any], dtype: Any) -> Any:
 
 @lru_cache(maxsize=2)
 def _steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
-    """The steps, and what the kernel reads of them: the same for all runs on a workload."""
+    """One step of each kind of cost, and what the kernel reads of all: the same for all runs."""
     steps = list(workload.steps())
     layers = workload.layers
     lengths = np.array([len(step.rows) for step in steps])
@@ -100,7 +101,13 @@ def _steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
         at = first[number * layers + layer]
         routed[at : at + len(ids)] = ids
         tokens[at : at + len(ids)] = served
-    return steps, {
+    kinds: dict[Any, tuple[int, Step]] = {}
+    cost = [
+        kinds.setdefault((step.prefill, step.tokens, step.contexts), (len(kinds), step))[0]
+        for step in steps
+    ]
+    return [step for _, step in kinds.values()], {
+        "cost": integers(cost),
         "rows": integers([row for step in steps for row in step.rows]),
         "first_row": integers(np.concatenate([[0], np.cumsum(lengths)])),
         "prefill": integers([step.prefill for step in steps]),
@@ -111,19 +118,10 @@ def _steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
     }
 
 
-def _costs(cost: CostModel, steps: list[Step]) -> dict[str, Any]:
-    """Step costs, each kind once."""
-    kinds: dict[Any, int] = {}
-    which = []
-    found = []
-    for step in steps:
-        key = (step.prefill, step.tokens, step.contexts)
-        if key not in kinds:
-            kinds[key] = len(kinds)
-            found.append(cost.step(step.phase, step.tokens, step.contexts))
-        which.append(kinds[key])
+def _costs(cost: CostModel, kinds: Sequence[Step]) -> dict[str, Any]:
+    """Step costs, one of each kind."""
+    found = [cost.step(step.phase, step.tokens, step.contexts) for step in kinds]
     return {
-        "cost": integers(which),
         "attention": integers([one.attention_ns for one in found]),
         "prologue": integers([one.prologue_ns for one in found]),
         "norm": integers([one.norm_ns for one in found]),
