@@ -90,9 +90,10 @@ class SimulatedDevice:
 
     def until(self, time: int) -> simpy.Event:
         """For the forward pass to wait for."""
-        event = self.asleep()
-        event.set(time - self.env.now)
-        return event
+        alarm, env = self._alarm, self.env
+        alarm.callbacks = []
+        env.schedule(alarm, PASSES, time - env.now)
+        return alarm
 
     def asleep(self) -> Alarm:
         """For the forward pass to wait for, until ``wake``."""

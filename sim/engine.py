@@ -47,30 +47,34 @@ class Hook:
         self.trigger, self.distance = predictor.trigger, predictor.distance
         self.quality = Quality(workload, table, predictor.distance)
         self._predictor, self._cost, self._cost_ns = predictor, cost, cost_ns
-        self._delays: dict[int, int] = {}
         self.table = table
+        self.delay = 0  # ns from firing until the prediction for the present step is out
+        self._delays: dict[int, int] = {}  # by tokens
         self._lists = [workload.lists(part) for part in table]
-        self._row = -1  # the row last asked for, kept at hand
-        self._ids: list[list[int]] = []
+        self._rows: list[int] = []  # of the present step
+        self._ids: list[list[int]] = []  # of its only token
         self._scores: list[list[float]] = []
 
-    def prediction(self, rows: Sequence[int], target: int) -> Prediction | None:
-        """What it says of ``target`` for each of ``rows``; None where it has nothing to say."""
-        if len(rows) > 1:
-            chosen = list(rows)
-            named: list[int] = self.table.ids[chosen, target].ravel().tolist()
-            if max(named) < 0:
-                return None
-            return named, self.table.scores[chosen, target].ravel().tolist()
-        row = rows[0]
-        if row != self._row:
-            self._row = row
-            self._ids, self._scores = (part[row] for part in self._lists)
-        ids = self._ids[target]
-        return (ids, self._scores[target]) if ids[0] >= 0 else None
+    def begin(self, step: Step) -> None:
+        """``step`` is the present one."""
+        rows = step.rows
+        if len(rows) == 1:
+            self._ids, self._scores = (part[rows[0]] for part in self._lists)
+        self._rows = list(rows)
+        self.delay = self.delay_of(len(rows))
 
-    def delay(self, tokens: int) -> int:
-        """ns from firing until the prediction for a batch of ``tokens`` is out."""
+    def prediction(self, target: int) -> Prediction | None:
+        """What it says of ``target`` for each token of the step; None where it says nothing."""
+        if len(self._rows) == 1:
+            ids = self._ids[target]
+            return (ids, self._scores[target]) if ids[0] >= 0 else None
+        named: list[int] = self.table.ids[self._rows, target].ravel().tolist()
+        if max(named) < 0:
+            return None
+        return named, self.table.scores[self._rows, target].ravel().tolist()
+
+    def delay_of(self, tokens: int) -> int:
+        """ns from firing until the prediction for ``tokens`` is out."""
         known = self._delays.get(tokens)
         if known is None:
             flops, nbytes = self._predictor.cost
@@ -115,6 +119,7 @@ class ForwardPass:
             [ns + n * cost.expert_ns(layer, 1) for n, ns in enumerate(launch)]
             for layer in range(workload.layers)
         ]
+        self._hooks = hooks
         self._at_start = [h for h in hooks if h.trigger == "layer_start"]
         self._at_gate = [h for h in hooks if h.trigger == "gate_input"]
         self._at_routed = [h for h in hooks if h.trigger == "routed"]
@@ -139,20 +144,26 @@ class ForwardPass:
         for step in workload.steps():
             cost = self.cost.step(step.phase, step.tokens, step.contexts)
             begun, busy = now, device.busy_ns
+            for hook in self._hooks:
+                hook.begin(step)
             for layer in range(workload.layers):
                 start = now
                 routed_at = self._begin(step, cost, layer, start)
                 yield device.until(routed_at)
                 routed, tokens = workload.routed(step, layer)
                 hits, late, now = self._route(step, cost, layer, routed, tokens, routed_at)
-                loader.serve(routed_at)
+                if loader.changed:
+                    loader.serve(routed_at)
                 stalls: Sequence[int] = _NO_STALL
                 if loader.waiting:
                     stalls = [0, 0, 0, 0]
                     now = yield from self._missing(cost, layer, routed, tokens, now, stalls)
                 else:
                     work = cost.shared_ns + cost.moe_fixed_ns
-                    work += self._work(layer, routed, routed, tokens)
+                    if tokens is None:
+                        work += self._alone[layer][len(routed)]
+                    else:
+                        work += self._work(layer, routed, routed, tokens)
                     now = device.compute(now, work, "experts")
                 loader.unpin_at = now
                 add_numbers((step.number, layer, len(routed), hits, late))
@@ -299,10 +310,10 @@ class ForwardPass:
         target = layer + hook.distance
         if target >= layers:
             return now
-        prediction = hook.prediction(step.rows, target)
+        prediction = hook.prediction(target)
         if prediction is None:
             return now
-        delay = hook.delay(len(step.rows))
+        delay = hook.delay
         lead = self._lead(cost, layer, target) if self._timed else 0
         if hook.inline:
             out = now + read + delay
@@ -344,7 +355,8 @@ class ForwardPass:
         loader.propose(named, self._priority, now, index, hook.index)
         if cache.notes_predictions:
             cache.predict(named)
-        loader.serve(now)
+        if loader.changed:
+            loader.serve(now)
 
     def _lead(self, cost: StepCost, layer: int, target: int) -> int:
         """When ``target`` is expected to be routed, if nothing until then stalls."""

@@ -57,7 +57,7 @@ def make_setup(
         trigger=integers([TRIGGERS.index(hook.trigger) for hook in hooks]),
         distance=integers([hook.distance for hook in hooks]),
         inline=integers([hook.inline for hook in hooks]),
-        delay=integers([[hook.delay(n) for n in lengths] for hook in hooks]).reshape(
+        delay=integers([[hook.delay_of(n) for n in lengths] for hook in hooks]).reshape(
             len(hooks), len(lengths)
         ),
         ids=_joined([table.ids for table in tables], np.int32),

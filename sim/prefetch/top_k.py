@@ -19,11 +19,14 @@ def propose(
     priority: MutableSequence[int],
 ) -> int:
     width = len(ids) // tokens
-    k = limits.k
+    size, k = len(ids), limits.k
     n = 0
     for rank in range(min(width, k + limits.extra)):
         later = 0 if rank < k else 1
-        for x in ids[rank::width]:  # of each token
+        i = rank
+        while i < size:  # of each token
+            x = ids[i]
+            i += width
             if x >= 0 and seen[x] != stamp:
                 seen[x] = stamp
                 out[n] = x
