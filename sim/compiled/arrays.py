@@ -1,6 +1,7 @@
-"""The kernel's memory: named tuples of flat arrays, and the places in its arrays of scalars.
+"""The kernel's memory: few flat tables, and names for their columns and scalars.
 
-All integers are 64 bits unless said; times in ns, sizes in bytes, ``x`` a flat expert id.
+All integers are 64 bits unless said; times in ns, -1 where not reached; sizes in bytes; ``x`` a
+flat expert id. Tables are few because the time to compile the kernel grows with their number.
 """
 
 from __future__ import annotations
@@ -11,147 +12,121 @@ from sim.eviction.base import State
 
 Array = Any  # NDArray of the dtype and shape that the comment gives
 
-# Places in Setup.of: what does not change in a run.
+FAR = 1 << 62  # later than any time, above any score
+
+# Setup.of: what does not change in a run.
 (
     LAYERS, EXPERTS, TOP_K, STEPS, HOOKS, STAGES, HOST, GROUPED, CANCEL, EXTRA, POLICY, TIMED,
-    LAUNCH,
-) = range(13)  # fmt: skip
-
-# Places in Run.of: where the run stands.
-(
-    PHASE, WAKE, STEP, LAYER, NOW, START, ROUTED_AT, GATE_AT, SIDE_FREE, BUSY, STEP_BUSY, BEGUN,
-    ROUTED_UNTIL, UNPIN_AT, PINNED_LAYER, WAITING, ARRIVED, LISTENING, STREAMING, READY, FREE,
-    DISPATCH, HITS, LATE, OUTSTANDING, LOADS, EVENTS, STAMP, KEPT, PROPOSED, CHANGED, PENDING,
-    LAYER_ROWS, STEP_ROWS, LOAD_ROWS, BROKEN, ENDED,
-) = range(37)  # fmt: skip
-
-# What the forward pass waits for.
-ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
+    LAUNCH, KEEP,
+) = range(14)  # fmt: skip
+THRESHOLD, WIRE = range(2)  # Setup.real; WIRE: bytes a ns into the cache
+COST, FIRST_ROW, PREFILL, REQUESTS = range(4)  # Setup.steps
+PROLOGUE, ATTENTION = range(2)  # Setup.layer_cost
+NORM, GATE, FIXED, SHARED, EPILOGUE = range(5)  # Setup.step_cost
+TRIGGER, DISTANCE, INLINE, TABLE, WIDTH = range(5)  # Setup.hooks; TABLE: where in ids
+AT_START, AT_GATE, AT_ROUTED = range(3)  # a hook's TRIGGER
+STORAGE, LATENCY, CHUNK, LANES = range(4)  # Setup.link
+GB_S, ISOLATED, QUEUED, STREAM_GB_S = range(4)  # Setup.rate; two of them ns before the bytes
 
 
 class Setup(NamedTuple):
     """What a run is given. H predictors, S steps, L layers, E experts a layer, U step costs."""
 
-    of: Array  # [13]
-    threshold: Array  # float [1]
-    # Steps: rows of the trace, and routed sets.
-    rows: Array  # [tokens], by step
-    first_row: Array  # [S + 1]
-    prefill: Array  # [S]
-    requests: Array  # [S]
+    of: Array  # [14]
+    real: Array  # float [2]
+    steps: Array  # [S + 1, 4]
+    rows: Array  # [tokens]: of the trace, by step
     routed: Array  # int32 [routed experts], by step and layer
     tokens: Array  # int32 [routed experts]: how many each serves
     first_routed: Array  # [S L + 1]
-    # Costs.
-    cost: Array  # [S]: which of the U
-    attention: Array  # [U, L]
-    prologue: Array  # [U, L]
-    norm: Array  # [U]
-    gate: Array  # [U]
-    fixed: Array  # [U]
-    shared: Array  # [U]
-    epilogue: Array  # [U]
-    expert: Array  # [L, most tokens + 1]
-    # Predictors.
-    trigger: Array  # [H]: 0 layer start, 1 gate input, 2 routed
-    distance: Array  # [H]
-    inline: Array  # [H]
+    layer_cost: Array  # [U, L, 2]
+    step_cost: Array  # [U, 5]
+    expert: Array  # [L, most tokens + 1]: ns
+    hooks: Array  # [H, 5]
     delay: Array  # [H, S]
-    ids: Array  # int32: the tables [tokens, L, m] of all, one after the other
+    ids: Array  # int32: the tables [tokens, L, m] of all hooks, one after the other
     scores: Array  # float32
-    table: Array  # [H]: where each begins
-    width: Array  # [H]: m
-    # Links, by stage.
-    storage: Array  # [stages]
-    gb_s: Array  # float [stages]
-    isolated: Array  # float [stages]: ns before the bytes
-    queued: Array  # float [stages]
-    stream: Array  # float [stages]
-    latency: Array  # [stages]
-    chunk: Array  # [stages], 0: none
-    lanes: Array  # [stages]
+    link: Array  # [stage, 4]
+    rate: Array  # float [stage, 4]
     load_ns: Array  # [L]: one queued load, for deadlines
-    wire: Array  # float [1]: bytes a ns into the cache
+
+
+EVICTION, NOW_AT, PASSED, PREDICTED, SPARED, PIN = range(6)  # Tier.of
+SIZE, PARTITION, BASE, LEAF = range(4)  # Tier.at
+FREE, CAPACITY, ROOT, LEAVES, FIRST = range(5)  # Tier.part
 
 
 class Tier(NamedTuple):
-    """A memory level. Each partition has a heap of its residents, in a segment of ``heap``.
+    """A memory level. ``x`` is pinned where ``pin[x]`` is ``of[PIN]``.
 
-    A resident has one entry, at ``bound`` at or below its ``score``: one that rises (LRU, LFU)
-    waits there until the entry comes up.
+    Each partition has a tree of its residents' scores: rows of 8 from row ROOT (BASE of its
+    experts) on. What stands at place p (row p // 8, column p % 8) is the lowest of row p + 1; from
+    place LEAVES on are its experts in order, FAR where not resident.
     """
 
-    size: Array  # [x]
-    partition: Array  # [x]
-    free: Array  # [partition]
-    capacity: Array  # [partition]
-    resident: Array  # [x]
-    pinned: Array  # [x]
-    score: Array  # [x]
-    bound: Array  # [x]
-    place: Array  # [x]: in its segment
-    heap: Array  # [x]
-    segment: Array  # [partition]: where it begins
-    count: Array  # [partition]
-    aside: Array  # [x]: scratch
-    victims: Array  # [x]: scratch
-    policy: Array  # [5]: eviction, layer-step, has passed, has predicted, has spared
+    of: Array  # [6]: eviction, layer-step, which of the optional functions it has, the pin
+    at: Array  # [x, 4]
+    part: Array  # [partition, 5]
+    resident: Array  # int8 [x]
+    pin: Array  # [x]
+    tree: Array  # [rows, 8]
+    victims: Array  # [x, 2]: scratch, experts and scores
+    aside: Array  # [x, 2]: scratch
     state: State
 
 
-class Loads(NamedTuple):
-    """What is on its way, by expert: one has at most one load. Times are -1 where not reached."""
+# Loads.at: a load; an expert has at most one. UNUSED: a prefetch that landed and
+# was not used yet.
+(
+    FLYING, UNUSED, KEY, SEQ, ORIGIN, PREDICTOR, TARGET, ISSUED, STARTED, NEEDED, LANDED,
+    STORAGE_DONE, KEPT, SERVED,
+) = range(14)  # fmt: skip
+READY, LEFT, PLACE = range(3)  # Loads.way: bytes to move now, not yet through; in the queue or -1
+WAITING, ACTIVE, FREE_AT = range(3)  # Loads.stage: queued, chunks in service, when it is free
+EXPERT, NBYTES, FINISH, ORDER = range(4)  # Loads.lane
 
-    flying: Array  # [x]
-    unused: Array  # [x]: a prefetch that landed, not used yet
-    key: Array
-    seq: Array
-    origin: Array
-    predictor: Array
-    target: Array
-    issued: Array
-    started: Array
-    needed: Array
-    landed: Array
-    storage_done: Array
-    ready: Array  # [stage, x]: bytes to move now
-    left: Array  # [stage, x]: bytes not yet through
-    heap: Array  # [stage, x]: the queue
-    place: Array  # [stage, x]: -1 where not queued
-    waiting: Array  # [stage]: how many are
-    lane_expert: Array  # [stage, lane]: chunks in service
-    lane_bytes: Array
-    lane_finish: Array
-    lane_seq: Array
-    active: Array  # [stage]
+
+class Loads(NamedTuple):
+    """What is on its way, by expert and by stage of the way."""
+
+    at: Array  # [x, 14]
+    way: Array  # [stage, x, 3]
+    queue: Array  # [stage, x]: a heap by key, then by age
+    stage: Array  # [stage, 3]
+    lane: Array  # [stage, lane, 4]
+    noted: Array  # [layer, 4 E, 2]: prefetches for it in order of issue, and their SEQ
+    noted_count: Array  # [layer]
     blocked: Array  # [x]: scratch
-    free_at: Array  # [stage]: when the link or the bus is free
-    queued: Array  # [layer, 4 E]: prefetches for it, in order of issue
-    queued_seq: Array
-    queued_count: Array  # [layer]
     arrived: Array  # [E]
     counts: Array  # [7]
     moved: Array  # [stage, origin]
 
 
+# Run.of: where the run stands.
+(
+    PHASE, WAKE, STEP, LAYER, NOW, START, ROUTED_AT, GATE_AT, SIDE_FREE, BUSY, STEP_BUSY, BEGUN,
+    ROUTED_UNTIL, UNPIN_AT, AWAITED, ARRIVED, LISTENING, STREAMING, DONE, FREE_FROM, DISPATCH,
+    HITS, LATE_HITS, OUTSTANDING, LOADS, EVENTS, STAMP, KEEP_STAMP, PROPOSED, CHANGED, PENDING,
+    LAYER_ROWS, STEP_ROWS, LOAD_ROWS, LOADS_LANDED, BROKEN, ENDED,
+) = range(37)  # fmt: skip
+OUT_AT, OUT_ORDER, OUT_HOOK, OUT_INDEX, OUT_LEAD = range(5)  # Run.pending
+# What the forward pass waits for.
+ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
+
+
 class Run(NamedTuple):
-    """Where the run stands, and its records since they were last taken away."""
+    """Where the run stands, its totals, and its records since they were last taken away."""
 
     of: Array  # [37]
-    stalls: Array  # [4]
-    served: Array  # [x]: tokens of the present layer
+    stalls: Array  # [4]: of the present layer
     seen: Array  # [x]: stamp
-    kept: Array  # [x]: stamp
     out: Array  # [E]
     priority: Array  # [E]
     ids: Array  # int32: scratch for several tokens
     scores: Array  # float32
-    # Predictions that are not out yet: a heap by time, then order.
-    out_at: Array
-    out_order: Array
-    out_hook: Array
-    out_index: Array
-    out_lead: Array
+    pending: Array  # [n, 5]: predictions that are not out yet, a heap by time, then order
+    counts: Array  # [prefill, layer, 3]: experts, hits, late
+    stalled: Array  # [4]: of all layers
     layers: Array  # [rows, 12]
     steps: Array  # [rows, 7]
     loads: Array  # [rows, 10]

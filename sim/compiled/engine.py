@@ -20,12 +20,8 @@ from sim.compiled.arrays import (
     OVER,
     PENDING,
     PHASE,
-    PINNED_LAYER,
     PROPOSED,
-    ROUTED_UNTIL,
     STEP_ROWS,
-    UNPIN_AT,
-    WAKE,
     Run,
 )
 from sim.cost import CostModel
@@ -91,14 +87,13 @@ def simulate(
     go = go or kernel()
     workload = inputs.workload
     layers, experts = workload.layers, workload.experts
-    s = setup.make_setup(inputs, cost, hooks, device)
-    steps = len(s.prefill)
+    s = setup.make_setup(inputs, cost, hooks, device, keep=True)
+    steps = len(s.steps) - 1
     chunk = max(1, min(steps, _RECORDS // (layers * experts * (len(hooks) + 1))))
     r = setup.make_run(s, layers, experts, chunk)
     q = setup.make_loads(s, layers, experts)
-    gpu = setup.make_tier(cache, inputs.eviction)
-    below = gpu if host is None else setup.make_tier(host, lru)
-    r.of[[WAKE, PINNED_LAYER, UNPIN_AT, ROUTED_UNTIL]] = -1
+    gpu = setup.make_tier(cache, inputs.eviction, -1)
+    below = gpu if host is None else setup.make_tier(host, lru, 1)
     tables = LayerRecords(), StepRecords(), loads
     until = min(chunk, steps)
     while r.of[PHASE] != OVER:
@@ -107,7 +102,7 @@ def simulate(
         if r.of[BROKEN]:
             raise AssertionError(_BROKEN[r.of[BROKEN]])
         _take(tables, r)
-        if r.of[PENDING] >= len(r.out_at) - 3 * len(hooks):
+        if r.of[PENDING] >= len(r.pending) - 3 * len(hooks):
             r = _more_room(r)
         elif not last:
             until = min(until + chunk, steps)
@@ -130,5 +125,4 @@ def _take(tables: Sequence[Rows], r: Run) -> None:
 
 def _more_room(r: Run) -> Run:
     """Twice the room for predictions that are not out yet."""
-    names = [name for name in r._fields if name.startswith("out_")]
-    return r._replace(**{name: np.concatenate([getattr(r, name)] * 2) for name in names})
+    return r._replace(pending=np.concatenate([r.pending] * 2))

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 from numba import njit
 from numba.extending import register_jitable
 
+# An index masked with this is known not to be negative: no code counts it from the end.
+INDEX = 0x7FFFFFFF
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -3,150 +3,147 @@
 from __future__ import annotations
 
 from sim.compiled import policies
-from sim.compiled.arrays import Tier
-from sim.compiled.jit import part
+from sim.compiled.arrays import (
+    BASE,
+    EVICTION,
+    FAR,
+    FIRST,
+    FREE,
+    LEAF,
+    LEAVES,
+    NOW_AT,
+    PARTITION,
+    PASSED,
+    PIN,
+    PREDICTED,
+    ROOT,
+    SIZE,
+    SPARED,
+    Array,
+    Tier,
+)
+from sim.compiled.jit import INDEX, part
 
-EVICTION, STEP, PASSED, PREDICTED, SPARED = range(5)  # places in Tier.policy
-
-
-@part
-def before(t: Tier, a: int, b: int) -> bool:
-    return bool(t.bound[a] < t.bound[b] or (t.bound[a] == t.bound[b] and a < b))
-
-
-@part
-def rise(t: Tier, first: int, i: int) -> None:
-    x = t.heap[first + i]
-    while i > 0:
-        parent = (i - 1) >> 1
-        y = t.heap[first + parent]
-        if not before(t, x, y):
-            break
-        t.heap[first + i] = y
-        t.place[y] = i
-        i = parent
-    t.heap[first + i] = x
-    t.place[x] = i
+__all__ = ["PASSED", "PREDICTED"]
 
 
 @part
-def sink(t: Tier, first: int, count: int, i: int) -> None:
-    x = t.heap[first + i]
+def _least(tree: Array, row: int) -> int:
+    least = tree[row, 0]
+    for i in range(1, 8):
+        least = min(least, tree[row, i])
+    return int(least)
+
+
+@part
+def _write(tree: Array, root: int, place: int, score: int) -> None:
+    """The leaf at ``place`` gets ``score``; what is above follows, until one stays as it is."""
+    row = place >> 3
+    was = tree[(root + row) & INDEX, place & 7]
+    tree[(root + row) & INDEX, place & 7] = score
+    while row > 0:
+        up, i = (row - 1) >> 3, (row - 1) & 7
+        least, above = score, tree[(root + up) & INDEX, i]
+        if score >= above:
+            if was > above:
+                break  # another of the row is the lowest
+            least = _least(tree, (root + row) & INDEX)
+            if least == above:
+                break
+        tree[(root + up) & INDEX, i] = least
+        was, score, row = above, least, up
+
+
+@part
+def _lowest(tree: Array, root: int, leaves: int, least: int) -> int:
+    """The first leaf with the score ``least``, the lowest."""
+    row = 0
     while True:
-        child = 2 * i + 1
-        if child >= count:
-            break
-        y = t.heap[first + child]
-        if child + 1 < count and before(t, t.heap[first + child + 1], y):
-            child += 1
-            y = t.heap[first + child]
-        if not before(t, y, x):
-            break
-        t.heap[first + i] = y
-        t.place[y] = i
-        i = child
-    t.heap[first + i] = x
-    t.place[x] = i
-
-
-@part
-def push(t: Tier, x: int) -> None:
-    p = t.partition[x]
-    i = t.count[p]
-    t.count[p] = i + 1
-    t.heap[t.segment[p] + i] = x
-    rise(t, t.segment[p], i)
-
-
-@part
-def pop(t: Tier, p: int) -> int:
-    """Take the first of partition ``p`` out of its heap."""
-    first = t.segment[p]
-    x = t.heap[first]
-    last = t.count[p] - 1
-    t.count[p] = last
-    if last > 0:
-        t.heap[first] = t.heap[first + last]
-        sink(t, first, last, 0)
-    return int(x)
-
-
-@part
-def rescore(t: Tier, x: int, score: int) -> None:
-    t.score[x] = score
-    if score < t.bound[x]:
-        t.bound[x] = score
-        rise(t, t.segment[t.partition[x]], t.place[x])
+        column = 7
+        for i in range(6, -1, -1):  # all of them: a choice that is never guessed wrong
+            column = i if tree[(root + row) & INDEX, i] == least else column
+        if 8 * row + column >= leaves:
+            return 8 * row + column
+        row = 8 * row + column + 1
 
 
 @part
 def reserve(t: Tier, x: int) -> int:
     """Hold room for ``x``; returns how many left (``t.victims``), or -1 if there is none."""
-    p = t.partition[x]
-    missing = t.size[x] - t.free[p]
+    p = t.at[x, PARTITION]
+    missing = t.at[x, SIZE] - t.part[p, FREE]
     victims = aside = 0
-    while missing > 0 and t.count[p] > 0:
-        y = t.heap[t.segment[p]]
-        if t.bound[y] != t.score[y]:
-            t.bound[y] = t.score[y]
-            sink(t, t.segment[p], t.count[p], 0)
-            continue
-        pop(t, p)
-        if t.pinned[y]:
-            t.aside[aside] = y
-            aside += 1
-        else:
-            t.victims[victims] = y
-            victims += 1
-            missing -= t.size[y]
-    for i in range(aside):
-        push(t, t.aside[i])
     if missing > 0:
-        for i in range(victims):
-            push(t, t.victims[i])
-        return -1
-    code, now = t.policy[EVICTION], t.policy[STEP]
-    for i in range(victims):
-        y = t.victims[i]
-        t.resident[y] = 0
-        t.free[p] += t.size[y]
-        policies.evicted(code, t.state, y, now, t.score[y])
-    t.free[p] -= t.size[x]
-    if victims > 0 and t.policy[SPARED]:
+        tree, root, leaves = t.tree, t.part[p, ROOT] & INDEX, t.part[p, LEAVES]
+        while missing > 0:
+            score = _least(tree, root)
+            if score == FAR:
+                break
+            place = _lowest(tree, root, leaves, score)
+            y = (t.part[p, FIRST] + place - leaves) & INDEX
+            _write(tree, root, place, FAR)
+            if t.pin[y] == t.of[PIN]:
+                t.aside[aside, 0], t.aside[aside, 1] = y, score
+                aside += 1
+            else:
+                t.victims[victims, 0], t.victims[victims, 1] = y, score
+                victims += 1
+                missing -= t.at[y, SIZE]
         for i in range(aside):
-            y = t.aside[i]
-            rescore(t, y, policies.spared(code, t.state, y, now, t.score[y]))
+            _write(tree, root, t.at[t.aside[i, 0], LEAF], t.aside[i, 1])
+        if missing > 0:
+            for i in range(victims):
+                _write(tree, root, t.at[t.victims[i, 0], LEAF], t.victims[i, 1])
+            return -1
+        code, now = t.of[EVICTION], t.of[NOW_AT]
+        for i in range(victims):
+            y = t.victims[i, 0] & INDEX
+            t.resident[y] = 0
+            t.part[p, FREE] += t.at[y, SIZE]
+            policies.evicted(code, t.state, y, now, t.victims[i, 1])
+        if t.of[SPARED] and victims > 0:
+            for i in range(aside):
+                y = t.aside[i, 0] & INDEX
+                score = policies.spared(code, t.state, y, now, t.aside[i, 1])
+                _write(tree, root, t.at[y, LEAF], score)
+    t.part[p, FREE] -= t.at[x, SIZE]
     return victims
 
 
 @part
 def release(t: Tier, x: int) -> None:
-    t.free[t.partition[x]] += t.size[x]
+    t.part[t.at[x, PARTITION], FREE] += t.at[x, SIZE]
 
 
 @part
 def insert(t: Tier, x: int, needed: bool) -> None:
     """``x`` has landed in the room reserved for it."""
-    code, now = t.policy[EVICTION], t.policy[STEP]
+    code, now = t.of[EVICTION], t.of[NOW_AT]
     score = policies.inserted(code, t.state, x, now)
     if needed:
         score = policies.used(code, t.state, x, now, score)
     t.resident[x] = 1
-    t.score[x] = score
-    t.bound[x] = score
-    push(t, x)
+    _write(t.tree, t.at[x, BASE], t.at[x, LEAF], score)
 
 
 @part
 def use(t: Tier, x: int) -> None:
-    rescore(t, x, policies.used(t.policy[EVICTION], t.state, x, t.policy[STEP], t.score[x]))
+    root, place = t.at[x, BASE], t.at[x, LEAF]
+    score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
+    new = policies.used(t.of[EVICTION], t.state, x, t.of[NOW_AT], score)
+    if new != score:
+        _write(t.tree, root, place, new)
 
 
 @part
 def pass_over(t: Tier, x: int) -> None:
-    rescore(t, x, policies.passed(t.policy[EVICTION], t.state, x, t.policy[STEP], t.score[x]))
+    root, place = t.at[x, BASE], t.at[x, LEAF]
+    score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
+    _write(t.tree, root, place, policies.passed(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
 
 
 @part
 def predict(t: Tier, x: int) -> None:
-    rescore(t, x, policies.predicted(t.policy[EVICTION], t.state, x, t.policy[STEP], t.score[x]))
+    root, place = t.at[x, BASE], t.at[x, LEAF]
+    score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
+    _write(t.tree, root, place, policies.predicted(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))

@@ -10,7 +10,23 @@ from typing import Any
 import numpy as np
 
 from sim.compiled import policies
-from sim.compiled.arrays import Loads, Run, Setup, Tier
+from sim.compiled.arrays import (
+    FAR,
+    FIRST_ROW,
+    FREE_AT,
+    KEEP,
+    LANES,
+    PLACE,
+    ROUTED_UNTIL,
+    STORAGE,
+    UNPIN_AT,
+    WAKE,
+    WIDTH,
+    Loads,
+    Run,
+    Setup,
+    Tier,
+)
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
@@ -27,46 +43,52 @@ def integers(values: Any) -> Any:
 
 
 def make_setup(
-    inputs: Inputs, cost: CostModel, hooks: Sequence[Hook], device: SimulatedDevice
+    inputs: Inputs,
+    cost: CostModel,
+    hooks: Sequence[Hook],
+    device: SimulatedDevice,
+    *,
+    keep: bool,
 ) -> Setup:
-    """Everything of the run that does not change in it."""
+    """Everything of the run that does not change in it; ``keep`` records of layers and loads."""
     config, workload = inputs.config, inputs.workload
     kinds, read = _steps(workload)
-    costs = _costs(cost, kinds)
-    lengths = np.diff(read["first_row"]).tolist()
+    lengths = np.diff(read["steps"][:, FIRST_ROW]).tolist()
     code = policies.POLICIES.index(inputs.policy)
     tables = [hook.table for hook in hooks]
-    sizes = [table.ids.size for table in tables]
+    where = np.cumsum([0, *(table.ids.size for table in tables)])
     scalars = (
         workload.layers, workload.experts, workload.top_k, len(lengths), len(hooks),
         len(device.stages), len(device.stages) > 1, config.overlap == "grouped",
         config.prefetch.cancel_stale, config.prefetch.extra, code, policies.TIMED[code],
-        cost.expert_launch_ns,
+        cost.expert_launch_ns, keep,
     )  # fmt: skip
     served = np.unique(read["tokens"])
     expert = np.zeros((workload.layers, int(max(served, default=1)) + 1), dtype=np.int64)
     for layer in range(workload.layers):
         for n in {1, *(int(n) for n in served)}:
             expert[layer, n] = cost.expert_ns(layer, n)
+    link, rate = _links(device)
     return Setup(
         of=integers(scalars),
-        threshold=np.array([config.prefetch.threshold]),
+        real=np.array([config.prefetch.threshold, device.bytes_per_ns], dtype=np.float64),
         **read,
-        **costs,
+        **_costs(cost, kinds),
         expert=expert,
-        trigger=integers([TRIGGERS.index(hook.trigger) for hook in hooks]),
-        distance=integers([hook.distance for hook in hooks]),
-        inline=integers([hook.inline for hook in hooks]),
+        hooks=integers(
+            [
+                (TRIGGERS.index(h.trigger), h.distance, h.inline, first, h.table.ids.shape[2])
+                for h, first in zip(hooks, where.tolist())
+            ]
+        ).reshape(len(hooks), 5),
         delay=integers([[hook.delay_of(n) for n in lengths] for hook in hooks]).reshape(
             len(hooks), len(lengths)
         ),
         ids=_joined([table.ids for table in tables], np.int32),
         scores=_joined([table.scores for table in tables], np.float32),
-        table=integers(np.cumsum([0, *sizes])[:-1]),
-        width=integers([table.ids.shape[2] for table in tables]),
-        **_links(device),
+        link=link,
+        rate=rate,
         load_ns=integers(device.load_ns),
-        wire=np.array([device.bytes_per_ns], dtype=np.float64),
     )
 
 
@@ -106,12 +128,15 @@ def _steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
         kinds.setdefault((step.prefill, step.tokens, step.contexts), (len(kinds), step))[0]
         for step in steps
     ]
+    columns = (
+        [*cost, 0],
+        np.concatenate([[0], np.cumsum(lengths)]),
+        [*(step.prefill for step in steps), 0],
+        [*(len(step.requests) for step in steps), 0],
+    )
     return [step for _, step in kinds.values()], {
-        "cost": integers(cost),
+        "steps": np.stack([integers(column) for column in columns], axis=1),
         "rows": integers([row for step in steps for row in step.rows]),
-        "first_row": integers(np.concatenate([[0], np.cumsum(lengths)])),
-        "prefill": integers([step.prefill for step in steps]),
-        "requests": integers([len(step.requests) for step in steps]),
         "routed": routed,
         "tokens": tokens,
         "first_routed": integers(first),
@@ -121,67 +146,67 @@ def _steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
 def _costs(cost: CostModel, kinds: Sequence[Step]) -> dict[str, Any]:
     """Step costs, one of each kind."""
     found = [cost.step(step.phase, step.tokens, step.contexts) for step in kinds]
+    per_layer = [(one.prologue_ns, one.attention_ns) for one in found]
+    per_step = [
+        (one.norm_ns, one.gate_ns, one.moe_fixed_ns, one.shared_ns, one.epilogue_ns)
+        for one in found
+    ]
     return {
-        "attention": integers([one.attention_ns for one in found]),
-        "prologue": integers([one.prologue_ns for one in found]),
-        "norm": integers([one.norm_ns for one in found]),
-        "gate": integers([one.gate_ns for one in found]),
-        "fixed": integers([one.moe_fixed_ns for one in found]),
-        "shared": integers([one.shared_ns for one in found]),
-        "epilogue": integers([one.epilogue_ns for one in found]),
+        "layer_cost": np.ascontiguousarray(integers(per_layer).transpose(0, 2, 1)),
+        "step_cost": integers(per_step),
     }
 
 
-def _links(device: SimulatedDevice) -> dict[str, Any]:
-    """The stages of ``device`` as numbers, by stage."""
+def _links(device: SimulatedDevice) -> tuple[Any, Any]:
+    """The stages of ``device`` as numbers: (``Setup.link``, ``Setup.rate``)."""
     profile = device.profile
-    rows = []
+    link, rate = [], []
     for server in device.stages:
         if server.name == "storage":
             disk = profile.storage
             latency = round(disk.latency_us.value * 1e3)
-            rows.append((1, disk.gb_s.value, 0.0, 0.0, disk.stream_gb_s.value, latency))
+            link.append((1, latency, server.chunk or 0, server.lanes))
+            rate.append((disk.gb_s.value, 0.0, 0.0, disk.stream_gb_s.value))
         else:
             wire = profile.host_link
             assert wire is not None
             alphas = wire.isolated_us.value * 1e3, wire.back_to_back_us.value * 1e3
-            rows.append((0, wire.gb_s.value, *alphas, 1.0, 0))
-    storage, gb_s, isolated, queued, stream, latency_ns = zip(*rows)
-    return {
-        "storage": integers(storage),
-        "gb_s": np.array(gb_s, dtype=np.float64),
-        "isolated": np.array(isolated, dtype=np.float64),
-        "queued": np.array(queued, dtype=np.float64),
-        "stream": np.array(stream, dtype=np.float64),
-        "latency": integers(latency_ns),
-        "chunk": integers([server.chunk or 0 for server in device.stages]),
-        "lanes": integers([server.lanes for server in device.stages]),
-    }
+            link.append((0, 0, server.chunk or 0, server.lanes))
+            rate.append((wire.gb_s.value, *alphas, 1.0))
+    return integers(link), np.array(rate, dtype=np.float64)
 
 
-def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
-    """A tier as it stands before the run (warm or not), in arrays."""
+def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
+    """A tier as it stands before the run (warm or not), in arrays; ``pin``: see ``arrays.Tier``."""
     n = len(plain.sizes)
     code = policies.EVICTIONS.index(eviction)
     partition = integers(plain.partition_of)
-    per_partition = np.bincount(partition, minlength=len(plain.capacities))
+    count = np.bincount(partition, minlength=len(plain.capacities))
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])  # partitions lie one after the other
+    widths = [next(8**n for n in range(1, 9) if 8**n >= size) for size in count.tolist()]
+    leaves = (integers(widths) - 8) // 7
+    rows = (leaves + widths) // 8
+    root = np.concatenate([[0], np.cumsum(rows)[:-1]])
+    leaf = leaves[partition] + np.arange(n) - first[partition]
+    resident = np.array(plain.resident, dtype=np.int8)
+    tree = np.full((int(rows.sum()), 8), FAR, dtype=np.int64)
+    places = (8 * root[partition] + leaf)[resident == 1]
+    tree.ravel()[places] = integers(plain.scores)[resident == 1]
+    for base, inner in zip(root.tolist(), leaves.tolist()):
+        for place in range(inner - 1, -1, -1):
+            tree[base + place // 8, place % 8] = tree[base + place + 1].min()
     own, shared, future = plain.state
-    tier = Tier(
-        size=integers(plain.sizes),
-        partition=partition,
-        free=integers(plain.free),
-        capacity=integers(plain.capacities),
-        resident=integers(plain.resident),
-        pinned=np.zeros(n, dtype=np.int64),
-        score=integers(plain.scores),
-        bound=integers(plain.scores),
-        place=np.full(n, -1, dtype=np.int64),
-        heap=np.zeros(n, dtype=np.int64),
-        segment=integers(np.concatenate([[0], np.cumsum(per_partition)[:-1]])),
-        count=np.zeros(len(plain.capacities), dtype=np.int64),
-        aside=np.zeros(n, dtype=np.int64),
-        victims=np.zeros(n, dtype=np.int64),
-        policy=integers([code, -1, *policies.HOOKS[code]]),
+    return Tier(
+        of=integers((code, -1, *policies.HOOKS[code], pin)),
+        at=np.stack([integers(plain.sizes), partition, root[partition], leaf], axis=1),
+        part=np.stack(
+            [integers(plain.free), integers(plain.capacities), root, leaves, first], axis=1
+        ),
+        resident=resident,
+        pin=np.full(n, -2, dtype=np.int64),
+        tree=tree,
+        victims=np.zeros((n, 2), dtype=np.int64),
+        aside=np.zeros((n, 2), dtype=np.int64),
         state=State(
             integers(own),
             integers(shared),
@@ -192,67 +217,49 @@ def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
             ),
         ),
     )
-    for p in range(len(plain.capacities)):  # a sorted array is a heap
-        inside = np.flatnonzero((tier.resident == 1) & (partition == p))
-        order = inside[np.lexsort((inside, tier.score[inside]))]
-        tier.heap[tier.segment[p] : tier.segment[p] + len(order)] = order
-        tier.place[order] = np.arange(len(order))
-        tier.count[p] = len(order)
-    return tier
 
 
 def make_loads(s: Setup, layers: int, experts: int) -> Loads:
-    n, stages = layers * experts, len(s.lanes)
-
-    def per_expert() -> Any:
-        return np.zeros(n, dtype=np.int64)
-
-    def per_lane() -> Any:
-        return np.zeros((stages, int(s.lanes.max())), dtype=np.int64)
-
+    n, stages = layers * experts, len(s.link)
+    way = np.zeros((stages, n, 3), dtype=np.int64)
+    way[:, :, PLACE] = -1
+    stage = np.zeros((stages, 3), dtype=np.int64)
+    stage[:, FREE_AT] = np.where(s.link[:, STORAGE] == 1, 0, -1)
     return Loads(
-        **{name: per_expert() for name in (
-            "flying", "unused", "key", "seq", "origin", "predictor", "target", "issued", "started",
-            "needed", "landed", "storage_done", "blocked",
-        )},
-        **{name: np.zeros((stages, n), dtype=np.int64) for name in ("ready", "left", "heap")},
-        **{name: per_lane() for name in ("lane_expert", "lane_bytes", "lane_finish", "lane_seq")},
-        place=np.full((stages, n), -1, dtype=np.int64),
-        waiting=np.zeros(stages, dtype=np.int64),
-        active=np.zeros(stages, dtype=np.int64),
-        free_at=integers([0 if storage else -1 for storage in s.storage]),
-        queued=np.zeros((layers, 4 * experts), dtype=np.int64),
-        queued_seq=np.zeros((layers, 4 * experts), dtype=np.int64),
-        queued_count=np.zeros(layers, dtype=np.int64),
+        at=np.zeros((n, 14), dtype=np.int64),
+        way=way,
+        queue=np.zeros((stages, n), dtype=np.int64),
+        stage=stage,
+        lane=np.zeros((stages, int(s.link[:, LANES].max()), 4), dtype=np.int64),
+        noted=np.zeros((layers, 4 * experts, 2), dtype=np.int64),
+        noted_count=np.zeros(layers, dtype=np.int64),
+        blocked=np.zeros(n, dtype=np.int64),
         arrived=np.zeros(experts, dtype=np.int64),
         counts=np.zeros(7, dtype=np.int64),
         moved=np.zeros((stages, 2), dtype=np.int64),
-    )  # fmt: skip
+    )
 
 
 def make_run(s: Setup, layers: int, experts: int, steps: int) -> Run:
     """``steps``: how many the records have room for between two times they are taken away."""
-    n, hooks = layers * experts, len(s.trigger)
-    several = int(np.diff(s.first_row).max()) * int(s.width.max(initial=1))
-    of = np.zeros(37, dtype=np.int64)
+    n, hooks = layers * experts, len(s.hooks)
+    several = int(np.diff(s.steps[:, FIRST_ROW]).max()) * int(s.hooks[:, WIDTH].max(initial=1))
     loads = 2 * n + (steps + 1) * layers * experts * (hooks + 1)
-    pending = 1024 + 3 * hooks
+    keep = bool(s.of[KEEP])
+    of = np.zeros(37, dtype=np.int64)
+    of[[WAKE, UNPIN_AT, ROUTED_UNTIL]] = -1
     return Run(
         of=of,
         stalls=np.zeros(4, dtype=np.int64),
-        served=np.zeros(n, dtype=np.int64),
         seen=np.zeros(n, dtype=np.int64),
-        kept=np.zeros(n, dtype=np.int64),
         out=np.zeros(experts, dtype=np.int64),
         priority=np.zeros(experts, dtype=np.int64),
         ids=np.zeros(several, dtype=np.int32),
         scores=np.zeros(several, dtype=np.float32),
-        out_at=np.zeros(pending, dtype=np.int64),
-        out_order=np.zeros(pending, dtype=np.int64),
-        out_hook=np.zeros(pending, dtype=np.int64),
-        out_index=np.zeros(pending, dtype=np.int64),
-        out_lead=np.zeros(pending, dtype=np.int64),
-        layers=np.zeros((steps * layers, 12), dtype=np.int64),
+        pending=np.zeros((1024 + 3 * hooks, 5), dtype=np.int64),
+        counts=np.zeros((2, layers, 3), dtype=np.int64),
+        stalled=np.zeros(4, dtype=np.int64),
+        layers=np.zeros((steps * layers if keep else 0, 12), dtype=np.int64),
         steps=np.zeros((steps, 7), dtype=np.int64),
-        loads=np.zeros((loads, 10), dtype=np.int64),
+        loads=np.zeros((loads if keep else 0, 10), dtype=np.int64),
     )

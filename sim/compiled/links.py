@@ -1,0 +1,134 @@
+"""Links in flat arrays: queues, chunks in service, and how long each takes. As ``sim.links``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.compiled.arrays import (
+    ACTIVE,
+    EVENTS,
+    EXPERT,
+    FAR,
+    FINISH,
+    FREE_AT,
+    GB_S,
+    ISOLATED,
+    KEY,
+    LATENCY,
+    NBYTES,
+    ORDER,
+    PLACE,
+    QUEUED,
+    SEQ,
+    STAGES,
+    STORAGE,
+    STREAM_GB_S,
+    WAITING,
+    Array,
+    Loads,
+    Setup,
+)
+from sim.compiled.jit import part
+
+
+@part
+def _sooner(at: Array, a: int, b: int) -> bool:
+    return bool(at[a, KEY] < at[b, KEY] or (at[a, KEY] == at[b, KEY] and at[a, SEQ] < at[b, SEQ]))
+
+
+@part
+def rise(at: Array, way: Array, queue: Array, stage: int, i: int) -> None:
+    x = queue[stage, i]
+    while i > 0:
+        parent = (i - 1) >> 1
+        y = queue[stage, parent]
+        if not _sooner(at, x, y):
+            break
+        queue[stage, i] = y
+        way[stage, y, PLACE] = i
+        i = parent
+    queue[stage, i] = x
+    way[stage, x, PLACE] = i
+
+
+@part
+def enqueue(q: Loads, stage: int, x: int) -> None:
+    if q.way[stage, x, PLACE] < 0:
+        i = q.stage[stage, WAITING]
+        q.stage[stage, WAITING] = i + 1
+        q.queue[stage, i] = x
+        rise(q.at, q.way, q.queue, stage, i)
+
+
+@part
+def dequeue(q: Loads, stage: int, x: int) -> None:
+    at, way, queue = q.at, q.way, q.queue
+    i = way[stage, x, PLACE]
+    if i < 0:
+        return
+    way[stage, x, PLACE] = -1
+    count = q.stage[stage, WAITING] - 1
+    q.stage[stage, WAITING] = count
+    if i == count:
+        return
+    y = queue[stage, count]
+    while True:  # down
+        child = 2 * i + 1
+        if child >= count:
+            break
+        z = queue[stage, child]
+        if child + 1 < count and _sooner(at, queue[stage, child + 1], z):
+            child += 1
+            z = queue[stage, child]
+        if not _sooner(at, z, y):
+            break
+        queue[stage, i] = z
+        way[stage, z, PLACE] = i
+        i = child
+    queue[stage, i] = y
+    rise(at, way, queue, stage, i)
+
+
+@part
+def begin(s: Setup, q: Loads, events: Array, stage: int, x: int, nbytes: int, now: int) -> None:
+    """A chunk of ``x`` goes into service."""
+    service = nbytes / s.rate[stage, GB_S]
+    if s.link[stage, STORAGE]:
+        bus = max(now, q.stage[stage, FREE_AT]) + int(np.rint(service))
+        q.stage[stage, FREE_AT] = bus
+        stream = now + int(np.rint(nbytes / s.rate[stage, STREAM_GB_S]))
+        end = max(bus, stream) + s.link[stage, LATENCY]
+    else:
+        behind = now == q.stage[stage, FREE_AT]
+        alpha = s.rate[stage, QUEUED] if behind else s.rate[stage, ISOLATED]
+        end = now + int(np.rint(alpha + service))
+        q.stage[stage, FREE_AT] = end
+    lane = q.stage[stage, ACTIVE]
+    q.stage[stage, ACTIVE] = lane + 1
+    q.lane[stage, lane, EXPERT], q.lane[stage, lane, NBYTES] = x, nbytes
+    q.lane[stage, lane, FINISH], q.lane[stage, lane, ORDER] = end, events[EVENTS]
+    events[EVENTS] += 1
+
+
+@part
+def next_landing(s: Setup, q: Loads) -> tuple[int, int, int]:
+    """(time, stage, lane) of the chunk that is through first; time FAR if none is in service."""
+    time, order, at, which = FAR, FAR, 0, 0
+    for stage in range(s.of[STAGES]):
+        for lane in range(q.stage[stage, ACTIVE]):
+            end = q.lane[stage, lane, FINISH]
+            if end < time or (end == time and q.lane[stage, lane, ORDER] < order):
+                time, order, at, which = end, q.lane[stage, lane, ORDER], stage, lane
+    return time, at, which
+
+
+@part
+def leave(q: Loads, stage: int, lane: int) -> tuple[int, int]:
+    """The chunk in ``lane`` is through: (its expert, its bytes)."""
+    x, nbytes = q.lane[stage, lane, EXPERT], q.lane[stage, lane, NBYTES]
+    last = q.stage[stage, ACTIVE] - 1
+    q.stage[stage, ACTIVE] = last
+    if lane < last:
+        for column in range(4):
+            q.lane[stage, lane, column] = q.lane[stage, last, column]
+    return x, nbytes

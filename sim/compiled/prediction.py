@@ -1,0 +1,191 @@
+"""Predictions in flat arrays: made at a trigger, out some time later, then acted on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.compiled import loads, memory, policies
+from sim.compiled.arrays import (
+    ATTENTION,
+    BUSY,
+    CANCEL,
+    DISTANCE,
+    EVENTS,
+    EXTRA,
+    FIRST_ROW,
+    FIXED,
+    GATE,
+    GATE_AT,
+    HOOKS,
+    INLINE,
+    KEEP_STAMP,
+    KEPT,
+    LAUNCH,
+    LAYER,
+    LAYERS,
+    OUT_AT,
+    OUT_HOOK,
+    OUT_INDEX,
+    OUT_LEAD,
+    OUT_ORDER,
+    OUTSTANDING,
+    PENDING,
+    POLICY,
+    PREDICTED,
+    PROLOGUE,
+    ROUTED_UNTIL,
+    SHARED,
+    SIDE_FREE,
+    STAMP,
+    STEP,
+    TABLE,
+    THRESHOLD,
+    TIMED,
+    TOP_K,
+    TRIGGER,
+    WIDTH,
+    WIRE,
+    Array,
+    Loads,
+    Run,
+    Setup,
+    Tier,
+)
+from sim.compiled.jit import part
+from sim.prefetch.base import Limits
+
+
+@part
+def fire(s: Setup, r: Run, trigger: int, cost: int, now: int, read: int) -> int:
+    """The predictors with ``trigger`` predict from what is there ``read`` ns after ``now``.
+
+    Returns when the compute engine goes on: later than ``now`` if one of them is inline.
+    """
+    step = r.of[STEP]
+    for hook in range(s.of[HOOKS]):
+        target = r.of[LAYER] + s.hooks[hook, DISTANCE]
+        if s.hooks[hook, TRIGGER] != trigger or target >= s.of[LAYERS]:
+            continue
+        if not _says(s, hook, step, target):
+            continue
+        delay = s.delay[hook, step]
+        lead = _lead(s, r, cost, target) if s.of[TIMED] else 0
+        if s.hooks[hook, INLINE]:
+            out = now + read + delay
+            now += delay
+            r.of[BUSY] += delay
+        else:
+            out = max(now + read, r.of[SIDE_FREE]) + delay
+            r.of[SIDE_FREE] = out
+        i = r.of[PENDING]
+        r.of[PENDING] = i + 1
+        r.pending[i, OUT_AT], r.pending[i, OUT_ORDER] = out, r.of[EVENTS]
+        r.pending[i, OUT_HOOK], r.pending[i, OUT_LEAD] = hook, lead
+        r.pending[i, OUT_INDEX] = step * s.of[LAYERS] + target
+        r.of[EVENTS] += 1
+        while i > 0 and _sooner(r.pending, i, (i - 1) >> 1):
+            _swap(r.pending, i, (i - 1) >> 1)
+            i = (i - 1) >> 1
+    return now
+
+
+@part
+def _says(s: Setup, hook: int, step: int, target: int) -> bool:
+    """Whether it has anything to say of ``target``."""
+    m, first, end = s.hooks[hook, WIDTH], s.steps[step, FIRST_ROW], s.steps[step + 1, FIRST_ROW]
+    at = s.hooks[hook, TABLE] + (s.rows[first] * s.of[LAYERS] + target) * m
+    if end == first + 1:
+        return bool(s.ids[at] >= 0)
+    for i in range(first, end):
+        at = s.hooks[hook, TABLE] + (s.rows[i] * s.of[LAYERS] + target) * m
+        for j in range(at, at + m):
+            if s.ids[j] >= 0:
+                return True
+    return False
+
+
+@part
+def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
+    """When ``target`` is expected to be routed, if nothing until then stalls."""
+    layer, at = r.of[LAYER], r.of[GATE_AT]
+    works = s.of[TOP_K] * s.expert[layer, 1] + s.of[LAUNCH]
+    own = s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED] + works + s.step_cost[cost, GATE]
+    for later in range(layer + 1, target + 1):
+        at += own + s.layer_cost[cost, later, PROLOGUE] + s.layer_cost[cost, later, ATTENTION]
+    return int(at)
+
+
+# A heap of predictions that are not out yet.
+
+
+@part
+def _sooner(pending: Array, a: int, b: int) -> bool:
+    sooner, same = pending[a, OUT_AT] < pending[b, OUT_AT], pending[a, OUT_AT] == pending[b, OUT_AT]
+    return bool(sooner or (same and pending[a, OUT_ORDER] < pending[b, OUT_ORDER]))
+
+
+@part
+def _swap(pending: Array, a: int, b: int) -> None:
+    for column in range(5):
+        pending[a, column], pending[b, column] = pending[b, column], pending[a, column]
+
+
+@part
+def _take_out(r: Run) -> tuple[int, int, int]:
+    """The prediction that is out first leaves the heap: (hook, index, lead)."""
+    pending = r.pending
+    hook, index, lead = pending[0, OUT_HOOK], pending[0, OUT_INDEX], pending[0, OUT_LEAD]
+    last = r.of[PENDING] - 1
+    r.of[PENDING] = last
+    if last > 0:
+        _swap(pending, 0, last)
+        i = 0
+        while True:
+            child = 2 * i + 1
+            if child >= last:
+                break
+            if child + 1 < last and _sooner(pending, child + 1, child):
+                child += 1
+            if not _sooner(pending, child, i):
+                break
+            _swap(pending, i, child)
+            i = child
+    return hook, index, lead
+
+
+@part
+def act(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
+    """A prediction is out: propose loads, correct earlier guesses, protect residents."""
+    hook, index, lead = _take_out(r)
+    if index <= r.of[ROUTED_UNTIL]:
+        return  # too late: the layer is routed already
+    step, target = index // s.of[LAYERS], index % s.of[LAYERS]
+    m, first, end = s.hooks[hook, WIDTH], s.steps[step, FIRST_ROW], s.steps[step + 1, FIRST_ROW]
+    tokens = end - first
+    at = s.hooks[hook, TABLE] + (s.rows[first] * s.of[LAYERS] + target) * m
+    ids, scores = s.ids[at : at + m], s.scores[at : at + m]
+    if tokens > 1:
+        for i in range(tokens):
+            at = s.hooks[hook, TABLE] + (s.rows[first + i] * s.of[LAYERS] + target) * m
+            for j in range(m):
+                r.ids[i * m + j], r.scores[i * m + j] = s.ids[at + j], s.scores[at + j]
+        ids, scores = r.ids[: tokens * m], r.scores[: tokens * m]
+    backlog = int(np.rint(r.of[OUTSTANDING] / s.real[WIRE])) if s.of[TIMED] else 0
+    limits = Limits(
+        s.of[TOP_K], s.of[EXTRA], s.real[THRESHOLD], lead - now, backlog, s.load_ns[target]
+    )
+    r.of[STAMP] += 1
+    count = policies.propose(
+        s.of[POLICY], ids, scores, tokens, limits, cache.resident,
+        r.seen, r.of[STAMP], r.out, r.priority,
+    )  # fmt: skip
+    if s.of[CANCEL] and s.of[HOOKS] > 1:
+        r.of[KEEP_STAMP] += 1
+        for i in range(count):
+            q.at[r.out[i], KEPT] = r.of[KEEP_STAMP]
+        loads.cancel(s, cache, host, q, r, target, r.of[KEEP_STAMP], now)
+    loads.propose(s, cache, host, q, r, count, now, index, hook)
+    if cache.of[PREDICTED]:
+        for i in range(count):
+            if cache.resident[r.out[i]]:
+                memory.predict(cache, r.out[i])
