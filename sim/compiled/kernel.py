@@ -84,7 +84,7 @@ from sim.compiled.arrays import (
     Setup,
     Tier,
 )
-from sim.compiled.jit import part
+from sim.compiled.jit import INDEX, part
 from sim.loads import DEMAND
 
 
@@ -98,7 +98,8 @@ def _until(r: Run, phase: int, time: int) -> None:
 @part
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
-    layer, cost, now = r.of[LAYER], s.steps[r.of[STEP], COST], r.of[NOW]
+    layer, now = r.of[LAYER] & INDEX, r.of[NOW]
+    cost = s.steps[r.of[STEP] & INDEX, COST] & INDEX
     r.of[START] = now
     before, gate = s.layer_cost[cost, layer, PROLOGUE], s.step_cost[cost, GATE]
     attention = before + s.layer_cost[cost, layer, ATTENTION]
@@ -121,16 +122,16 @@ def _begin(s: Setup, r: Run) -> None:
 @part
 def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     """Routing is known: hits, misses, and what computes at once."""
-    step, layer = r.of[STEP], r.of[LAYER]
-    cost = s.steps[step, COST]
-    index = step * s.of[LAYERS] + layer
-    first, end = s.first_routed[index], s.first_routed[index + 1]
+    step, layer = r.of[STEP] & INDEX, r.of[LAYER] & INDEX
+    cost = s.steps[step, COST] & INDEX
+    index = (step * s.of[LAYERS] + layer) & INDEX
+    first, end = s.first_routed[index] & INDEX, s.first_routed[index + 1] & INDEX
     r.of[ROUTED_UNTIL] = cache.of[NOW_AT] = host.of[NOW_AT] = cache.of[PIN] = index
     r.of[UNPIN_AT] = -1
     work = s.of[LAUNCH] * (min(end - first, 1) if s.of[GROUPED] else end - first)
     for i in range(first, end):
         cache.pin[s.routed[i]] = index
-        work += s.expert[layer, s.tokens[i]]
+        work += s.expert[layer, s.tokens[i] & INDEX]
     if s.of[CANCEL] and q.noted_count[layer] > 0:
         r.of[KEEP_STAMP] += 1
         for i in range(first, end):
@@ -150,20 +151,20 @@ def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
         r.of[ENDED] = now + work
         return
     # Some are missing: the shared experts first, and those that are there.
-    some = s.routed[first]
-    capacity = cache.part[cache.at[some, PARTITION], CAPACITY]
+    some = s.routed[first] & INDEX
+    capacity = cache.part[cache.at[some, PARTITION] & INDEX, CAPACITY]
     r.of[STREAMING] = cache.at[some, SIZE] * (end - first) > capacity
     ready = 0
     work = s.step_cost[cost, SHARED]
     if not s.of[GROUPED]:
         work += s.step_cost[cost, FIXED]
     for i in range(first, end):
-        x = s.routed[i]
+        x = s.routed[i] & INDEX
         q.at[x, SERVED] = s.tokens[i]
         if cache.resident[x]:
             ready += 1
             if not s.of[GROUPED]:
-                work += s.of[LAUNCH] + s.expert[layer, s.tokens[i]]
+                work += s.of[LAUNCH] + s.expert[layer, s.tokens[i] & INDEX]
             if r.of[STREAMING]:
                 q.at[x, SERVED] = -s.tokens[i]  # of the group that is computed first
     r.of[DONE] = ready
@@ -192,9 +193,9 @@ def _go_on(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
 @part
 def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     """Compute what has landed; share out the idle spans before, as ``engine._split_stall``."""
-    at, layer, free = q.at, r.of[LAYER], r.of[FREE_FROM]
+    at, layer, free = q.at, r.of[LAYER] & INDEX, r.of[FREE_FROM]
     for i in range(r.of[ARRIVED]):
-        x = q.arrived[i]
+        x = q.arrived[i] & INDEX
         landed = at[x, LANDED]
         if landed > free:
             off_storage = at[x, STORAGE_DONE] >= 0
@@ -204,7 +205,7 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
             r.stalls[0 if at[x, ORIGIN] == DEMAND else 1] += landed - split
             free = landed
         if not s.of[GROUPED]:
-            work = s.of[LAUNCH] + s.expert[layer, at[x, SERVED]]
+            work = s.of[LAUNCH] + s.expert[layer, at[x, SERVED] & INDEX]
             r.of[BUSY] += work
             free += work
             if r.of[STREAMING]:
@@ -213,7 +214,7 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
         index = r.of[STEP] * s.of[LAYERS] + layer
         group, work = 0, r.of[DISPATCH]
         for i in range(s.first_routed[index], s.first_routed[index + 1]):
-            x = s.routed[i]
+            x = s.routed[i] & INDEX
             if cache.pin[x] == index and cache.resident[x]:
                 group += 1
                 tokens = abs(at[x, SERVED])
@@ -233,7 +234,7 @@ def _make_room(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     """What has been computed of a set that streams is unpinned."""
     index = r.of[STEP] * s.of[LAYERS] + r.of[LAYER]
     for i in range(s.first_routed[index], s.first_routed[index + 1]):
-        x = s.routed[i]
+        x = s.routed[i] & INDEX
         if q.at[x, SERVED] < 0:
             q.at[x, SERVED] = -q.at[x, SERVED]
             cache.pin[x] = -2
@@ -242,15 +243,15 @@ def _make_room(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
 
 @part
 def _end_layer(s: Setup, r: Run, now: int) -> None:
-    step, layer = r.of[STEP], r.of[LAYER]
-    index = step * s.of[LAYERS] + layer
-    experts, prefill = s.first_routed[index + 1] - s.first_routed[index], s.steps[step, PREFILL]
+    step, layer = r.of[STEP] & INDEX, r.of[LAYER] & INDEX
+    index = (step * s.of[LAYERS] + layer) & INDEX
+    experts, prefill = s.first_routed[index + 1] - s.first_routed[index], s.steps[step, PREFILL] & 1
     r.of[UNPIN_AT] = now
     r.counts[prefill, layer, 0] += experts
     r.counts[prefill, layer, 1] += r.of[HITS]
     r.counts[prefill, layer, 2] += r.of[LATE_HITS]
     if s.of[KEEP]:
-        row = r.layers[r.of[LAYER_ROWS]]
+        row = r.layers[r.of[LAYER_ROWS] & INDEX]
         r.of[LAYER_ROWS] += 1
         row[0], row[1], row[2], row[3], row[4] = step, layer, experts, r.of[HITS], r.of[LATE_HITS]
         row[5], row[6], row[7] = r.of[START], r.of[ROUTED_AT], now
@@ -266,7 +267,7 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
     epilogue = s.step_cost[s.steps[step, COST], EPILOGUE]
     now += epilogue
     r.of[BUSY] += epilogue
-    out = r.steps[r.of[STEP_ROWS]]
+    out = r.steps[r.of[STEP_ROWS] & INDEX]
     r.of[STEP_ROWS] += 1
     out[0], out[1], out[2] = step, prefill, s.steps[step, REQUESTS]
     out[3] = s.steps[step + 1, FIRST_ROW] - s.steps[step, FIRST_ROW]

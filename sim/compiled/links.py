@@ -28,7 +28,7 @@ from sim.compiled.arrays import (
     Loads,
     Setup,
 )
-from sim.compiled.jit import part
+from sim.compiled.jit import INDEX, part
 
 
 @part
@@ -38,10 +38,10 @@ def _sooner(at: Array, a: int, b: int) -> bool:
 
 @part
 def rise(at: Array, way: Array, queue: Array, stage: int, i: int) -> None:
-    x = queue[stage, i]
+    x = queue[stage, i] & INDEX
     while i > 0:
         parent = (i - 1) >> 1
-        y = queue[stage, parent]
+        y = queue[stage, parent] & INDEX
         if not _sooner(at, x, y):
             break
         queue[stage, i] = y
@@ -54,7 +54,7 @@ def rise(at: Array, way: Array, queue: Array, stage: int, i: int) -> None:
 @part
 def enqueue(q: Loads, stage: int, x: int) -> None:
     if q.way[stage, x, PLACE] < 0:
-        i = q.stage[stage, WAITING]
+        i = q.stage[stage, WAITING] & INDEX
         q.stage[stage, WAITING] = i + 1
         q.queue[stage, i] = x
         rise(q.at, q.way, q.queue, stage, i)
@@ -67,19 +67,19 @@ def dequeue(q: Loads, stage: int, x: int) -> None:
     if i < 0:
         return
     way[stage, x, PLACE] = -1
-    count = q.stage[stage, WAITING] - 1
+    count = (q.stage[stage, WAITING] - 1) & INDEX
     q.stage[stage, WAITING] = count
     if i == count:
         return
-    y = queue[stage, count]
+    y = queue[stage, count] & INDEX
     while True:  # down
         child = 2 * i + 1
         if child >= count:
             break
-        z = queue[stage, child]
+        z = queue[stage, child] & INDEX
         if child + 1 < count and _sooner(at, queue[stage, child + 1], z):
             child += 1
-            z = queue[stage, child]
+            z = queue[stage, child] & INDEX
         if not _sooner(at, z, y):
             break
         queue[stage, i] = z
@@ -103,7 +103,7 @@ def begin(s: Setup, q: Loads, events: Array, stage: int, x: int, nbytes: int, no
         alpha = s.rate[stage, QUEUED] if behind else s.rate[stage, ISOLATED]
         end = now + int(np.rint(alpha + service))
         q.stage[stage, FREE_AT] = end
-    lane = q.stage[stage, ACTIVE]
+    lane = q.stage[stage, ACTIVE] & INDEX
     q.stage[stage, ACTIVE] = lane + 1
     q.lane[stage, lane, EXPERT], q.lane[stage, lane, NBYTES] = x, nbytes
     q.lane[stage, lane, FINISH], q.lane[stage, lane, ORDER] = end, events[EVENTS]
@@ -125,8 +125,8 @@ def next_landing(s: Setup, q: Loads) -> tuple[int, int, int]:
 @part
 def leave(q: Loads, stage: int, lane: int) -> tuple[int, int]:
     """The chunk in ``lane`` is through: (its expert, its bytes)."""
-    x, nbytes = q.lane[stage, lane, EXPERT], q.lane[stage, lane, NBYTES]
-    last = q.stage[stage, ACTIVE] - 1
+    x, nbytes = q.lane[stage, lane, EXPERT] & INDEX, q.lane[stage, lane, NBYTES]
+    last = (q.stage[stage, ACTIVE] - 1) & INDEX
     q.stage[stage, ACTIVE] = last
     if lane < last:
         for column in range(4):

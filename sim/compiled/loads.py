@@ -52,7 +52,7 @@ from sim.compiled.arrays import (
     Setup,
     Tier,
 )
-from sim.compiled.jit import part
+from sim.compiled.jit import INDEX, part
 from sim.loads import (
     CANCELLED,
     DEMAND,
@@ -84,7 +84,7 @@ def settle(s: Setup, q: Loads, r: Run, x: int, disposition: int, now: int) -> No
     r.of[LOADS_LANDED] += at[x, LANDED] >= 0
     if not s.of[KEEP]:
         return
-    row = r.of[LOAD_ROWS]
+    row = r.of[LOAD_ROWS] & INDEX
     if row >= len(r.loads):
         r.of[BROKEN] = 1
         return
@@ -126,8 +126,9 @@ def _start(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: int
     if not staged or memory.reserve(host, x) >= 0:
         victims = memory.reserve(cache, x)
         for i in range(victims):
-            if q.at[cache.victims[i, 0], UNUSED]:
-                settle(s, q, r, cache.victims[i, 0], USELESS, now)
+            y = cache.victims[i, 0] & INDEX
+            if q.at[y, UNUSED]:
+                settle(s, q, r, y, USELESS, now)
         if victims >= 0:
             q.at[x, STARTED] = now
             return 1
@@ -148,7 +149,7 @@ def serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None
             r.of[CHANGED] = stage = 0
         blocked = 0
         while q.stage[stage, ACTIVE] < s.link[stage, LANES] and q.stage[stage, WAITING] > 0:
-            x = q.queue[stage, 0]
+            x = q.queue[stage, 0] & INDEX
             if q.at[x, STARTED] < 0:
                 allowed = -1 if blocked > 0 else _start(s, cache, host, q, r, x, now)
                 if allowed < 0:
@@ -175,7 +176,7 @@ def land(
 ) -> bool:
     """The chunk in ``lane`` is through; returns whether its load is, as far as this stage goes."""
     x, nbytes = links.leave(q, stage, lane)
-    q.moved[stage, q.at[x, ORIGIN]] += nbytes
+    q.moved[stage, q.at[x, ORIGIN] & 1] += nbytes
     left = q.way[stage, x, LEFT] - nbytes
     q.way[stage, x, LEFT] = left
     if s.link[stage, STORAGE] and left == 0:
@@ -204,7 +205,7 @@ def _arrive(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: in
         return
     settle(s, q, r, x, DEMANDED if q.at[x, ORIGIN] == DEMAND else LATE, now)
     r.of[AWAITED] -= 1
-    q.arrived[r.of[ARRIVED]] = x
+    q.arrived[r.of[ARRIVED] & INDEX] = x
     r.of[ARRIVED] += 1
 
 
@@ -269,7 +270,7 @@ def demand(
     """Ask for the routed set ``s.routed[first:end]``; returns (hits, late)."""
     hits = late = 0
     for i in range(first, end):
-        x = s.routed[i]
+        x = s.routed[i] & INDEX
         if cache.resident[x]:
             hits += 1
             if q.at[x, UNUSED]:
@@ -279,7 +280,7 @@ def demand(
     if end - first == hits:
         return hits, late
     for i in range(first, end):
-        x = s.routed[i]
+        x = s.routed[i] & INDEX
         if cache.resident[x]:
             continue
         if q.at[x, FLYING]:
@@ -300,7 +301,7 @@ def propose(
     r.of[PROPOSED] += count
     issued = 0
     for i in range(count):
-        x = r.out[i]
+        x = r.out[i] & INDEX
         if cache.resident[x]:
             continue
         key = PREFETCH_KEY + r.priority[i] * PRIORITY + index
@@ -333,7 +334,7 @@ def _note(q: Loads, layer: int, x: int) -> None:
 @part
 def _queued(q: Loads, layer: int, i: int) -> bool:
     """Whether the ``i``-th prefetch noted for ``layer`` still waits to start."""
-    x = q.noted[layer, i, 0]
+    x = q.noted[layer, i, 0] & INDEX
     same = q.at[x, FLYING] and q.at[x, SEQ] == q.noted[layer, i, 1]
     return bool(same and q.at[x, STARTED] < 0 and q.at[x, NEEDED] < 0)
 
@@ -347,7 +348,7 @@ def cancel(
     for i in range(q.noted_count[layer]):
         if not _queued(q, layer, i):
             continue
-        x = noted[layer, i, 0]
+        x = noted[layer, i, 0] & INDEX
         if q.at[x, KEPT] == stamp:
             noted[layer, n, 0], noted[layer, n, 1] = x, noted[layer, i, 1]
             n += 1

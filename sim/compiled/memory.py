@@ -29,10 +29,10 @@ __all__ = ["PASSED", "PREDICTED"]
 
 @part
 def _least(tree: Array, row: int) -> int:
-    least = tree[row, 0]
-    for i in range(1, 8):
-        least = min(least, tree[row, i])
-    return int(least)
+    """Of a row; in pairs, as each waits for the one before."""
+    a, b = min(tree[row, 0], tree[row, 1]), min(tree[row, 2], tree[row, 3])
+    c, d = min(tree[row, 4], tree[row, 5]), min(tree[row, 6], tree[row, 7])
+    return int(min(a, b, c, d))
 
 
 @part
@@ -59,9 +59,10 @@ def _lowest(tree: Array, root: int, leaves: int, least: int) -> int:
     """The first leaf with the score ``least``, the lowest."""
     row = 0
     while True:
-        column = 7
-        for i in range(6, -1, -1):  # all of them: a choice that is never guessed wrong
-            column = i if tree[(root + row) & INDEX, i] == least else column
+        column, others = 0, 1
+        for i in range(7):  # arithmetic: there is no branch to guess wrong
+            others &= tree[(root + row) & INDEX, i] != least
+            column += others
         if 8 * row + column >= leaves:
             return 8 * row + column
         row = 8 * row + column + 1
@@ -70,7 +71,7 @@ def _lowest(tree: Array, root: int, leaves: int, least: int) -> int:
 @part
 def reserve(t: Tier, x: int) -> int:
     """Hold room for ``x``; returns how many left (``t.victims``), or -1 if there is none."""
-    p = t.at[x, PARTITION]
+    p = t.at[x, PARTITION] & INDEX
     missing = t.at[x, SIZE] - t.part[p, FREE]
     victims = aside = 0
     if missing > 0:
@@ -112,7 +113,7 @@ def reserve(t: Tier, x: int) -> int:
 
 @part
 def release(t: Tier, x: int) -> None:
-    t.part[t.at[x, PARTITION], FREE] += t.at[x, SIZE]
+    t.part[t.at[x, PARTITION] & INDEX, FREE] += t.at[x, SIZE]
 
 
 @part
@@ -123,12 +124,12 @@ def insert(t: Tier, x: int, needed: bool) -> None:
     if needed:
         score = policies.used(code, t.state, x, now, score)
     t.resident[x] = 1
-    _write(t.tree, t.at[x, BASE], t.at[x, LEAF], score)
+    _write(t.tree, t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX, score)
 
 
 @part
 def use(t: Tier, x: int) -> None:
-    root, place = t.at[x, BASE], t.at[x, LEAF]
+    root, place = t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX
     score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
     new = policies.used(t.of[EVICTION], t.state, x, t.of[NOW_AT], score)
     if new != score:
@@ -137,13 +138,13 @@ def use(t: Tier, x: int) -> None:
 
 @part
 def pass_over(t: Tier, x: int) -> None:
-    root, place = t.at[x, BASE], t.at[x, LEAF]
+    root, place = t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX
     score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
     _write(t.tree, root, place, policies.passed(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
 
 
 @part
 def predict(t: Tier, x: int) -> None:
-    root, place = t.at[x, BASE], t.at[x, LEAF]
+    root, place = t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX
     score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
     _write(t.tree, root, place, policies.predicted(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
