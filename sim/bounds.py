@@ -15,6 +15,9 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from sim.cost import CostModel
 from sim.eviction import belady
 from sim.memory import Tier
@@ -51,7 +54,7 @@ def belady_misses(workload: Workload, make_tier: Callable[..., Tier]) -> array[i
 def bounds(
     workload: Workload,
     cost: CostModel,
-    misses: Sequence[int],
+    misses: npt.NDArray[np.int32],
     wire_ns: Sequence[int],
     fit: Sequence[int],
     grouped: bool,
@@ -76,7 +79,7 @@ def bounds(
             experts = own.moe_fixed_ns + own.shared_ns + sum(works) + launches
             compute += before + experts
             ready += before + experts
-            missed = misses[index]
+            missed = int(misses[index])
             if missed:
                 link += wire_ns[layer] * missed
                 together = grouped and len(routed) <= fit[layer]

@@ -139,7 +139,8 @@ def run(config: RunConfig) -> dict[str, Any]:
 
 def run_inputs(inputs: Inputs) -> dict[str, Any]:
     """The results of a run that is loaded already."""
-    fewest_loads(inputs)  # before the records grow: it needs much memory, and gives it back
+    engine = engines.choose(inputs)
+    fewest_loads(inputs, engine)  # before the records grow: it needs much memory, and gives it back
     return results(simulate(inputs, keep_loads=False))
 
 
@@ -153,7 +154,7 @@ def results(done: Simulation) -> dict[str, Any]:
     limits = bounds(
         workload,
         done.cost,
-        fewest_loads(inputs),
+        fewest_loads(inputs, done.engine),
         done.device.wire_ns,
         [cache // size for cache, size in zip(caches, inputs.sizes)],
         inputs.config.overlap == "grouped",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sim.bounds import belady_misses
-from sim.eviction import lru
+from sim.engines import Engine
+from sim.eviction import belady, lru
 from sim.eviction.base import Future
 from sim.inputs import Inputs
 from sim.memory import Tier
@@ -31,23 +32,30 @@ def make_cache(inputs: Inputs) -> Tier:
     )
 
 
-def fewest_loads(inputs: Inputs) -> array[int]:
+def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int32]:
     """Belady's misses by layer-step, for the bounds."""
     sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-    return _misses(inputs.workload, sizes, capacities, inputs.config.cache.warm)
+    return _misses(inputs.workload, sizes, capacities, inputs.config.cache.warm, engine)
 
 
 @lru_cache(maxsize=16)
 def _misses(
-    workload: Workload, sizes: tuple[int, ...], capacities: tuple[int, ...], warm: str
-) -> array[int]:
+    workload: Workload,
+    sizes: tuple[int, ...],
+    capacities: tuple[int, ...],
+    warm: str,
+    engine: Engine,
+) -> npt.NDArray[np.int32]:
     """Belady's misses: the same for all runs of a sweep that share trace, sizes and cache."""
-    return belady_misses(
-        workload,
-        lambda eviction, future: _cache_tier(
-            workload, sizes, capacities, warm, eviction, future, 0
-        ),
-    )
+
+    def tier(eviction: Any, future: Future | None) -> Tier:
+        return _cache_tier(workload, sizes, capacities, warm, eviction, future, 0)
+
+    if engine == "compiled":
+        from sim.compiled import replay
+
+        return replay.fewest_loads(workload, tier(belady, workload.future()))
+    return np.array(belady_misses(workload, tier), dtype=np.int32)
 
 
 def _cache_tier(

@@ -15,8 +15,9 @@ from unittest.mock import patch
 from hypothesis import Phase, given, seed, settings
 from test_properties import Small, smalls
 
-from sim.compiled import engine, kernel
+from sim.compiled import engine, kernel, replay
 from sim.run import Simulation
+from sim.tiers import fewest_loads
 
 KERNEL: Any = kernel.run.py_func  # type: ignore[attr-defined]
 
@@ -24,7 +25,8 @@ KERNEL: Any = kernel.run.py_func  # type: ignore[attr-defined]
 @contextmanager
 def uncompiled(go: Any = KERNEL) -> Iterator[None]:
     """The kernel's own code, run by Python: a small system takes less time than compiling."""
-    with patch.object(engine, "kernel", lambda: go):
+    plain = replay.replay.py_func  # type: ignore[attr-defined]
+    with patch.object(engine, "kernel", lambda: go), patch.object(replay, "replay", plain):
         yield
 
 
@@ -46,6 +48,9 @@ def differences(one: Simulation, other: Simulation) -> list[str]:
             found.append(f"{name}: {a} and {b}")
     if one.events != other.events:
         found.append(f"events: {one.events} and {other.events}")
+    fewest, also = fewest_loads(one.inputs, "simpy"), fewest_loads(other.inputs, "compiled")
+    if (fewest != also).any():
+        found.append(f"fewest loads: {fewest.tolist()} and {also.tolist()}")
     return found
 
 

@@ -12,55 +12,36 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    Mutant("compiled/memory.py", "column += others", "column += 1"),
+    Mutant("compiled/memory.py", "if was > above:", "if was >= above:"),
+    Mutant("compiled/memory.py", "        while missing > 0:\n", "        while missing >= 0:\n"),
     Mutant(
         "compiled/memory.py",
-        "t.bound[a] == t.bound[b] and a < b",
-        "t.bound[a] == t.bound[b] and a > b",
+        "t.part[p, FREE] += t.at[y, SIZE]\n",
+        "t.part[p, FREE] += t.at[y, SIZE] - 1\n",
     ),
     Mutant(
-        "compiled/memory.py",
-        "while missing > 0 and t.count[p] > 0",
-        "while missing >= 0 and t.count[p] > 0",
-    ),
-    Mutant(
-        "compiled/memory.py",
-        "        t.free[p] += t.size[y]\n",
-        "        t.free[p] += t.size[y] - 1\n",
-    ),
-    Mutant(
-        "compiled/memory.py",
-        "if victims > 0 and t.policy[SPARED]",
-        "if victims > 1 and t.policy[SPARED]",
+        "compiled/memory.py", "if t.of[SPARED] and victims > 0", "if t.of[SPARED] and victims > 1"
     ),
     Mutant(
         "compiled/memory.py", "    if needed:\n        score", "    if not needed:\n        score"
     ),
+    Mutant("compiled/links.py", "at[a, SEQ] < at[b, SEQ]", "at[a, SEQ] > at[b, SEQ]"),
+    Mutant("compiled/links.py", "behind = now == q", "behind = now <= 1 + q"),
+    Mutant("compiled/links.py", "np.rint(alpha + service)", "np.floor(alpha + service)"),
     Mutant(
-        "compiled/loads.py",
-        "q.key[a] == q.key[b] and q.seq[a] < q.seq[b]",
-        "q.key[a] == q.key[b] and q.seq[a] > q.seq[b]",
+        "compiled/links.py",
+        "max(bus, stream) + s.link[stage, LATENCY]",
+        "max(bus, stream + s.link[stage, LATENCY])",
     ),
-    Mutant(
-        "compiled/loads.py",
-        "alpha = s.queued[stage] if now == q.free_at[stage]",
-        "alpha = s.queued[stage] if now <= q.free_at[stage] + 1",
-    ),
-    Mutant("compiled/loads.py", "end = now + int(np.rint(alpha", "end = now + int(np.floor(alpha"),
-    Mutant(
-        "compiled/loads.py",
-        "return int(max(bus, stream) + s.latency[stage])",
-        "return int(max(bus, stream + s.latency[stage]))",
-    ),
+    Mutant("compiled/links.py", "ORDER] < order)", "ORDER] > order)"),
     Mutant(
         "compiled/loads.py", "allowed = -1 if blocked > 0 else", "allowed = -1 if blocked > 1 else"
     ),
     Mutant(
-        "compiled/loads.py", "if 0 < s.chunk[stage] < nbytes:", "if 0 < s.chunk[stage] <= nbytes:"
-    ),
-    Mutant(
         "compiled/loads.py",
-        "end == time and q.lane_seq[stage, lane] < order",
-        "end == time and q.lane_seq[stage, lane] > order",
+        "if 0 < s.link[stage, CHUNK] < nbytes:",
+        "if 0 < s.link[stage, CHUNK] <= nbytes:",
     ),
     Mutant(
         "compiled/loads.py",
@@ -77,31 +58,39 @@ MUTANTS = [
         "compiled/loads.py", "r.priority[i] * PRIORITY + index", "r.priority[i] * PRIORITY - index"
     ),
     Mutant(
-        "compiled/loads.py", "and q.started[x] < 0 and q.needed[x] < 0)", "and q.needed[x] < 0)"
+        "compiled/loads.py",
+        "and q.at[x, STARTED] < 0 and q.at[x, NEEDED] < 0)",
+        "and q.at[x, NEEDED] < 0)",
     ),
     Mutant(
-        "compiled/kernel.py",
+        "compiled/prediction.py",
         "out = max(now + read, r.of[SIDE_FREE]) + delay",
         "out = max(now + read, r.of[SIDE_FREE] + 1) + delay",
     ),
     Mutant(
-        "compiled/kernel.py", "if index <= r.of[ROUTED_UNTIL]:", "if index < r.of[ROUTED_UNTIL]:"
+        "compiled/prediction.py",
+        "if index <= r.of[ROUTED_UNTIL]:",
+        "if index < r.of[ROUTED_UNTIL]:",
     ),
-    Mutant("compiled/kernel.py", "before + s.norm[cost] if trigger", "before if trigger"),
-    Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
     Mutant(
-        "compiled/kernel.py",
-        "size * (end - first) > cache.capacity",
-        "size * (end - first) >= cache.capacity",
-    ),
-    Mutant("compiled/kernel.py", "if q.landed[x] > free:", "if q.landed[x] > free + 1:"),
-    Mutant("compiled/kernel.py", "split = min(max(split, since), end)", "split = min(split, end)"),
-    Mutant(
-        "compiled/kernel.py",
+        "compiled/prediction.py",
         "for later in range(layer + 1, target + 1):",
         "for later in range(layer + 1, target):",
     ),
-    Mutant("compiled/kernel.py", "for later in range(layer + 1", "for later in range(layer"),
+    Mutant("compiled/prediction.py", "for later in range(layer + 1", "for later in range(layer"),
+    Mutant("compiled/kernel.py", "read = before + s.step_cost[cost, NORM]", "read = before"),
+    Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
+    Mutant(
+        "compiled/kernel.py",
+        "SIZE] * (end - first) > capacity",
+        "SIZE] * (end - first) >= capacity",
+    ),
+    Mutant("compiled/kernel.py", "if landed > free:", "if landed > free + 1:"),
+    Mutant(
+        "compiled/kernel.py",
+        "split = min(max(split, free), landed)",
+        "split = min(split, landed)",
+    ),
     Mutant("memory.py", "elif score != least[x]:", "elif score > least[x] + 1:"),
     Mutant("memory.py", "if x in pinned:", "if x in pinned and victims:"),
     Mutant(

@@ -44,15 +44,6 @@ def test_random_systems_agree_in_every_record(third: int) -> None:
     agree()
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Kernels of this test run are kept in a folder of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp().parent / "kernels"))
-        yield
-
-
-@pytest.mark.usefixtures("compiled")
 def test_the_compiled_kernel_agrees_on_the_sample_and_on_random_systems() -> None:
     """In one test, so that one process compiles it: every policy on the sample's first request."""
     hybrid = ["cross-layer", "pre-attention"]
@@ -160,7 +151,7 @@ def test_a_planted_fault_is_caught(mutant: Any, tmp_path: Path) -> None:
 
 
 def test_no_kernel_outlives_an_edit(tmp_path: Path) -> None:
-    from sim.compiled.engine import cache_folder
+    from sim.compiled.jit import cache_folder
 
     copy = shutil.copytree(Path(sim.__file__).parent, tmp_path / "sim")
     before = cache_folder(copy)

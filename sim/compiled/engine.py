@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
-import sim
 from sim.compiled.arrays import (
     BROKEN,
     EVENTS,
@@ -47,22 +42,8 @@ class Finished(NamedTuple):
     moved_bytes: list[list[int]]  # [stage][origin]
 
 
-def cache_folder(code: Path) -> Path:
-    """Where compiled kernels are kept: one folder for each state of the code.
-
-    numba looks only at the file of the function it keeps, not at those it calls.
-    """
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(code.rglob("*.py")):
-        digest.update(path.read_bytes())
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "prefetch-sim" / digest.hexdigest()[:16]
-
-
 def kernel() -> Callable[..., None]:
     """The compiled kernel (from the cache, or compiled at its first call)."""
-    if not os.environ.get("NUMBA_CACHE_DIR"):
-        numba.config.CACHE_DIR = str(cache_folder(Path(sim.__file__).parent))
     from sim.compiled.kernel import run
 
     return run

@@ -1,4 +1,4 @@
-"""How the kernel is compiled: two decorators, so that the options stand in one place.
+"""How kernels are compiled and kept: two decorators, so that the options stand in one place.
 
 The parts are inlined: a part that is called would be handed every array of the run's state, which
 costs more than most of them do. Reference counts are off: all arrays belong to the caller.
@@ -6,11 +6,17 @@ costs more than most of them do. Reference counts are off: all arrays belong to 
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import numba
 from numba import njit
 from numba.extending import register_jitable
+
+import sim
 
 # An index masked with this is known not to be negative: no code counts it from the end.
 INDEX = 0x7FFFFFFF
@@ -23,7 +29,21 @@ def part(function: F) -> F:
     return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]
 
 
+def cache_folder(code: Path) -> Path:
+    """Where compiled kernels are kept: one folder for each state of the code.
+
+    numba looks only at the file of the function it keeps, not at those it calls.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(code.rglob("*.py")):
+        digest.update(path.read_bytes())
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "prefetch-sim" / digest.hexdigest()[:16]
+
+
 def kernel(function: F) -> F:
     """What is compiled as a whole, and kept on disk; ``py_func`` is the plain function."""
+    if not os.environ.get("NUMBA_CACHE_DIR"):  # numba looks where when it decorates
+        numba.config.CACHE_DIR = str(cache_folder(Path(sim.__file__).parent))
     options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
     return njit(**options)(function)  # type: ignore[no-any-return]

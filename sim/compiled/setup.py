@@ -52,7 +52,7 @@ def make_setup(
 ) -> Setup:
     """Everything of the run that does not change in it; ``keep`` records of layers and loads."""
     config, workload = inputs.config, inputs.workload
-    kinds, read = _steps(workload)
+    kinds, read = steps(workload)
     lengths = np.diff(read["steps"][:, FIRST_ROW]).tolist()
     code = policies.POLICIES.index(inputs.policy)
     tables = [hook.table for hook in hooks]
@@ -99,7 +99,7 @@ def _joined(parts: list[Any], dtype: Any) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
+def steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
     """One step of each kind of cost, and what the kernel reads of all: the same for all runs."""
     steps = list(workload.steps())
     layers = workload.layers

@@ -1,0 +1,68 @@
+"""Residency without time, compiled: what ``sim.replay`` does under Belady, for the bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.compiled import jit, memory, setup
+from sim.compiled.arrays import CAPACITY, NOW_AT, PARTITION, PIN, SIZE, Array, Tier
+from sim.compiled.jit import INDEX, part
+from sim.eviction import belady
+from sim.eviction.belady import next_use
+from sim.memory import Tier as PlainTier
+from sim.workload import Workload
+
+
+@part
+def _soonest_last(t: Tier, experts: Array, count: int, now: int) -> None:
+    """Sort the first ``count`` of ``experts`` by next use, the furthest first."""
+    for i in range(1, count):
+        x, j = experts[i], i
+        use = next_use(t.state.future, x, now)
+        while j > 0 and next_use(t.state.future, experts[j - 1], now) < use:
+            experts[j] = experts[j - 1]
+            j -= 1
+        experts[j] = x
+
+
+@jit.kernel
+def replay(t: Tier, routed: Array, first_routed: Array, missing: Array, misses: Array) -> None:
+    """``misses`` [layer-steps]: how many experts each misses; ``missing`` is scratch.
+
+    The set of layer-step i is ``routed[first_routed[i]:first_routed[i + 1]]``.
+    """
+    for index in range(len(misses)):
+        first, end = first_routed[index] & INDEX, first_routed[index + 1] & INDEX
+        t.of[NOW_AT] = t.of[PIN] = index
+        count = 0
+        for i in range(first, end):
+            x = routed[i] & INDEX
+            t.pin[x] = index
+            if t.resident[x]:
+                memory.use(t, x)
+            else:
+                missing[count] = x
+                count += 1
+        misses[index] = count
+        if count > 0:
+            x = missing[0] & INDEX
+            room = t.part[t.at[x, PARTITION] & INDEX, CAPACITY]
+            streams = t.at[x, SIZE] * (end - first) > room
+            if streams:  # what is needed again soonest stays
+                _soonest_last(t, missing, count, index + 1)
+                t.of[PIN] = -1
+            for i in range(count):
+                x = missing[i] & INDEX
+                memory.reserve(t, x)
+                memory.insert(t, x, True)
+
+
+def fewest_loads(workload: Workload, cache: PlainTier) -> NDArray[np.int32]:
+    """[layer-steps]: how many experts Belady misses, from ``cache`` as it stands."""
+    _, read = setup.steps(workload)
+    tier = setup.make_tier(cache, belady, -1)
+    misses = np.empty(len(read["first_routed"]) - 1, dtype=np.int32)
+    missing = np.empty(workload.experts, dtype=np.int64)
+    replay(tier, read["routed"], read["first_routed"], missing, misses)
+    return misses
