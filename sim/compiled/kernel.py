@@ -6,7 +6,7 @@ for its next wake. Rules: docs/timing.md.
 
 from __future__ import annotations
 
-from sim.compiled import jit, links, loads, memory, prediction
+from sim.compiled import jit, links, loads, memory, prediction, shortcut
 from sim.compiled.arrays import (
     ARRIVED,
     AT_GATE,
@@ -137,23 +137,31 @@ def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
         for i in range(first, end):
             q.at[s.routed[i], KEPT] = r.of[KEEP_STAMP]
         loads.cancel(s, cache, host, q, r, layer, r.of[KEEP_STAMP], now)
-    r.of[HITS], r.of[LATE_HITS] = loads.demand(s, cache, host, q, r, first, end, now, index)
+    hits = loads.hit(s, cache, q, r, first, end, now)
+    missing = end - first - hits
+    r.of[HITS], r.of[LATE_HITS], r.of[AWAITED] = hits, 0, missing
     if cache.of[PASSED]:
         base = layer * s.of[EXPERTS]
         for x in range(base, base + s.of[EXPERTS]):
             if cache.resident[x] and cache.pin[x] != index:
                 memory.pass_over(cache, x)
+    asked = now
     if s.of[HOOKS] > 0:
         now = prediction.fire(s, r, AT_ROUTED, cost, now, 0)
-    if r.of[AWAITED] == 0:
+    if missing == 0:
         work += s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED]
         r.of[BUSY] += work
         r.of[ENDED] = now + work
         return
-    # Some are missing: the shared experts first, and those that are there.
     some = s.routed[first] & INDEX
-    capacity = cache.part[cache.at[some, PARTITION] & INDEX, CAPACITY]
-    r.of[STREAMING] = cache.at[some, SIZE] * (end - first) > capacity
+    size, capacity = cache.at[some, SIZE], cache.part[cache.at[some, PARTITION] & INDEX, CAPACITY]
+    r.of[STREAMING] = size * (end - first) > capacity
+    if not r.of[STREAMING] and shortcut.applies(s, q, r, size, missing, asked):
+        r.of[AWAITED] = 0
+        shortcut.take(s, cache, q, r, first, end, layer, cost, index, asked, now)
+        return
+    r.of[LATE_HITS] = loads.demand(s, cache, host, q, r, first, end, asked, index)
+    # The shared experts first, and those that are there.
     ready = 0
     work = s.step_cost[cost, SHARED]
     if not s.of[GROUPED]:

@@ -264,11 +264,9 @@ def _requeue(s: Setup, q: Loads, r: Run, x: int, key: int) -> None:
 
 
 @part
-def demand(
-    s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, first: int, end: int, now: int, index: int
-) -> tuple[int, int]:
-    """Ask for the routed set ``s.routed[first:end]``; returns (hits, late)."""
-    hits = late = 0
+def hit(s: Setup, cache: Tier, q: Loads, r: Run, first: int, end: int, now: int) -> int:
+    """The residents of the routed set ``s.routed[first:end]`` are used; returns how many."""
+    hits = 0
     for i in range(first, end):
         x = s.routed[i] & INDEX
         if cache.resident[x]:
@@ -276,9 +274,15 @@ def demand(
             if q.at[x, UNUSED]:
                 settle(s, q, r, x, TIMELY, now)
             memory.use(cache, x)
-    r.of[AWAITED] = end - first - hits
-    if end - first == hits:
-        return hits, late
+    return hits
+
+
+@part
+def demand(
+    s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, first: int, end: int, now: int, index: int
+) -> int:
+    """Ask for the rest of the routed set; returns how many a prefetch had begun."""
+    late = 0
     for i in range(first, end):
         x = s.routed[i] & INDEX
         if cache.resident[x]:
@@ -289,7 +293,7 @@ def demand(
         else:
             _issue(s, cache, host, q, r, x, DEMAND, DEMAND_KEY, now, index, -1)
         q.at[x, NEEDED] = now
-    return hits, late
+    return late
 
 
 @part

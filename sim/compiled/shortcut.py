@@ -1,0 +1,145 @@
+"""A layer's misses where nothing else moves: worked out at once, without an event.
+
+With the link idle, nothing queued and no prediction out before the last load lands, the loads
+follow one another in the order asked for, and nothing is decided in between. Most misses of a run
+without prefetch are of this kind; the result is the same to the nanosecond.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.compiled import loads, memory
+from sim.compiled.arrays import (
+    ACTIVE,
+    BUSY,
+    CHUNK,
+    ENDED,
+    EVENTS,
+    FIXED,
+    FREE_AT,
+    GB_S,
+    GROUPED,
+    ISOLATED,
+    ISSUED,
+    KEEP,
+    LANDED,
+    LAUNCH,
+    LOADS,
+    LOADS_LANDED,
+    NEEDED,
+    ORIGIN,
+    OUT_AT,
+    PENDING,
+    PREDICTOR,
+    QUEUED,
+    SHARED,
+    SIZE,
+    STAGES,
+    STARTED,
+    STORAGE,
+    STORAGE_DONE,
+    TARGET,
+    UNUSED,
+    WAITING,
+    Loads,
+    Run,
+    Setup,
+    Tier,
+)
+from sim.compiled.jit import INDEX, part
+from sim.loads import DEMAND, DEMANDED, USELESS
+
+
+@part
+def applies(s: Setup, q: Loads, r: Run, size: int, missing: int, now: int) -> bool:
+    """Whether ``missing`` loads of ``size`` bytes asked for at ``now`` have the link to themselves.
+
+    Their set fits in the cache.
+    """
+    if s.of[STAGES] > 1 or s.link[0, STORAGE] or 0 < s.link[0, CHUNK] < size:
+        return False
+    if q.stage[0, ACTIVE] > 0 or q.stage[0, WAITING] > 0:
+        return False
+    if r.of[PENDING] == 0:
+        return True
+    first, later = _durations(s, q, size, now)
+    return bool(now + first + (missing - 1) * later < r.pending[0, OUT_AT])
+
+
+@part
+def _durations(s: Setup, q: Loads, size: int, now: int) -> tuple[int, int]:
+    """ns of the first load, and of each that follows."""
+    service = size / s.rate[0, GB_S]
+    later = int(np.rint(s.rate[0, QUEUED] + service))
+    if now == q.stage[0, FREE_AT]:
+        return later, later
+    return int(np.rint(s.rate[0, ISOLATED] + service)), later
+
+
+@part
+def take(
+    s: Setup, cache: Tier, q: Loads, r: Run,
+    first: int, end: int, layer: int, cost: int, index: int, asked: int, now: int,
+) -> None:  # fmt: skip
+    """Load what is missing of ``s.routed[first:end]`` from ``asked`` on, and end the layer.
+
+    ``now`` is when experts may compute.
+    """
+    size = cache.at[s.routed[first] & INDEX, SIZE]
+    duration, later = _durations(s, q, size, asked)
+    grouped = s.of[GROUPED]
+    busy = s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED]
+    free = now + s.step_cost[cost, SHARED]
+    works = 0  # of the group
+    if not grouped:
+        for i in range(first, end):  # what is there computes at once
+            if cache.resident[s.routed[i] & INDEX]:
+                works += s.of[LAUNCH] + s.expert[layer, s.tokens[i] & INDEX]
+        free += s.step_cost[cost, FIXED] + works
+        busy += works
+    landed = asked
+    for i in range(first, end):
+        x = s.routed[i] & INDEX
+        work = s.expert[layer, s.tokens[i] & INDEX]
+        if grouped:
+            works += work
+        if cache.resident[x]:
+            continue
+        started = landed
+        for v in range(memory.reserve(cache, x)):
+            y = cache.victims[v, 0] & INDEX
+            if q.at[y, UNUSED]:
+                loads.settle(s, q, r, y, USELESS, started)
+        landed = started + duration
+        duration = later
+        memory.insert(cache, x, True)
+        r.of[EVENTS] += 1
+        r.of[LOADS] += 1
+        q.moved[0, DEMAND] += size
+        if s.of[KEEP]:
+            at = q.at
+            at[x, ORIGIN], at[x, PREDICTOR], at[x, TARGET] = DEMAND, -1, index
+            at[x, ISSUED], at[x, NEEDED], at[x, STARTED], at[x, LANDED] = (
+                asked, asked, started, landed,
+            )  # fmt: skip
+            at[x, STORAGE_DONE] = -1
+            loads.settle(s, q, r, x, DEMANDED, landed)
+        else:
+            r.of[LOADS_LANDED] += 1
+        if landed > free:
+            split = max(started, free)
+            r.stalls[2] += split - free
+            r.stalls[0] += landed - split
+            free = landed
+        if not grouped:
+            free += s.of[LAUNCH] + work
+            busy += s.of[LAUNCH] + work
+    q.stage[0, FREE_AT] = landed
+    if grouped:
+        works += s.of[LAUNCH]
+        free += s.step_cost[cost, FIXED] + works
+        busy += works
+    r.of[EVENTS] += 1  # the pass is woken once
+    r.of[BUSY] += busy
+    r.of[ENDED] = free
