@@ -73,16 +73,20 @@ def measure(capacity: str) -> Measured:
         simpys.append(cost)
         timeouts.append(cost / ((before + bare_timeout_us()) / 2))
         compileds.append(timed(inputs.load(config(capacity, "compiled")))[0])
-    hits = done.layers.column("hits").sum() / done.layers.column("experts").sum()
-    events = done.events / len(done.layers)
-    return Measured(float(hits), events, median(simpys), median(timeouts), median(compileds))
+    experts, hits, _ = done.totals.counts.sum(axis=(0, 1)).tolist()
+    events = done.events / layer_steps(done)
+    return Measured(hits / experts, events, median(simpys), median(timeouts), median(compileds))
+
+
+def layer_steps(done: Simulation) -> int:
+    return len(done.steps) * done.inputs.workload.layers
 
 
 def timed(run: inputs.Inputs) -> tuple[float, Simulation]:
     """(µs of processor time by layer-step, the finished run)."""
     start = time.process_time()
-    done = simulate(run, keep_loads=False)
-    return (time.process_time() - start) * 1e6 / len(done.layers), done
+    done = simulate(run, records=False)
+    return (time.process_time() - start) * 1e6 / layer_steps(done), done
 
 
 def main() -> None:

@@ -22,7 +22,10 @@ from sim.cost import CostModel
 from sim.eviction import belady
 from sim.memory import Tier
 from sim.replay import replay
+from sim.step_table import Integers, StepTable, cost_table, expert_table
 from sim.workload import Workload
+
+_STEPS = 20_000  # worked out at a time
 
 
 class Bounds(NamedTuple):
@@ -54,38 +57,57 @@ def belady_misses(workload: Workload, make_tier: Callable[..., Tier]) -> array[i
 def bounds(
     workload: Workload,
     cost: CostModel,
-    misses: npt.NDArray[np.int32],
+    misses: npt.NDArray[np.integer],
     wire_ns: Sequence[int],
     fit: Sequence[int],
     grouped: bool,
 ) -> Bounds:
-    """``wire_ns[layer]``: the shortest time in which the link can move one expert of ``layer``.
+    """``misses`` [layer-steps]: the fewest loads that any policy needs.
 
+    ``wire_ns[layer]``: the shortest time in which the link can move one expert of ``layer``.
     ``fit[layer]``: how many of its experts the cache can hold.
     """
-    compute = link = ready = 0  # ready: when the compute engine is free
-    launch = cost.expert_launch_ns
-    index = 0
-    for step in workload.steps():
-        own = cost.step(step.phase, step.tokens, step.contexts)
-        for layer in range(workload.layers):
-            routed, tokens = workload.routed(step, layer)
-            if tokens is None:
-                works = [cost.expert_ns(layer, 1)] * len(routed)
-            else:
-                works = [cost.expert_ns(layer, n) for n in tokens]
-            launches = launch * (bool(routed) if grouped else len(routed))
-            before = own.prologue_ns[layer] + own.attention_ns[layer] + own.gate_ns
-            experts = own.moe_fixed_ns + own.shared_ns + sum(works) + launches
-            compute += before + experts
-            ready += before + experts
-            missed = int(misses[index])
-            if missed:
-                link += wire_ns[layer] * missed
-                together = grouped and len(routed) <= fit[layer]
-                last = own.moe_fixed_ns + sum(works) if together else min(works)
-                ready = max(ready, link + last + launch)
-            index += 1
-        compute += own.epilogue_ns
-        ready += own.epilogue_ns
-    return Bounds(compute, link, ready)
+    table, costs = workload.table, cost_table(cost, workload.table.kinds)
+    layers, launch = workload.layers, cost.expert_launch_ns
+    expert = expert_table(cost, layers, table.tokens)
+    fixed, shared, gate = (costs.per_step[:, i] for i in (2, 3, 1))
+    own = costs.per_layer.sum(axis=2) + (fixed + shared + gate)[:, None]
+    compute = link = 0
+    late = 0  # how far the loads have thrown back the compute engine, at most
+    for first in range(0, len(table.kind), _STEPS):
+        kind = table.kind[first : first + _STEPS]
+        part = slice(first * layers, (first + len(kind)) * layers)
+        begins = table.first_routed[part.start : part.stop + 1]
+        works, least = _works(table, expert, begins, layers)
+        sets = np.diff(begins)
+        launches = launch * (np.minimum(sets, 1) if grouped else sets)
+        work = own[kind].ravel() + works + launches
+        # When each layer-step ends if nothing is missing, epilogues of earlier steps included.
+        epilogues = costs.per_step[kind, 4]
+        ends = compute + np.cumsum(work)
+        ends += np.repeat(np.cumsum(epilogues) - epilogues, layers)
+        missed = misses[part].astype(np.int64)
+        moved = link + np.cumsum(missed * np.tile(wire_ns, len(kind)))
+        together = grouped & (sets <= np.tile(fit, len(kind)))
+        last = np.where(together, np.repeat(fixed[kind], layers) + works, least)
+        behind = (moved + last + launch - ends)[missed > 0]
+        late = max(late, int(behind.max(initial=0)))
+        compute = int(ends[-1] + epilogues[-1])
+        link = int(moved[-1])
+    return Bounds(compute, link, compute + late)
+
+
+def _works(
+    table: StepTable, expert: Integers, begins: Integers, layers: int
+) -> tuple[Integers, Integers]:
+    """Of the layer-steps whose sets begin at ``begins``: ns of all experts, and of the quickest."""
+    sets = np.diff(begins)
+    layer = np.tile(np.arange(layers), len(sets) // layers)
+    if table.alone:
+        return sets * expert[layer, 1], expert[layer, 1]
+    each = expert[np.repeat(layer, sets), table.tokens[begins[0] : begins[-1]]]
+    sums, least = np.zeros((2, len(sets)), dtype=np.int64)
+    at = (begins[:-1] - begins[0])[sets > 0]
+    if len(at):
+        sums[sets > 0], least[sets > 0] = np.add.reduceat(each, at), np.minimum.reduceat(each, at)
+    return sums, least

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from sim.bounds import Bounds
 from sim.loads import DEMAND, DISPOSITIONS, PREFETCH, Loader
-from sim.records import LayerRecords, LoadRecords, StepRecords
-from sim.workload import Step
+from sim.records import LayerTotals, LoadRecords, StepRecords
+from sim.step_table import StepTable
 
 MS = 1e6  # ns
 
@@ -32,42 +32,31 @@ def distribution(ns: npt.NDArray[np.int64]) -> dict[str, float | None]:
 
 
 def latencies(
-    steps: Iterable[Step], records: StepRecords
+    table: StepTable, records: StepRecords
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(time per output token, time to first token), ns, one entry per token and per request.
 
     The first token comes out of the prefill, or, where the trace has none, of the first decode
     step; then it counts as an output token and the request has no time to first token.
     """
-    start, end = records.column("start").tolist(), records.column("end").tolist()
-    last: dict[int, int] = {}
-    between: list[int] = []
-    first: list[int] = []
-    for step in steps:
-        for request in step.requests:
-            if step.prefill:
-                first.append(end[step.number] - start[step.number])
-            else:
-                between.append(end[step.number] - last.get(request, start[step.number]))
-            last[request] = end[step.number]
-    return np.array(between, dtype=np.int64), np.array(first, dtype=np.int64)
+    start, end = (records.column(name).astype(np.int64) for name in ("start", "end"))
+    begun = np.where(table.before < table.out, end[table.before], start[table.before])
+    first = table.first_out
+    return end[table.out] - begun, end[first] - start[first]
 
 
-def hit_rates(
-    records: LayerRecords, prefill: npt.NDArray[np.integer], layers: int
-) -> dict[str, Any]:
+def hit_rates(totals: LayerTotals) -> dict[str, Any]:
     """Share of routed experts that were resident when their layer was routed."""
-    hits, experts = records.column("hits"), records.column("experts")
-    is_prefill = prefill[records.column("step")] == 1
-    layer = records.column("layer")
+    experts, hits = totals.counts[:, :, 0], totals.counts[:, :, 1]
+
+    def share(part: Any) -> float | None:
+        return _share(int(hits[part].sum()), int(experts[part].sum()))
+
     return {
-        "all": _share(int(hits.sum()), int(experts.sum())),
-        "decode": _share(int(hits[~is_prefill].sum()), int(experts[~is_prefill].sum())),
-        "prefill": _share(int(hits[is_prefill].sum()), int(experts[is_prefill].sum())),
-        "by_layer": [
-            _share(int(h), int(n))
-            for h, n in zip(np.bincount(layer, hits, layers), np.bincount(layer, experts, layers))
-        ],
+        "all": share(slice(None)),
+        "decode": share(0),
+        "prefill": share(1),
+        "by_layer": [share((slice(None), layer)) for layer in range(experts.shape[1])],
     }
 
 
@@ -82,9 +71,8 @@ def _bytes(loader: Loader) -> dict[str, dict[str, int]]:
 
 
 def summarise(
-    steps: Iterable[Step],
-    layers: int,
-    layer_records: LayerRecords,
+    table: StepTable,
+    totals: LayerTotals,
     step_records: StepRecords,
     load_records: LoadRecords,
     loader: Loader,
@@ -96,24 +84,18 @@ def summarise(
     ``rates`` are the full rates of the loader's stages, bytes a ns.
     """
     total = int(step_records.column("end")[-1])
-    prefill = step_records.column("prefill")
-    between, first = latencies(steps, step_records)
+    between, first = latencies(table, step_records)
     compute = int(step_records.column("compute").sum())
-    stall = {
-        "demand_miss": "stall_demand",
-        "late_prefetch": "stall_late",
-        "queueing": "stall_queue",
-        "storage": "stall_storage",
-    }
+    stall = ("demand_miss", "late_prefetch", "queueing", "storage")
     return {
         "tpot_ms": distribution(between),
         "ttft_ms": distribution(first),
         "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
         "total_ms": _ms(total),
-        "hit_rate": hit_rates(layer_records, prefill, layers),
+        "hit_rate": hit_rates(totals),
         "loads": load_records.landed,
         "bytes": _bytes(loader),
-        "stall_ms": {name: _ms(layer_records.column(c).sum()) for name, c in stall.items()},
+        "stall_ms": {name: _ms(ns) for name, ns in zip(stall, totals.stalls)},
         "compute_ms": _ms(compute),
         "link_busy": {
             server.name: round(sum(moved) / (rate * total), 6) if total else None
@@ -130,5 +112,5 @@ def summarise(
         },
         "regret_ms": _ms(total - bounds.clairvoyant),
         "steps": len(step_records),
-        "layer_steps": len(layer_records),
+        "layer_steps": len(step_records) * totals.counts.shape[1],
     }

@@ -7,7 +7,7 @@ Metrics (``sim.metrics``) and timelines (``sim.timeline``) are functions of thes
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,13 @@ class Rows:
         return np.stack([self.column(name) for name in self.columns], axis=1).astype(np.int64)
 
 
+class LayerTotals(NamedTuple):
+    """What results need of the layer records, of all steps together."""
+
+    counts: npt.NDArray[np.int64]  # [decode and prefill, layers, 3]: experts, hits, late
+    stalls: npt.NDArray[np.int64]  # [4]: ns, in the order of the records' columns
+
+
 class LayerRecords(Rows):
     """One MoE layer of one step. ``late`` are the misses that a prefetch had begun."""
 
@@ -84,6 +91,15 @@ class LayerRecords(Rows):
         "stall_queue",
         "stall_storage",
     )
+
+    def totals(self, prefill: npt.NDArray[np.integer], layers: int) -> LayerTotals:
+        """``prefill`` [steps]: 0 or 1."""
+        where = prefill[self.column("step")] * layers + self.column("layer")
+        counts = np.zeros((2 * layers, 3), dtype=np.int64)
+        for i, name in enumerate(("experts", "hits", "late")):
+            np.add.at(counts[:, i], where, self.column(name))
+        stalls = [int(self.column(name).sum()) for name in self.times if name.startswith("stall")]
+        return LayerTotals(counts.reshape(2, layers, 3), np.array(stalls, dtype=np.int64))
 
 
 class StepRecords(Rows):

@@ -22,14 +22,17 @@ from sim.inputs import Inputs
 from sim.loads import Loader
 from sim.metrics import summarise
 from sim.predictors.base import Table
-from sim.records import LayerRecords, LoadRecords, StepRecords
+from sim.records import LayerRecords, LayerTotals, LoadRecords, StepRecords
 from sim.tabulate import tabulate
 from sim.tiers import fewest_loads, make_cache, make_host
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A finished run: its records, and the parts that made them."""
+    """A finished run: its records, and the parts that made them.
+
+    ``layers`` and ``loads`` are empty where records were not asked for; ``totals`` never are.
+    """
 
     inputs: Inputs
     engine: Engine
@@ -40,6 +43,7 @@ class Simulation:
     layers: LayerRecords
     steps: StepRecords
     loads: LoadRecords
+    totals: LayerTotals
     events: int
 
 
@@ -48,19 +52,19 @@ def simulate(
     watch: Callable[[SimulatedDevice, Loader], None] | None = None,
     cost: CostModel | None = None,
     *,
-    keep_loads: bool = True,
+    records: bool = True,
 ) -> Simulation:
     """Run the whole workload.
 
     ``watch`` may attach observers to device and loader first (SimPy engine only); ``cost``
-    replaces the model that the inputs imply; without ``keep_loads`` there is no record of each
-    load, which results do not need and which takes the most memory. Raises ConfigError where the
+    replaces the model that the inputs imply; without ``records`` there is none of each layer and
+    load, which results do not need and which take the most memory. Raises ConfigError where the
     engine asked for cannot run it.
     """
     engine = engines.choose(inputs, watched=watch is not None)
     env = simpy.Environment()
     cache, host = make_cache(inputs), make_host(inputs)
-    loader = Loader(env, cache, host, LoadRecords(keep_loads))
+    loader = Loader(env, cache, host, LoadRecords(records))
     device = SimulatedDevice(env, inputs.profile, loader, inputs.sizes)
     if cost is None:
         cost = cost_model(inputs)
@@ -72,7 +76,7 @@ def simulate(
         done = compiled(inputs, cost, hooks, device, cache, host, loader.records)
         loader.proposed, loader.counts = done.proposed, done.dispositions
         loader.moved_bytes = done.moved_bytes
-        return Simulation(*parts, done.layers, done.steps, loader.records, done.events)
+        return Simulation(*parts, done.layers, done.steps, loader.records, done.totals, done.events)
     prefetch = inputs.config.prefetch
     forward = ForwardPass(
         inputs.workload,
@@ -92,7 +96,11 @@ def simulate(
         env.run(env.process(forward.run()))
     # SimPy numbers its events with this counter, so it has counted them all.
     events = next(env._eid)
-    return Simulation(*parts, forward.layer_records, forward.step_records, loader.records, events)
+    layers = forward.layer_records
+    totals = layers.totals(forward.step_records.column("prefill"), inputs.workload.layers)
+    if not records:
+        layers = LayerRecords()
+    return Simulation(*parts, layers, forward.step_records, loader.records, totals, events)
 
 
 def _hooks(inputs: Inputs, cost: CostModel) -> list[Hook]:
@@ -139,9 +147,7 @@ def run(config: RunConfig) -> dict[str, Any]:
 
 def run_inputs(inputs: Inputs) -> dict[str, Any]:
     """The results of a run that is loaded already."""
-    engine = engines.choose(inputs)
-    fewest_loads(inputs, engine)  # before the records grow: it needs much memory, and gives it back
-    return results(simulate(inputs, keep_loads=False))
+    return results(simulate(inputs, records=False))
 
 
 def results(done: Simulation) -> dict[str, Any]:
@@ -160,9 +166,8 @@ def results(done: Simulation) -> dict[str, Any]:
         inputs.config.overlap == "grouped",
     )
     summary = summarise(
-        workload.steps(),
-        workload.layers,
-        done.layers,
+        workload.table,
+        done.totals,
         done.steps,
         done.loads,
         done.loader,

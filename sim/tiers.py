@@ -32,7 +32,7 @@ def make_cache(inputs: Inputs) -> Tier:
     )
 
 
-def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int32]:
+def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int16]:
     """Belady's misses by layer-step, for the bounds."""
     sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
     return _misses(inputs.workload, sizes, capacities, inputs.config.cache.warm, engine)
@@ -45,7 +45,7 @@ def _misses(
     capacities: tuple[int, ...],
     warm: str,
     engine: Engine,
-) -> npt.NDArray[np.int32]:
+) -> npt.NDArray[np.int16]:
     """Belady's misses: the same for all runs of a sweep that share trace, sizes and cache."""
 
     def tier(eviction: Any, future: Future | None) -> Tier:
@@ -55,7 +55,7 @@ def _misses(
         from sim.compiled import replay
 
         return replay.fewest_loads(workload, tier(belady, workload.future()))
-    return np.array(belady_misses(workload, tier), dtype=np.int32)
+    return np.array(belady_misses(workload, tier), dtype=np.int16)
 
 
 def _cache_tier(
@@ -102,11 +102,10 @@ def _warm_order(workload: Workload, warm: str) -> list[int]:
         return []
     ids = np.arange(layers * experts).reshape(layers, experts)
     if warm == "popular":
-        used = workload.flat[workload.flat >= 0]
-        counts = np.bincount(used, minlength=layers * experts).reshape(layers, experts)
-        ids = np.take_along_axis(ids, np.argsort(-counts, axis=1, kind="stable"), axis=1)
-    order: list[int] = ids.T.ravel().tolist()
-    return order
+        order = np.argsort(-workload.popularity, axis=1, kind="stable")
+        ids = np.take_along_axis(ids, order, axis=1)
+    filled: list[int] = ids.T.ravel().tolist()
+    return filled
 
 
 def _fill(tier: Tier, order: list[int]) -> None:

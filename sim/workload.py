@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.eviction.base import Future
+from sim.step_table import StepTable, step_table
 from traces.format import Trace
 
 if TYPE_CHECKING:
@@ -78,6 +79,17 @@ class Workload:
     def flat(self) -> npt.NDArray[np.int32]:
         """[tokens, layers, k] flat expert ids (layer · E + e), -1 where a layer did not route."""
         return self.flatten(self.trace.experts)
+
+    @cached_property
+    def table(self) -> StepTable:
+        """Every step, as arrays."""
+        return step_table(self)
+
+    @cached_property
+    def popularity(self) -> npt.NDArray[np.int64]:
+        """[layers, experts]: how many tokens each serves."""
+        used = np.bincount(self.flat[self.flat >= 0], minlength=self.layers * self.experts)
+        return used.reshape(self.layers, self.experts)
 
     def lists(self, array: npt.NDArray[Any]) -> RowLists:
         """Rows of a [tokens, ...] array for reading at the running requests' places."""
@@ -152,6 +164,11 @@ class Workload:
 
     def future(self) -> Future:
         """The uses of every expert, once per routed set, for evictions that look ahead."""
+        positions, start = self._uses
+        return Future(positions, start.tolist(), start[:-1].tolist())
+
+    @cached_property
+    def _uses(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         step_of = np.empty(len(self.flat), dtype=np.int32)
         one_token_a_step = True
         for step in self.steps():
@@ -168,4 +185,4 @@ class Workload:
             keys = ids.astype(np.int64) << 32 | when
             order = np.unique(keys, return_index=True)[1]
         start = np.searchsorted(ids[order], np.arange(self.layers * self.experts + 1))
-        return Future(when[order], start.tolist(), start[:-1].tolist())
+        return when[order], start

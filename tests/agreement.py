@@ -46,6 +46,11 @@ def differences(one: Simulation, other: Simulation) -> list[str]:
         a, b = getattr(one.loader, name), getattr(other.loader, name)
         if a != b:
             found.append(f"{name}: {a} and {b}")
+    for a, b in zip(one.totals, other.totals):
+        if (a != b).any():
+            found.append(f"totals: {a.tolist()} and {b.tolist()}")
+    if one.loads.landed != other.loads.landed:
+        found.append(f"landed: {one.loads.landed} and {other.loads.landed}")
     if one.events != other.events:
         found.append(f"events: {one.events} and {other.events}")
     fewest, also = fewest_loads(one.inputs, "simpy"), fewest_loads(other.inputs, "compiled")

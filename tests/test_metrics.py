@@ -35,7 +35,7 @@ def test_hit_rates_by_phase_and_layer() -> None:
     for step, layer, experts, hits in ((0, 0, 4, 1), (0, 1, 2, 2), (1, 0, 2, 1), (1, 1, 2, 0)):
         records.add_numbers((step, layer, experts, hits, 0))
         records.add_times((0,) * len(records.times))
-    assert hit_rates(records, np.array([1, 0]), 2) == {
+    assert hit_rates(records.totals(np.array([1, 0]), 2)) == {
         "all": 0.4,
         "decode": 0.25,
         "prefill": 0.5,
@@ -111,7 +111,7 @@ def test_a_table_of_results_has_a_layers_list_in_one_cell(
 
 def test_results_need_no_record_of_each_load() -> None:
     inputs = load(RunConfig.model_validate({"requests": "0:1"}))
-    kept, dropped = simulate(inputs), simulate(inputs, keep_loads=False)
+    kept, dropped = simulate(inputs), simulate(inputs, records=False)
     assert results(kept) == results(dropped)
     assert results(kept)["loads"] == (kept.loads.column("landed") >= 0).sum() > 0
     assert len(dropped.loads) == 0

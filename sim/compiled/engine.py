@@ -12,6 +12,7 @@ from sim.compiled.arrays import (
     EVENTS,
     LAYER_ROWS,
     LOAD_ROWS,
+    LOADS_LANDED,
     OVER,
     PENDING,
     PHASE,
@@ -26,7 +27,7 @@ from sim.eviction import lru
 from sim.inputs import Inputs
 from sim.loads import DISPOSITIONS
 from sim.memory import Tier
-from sim.records import LayerRecords, LoadRecords, Rows, StepRecords
+from sim.records import LayerRecords, LayerTotals, LoadRecords, Rows, StepRecords
 
 _RECORDS = 1 << 19  # rows of load records, about, between two times they are taken away
 _BROKEN = ("", "more loads than a run can have", "the run waits for what never comes")
@@ -36,6 +37,7 @@ SIMPY_EVENTS = 3  # that SimPy needs to begin and to end a process and a run
 class Finished(NamedTuple):
     layers: LayerRecords
     steps: StepRecords
+    totals: LayerTotals
     events: int
     proposed: int
     dispositions: list[int]
@@ -59,7 +61,7 @@ def simulate(
     loads: LoadRecords,
     go: Callable[..., None] | None = None,
 ) -> Finished:
-    """Run the workload, adding to ``loads``.
+    """Run the workload, adding to ``loads``; without records of each layer if it keeps none.
 
     ``go`` replaces the compiled kernel (its ``py_func``, for tests).
     """
@@ -68,9 +70,11 @@ def simulate(
     go = go or kernel()
     workload = inputs.workload
     layers, experts = workload.layers, workload.experts
-    s = setup.make_setup(inputs, cost, hooks, device, keep=True)
+    s = setup.make_setup(inputs, cost, hooks, device, keep=loads.keep)
     steps = len(s.steps) - 1
-    chunk = max(1, min(steps, _RECORDS // (layers * experts * (len(hooks) + 1))))
+    chunk = steps
+    if loads.keep:
+        chunk = max(1, min(steps, _RECORDS // (layers * experts * (len(hooks) + 1))))
     r = setup.make_run(s, layers, experts, chunk)
     q = setup.make_loads(s, layers, experts)
     gpu = setup.make_tier(cache, inputs.eviction, -1)
@@ -87,8 +91,10 @@ def simulate(
             r = _more_room(r)
         elif not last:
             until = min(until + chunk, steps)
+    loads.landed = int(r.of[LOADS_LANDED])
     return Finished(
         *tables[:2],
+        totals=LayerTotals(r.counts, r.stalled),
         events=int(r.of[EVENTS]) + SIMPY_EVENTS,
         proposed=int(r.of[PROPOSED]),
         dispositions=q.counts[: len(DISPOSITIONS)].tolist(),

@@ -58,11 +58,10 @@ def replay(t: Tier, routed: Array, first_routed: Array, missing: Array, misses: 
                 memory.insert(t, x, True)
 
 
-def fewest_loads(workload: Workload, cache: PlainTier) -> NDArray[np.int32]:
+def fewest_loads(workload: Workload, cache: PlainTier) -> NDArray[np.int16]:
     """[layer-steps]: how many experts Belady misses, from ``cache`` as it stands."""
-    _, read = setup.steps(workload)
-    tier = setup.make_tier(cache, belady, -1)
-    misses = np.empty(len(read["first_routed"]) - 1, dtype=np.int32)
+    table = workload.table
+    misses = np.empty(len(table.first_routed) - 1, dtype=np.int16)
     missing = np.empty(workload.experts, dtype=np.int64)
-    replay(tier, read["routed"], read["first_routed"], missing, misses)
+    replay(setup.make_tier(cache, belady, -1), table.routed, table.first_routed, missing, misses)
     return misses

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -33,7 +32,7 @@ from sim.engine import Hook
 from sim.eviction.base import Future, State
 from sim.inputs import Inputs
 from sim.memory import Tier as PlainTier
-from sim.workload import Step, Workload
+from sim.step_table import StepTable, cost_table, expert_table
 
 TRIGGERS = ("layer_start", "gate_input", "routed")
 
@@ -52,44 +51,49 @@ def make_setup(
 ) -> Setup:
     """Everything of the run that does not change in it; ``keep`` records of layers and loads."""
     config, workload = inputs.config, inputs.workload
-    kinds, read = steps(workload)
-    lengths = np.diff(read["steps"][:, FIRST_ROW]).tolist()
+    table = workload.table
+    costs = cost_table(cost, table.kinds)
     code = policies.POLICIES.index(inputs.policy)
-    tables = [hook.table for hook in hooks]
-    where = np.cumsum([0, *(table.ids.size for table in tables)])
+    said = [hook.table for hook in hooks]
+    where = np.cumsum([0, *(one.ids.size for one in said)])
     scalars = (
-        workload.layers, workload.experts, workload.top_k, len(lengths), len(hooks),
+        workload.layers, workload.experts, workload.top_k, len(table.kind), len(hooks),
         len(device.stages), len(device.stages) > 1, config.overlap == "grouped",
         config.prefetch.cancel_stale, config.prefetch.extra, code, policies.TIMED[code],
         cost.expert_launch_ns, keep,
     )  # fmt: skip
-    served = np.unique(read["tokens"])
-    expert = np.zeros((workload.layers, int(max(served, default=1)) + 1), dtype=np.int64)
-    for layer in range(workload.layers):
-        for n in {1, *(int(n) for n in served)}:
-            expert[layer, n] = cost.expert_ns(layer, n)
     link, rate = _links(device)
     return Setup(
         of=integers(scalars),
         real=np.array([config.prefetch.threshold, device.bytes_per_ns], dtype=np.float64),
-        **read,
-        **_costs(cost, kinds),
-        expert=expert,
+        steps=_steps(table),
+        rows=table.rows,
+        routed=table.routed,
+        tokens=table.tokens,
+        first_routed=table.first_routed,
+        layer_cost=costs.per_layer,
+        step_cost=costs.per_step,
+        expert=expert_table(cost, workload.layers, table.tokens),
         hooks=integers(
             [
                 (TRIGGERS.index(h.trigger), h.distance, h.inline, first, h.table.ids.shape[2])
                 for h, first in zip(hooks, where.tolist())
             ]
         ).reshape(len(hooks), 5),
-        delay=integers([[hook.delay_of(n) for n in lengths] for hook in hooks]).reshape(
-            len(hooks), len(lengths)
-        ),
-        ids=_joined([table.ids for table in tables], np.int32),
-        scores=_joined([table.scores for table in tables], np.float32),
+        delay=_delays(hooks, np.diff(table.first_row)),
+        ids=_joined([one.ids for one in said], np.int32),
+        scores=_joined([one.scores for one in said], np.float32),
         link=link,
         rate=rate,
         load_ns=integers(device.load_ns),
     )
+
+
+def _delays(hooks: Sequence[Hook], lengths: Any) -> Any:
+    """[hooks, steps] ns."""
+    different, which = np.unique(lengths, return_inverse=True)
+    delays = [[hook.delay_of(n) for n in different.tolist()] for hook in hooks]
+    return integers(delays).reshape(len(hooks), len(different))[:, which]
 
 
 def _joined(parts: list[Any], dtype: Any) -> Any:
@@ -98,63 +102,12 @@ def _joined(parts: list[Any], dtype: Any) -> Any:
     return np.concatenate([np.empty(0, dtype), *(part.ravel() for part in parts)]).astype(dtype)
 
 
-@lru_cache(maxsize=2)
-def steps(workload: Workload) -> tuple[list[Step], dict[str, Any]]:
-    """One step of each kind of cost, and what the kernel reads of all: the same for all runs."""
-    steps = list(workload.steps())
-    layers = workload.layers
-    lengths = np.array([len(step.rows) for step in steps])
-    alone = lengths == 1
-    flat = workload.flat[[step.rows[0] for step in steps]]  # [steps, layers, k]
-    counts = np.where(alone[:, None], (flat >= 0).sum(axis=2), 0)
-    several = {}
-    for number in np.flatnonzero(~alone):
-        for layer in range(layers):
-            ids, served = workload.routed(steps[number], layer)
-            assert served is not None  # of several tokens
-            several[number, layer] = ids, served
-            counts[number, layer] = len(ids)
-    first = np.concatenate([[0], np.cumsum(counts)])
-    routed = np.empty(int(first[-1]), dtype=np.int32)
-    tokens = np.ones(len(routed), dtype=np.int32)
-    of_one = np.repeat(np.repeat(alone, layers), counts.ravel())
-    routed[of_one] = flat[alone][flat[alone] >= 0]
-    for (number, layer), (ids, served) in several.items():
-        at = first[number * layers + layer]
-        routed[at : at + len(ids)] = ids
-        tokens[at : at + len(ids)] = served
-    kinds: dict[Any, tuple[int, Step]] = {}
-    cost = [
-        kinds.setdefault((step.prefill, step.tokens, step.contexts), (len(kinds), step))[0]
-        for step in steps
-    ]
-    columns = (
-        [*cost, 0],
-        np.concatenate([[0], np.cumsum(lengths)]),
-        [*(step.prefill for step in steps), 0],
-        [*(len(step.requests) for step in steps), 0],
-    )
-    return [step for _, step in kinds.values()], {
-        "steps": np.stack([integers(column) for column in columns], axis=1),
-        "rows": integers([row for step in steps for row in step.rows]),
-        "routed": routed,
-        "tokens": tokens,
-        "first_routed": integers(first),
-    }
-
-
-def _costs(cost: CostModel, kinds: Sequence[Step]) -> dict[str, Any]:
-    """Step costs, one of each kind."""
-    found = [cost.step(step.phase, step.tokens, step.contexts) for step in kinds]
-    per_layer = [(one.prologue_ns, one.attention_ns) for one in found]
-    per_step = [
-        (one.norm_ns, one.gate_ns, one.moe_fixed_ns, one.shared_ns, one.epilogue_ns)
-        for one in found
-    ]
-    return {
-        "layer_cost": np.ascontiguousarray(integers(per_layer).transpose(0, 2, 1)),
-        "step_cost": integers(per_step),
-    }
+def _steps(table: StepTable) -> Any:
+    columns = (table.kind, table.first_row, table.prefill, table.requests)
+    steps = np.zeros((len(table.first_row), 4), dtype=np.int64)
+    for i, column in enumerate(columns):
+        steps[: len(column), i] = column
+    return steps
 
 
 def _links(device: SimulatedDevice) -> tuple[Any, Any]:

@@ -1,0 +1,124 @@
+"""All steps of a workload as arrays: what bounds, metrics and the compiled engine read of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from sim.cost import CostModel
+    from sim.workload import Step, Workload
+
+Integers = npt.NDArray[np.int64]
+
+
+class StepTable(NamedTuple):
+    """S steps of L layers. A kind is all steps whose own costs are the same."""
+
+    kinds: tuple[Step, ...]  # one step of each
+    kind: Integers  # [S]
+    prefill: Integers  # [S]: 0 or 1
+    requests: Integers  # [S]: how many
+    rows: Integers  # [tokens]: of the trace, by step
+    first_row: Integers  # [S + 1]
+    routed: npt.NDArray[np.int32]  # [routed experts]: the routed sets, by step and layer
+    tokens: npt.NDArray[np.int32]  # [routed experts]: how many each serves
+    first_routed: Integers  # [S L + 1]
+    alone: bool  # every routed expert of every decode step serves one token
+    # Tokens that come out, one a request and step: of a decode step, and the request's step before
+    # it, the same one where it is the request's first; and of a prefill.
+    out: Integers  # [tokens out of decode]
+    before: Integers  # [tokens out of decode]
+    first_out: Integers  # [requests with a prompt]
+
+
+def step_table(workload: Workload) -> StepTable:
+    steps = list(workload.steps())
+    kinds: dict[Any, int] = {}
+    kind = [kinds.setdefault((s.prefill, s.tokens, s.contexts), len(kinds)) for s in steps]
+    out, before, first_out = [], [], []
+    last: dict[int, int] = {}
+    for step in steps:
+        for request in step.requests:
+            if step.prefill:
+                first_out.append(step.number)
+            else:
+                out.append(step.number)
+                before.append(last.get(request, step.number))
+            last[request] = step.number
+    lengths = [len(step.rows) for step in steps]
+    routed, tokens, first_routed = _routed_sets(workload, steps, np.array(lengths))
+    first_of_kind = np.unique(kind, return_index=True)[1]
+    return StepTable(
+        kinds=tuple(steps[i] for i in first_of_kind.tolist()),
+        kind=_integers(kind),
+        prefill=_integers([step.prefill for step in steps]),
+        requests=_integers([len(step.requests) for step in steps]),
+        rows=_integers([row for step in steps for row in step.rows]),
+        first_row=_integers([0, *np.cumsum(lengths)]),
+        routed=routed,
+        tokens=tokens,
+        first_routed=first_routed,
+        alone=bool((tokens == 1).all()),
+        out=_integers(out),
+        before=_integers(before),
+        first_out=_integers(first_out),
+    )
+
+
+def _integers(values: Any) -> Integers:
+    return np.array(values, dtype=np.int64)
+
+
+def _routed_sets(workload: Workload, steps: list[Step], lengths: Integers) -> tuple[Any, Any, Any]:
+    """(ids, tokens each serves, where each layer-step's begin)."""
+    layers = workload.layers
+    alone = lengths == 1
+    flat = workload.flat[[step.rows[0] for step in steps]]  # [steps, layers, k]
+    counts = np.where(alone[:, None], (flat >= 0).sum(axis=2), 0)
+    several = {}
+    for number in np.flatnonzero(~alone).tolist():
+        for layer in range(layers):
+            ids, served = workload.routed(steps[number], layer)
+            assert served is not None  # of several tokens
+            several[number, layer] = ids, served
+            counts[number, layer] = len(ids)
+    first = _integers(np.concatenate([[0], np.cumsum(counts)]))
+    routed = np.empty(int(first[-1]), dtype=np.int32)
+    tokens = np.ones(len(routed), dtype=np.int32)
+    of_one = np.repeat(np.repeat(alone, layers), counts.ravel())
+    routed[of_one] = flat[alone][flat[alone] >= 0]
+    for (number, layer), (ids, served) in several.items():
+        at = int(first[number * layers + layer])
+        routed[at : at + len(ids)] = ids
+        tokens[at : at + len(ids)] = served
+    return routed, tokens, first
+
+
+class CostTable(NamedTuple):
+    """ns by kind of step: see ``sim.cost.StepCost``."""
+
+    per_layer: Integers  # [kinds, L, 2]: prologue, attention
+    per_step: Integers  # [kinds, 5]: norm, gate, MoE fixed, shared experts, epilogue
+
+
+def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
+    found = [cost.step(step.phase, step.tokens, step.contexts) for step in kinds]
+    per_layer = _integers([(one.prologue_ns, one.attention_ns) for one in found])
+    per_step = [
+        (one.norm_ns, one.gate_ns, one.moe_fixed_ns, one.shared_ns, one.epilogue_ns)
+        for one in found
+    ]
+    return CostTable(np.ascontiguousarray(per_layer.transpose(0, 2, 1)), _integers(per_step))
+
+
+def expert_table(cost: CostModel, layers: int, tokens: npt.NDArray[np.int32]) -> Integers:
+    """[layers, most tokens + 1]: ns of an expert that serves so many; 0 where none does."""
+    served = np.flatnonzero(np.bincount(tokens, minlength=2))
+    expert = np.zeros((layers, int(served.max(initial=1)) + 1), dtype=np.int64)
+    for layer in range(layers):
+        for n in {1, *served.tolist()} - {0}:
+            expert[layer, n] = cost.expert_ns(layer, n)
+    return expert
