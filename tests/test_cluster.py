@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -161,6 +162,18 @@ def test_a_killed_worker_costs_the_point_it_was_running(tmp_path: Path, dask: Da
     assert len(stored(tmp_path / "out")) == 8
     assert Counter(seed for _, seed in logged(log)) == dict.fromkeys(range(8), 1) | {3: 2}
     assert os.getpid() not in {pid for pid, _ in logged(log)}
+
+
+def test_a_worker_without_our_code_says_so_and_lives(
+    dask: Dask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_here = ModuleType("only_here")
+    exec("def work(): return 1", only_here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
+    with pools.cluster(dask.address) as pool:
+        with pytest.raises(ModuleNotFoundError, match="only_here"):
+            pool.executor.submit(only_here.work).result(timeout=60)
+        assert pool.executor.submit(len, "abc").result(timeout=60) == 3
 
 
 def test_ctrl_c_keeps_what_the_cluster_was_running(tmp_path: Path, dask: Dask) -> None:

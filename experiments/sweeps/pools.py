@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import connection
+from typing import Any
 
 from experiments.commands.output import say
 from experiments.interrupts import nothing_to_keep
@@ -66,6 +69,8 @@ def cluster(address: str) -> Iterator[Pool]:
     with nothing_to_keep():
         from distributed import Client, KilledWorker
 
+        # What goes wrong is told here, in one line.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client = Client(address, timeout=_ANSWER, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:  # silence, no address, no certificate
@@ -92,4 +97,28 @@ def cluster(address: str) -> Iterator[Pool]:
                 f"the cluster at {address} is gone or was restarted: finished points are kept, "
                 "run again to go on"
             )
-            yield Pool(executor, width, broken, (KilledWorker,))
+            yield Pool(_AsBytes(executor), width, broken, (KilledWorker,))
+
+
+class _AsBytes(Executor):
+    """Hands calls over as bytes, which are unpacked where they are made and no earlier.
+
+    So the scheduler needs no code of ours, and a worker without it answers with the error: Dask
+    would end that worker, and then wait for another.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, work: Any, /, *arguments: Any, **_: Any) -> Future[Any]:
+        return self._executor.submit(pickle.loads, pickle.dumps(_Call(work, arguments)))
+
+
+class _Call:
+    """What is unpickled as the value of ``work(*arguments)``."""
+
+    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._call = work, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self._call

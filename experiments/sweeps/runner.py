@@ -127,5 +127,7 @@ def _told(failure: Exception, pool: Pool) -> ConfigError:
         return failure
     if isinstance(failure, BrokenExecutor | CancelledError):
         return ConfigError(pool.broken)
-    kind = type(failure).__name__
-    return ConfigError(f"a worker cannot run the points of this sweep ({kind}: {failure})")
+    return ConfigError(
+        "a worker cannot run the points of this sweep; has it this package, in this version? "
+        f"({type(failure).__name__}: {failure})"
+    )
