@@ -21,6 +21,7 @@ from sim.errors import ConfigError, did_you_mean
 from sim.models import ModelError, load_model
 from sim.predictors.base import Context, Predictor, PredictorParams
 from sim.reserve import Reserve, reserve
+from sim.shared import shared
 from sim.workload import Workload
 from traces.errors import describe
 from traces.format import TraceError, read_meta, read_trace
@@ -166,7 +167,12 @@ def _recorded(
         count = (chosen.start or 0) + len(trace.requests)  # if it ends before the slice does
         if count < chosen.stop:
             raise ConfigError(f"requests: {requests!r} ends past the trace's {count} requests")
-    trace = replace(trace, weights=None)  # read to be checked; the simulator uses none
+    columns = {
+        name: replace(p, experts=shared(p.experts), scores=shared(p.scores))
+        for name, p in trace.predictions.items()
+    }
+    # Weights are read to be checked; the simulator uses none.
+    trace = replace(trace, weights=None, experts=shared(trace.experts), predictions=columns)
     return Workload(trace, batch_size)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.eviction.base import Future
+from sim.shared import shared
 from traces.format import Trace
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Workload:
     @cached_property
     def flat(self) -> npt.NDArray[np.int32]:
         """[tokens, layers, k] flat expert ids (layer · E + e), -1 where a layer did not route."""
-        return self.flatten(self.trace.experts)
+        return shared(self.flatten(self.trace.experts))
 
     def lists(self, array: npt.NDArray[Any]) -> RowLists:
         """Rows of a [tokens, ...] array for reading at the running requests' places."""

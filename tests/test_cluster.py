@@ -231,6 +231,15 @@ def test_an_address_nobody_answers_at_is_refused(
             pass
 
 
+def test_a_cluster_has_its_own_number_of_workers(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "s.yaml", **tree(tmp_path, sweep={"seed": [1]}))
+    arguments = ("--out", "out", "--jobs", 2, "--scheduler", "127.0.0.1:1")
+    refused = call("sweep", config, *arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: --jobs: with --scheduler, each of its workers runs a point\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_dask_the_option_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     told = r"pip install 'moe-prefetch-sim\[cluster\]'"
