@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,5 +22,12 @@ def on_interrupt(handler: Any) -> Iterator[None]:
 @contextmanager
 def nothing_to_keep() -> Iterator[None]:
     """Ctrl-C just ends the process: an exception would get lost in imports of compiled modules."""
-    with on_interrupt(signal.SIG_DFL):
+    with on_interrupt(_end):
         yield
+
+
+def _end(*_: object) -> None:
+    if os.isatty(2):
+        os.write(2, b"\x1b[?25h\n")  # the cursor, which a progress bar hides
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def load_profile(name_or_path: str | Path) -> HardwareProfile:
         path = Path(text)
     else:
         raise HardwareError(f"unknown hardware {text!r}{_nearest(text, list_profiles())}")
+    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, stamp: int) -> HardwareProfile:
+    """Read once for all runs of a sweep; ``stamp`` makes an edited file a new one."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -21,10 +21,12 @@ from sim.errors import ConfigError, did_you_mean
 from sim.models import ModelError, load_model
 from sim.predictors.base import Context, Predictor, PredictorParams
 from sim.reserve import Reserve, reserve
+from sim.shared import shared
 from sim.workload import Workload
 from traces.errors import describe
 from traces.format import TraceError, read_meta, read_trace
 from traces.model import ModelSpec
+from traces.parts import part_paths
 from traces.samples import sample_path, samples
 from traces.synthetic import synthesise
 
@@ -125,26 +127,37 @@ def _workload(config: RunConfig) -> Workload:
     if isinstance(config.trace, SyntheticTrace):
         return _synthetic(config.trace.model_dump_json(), config.requests, config.batch_size)
     path = trace_path(config.trace)
-    stamp = path.stat().st_mtime_ns
-    recorded = tuple(_recorded_names(path, config))
-    return _recorded(path, stamp, config.requests, recorded, config.batch_size)
+    stamp = _stamp(path)
+    known = _predictions(path, stamp)
+    # The trace's columns that the config's predictors replay.
+    wanted = (c.params.get("column", c.name) for c in config.predictor)
+    recorded = sorted({name for name in wanted if isinstance(name, str) and name in known})
+    return _recorded(path, stamp, config.requests, tuple(recorded), config.batch_size)
 
 
-def _recorded_names(path: Path, config: RunConfig) -> list[str]:
-    """The trace's columns that the config's predictors replay."""
+def _stamp(path: Path) -> tuple[int, ...]:
+    """When each file of the trace was written, so that an edited one is read again."""
+    parts = part_paths(path) if path.is_dir() else [path]
+    return tuple(part.stat().st_mtime_ns for part in parts)
+
+
+@lru_cache(maxsize=8)
+def _predictions(path: Path, stamp: tuple[int, ...]) -> frozenset[str]:
     try:
-        known = read_meta(path).predictions
+        return frozenset(read_meta(path).predictions)
     except TraceError as error:
         raise ConfigError(f"trace: {error}") from error
-    wanted = (c.params.get("column", c.name) for c in config.predictor)
-    return sorted({name for name in wanted if isinstance(name, str) and name in known})
 
 
 @lru_cache(maxsize=2)
 def _recorded(
-    path: Path, stamp: int, requests: str | None, predictions: tuple[str, ...], batch_size: int
+    path: Path,
+    stamp: tuple[int, ...],
+    requests: str | None,
+    predictions: tuple[str, ...],
+    batch_size: int,
 ) -> Workload:
-    """Read once per process and sweep; ``stamp`` makes an edited file a new one."""
+    """Read once per process and sweep."""
     chosen = None if requests is None else parse_slice(requests)
     try:
         trace = read_trace(path, requests=chosen, predictions=predictions)
@@ -154,7 +167,12 @@ def _recorded(
         count = (chosen.start or 0) + len(trace.requests)  # if it ends before the slice does
         if count < chosen.stop:
             raise ConfigError(f"requests: {requests!r} ends past the trace's {count} requests")
-    trace = replace(trace, weights=None)  # read to be checked; the simulator uses none
+    columns = {
+        name: replace(p, experts=shared(p.experts), scores=shared(p.scores))
+        for name, p in trace.predictions.items()
+    }
+    # Weights are read to be checked; the simulator uses none.
+    trace = replace(trace, weights=None, experts=shared(trace.experts), predictions=columns)
     return Workload(trace, batch_size)
 
 

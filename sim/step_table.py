@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sim.shared import shared
+
 if TYPE_CHECKING:
     from sim.cost import CostModel
     from sim.workload import Step, Workload
@@ -58,9 +60,9 @@ def step_table(workload: Workload) -> StepTable:
         requests=_integers([len(step.requests) for step in steps]),
         rows=_integers([row for step in steps for row in step.rows]),
         first_row=_integers([0, *np.cumsum(lengths)]),
-        routed=routed,
-        tokens=tokens,
-        first_routed=first_routed,
+        routed=shared(routed),
+        tokens=shared(tokens),
+        first_routed=shared(first_routed),
         alone=bool((tokens == 1).all()),
         out=_integers(out),
         before=_integers(before),

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.eviction.base import Future
+from sim.shared import shared
 from sim.step_table import StepTable, step_table
 from traces.format import Trace
 
@@ -78,7 +79,7 @@ class Workload:
     @cached_property
     def flat(self) -> npt.NDArray[np.int32]:
         """[tokens, layers, k] flat expert ids (layer · E + e), -1 where a layer did not route."""
-        return self.flatten(self.trace.experts)
+        return shared(self.flatten(self.trace.experts))
 
     @cached_property
     def table(self) -> StepTable:
@@ -185,4 +186,4 @@ class Workload:
             keys = ids.astype(np.int64) << 32 | when
             order = np.unique(keys, return_index=True)[1]
         start = np.searchsorted(ids[order], np.arange(self.layers * self.experts + 1))
-        return when[order], start
+        return shared(when[order]), start

@@ -85,7 +85,9 @@ MUTANTS = [
         "SIZE] * (end - first) > capacity",
         "SIZE] * (end - first) >= capacity",
     ),
-    Mutant("compiled/kernel.py", "if landed > free:", "if landed > free + 1:"),
+    Mutant("compiled/shortcut.py", "        duration = later\n", ""),
+    Mutant("compiled/shortcut.py", "< r.pending[0, OUT_AT])", "<= r.pending[0, OUT_AT] + 1)"),
+    Mutant("compiled/shortcut.py", "q.stage[0, FREE_AT] = landed", "q.stage[0, FREE_AT] = free"),
     Mutant(
         "compiled/kernel.py",
         "split = min(max(split, free), landed)",

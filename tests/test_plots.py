@@ -20,8 +20,8 @@ from experiments.plots.figures import FIGURES, draw_all
 from experiments.plots.frame import Cut, read
 from experiments.plots.style import look
 from experiments.sweeps import export, points
-from experiments.sweeps.runner import execute
 from experiments.sweeps.store import Store
+from experiments.sweeps.worker import execute
 from sim.errors import ConfigError
 
 FULL = [
@@ -44,7 +44,9 @@ def run_sweep(folder: Path, sweep: Any, **keys: Any) -> Path:
     out.mkdir()
     with Store(out) as store:
         for point in plan:
-            store.put(point.key, point.config.model_dump_json(), execute(point.config))
+            store.put(
+                point.key, point.config.model_dump_json(), execute(point.config, point.identity)
+            )
         export.write(out, plan, store)
     return out
 

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import rich.console
 import yaml
 from cli_support import BASE, ROOT, call, command, environment, small_trace, write_config
 
-from experiments.sweeps import export, points
+from experiments.sweeps import export, points, pools
+from experiments.sweeps.progress import Pace
 from experiments.sweeps.runner import Sweep
 from experiments.sweeps.store import Outcome, Store
 from sim.errors import ConfigError
@@ -202,6 +204,20 @@ def test_a_wrong_sweep_names_the_point(folder: Path, sweep: Any, expected: str) 
     assert expected in str(refused.value)
 
 
+def test_a_point_that_its_engine_cannot_run_is_refused(folder: Path) -> None:
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "policy.py").write_text("from sim.eviction.lru import *")
+    evictions = {"cache.eviction": ["lru", "foreign.policy"]}
+    config = sweep_config(folder, evictions, engine="compiled")
+    refused = call("sweep", config, "--out", "out", cwd=folder)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        f"error: {config} [cache.eviction=foreign.policy]: engine: compiled has no form of the "
+        "eviction 'foreign.policy': use engine: simpy"
+    ]
+    assert not (folder / "out").exists()
+
+
 def test_nothing_is_made_where_the_last_point_is_wrong(folder: Path) -> None:
     config = sweep_config(folder, {"cache.capacity": ["50%", {"experts": 1}]})
     refused = call("sweep", config, "--out", "out", cwd=folder)
@@ -267,6 +283,35 @@ def test_a_sweep_gives_what_a_run_gives(folder: Path) -> None:
     ((result, error, _),) = stored(folder / "out").values()
     assert json.loads(result) == alone
     assert error is None
+
+
+def test_points_that_share_most_run_one_after_another(folder: Path) -> None:
+    class AtOnce(Executor):
+        def submit(self, work: Any, /, *arguments: Any, **keys: Any) -> Future[Any]:
+            ran.append(arguments[0].name)
+            future: Future[Any] = Future()
+            future.set_result(work(*arguments, **keys))
+            return future
+
+    ran: list[str] = []
+    sweep = {"predictor": ["none", "guess", "oracle"], "cache.capacity": ["60%", "30%"]}
+    tree = BASE | {"trace": str(folder / "small.parquet"), "sweep": sweep}
+    with Sweep(folder / "out", tree) as work:
+        work.run(points.plan(tree, "s.yaml"), pools.Pool(AtOnce(), lambda: 1, "broken"))
+    assert ran == [
+        "guess, 30%", "guess, 60%", "none, 30%", "oracle, 30%", "none, 60%", "oracle, 60%"
+    ]  # fmt: skip
+
+
+def test_the_pace_is_that_of_this_sitting() -> None:
+    now = [100.0]
+    pace = Pace(4, lambda: now[0])
+    now[0] = 120.0
+    assert pace.step() == "0.05/s, 0:01:00 left"
+    now[0] = 130.0
+    assert pace.step() == "0.07/s, 0:00:30 left"
+    assert pace.step() == "0.10/s, 0:00:10 left"
+    assert pace.step() == "0.13/s, 0:00:00 left"
 
 
 def test_a_killed_sweep_goes_on_where_it_was(folder: Path) -> None:
@@ -409,8 +454,9 @@ def test_points_that_ended_before_the_stop_was_seen_are_kept(
         put(store, *row)
 
     monkeypatch.setattr(Store, "put", interrupt)
-    with Sweep(folder / "out", tree) as work, pytest.raises(KeyboardInterrupt):
-        work.run(points.plan(tree, "s.yaml"), jobs=2)
+    stopped = pytest.raises(KeyboardInterrupt)
+    with pools.local(2) as pool, Sweep(folder / "out", tree) as work, stopped:
+        work.run(points.plan(tree, "s.yaml"), pool)
     assert len(stored(folder / "out")) == runs(folder / "count") == 2
 
 
@@ -502,3 +548,11 @@ def test_the_default_experiment_is_valid_and_has_the_axes_of_every_figure() -> N
     assert set(found[0].axes) == {"hardware", "predictor", "cache.eviction", "cache.capacity"}
     assert len({p.cache_bytes for p in found}) >= 4
     assert len({p.config.hardware.name for p in found}) >= 6
+
+
+@pytest.mark.skipif("mini-gpt-oss" not in samples(), reason="the sample trace is not built yet")
+def test_the_thousand_points_can_all_run() -> None:
+    path = ROOT / "experiments" / "thousand.yaml"
+    found = points.plan(points.read(path, []), str(path))
+    assert len(found) == len({p.key for p in found}) == 1000
+    assert max(p.cache_bytes / p.model_bytes for p in found) == 1

@@ -17,6 +17,10 @@ def sweep(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes.", show_default="one a CPU")
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of a Dask cluster, whose workers run the points."),
+    ] = None,
     assignments: Assignments = None,
 ) -> None:
     """Run every point of a config's `sweep`; a stopped sweep goes on where it was."""
@@ -25,22 +29,27 @@ def sweep(
     from experiments.commands.output import console, count, say
 
     with nothing_to_keep():
-        from experiments.sweeps import export, points
+        from experiments.sweeps import export, points, pools
         from experiments.sweeps.runner import Sweep
         from sim.config_file import parse_assignment
+        from sim.errors import ConfigError
 
+        if scheduler is not None and jobs is not None:
+            raise ConfigError("--jobs: with --scheduler, each of its workers runs a point")
         tree = points.read(config, [parse_assignment(a) for a in assignments or []])
         plan = points.plan(tree, str(config))
     total = count(len(plan), "point")
     small = sum(point.cache_bytes < point.lap_bytes for point in plan)
-    with Sweep(out, tree) as work:
+    workers = pools.cluster(scheduler) if scheduler else pools.local(jobs or os.cpu_count() or 1)
+    # In this order: where there is no cluster, no folder is made.
+    with workers as pool, Sweep(out, tree) as work:
         if small:
             say(
                 f"warning: the cache of {small} of {total} is below one lap "
                 "(layers x top-k): it cannot hold what one token uses"
             )
         try:
-            work.run(plan, jobs or os.cpu_count() or 1)
+            work.run(plan, pool)
         except KeyboardInterrupt:
             say(f"stopped: {work.stored(plan)} of {total} kept; run again to go on")
             raise typer.Exit(130) from None

@@ -14,15 +14,20 @@ from pathlib import Path
 from types import ModuleType
 
 from sim.config import SyntheticTrace
+from sim.engines import choose
 from sim.inputs import Inputs, trace_path
 
 _PACKAGES = ("sim", "traces", "hardware_profiles")
 
 
-def key_of(inputs: Inputs) -> str:
-    """A digest of everything that the results of this run depend on, its name apart."""
+# Digests of what a run depends on, by name.
+Identity = dict[str, str]
+
+
+def identify(inputs: Inputs) -> Identity:
+    """Everything that the results of this run depend on, its name apart."""
     config = inputs.config
-    identity = {
+    known = {
         "config": config.model_dump(mode="json", exclude={"name", "predictor", "engine"}),
         # As understood, so that a default written out is no other run.
         "predictors": [
@@ -34,8 +39,19 @@ def key_of(inputs: Inputs) -> str:
         "hardware": inputs.profile.model_dump(mode="json"),
         "code": _code(),
         "policies": [_module(module) for module in _foreign(inputs)],
+        # It changes no number, but the results name it.
+        "engine": choose(inputs),
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return {name: _sha256(json.dumps(part, sort_keys=True)) for name, part in known.items()}
+
+
+def key_of(identity: Identity) -> str:
+    """What a result is stored under: either engine's stands for the other's."""
+    return _sha256("".join(digest for name, digest in identity.items() if name != "engine"))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _foreign(inputs: Inputs) -> list[ModuleType]:

@@ -13,7 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeps.identity import key_of
+from experiments.sweeps.identity import Identity, identify, key_of
+from experiments.sweeps.progress import progress
 from sim import inputs
 from sim.config import RunConfig
 from sim.config_file import Tree, parse, read_yaml, set_path
@@ -25,8 +26,10 @@ class Point:
     """One run of a sweep. ``axes`` labels its value of every path that any point sweeps."""
 
     key: str
+    identity: Identity  # what a worker has to find as well
     config: RunConfig
     axes: dict[str, str]
+    shares: tuple[str, int]  # points alike in this share much of their work in one process
     model: str  # its name, also where the config leaves it to the trace
     cache_bytes: int
     model_bytes: int  # of all routed experts
@@ -59,8 +62,10 @@ def plan(tree: Tree, source: str) -> list[Point]:
     found: dict[int, Point] = {}
     # Points that read the same columns of the same trace one after another: it is read once.
     order = sorted(range(len(values)), key=lambda i: _reads(base, values[i]))
-    for i in order:
-        found[i] = _point(base, values[i], axes, source)
+    with progress("checking points", len(values)) as advance:
+        for i in order:
+            found[i] = _point(base, values[i], axes, source)
+            advance()
     unique: dict[str, Point] = {}
     for i in range(len(values)):
         unique.setdefault(found[i].key, found[i])
@@ -80,16 +85,21 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         }
         config = config.model_copy(update={"name": ", ".join(axes.values())})
         checked = inputs.load(config)
+        identity = identify(checked)  # its engine included: one that cannot be had is refused
     except ConfigError as error:
         message = str(error)
         raise ConfigError(
             message if message.startswith(where) else f"{where}: {message}"
         ) from error
     layer = sum(checked.sizes)  # one expert of each
+    columns = sorted(checked.workload.trace.predictions)
+    reads = [config.trace, config.requests, config.batch_size, columns]
     return Point(
-        key=key_of(checked),
+        key=key_of(identity),
+        identity=identity,
         config=config,
         axes=axes,
+        shares=(json.dumps(reads, default=str), sum(checked.cache_bytes)),
         model=checked.model.name,
         cache_bytes=sum(checked.cache_bytes),
         model_bytes=layer * checked.model.experts,

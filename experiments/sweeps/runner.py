@@ -1,34 +1,31 @@
-"""Running the points of a sweep in worker processes; only the parent writes."""
+"""Running the points of a sweep; only this process writes."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
-import time
-import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from itertools import islice
-from multiprocessing import connection
 from pathlib import Path
 from types import TracebackType
 
 import yaml
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.commands.output import console, count, say
+from experiments.commands.output import count, say
 from experiments.interrupts import on_interrupt
 from experiments.sweeps.export import EXPORTS
 from experiments.sweeps.points import Point
+from experiments.sweeps.pools import Pool
+from experiments.sweeps.progress import progress
 from experiments.sweeps.store import Outcome, Store
-from sim.config import RunConfig
+from experiments.sweeps.worker import execute
 from sim.config_file import Tree
 from sim.errors import ConfigError
 
 Finished = Callable[[Point, Outcome], None]
+
+_LOOK = 1.0  # seconds between two looks at how many workers there are
 
 
 class Sweep:
@@ -57,45 +54,26 @@ class Sweep:
         """How many of the points have a result."""
         return len(self.store.finished() & {point.key for point in plan})
 
-    def run(self, plan: Sequence[Point], jobs: int) -> None:
+    def run(self, plan: Sequence[Point], pool: Pool) -> None:
         """Run what has no result yet. Raises KeyboardInterrupt after keeping what was running."""
         finished = self.store.finished()
         left = [point for point in plan if point.key not in finished]
-        with _progress() as progress:
-            bar = progress.add_task(
-                "points", total=len(plan), completed=len(plan) - len(left), rate=0.0
-            )
-            began = time.monotonic()
-            done = 0
+        # One after another, so that a worker reads and works out once what they share.
+        left.sort(key=lambda point: point.shares)
+        with progress("points", len(plan), len(plan) - len(left)) as advance:
 
             def keep(point: Point, outcome: Outcome) -> None:
-                nonlocal done
                 self.store.put(point.key, point.config.model_dump_json(), outcome)
-                done += 1
-                progress.update(bar, advance=1, rate=done / (time.monotonic() - began))
+                advance()
 
-            if left:
-                _run(left, min(jobs, len(left)), keep)
+            _run(left, pool, keep)
 
 
-def _progress() -> Progress:
-    out = console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.2f}/s"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=out,
-        disable=not out.is_terminal,
-    )
-
-
-def _run(points: Sequence[Point], jobs: int, finished: Finished) -> None:
+def _run(points: Sequence[Point], pool: Pool, finished: Finished) -> None:
     left = iter(points)
     running: dict[Future[Outcome], Point] = {}
     stopping = False
+    failure: Exception | None = None
 
     def stop(*_: object) -> None:  # no exception, which could come in the middle of storing
         nonlocal stopping
@@ -104,59 +82,52 @@ def _run(points: Sequence[Point], jobs: int, finished: Finished) -> None:
         stopping = True
         say(f"stopping after {count(len(running), 'running point')}; Ctrl-C again drops what runs")
 
-    # Spawned, not forked: this process has threads (progress bar, Arrow) that a fork would tear.
-    context = multiprocessing.get_context("spawn")
-    with (
-        on_interrupt(stop),
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool,
-    ):
-
-        def start(most: int) -> None:
-            """No more than the workers: what was begun is then what runs, and nothing waits."""
-            for point in islice(left, most):
-                running[pool.submit(execute, point.config)] = point
-
+    def start() -> None:
+        """No more than the workers: what was begun is then what runs, and nothing waits."""
+        nonlocal failure
         try:
-            # Workers inherit it: Ctrl-C is the parent's, also while they still import.
-            with on_interrupt(signal.SIG_IGN):
-                start(jobs)
-            while running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                # Results first: an exception is that of a pool that broke, and ends the loop.
-                for future in sorted(done, key=lambda f: f.exception() is not None):
-                    finished(running[future], future.result())
-                    del running[future]
-                if not stopping:
-                    start(len(done))
-        except BrokenProcessPool:
-            if not stopping:
-                raise ConfigError(
-                    "a worker process was killed (out of memory?): finished points are kept, "
-                    "run again to go on, with fewer --jobs"
-                ) from None
+            for point in islice(left, max(0, pool.width() - len(running))):
+                running[pool.executor.submit(execute, point.config, point.identity)] = point
+        except Exception as error:  # whatever it is that a pool says which takes no more work
+            failure = BrokenExecutor(error)
+
+    def take(future: Future[Outcome]) -> None:
+        nonlocal failure
+        point = running.pop(future)
+        try:
+            outcome = future.result()
+        except pool.fatal as error:
+            outcome = Outcome(None, str(error), 0.0)
+        except Exception as error:  # of a worker or of the pool; the others may end well
+            failure = failure or error
+            return
+        finished(point, outcome)
+
+    with on_interrupt(stop):
+        # Workers inherit it: Ctrl-C is the parent's, also while they still import.
+        with on_interrupt(signal.SIG_IGN):
+            start()
+        while running:
+            # No future is held once it is taken: a cluster keeps its result as long, and would
+            # work it out again if the worker that has it died.
+            ended = list(wait(running, _LOOK, FIRST_COMPLETED).done)
+            while ended:
+                take(ended.pop())
+            if not stopping and failure is None:
+                start()
     if stopping:
         raise KeyboardInterrupt
+    if failure is not None:
+        raise _told(failure, pool) from failure
 
 
-def execute(config: RunConfig) -> Outcome:
-    """One point, in a worker. An exception of the run is an outcome, not the end of the sweep."""
-    from sim.run import run
-
-    began = time.perf_counter()
-    try:
-        result, error = run(config), None
-    except Exception:
-        result, error = None, traceback.format_exc()
-    return Outcome(result, error, round(time.perf_counter() - began, 3))
-
-
-def _start_worker() -> None:
-    """End with the parent, however it ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
+def _told(failure: Exception, pool: Pool) -> ConfigError:
+    """Why a sweep ended early, as one line."""
+    if isinstance(failure, ConfigError):
+        return failure
+    if isinstance(failure, BrokenExecutor | CancelledError):
+        return ConfigError(pool.broken)
+    return ConfigError(
+        "a worker cannot run the points of this sweep; has it this package, in this version? "
+        f"({type(failure).__name__}: {failure})"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def load_model(name_or_path: str | Path) -> ModelSpec:
 
 
 def _spec(path: Path) -> ModelSpec:
+    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, stamp: int) -> ModelSpec:
+    """Read once for all runs of a sweep; ``stamp`` makes an edited file a new one."""
     try:
         return ModelSpec.model_validate(read_yaml(path))
     except ValidationError as error:
