@@ -80,14 +80,10 @@ MUTANTS = [
     Mutant("compiled/prediction.py", "for later in range(layer + 1", "for later in range(layer"),
     Mutant("compiled/kernel.py", "read = before + s.step_cost[cost, NORM]", "read = before"),
     Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
-    Mutant(
-        "compiled/kernel.py",
-        "SIZE] * (end - first) > capacity",
-        "SIZE] * (end - first) >= capacity",
-    ),
+    Mutant("compiled/kernel.py", "size * (end - first) > capacity", "size * end > capacity"),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),
-    Mutant("compiled/shortcut.py", "< r.pending[0, OUT_AT])", "<= r.pending[0, OUT_AT] + 1)"),
-    Mutant("compiled/shortcut.py", "q.stage[0, FREE_AT] = landed", "q.stage[0, FREE_AT] = free"),
+    Mutant("compiled/shortcut.py", "if r.of[PENDING] == 0:", "if r.of[PENDING] < 2:"),
+    Mutant("compiled/shortcut.py", "split = max(started, free)", "split = started"),
     Mutant(
         "compiled/kernel.py",
         "split = min(max(split, free), landed)",
