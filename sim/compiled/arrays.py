@@ -82,7 +82,7 @@ class Tier(NamedTuple):
     STORAGE_DONE, KEPT, SERVED,
 ) = range(14)  # fmt: skip
 READY, LEFT, PLACE = range(3)  # Loads.way: bytes to move now, not yet through; in the queue or -1
-WAITING, ACTIVE, FREE_AT = range(3)  # Loads.stage: queued, chunks in service, when it is free
+WAITING, ACTIVE, HEAD, FREE_AT = range(4)  # Loads.stage: queued; in service, from where; free
 EXPERT, NBYTES, FINISH, ORDER = range(4)  # Loads.lane
 
 
@@ -92,8 +92,8 @@ class Loads(NamedTuple):
     at: Array  # [x, 14]
     way: Array  # [stage, x, 3]
     queue: Array  # [stage, x]: a heap by key, then by age
-    stage: Array  # [stage, 3]
-    lane: Array  # [stage, lane, 4]
+    stage: Array  # [stage, 4]
+    lane: Array  # [stage, a power of two, 4]: a ring of chunks in service by FINISH, then ORDER
     noted: Array  # [layer, 4 E, 2]: prefetches for it in order of issue, and their SEQ
     noted_count: Array  # [layer]
     blocked: Array  # [x]: scratch

@@ -321,7 +321,7 @@ def run(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, until: int) -> None
                 _until(r, THE_END, r.of[NOW])
             else:
                 _begin(s, r)
-        landing, stage, lane = links.next_landing(s, q)
+        landing, stage = links.next_landing(s, q)
         out = r.pending[0, OUT_AT] if r.of[PENDING] > 0 else FAR
         wake = r.of[WAKE] if r.of[WAKE] >= 0 else FAR
         now = min(landing, out, wake)
@@ -330,7 +330,7 @@ def run(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, until: int) -> None
             r.of[BROKEN] = 2
             return
         if landing == now:
-            landed = loads.land(s, cache, host, q, r, stage, lane, now)
+            landed = loads.land(s, cache, host, q, r, stage, now)
         elif out == now:
             prediction.act(s, cache, host, q, r, now)
         else:

@@ -12,6 +12,7 @@ from sim.compiled.arrays import (
     FINISH,
     FREE_AT,
     GB_S,
+    HEAD,
     ISOLATED,
     KEY,
     LATENCY,
@@ -103,32 +104,39 @@ def begin(s: Setup, q: Loads, events: Array, stage: int, x: int, nbytes: int, no
         alpha = s.rate[stage, QUEUED] if behind else s.rate[stage, ISOLATED]
         end = now + int(np.rint(alpha + service))
         q.stage[stage, FREE_AT] = end
-    lane = q.stage[stage, ACTIVE] & INDEX
-    q.stage[stage, ACTIVE] = lane + 1
-    q.lane[stage, lane, EXPERT], q.lane[stage, lane, NBYTES] = x, nbytes
-    q.lane[stage, lane, FINISH], q.lane[stage, lane, ORDER] = end, events[EVENTS]
+    lanes, last, active = q.lane, q.lane.shape[1] - 1, q.stage[stage, ACTIVE]
+    i = q.stage[stage, HEAD] + active
+    for _ in range(active):  # it may be through before longer ones
+        before = (i - 1) & last
+        if lanes[stage, before, FINISH] <= end:
+            break
+        for column in range(4):
+            lanes[stage, i & last, column] = lanes[stage, before, column]
+        i -= 1
+    lane = i & last
+    lanes[stage, lane, EXPERT], lanes[stage, lane, NBYTES] = x, nbytes
+    lanes[stage, lane, FINISH], lanes[stage, lane, ORDER] = end, events[EVENTS]
+    q.stage[stage, ACTIVE] = active + 1
     events[EVENTS] += 1
 
 
 @part
-def next_landing(s: Setup, q: Loads) -> tuple[int, int, int]:
-    """(time, stage, lane) of the chunk that is through first; time FAR if none is in service."""
-    time, order, at, which = FAR, FAR, 0, 0
+def next_landing(s: Setup, q: Loads) -> tuple[int, int]:
+    """(time, stage) of the chunk that is through first; time FAR if none is in service."""
+    time, order, at = FAR, FAR, 0
     for stage in range(s.of[STAGES]):
-        for lane in range(q.stage[stage, ACTIVE]):
+        if q.stage[stage, ACTIVE] > 0:
+            lane = q.stage[stage, HEAD] & (q.lane.shape[1] - 1)
             end = q.lane[stage, lane, FINISH]
             if end < time or (end == time and q.lane[stage, lane, ORDER] < order):
-                time, order, at, which = end, q.lane[stage, lane, ORDER], stage, lane
-    return time, at, which
+                time, order, at = end, q.lane[stage, lane, ORDER], stage
+    return time, at
 
 
 @part
-def leave(q: Loads, stage: int, lane: int) -> tuple[int, int]:
-    """The chunk in ``lane`` is through: (its expert, its bytes)."""
-    x, nbytes = q.lane[stage, lane, EXPERT] & INDEX, q.lane[stage, lane, NBYTES]
-    last = (q.stage[stage, ACTIVE] - 1) & INDEX
-    q.stage[stage, ACTIVE] = last
-    if lane < last:
-        for column in range(4):
-            q.lane[stage, lane, column] = q.lane[stage, last, column]
-    return x, nbytes
+def leave(q: Loads, stage: int) -> tuple[int, int]:
+    """The first chunk of ``stage`` is through: (its expert, its bytes)."""
+    lane = q.stage[stage, HEAD] & (q.lane.shape[1] - 1)
+    q.stage[stage, HEAD] += 1
+    q.stage[stage, ACTIVE] -= 1
+    return q.lane[stage, lane, EXPERT] & INDEX, q.lane[stage, lane, NBYTES]

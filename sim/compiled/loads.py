@@ -171,11 +171,9 @@ def serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None
 
 
 @part
-def land(
-    s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, lane: int, now: int
-) -> bool:
-    """The chunk in ``lane`` is through; returns whether its load is, as far as this stage goes."""
-    x, nbytes = links.leave(q, stage, lane)
+def land(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, now: int) -> bool:
+    """A chunk of ``stage`` is through; returns whether its load is, as far as this stage goes."""
+    x, nbytes = links.leave(q, stage)
     q.moved[stage, q.at[x, ORIGIN] & 1] += nbytes
     left = q.way[stage, x, LEFT] - nbytes
     q.way[stage, x, LEFT] = left

@@ -176,14 +176,15 @@ def make_loads(s: Setup, layers: int, experts: int) -> Loads:
     n, stages = layers * experts, len(s.link)
     way = np.zeros((stages, n, 3), dtype=np.int64)
     way[:, :, PLACE] = -1
-    stage = np.zeros((stages, 3), dtype=np.int64)
+    lanes = 1 << (int(s.link[:, LANES].max()) - 1).bit_length()
+    stage = np.zeros((stages, 4), dtype=np.int64)
     stage[:, FREE_AT] = np.where(s.link[:, STORAGE] == 1, 0, -1)
     return Loads(
         at=np.zeros((n, 14), dtype=np.int64),
         way=way,
         queue=np.zeros((stages, n), dtype=np.int64),
         stage=stage,
-        lane=np.zeros((stages, int(s.link[:, LANES].max()), 4), dtype=np.int64),
+        lane=np.zeros((stages, lanes, 4), dtype=np.int64),
         noted=np.zeros((layers, 4 * experts, 2), dtype=np.int64),
         noted_count=np.zeros(layers, dtype=np.int64),
         blocked=np.zeros(n, dtype=np.int64),
