@@ -15,7 +15,7 @@ import simpy
 from sim.cost import CostModel, StepCost
 from sim.device import SimulatedDevice
 from sim.loads import DEMAND, Load, Loader
-from sim.predictors.base import Predictor, Table
+from sim.predictors.base import Predictor
 from sim.prefetch.base import Limits
 from sim.quality import Quality
 from sim.records import PACK, LayerRecords, StepRecords
@@ -37,7 +37,7 @@ class Hook:
         index: int,
         predictor: Predictor,
         workload: Workload,
-        table: Table,
+        quality: Quality,
         *,
         inline: bool,
         cost: CostModel,
@@ -45,12 +45,11 @@ class Hook:
     ) -> None:
         self.index, self.inline = index, inline
         self.trigger, self.distance = predictor.trigger, predictor.distance
-        self.quality = Quality(workload, table, predictor.distance)
+        self.quality, self.table = quality, quality.table
         self._predictor, self._cost, self._cost_ns = predictor, cost, cost_ns
-        self.table = table
         self.delay = 0  # ns from firing until the prediction for the present step is out
         self._delays: dict[int, int] = {}  # by tokens
-        self._lists = [workload.lists(part) for part in table]
+        self._lists = [workload.lists(part) for part in self.table]
         self._rows: list[int] = []  # of the present step
         self._ids: list[list[int]] = []  # of its only token
         self._scores: list[list[float]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from sim.workload import Workload
 
 
 class Quality:
-    """The top-k of every prediction, compared with the routing."""
+    """The top-k of every prediction in ``table``, compared with the routing."""
 
     def __init__(self, workload: Workload, table: Table, distance: int) -> None:
-        self._workload, self._table, self._distance = workload, table, distance
+        self.table = table
+        self._workload, self._distance = workload, distance
 
+    @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
         """[layers, 4]: slots, slots named, sets, sets named exactly.
 
@@ -25,7 +28,7 @@ class Quality:
         k = self._workload.top_k
         total = np.zeros((self._workload.layers, 4), dtype=np.int64)
         for layer in range(self._distance, self._workload.layers):
-            routed, named = self._workload.flat[:, layer], self._table.ids[:, layer, :k]
+            routed, named = self._workload.flat[:, layer], self.table.ids[:, layer, :k]
             counted = (routed[:, 0] >= 0) & (named[:, 0] >= 0)
             routed, named = routed[counted], named[counted]
             found = np.zeros(len(routed), dtype=np.int64)
@@ -39,7 +42,7 @@ class Quality:
 
         None where nothing was predicted.
         """
-        counts = self.counts()
+        counts = self.counts
         slots, named, sets, exact = counts.sum(axis=0).tolist()
         recalls = [_ratio(n, of) for of, n, _, _ in counts.tolist()]
         exacts = [_ratio(n, of) for _, _, of, n in counts.tolist()]

@@ -26,3 +26,9 @@ def draw(seed: int, a: int, b: int = 0, c: int = 0) -> int:
 def uniform(seed: int, a: int, b: int = 0, c: int = 0) -> float:
     """A float in [0, 1) keyed by (seed, a, b, c): the top 53 bits of ``draw``."""
     return (draw(int(seed), int(a), int(b), int(c)) >> 11) * (1.0 / 9007199254740992.0)
+
+
+def pick(seed: int, a: int, b: int, c: int, rows: int, columns: int) -> tuple[int, int]:
+    """A place of a [rows, columns] table, keyed by (seed, a, b, c)."""
+    bits = draw(int(seed), int(a), int(b), int(c))
+    return bits % rows, (bits >> 40) % columns

@@ -21,10 +21,11 @@ from sim.engines import Engine
 from sim.inputs import Inputs
 from sim.loads import Loader
 from sim.metrics import summarise
-from sim.predictors.base import Table
+from sim.quality import Quality
 from sim.records import LayerRecords, LayerTotals, LoadRecords, StepRecords
-from sim.tabulate import tabulate
 from sim.tiers import fewest_loads, make_cache, make_host
+
+_KEPT = 3  # predictors whose tables are kept for the next run: each may take a third of a GB
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _hooks(inputs: Inputs, cost: CostModel) -> list[Hook]:
             i,
             predictor,
             inputs.workload,
-            _table(inputs, i),
+            _said(inputs, i),
             inline=params.placement == "inline",
             cost=cost,
             cost_ns=None if params.cost_us is None else round(params.cost_us * 1e3),
@@ -118,14 +119,18 @@ def _hooks(inputs: Inputs, cost: CostModel) -> list[Hook]:
     ]
 
 
-def _table(inputs: Inputs, index: int) -> Table:
-    """What a predictor says, worked out once for all runs on the same workload."""
+def _said(inputs: Inputs, index: int) -> Quality:
+    """What a predictor says, and how well: worked out once for all runs on the same workload."""
     name, predictor, params = inputs.predictors[index]
     key = (name, params.model_dump_json(), inputs.config.seed)
-    known = inputs.workload.tables
-    if key not in known:
-        known[key] = tabulate(predictor, inputs.workload)
-    return known[key]
+    known = inputs.workload.said
+    found = known.pop(key, None)
+    if found is None:
+        found = Quality(inputs.workload, predictor.table(), predictor.distance)
+        while len(known) >= _KEPT:
+            del known[next(iter(known))]
+    known[key] = found  # the latest stands last
+    return found
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from sim.step_table import StepTable, step_table
 from traces.format import Trace
 
 if TYPE_CHECKING:
-    from sim.predictors.base import Table
+    from sim.quality import Quality
 
 _BLOCK = 64  # rows turned into Python lists at a time: scalar access to lists is 5x faster
 
@@ -70,7 +70,7 @@ class Workload:
         self.batch_size = batch_size
         self.layers, self.experts, self.top_k = trace.meta.model.topology
         self.requests = trace.requests
-        self.tables: dict[Any, Table] = {}  # predictions, kept for the next run (sim.tabulate)
+        self.said: dict[Any, Quality] = {}  # what predictors say, kept for the next run
         self._lists = self.lists(self.flat)
         self._row = -1  # the row last asked for, whose sets are kept at hand
         self._row_sets: list[list[int]] = []

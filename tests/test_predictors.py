@@ -6,9 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import reference_predictors as reference
 from contracts import PredictorContract
 from contracts.predictor import EXPERTS, K, play, recording
 from harness import make_trace
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim import registry
 from sim.errors import ConfigError
@@ -189,3 +192,51 @@ def test_learning_predictors_beat_chance_where_there_is_something_to_learn() -> 
     chance = trace.model.top_k / trace.model.experts
     assert slot_recall(trace, "layer-frequency", distance=0) > 2 * chance
     assert slot_recall(trace, "transition") > K / EXPERTS
+
+
+SMALL = {"tokens": (1, 40), "layers": (1, 4), "experts": (1, 9), "batch": (1, 4)}
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@given(st.fixed_dictionaries({key: st.integers(*ends) for key, ends in SMALL.items()}), st.data())
+def test_predictors_say_what_they_say_when_asked_step_by_step(
+    compiled: bool, shape: dict[str, int], data: st.DataObject
+) -> None:
+    if compiled:
+        pytest.importorskip("numba")
+    k = data.draw(st.integers(1, shape["experts"]))
+    odds = np.random.default_rng(data.draw(st.integers(0, 99))).random(
+        (shape["tokens"], shape["layers"], shape["experts"])
+    )
+    first = data.draw(st.integers(1, shape["tokens"]))
+    trace = make_trace(
+        np.argsort(odds, axis=2)[:, :, :k].tolist(),
+        shape["experts"],
+        prompt=data.draw(st.integers(0, 3)),
+        requests=[n for n in (first, shape["tokens"] - first) if n],
+    )
+    if data.draw(st.booleans()):
+        trace.experts[trace.phase == 0, -1] = -1
+    context = Context(Workload(trace, shape["batch"]), 7, trace.meta.model)
+    distance = data.draw(st.integers(0, shape["layers"] - 1))
+    recall = data.draw(st.sampled_from([0.0, 0.5, 0.8, 1.0]))
+    ahead = {"distance": distance}
+    pairs = [
+        ("layer-frequency", ahead, reference.LayerFrequency(context, distance)),
+        ("previous-token", ahead, reference.PreviousToken(context, distance)),
+        ("transition", {}, reference.Transition(context)),
+        ("oracle", ahead | {"recall": recall}, reference.Oracle(context, recall, distance)),
+    ]
+    for name, params, slow in pairs:
+        module = registry.find("predictors", name)
+        predictor = module.Predictor(module.Params.model_validate(params), context)
+        with pytest.MonkeyPatch.context() as patch:
+            if not compiled:
+                for loop in [n for n in vars(module) if hasattr(vars(module)[n], "__wrapped__")]:
+                    patch.setattr(module, loop, vars(module)[loop].__wrapped__)
+            ids, scores = predictor.table()
+        expected = slow.table()
+        m = expected.ids.shape[2]
+        assert (ids[:, :, m:] == -1).all()
+        assert ids[:, :, :m].tolist() == expected.ids[:, :, : ids.shape[2]].tolist(), name
+        assert scores[:, :, :m].tolist() == expected.scores[:, :, : ids.shape[2]].tolist(), name

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
-import numpy as np
-from numba.extending import overload
-
-from sim import registry, rng
+from sim import registry
+from sim.compiled import random
 from sim.compiled.jit import part
+
+assert random.uniform  # so that numba knows the draws
 
 _OPTIONAL = ("passed", "predicted", "spared")
 
@@ -62,24 +62,3 @@ propose = _choice(
     [m.propose for m in POLICIES],
 )
 TIMED = [int(getattr(m, "TIMED", False)) for m in POLICIES]
-
-
-@overload(rng.uniform)  # type: ignore[untyped-decorator]
-def _uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
-    """Python's integers have no size: here the same draw in 64 bits (tested to be the same)."""
-
-    def uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
-        z = np.uint64(seed)
-        for key in (np.uint64(a), np.uint64(b), np.uint64(c)):
-            z = _mix(z) ^ key
-        return (_mix(z) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-    return uniform
-
-
-@part
-def _mix(z: Any) -> Any:
-    z = z + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -1,17 +1,16 @@
 """What a predictor is: it knows routing, never time.
 
-A module with a ``Params`` model (its keys in the config) and a ``Predictor``. It is played over
-the workload before the run (``sim.tabulate``): ``predict`` when the trigger fires, then
-``observe`` once a layer is routed. Engines look its predictions up and charge the cost.
-A predictor may read of the present step only the layers already routed; those allowed to look
-ahead say so in their docstring.
+A module with a ``Params`` model (its keys in the config) and a ``Predictor``, whose ``table`` is
+all that it says over a workload: engines look predictions up and charge the cost. What it says of
+a layer may depend on what is routed before its trigger fires and on nothing later; those allowed
+to look ahead say so in their docstring. ``Online`` is the simplest form of one: asked in the order
+of the run, told of each routing.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from heapq import nlargest
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -74,24 +73,64 @@ class Context:
 
 
 class Predictor(ABC):
-    """One predictor in one run. Flat state belongs in lists or arrays indexed by flat id."""
+    """One predictor in one run."""
 
     trigger: Trigger = "layer_start"
     distance: int = 0  # target layer = layer that fires + distance, in MoE layers
     cost: Cost = Cost()
 
     @abstractmethod
+    def table(self) -> Table:
+        """All that it says over the workload of its context."""
+
+
+class Online(Predictor):
+    """One that is asked and told step by step. Flat state belongs in lists indexed by flat id."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @abstractmethod
     def predict(self, step: Step, target: int) -> Prediction | None:
         """Candidates for MoE layer ``target`` of ``step``; None where it cannot tell."""
 
-    def observe(self, step: Step, layer: int) -> None:  # noqa: B027 - most do not learn online
+    @abstractmethod
+    def observe(self, step: Step, layer: int) -> None:
         """The routing of ``layer`` in ``step`` is known."""
 
-    def table(self) -> Table | None:
-        """All predictions at once, where that is faster than asking ``predict`` for each."""
-        return None
+    def table(self) -> Table:
+        workload = self._context.workload
+        layers = workload.layers
+        table = silent(workload, workload.top_k)
+
+        def fire(step: Step, layer: int) -> None:
+            nonlocal table
+            target = layer + self.distance
+            if target >= layers or (said := self.predict(step, target)) is None:
+                return
+            rows = list(step.rows)
+            named = np.array(said.ids, dtype=np.int32).reshape(len(rows), -1)
+            m, width = named.shape[1], table.ids.shape[2]
+            if m > width:
+                more = ((0, 0), (0, 0), (0, m - width))
+                ids = np.pad(table.ids, more, constant_values=-1)
+                table = Table(ids, np.pad(table.scores, more))
+            table.ids[rows, target, :m] = named
+            scores = np.array(said.scores, dtype=np.float32)
+            table.scores[rows, target, :m] = scores.reshape(len(rows), m)
+
+        after = self.trigger == "routed"
+        for step in workload.steps():
+            for layer in range(layers):
+                if not after:
+                    fire(step, layer)
+                self.observe(step, layer)
+                if after:
+                    fire(step, layer)
+        return table
 
 
-def best(scores: list[float], first: int, m: int) -> list[int]:
-    """The ``m`` flat ids with the highest of ``scores`` (ids ``first``…), ties by lowest id."""
-    return nlargest(m, range(first, first + len(scores)), key=lambda x: (scores[x - first], -x))
+def silent(workload: Workload, m: int) -> Table:
+    """A table in which nothing is said yet."""
+    shape = (*workload.flat.shape[:2], m)
+    return Table(np.full(shape, -1, dtype=np.int32), np.zeros(shape, dtype=np.float32))

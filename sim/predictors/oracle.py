@@ -11,14 +11,15 @@ recovers exact sets in arXiv 2511.10676, Table 4 (93.0 % of sets with 6 of 6, 98
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
-from sim.predictors.base import Context, Prediction, PredictorParams
+from sim.loops import loop, part
+from sim.predictors.base import Context, PredictorParams, Table, silent
 from sim.predictors.base import Predictor as Base
-from sim.rng import draw, uniform
-from sim.workload import Step
+from sim.rng import pick, uniform
 
 RECOVERY = 1 / 3
 _TRIES = 8  # draws from the trace before falling back to the nearest free expert id
@@ -46,62 +47,80 @@ class Predictor(Base):
         workload = context.workload
         self.trigger, self.distance = params.trigger, params.distance
         self._workload, self._seed = workload, context.seed
-        self._k, self._width = workload.top_k, workload.experts
-        self._miss = miss_probabilities(params.recall, self._k)
-        self._candidates = self._k if params.recall == 1.0 else min(2 * self._k, self._width)
-        self._rows = workload.lists(workload.flat)
-        # A kept slot is right as often as its rank is; a later candidate where one was missed, as
-        # often as it recovers, but it never stands above a better rank.
+        self._miss = miss_probabilities(params.recall, workload.top_k)
+        self._perfect = params.recall == 1.0
+
+    def table(self) -> Table:
+        """A kept slot is right as often as its rank is; a later candidate where one was missed, as
+        often as it recovers, but it never stands above a better rank."""
+        workload, k = self._workload, self._workload.top_k
+        m = k if self._perfect else min(2 * k, workload.experts)  # k: there are no others
+        said = silent(workload, m)
         right = [1.0 - p for p in self._miss]
         later = min(right[-1], RECOVERY * (1.0 - prod(right)))
-        self._scores = right + [later] * (self._candidates - self._k)
+        if m == k:
+            said.ids[:, self.distance :] = workload.flat[:, self.distance :]
+        else:
+            _degrade(
+                workload.flat, workload.experts, self._seed, np.array(self._miss),
+                np.full(k, -1), self.distance, said.ids,
+            )  # fmt: skip
+        score = np.array(right + [later] * (m - k), dtype=np.float32)
+        said.scores[:] = np.where(said.ids[:, :, :1] >= 0, score, np.float32(0))
+        return said
 
-    def predict(self, step: Step, target: int) -> Prediction | None:
-        ids: list[int] = []
-        for row in step.rows:
-            routed = self._rows[row][target]
+
+@loop
+def _degrade(
+    flat: Any, experts: int, seed: int, miss: Any, missed: Any, distance: int, ids: Any
+) -> None:
+    tokens, layers, k = flat.shape
+    m = ids.shape[2]
+    for row in range(tokens):
+        for layer in range(distance, layers):
+            routed, named = flat[row, layer], ids[row, layer]
             if routed[0] < 0:
-                ids += [-1] * self._candidates
-            elif self._candidates == self._k:
-                ids += routed
-            else:
-                ids += self._degrade(routed, row, target)
-        return Prediction(ids, self._scores * len(step.rows))
+                continue
+            count = next_missed = 0
+            for rank in range(k):
+                named[rank] = routed[rank]
+                if uniform(seed, row, layer, rank) < miss[rank]:
+                    missed[count] = routed[rank]
+                    count += 1
+                    named[rank] = -1
+            for rank in range(m):
+                recovers = rank >= k and next_missed < count
+                if recovers and uniform(seed, row, layer, rank) < RECOVERY:
+                    named[rank] = missed[next_missed]
+                    next_missed += 1
+                    continue
+                if named[rank] < 0:
+                    named[rank] = _other(flat, experts, seed, row, layer, rank, named)
 
-    def _degrade(self, routed: list[int], row: int, layer: int) -> list[int]:
-        named: list[int] = []
-        missed: list[int] = []
-        for rank, x in enumerate(routed):
-            if uniform(self._seed, row, layer, rank) < self._miss[rank]:
-                missed.append(x)
-                named.append(-1)
-            else:
-                named.append(x)
-        taken = set(routed)
-        for rank in range(self._k):
-            if named[rank] < 0:
-                named[rank] = self._other(taken, row, layer, rank)
-        for rank in range(self._k, self._candidates):
-            if missed and uniform(self._seed, row, layer, rank) < RECOVERY:
-                named.append(missed.pop(0))
-            else:
-                named.append(self._other(taken, row, layer, rank))
-        return named
 
-    def _other(self, taken: set[int], row: int, layer: int, rank: int) -> int:
-        """An expert of the layer outside ``taken``, which it joins; -1 where none is left."""
-        flat = self._workload.flat
-        x = -1
-        for attempt in range(_TRIES):
-            bits = draw(self._seed, row, layer, (attempt + 1) << 8 | rank)
-            x = int(flat[bits % len(flat), layer, (bits >> 40) % self._k])
-            if x >= 0 and x not in taken:
-                taken.add(x)
-                return x
-        first = layer * self._width
-        for step in range(1, self._width + 1):
-            y = first + (max(x, first) - first + step) % self._width
-            if y not in taken:
-                taken.add(y)
-                return y
-        return -1
+@part
+def _other(flat: Any, experts: int, seed: int, row: int, layer: int, rank: int, named: Any) -> int:
+    """An expert of the layer that is neither routed nor named yet; -1 where none is left."""
+    tokens, _, k = flat.shape
+    x = -1
+    for attempt in range(_TRIES):
+        at, slot = pick(seed, row, layer, (attempt + 1) << 8 | rank, tokens, k)
+        x = flat[at, layer, slot]
+        if x >= 0 and not _taken(flat[row, layer], named, x):
+            return int(x)
+    first = layer * experts
+    for step in range(1, experts + 1):
+        y = first + (max(x, first) - first + step) % experts
+        if not _taken(flat[row, layer], named, y):
+            return y
+    return -1
+
+
+@part
+def _taken(routed: Any, named: Any, x: int) -> bool:
+    taken = False
+    for y in routed:
+        taken = taken or x == y
+    for y in named:
+        taken = taken or x == y
+    return taken

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
-from sim.predictors.base import Context, Prediction, PredictorParams
+from sim.predictors.base import Context, PredictorParams, Table, silent
 from sim.predictors.base import Predictor as Base
-from sim.workload import Step
+
+_BLOCK = 10_000  # rows compared at a time
 
 
 class Params(PredictorParams):
@@ -16,27 +19,43 @@ class Params(PredictorParams):
 class Predictor(Base):
     def __init__(self, params: Params, context: Context) -> None:
         self.distance = params.distance
-        self._rows = context.workload.lists(context.workload.flat)
-        self._k = context.workload.top_k
-        self._first_rows = {start for _, start, _ in context.workload.requests}
-        self._slots = self._repeated = 0  # of tokens with a previous one, so far
+        self._workload = context.workload
 
-    def predict(self, step: Step, target: int) -> Prediction | None:
-        if step.prefill:
-            return None  # its tokens run at once: none has a previous one that is known
-        ids: list[int] = []
-        for row in step.rows:
-            ids += [-1] * self._k if row in self._first_rows else self._rows[row - 1][target]
-        # Every candidate is as likely as slots have repeated so far (rule of succession).
-        score = (self._repeated + 1) / (self._slots + 2)
-        return Prediction(ids, [score] * len(ids)) if max(ids) >= 0 else None
+    def table(self) -> Table:
+        """Every candidate is as likely as slots have repeated so far (rule of succession)."""
+        workload = self._workload
+        steps, k = workload.table, workload.top_k
+        said = silent(workload, k)
+        step = np.empty(len(workload.flat), dtype=np.int64)  # of each row
+        step[steps.rows] = np.repeat(np.arange(len(steps.kind)), np.diff(steps.first_row))
+        follows = steps.prefill[step] == 0  # a prompt's tokens run at once: none is known before
+        follows[[start for _, start, _ in workload.requests]] = False
+        rows = np.flatnonzero(follows)
+        slots, repeated = np.zeros((2, len(steps.kind), workload.layers), dtype=np.int64)
+        for first in range(0, len(rows), _BLOCK):
+            some = rows[first : first + _BLOCK]
+            now, before = workload.flat[some], workload.flat[some - 1]
+            both = (now[:, :, 0] >= 0) & (before[:, :, 0] >= 0)
+            np.add.at(slots, step[some], k * both)
+            np.add.at(repeated, step[some], both * _in_common(now, before))
+        score = ((_until(repeated) + 1) / (_until(slots) + 2)).astype(np.float32)
+        layers = workload.layers - self.distance  # those that fire
+        ids = workload.flat[rows - 1, self.distance :]
+        said.ids[rows, self.distance :] = ids
+        at_firing = score[step[rows], :layers, None]
+        said.scores[rows, self.distance :] = np.where(ids >= 0, at_firing, np.float32(0))
+        return said
 
-    def observe(self, step: Step, layer: int) -> None:
-        if step.prefill:
-            return
-        for row in step.rows:
-            if row not in self._first_rows:
-                now, before = self._rows[row][layer], self._rows[row - 1][layer]
-                if now[0] >= 0 and before[0] >= 0:
-                    self._slots += self._k
-                    self._repeated += len(set(before).intersection(now))
+
+def _in_common(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """[tokens, layers]: how many experts of ``a`` are in ``b`` too."""
+    found = np.zeros(a.shape[:2], dtype=np.int64)
+    for rank in range(a.shape[2]):
+        found += (a[:, :, rank : rank + 1] == b).any(axis=2)
+    return found
+
+
+def _until(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """[steps, layers]: the sum over all that is routed before that layer of that step."""
+    flat = counts.ravel()
+    return (np.cumsum(flat) - flat).reshape(counts.shape)

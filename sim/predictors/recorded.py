@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from sim.errors import ConfigError, did_you_mean
-from sim.predictors.base import Context, Cost, Prediction, PredictorParams, Table
+from sim.predictors.base import Context, Cost, PredictorParams, Table
 from sim.predictors.base import Predictor as Base
-from sim.workload import Step
 
 
 class Params(PredictorParams):
@@ -35,12 +34,6 @@ class Predictor(Base):
         self.cost = Cost(info.flops * wider, round(info.bytes * wider))
         ids = workload.flatten(prediction.experts)
         self._table = Table(ids, prediction.scores.astype(np.float32))
-
-    def predict(self, step: Step, target: int) -> Prediction | None:
-        rows = list(step.rows)
-        ids: list[int] = self._table.ids[rows, target].ravel().tolist()
-        scores: list[float] = self._table.scores[rows, target].ravel().tolist()
-        return Prediction(ids, scores) if max(ids) >= 0 else None
 
     def table(self) -> Table:
         return self._table

@@ -43,24 +43,19 @@ def recording(seed: int = 0) -> Trace:
 def play(
     module: ModuleType, params: dict[str, Any], trace: Trace, batch: int, seed: int = 0
 ) -> tuple[Predictor, Log]:
-    """Everything the predictor says when driven as the engine drives it."""
+    """Everything the predictor says, in the order in which it fires."""
     workload = Workload(trace, batch)
     context = Context(workload, seed, trace.meta.model)
     predictor = module.Predictor(module.Params.model_validate(params), context)
+    ids, scores = predictor.table()
     log: Log = []
 
-    def fire(layer: int) -> None:
-        target = layer + predictor.distance
-        if target < workload.layers:
-            log.append((step.number, target, predictor.predict(step, target)))
-
     for step in workload.steps():
-        for layer in range(workload.layers):
-            if predictor.trigger != "routed":
-                fire(layer)
-            predictor.observe(step, layer)
-            if predictor.trigger == "routed":
-                fire(layer)
+        rows = list(step.rows)
+        for target in range(predictor.distance, workload.layers):
+            named = ids[rows, target].ravel().tolist()
+            said = Prediction(named, scores[rows, target].ravel().tolist())
+            log.append((step.number, target, said if max(named) >= 0 else None))
     return predictor, log
 
 
