@@ -77,9 +77,8 @@ def bounds(
     for first in range(0, len(table.kind), _STEPS):
         kind = table.kind[first : first + _STEPS]
         part = slice(first * layers, (first + len(kind)) * layers)
-        begins = table.first_routed[part.start : part.stop + 1]
-        works, least = _works(table, expert, begins, layers)
-        sets = np.diff(begins)
+        works, least = _works(table, expert, part.start, part.stop, layers)
+        sets = np.diff(table.first_routed[part.start : part.stop + 1])
         launches = launch * (np.minimum(sets, 1) if grouped else sets)
         work = own[kind].ravel() + works + launches
         # When each layer-step ends if nothing is missing, epilogues of earlier steps included.
@@ -98,16 +97,19 @@ def bounds(
 
 
 def _works(
-    table: StepTable, expert: Integers, begins: Integers, layers: int
+    table: StepTable, expert: Integers, first: int, end: int, layers: int
 ) -> tuple[Integers, Integers]:
-    """Of the layer-steps whose sets begin at ``begins``: ns of all experts, and of the quickest."""
-    sets = np.diff(begins)
-    layer = np.tile(np.arange(layers), len(sets) // layers)
-    if table.alone:
-        return sets * expert[layer, 1], expert[layer, 1]
-    each = expert[np.repeat(layer, sets), table.tokens[begins[0] : begins[-1]]]
-    sums, least = np.zeros((2, len(sets)), dtype=np.int64)
-    at = (begins[:-1] - begins[0])[sets > 0]
-    if len(at):
-        sums[sets > 0], least[sets > 0] = np.add.reduceat(each, at), np.minimum.reduceat(each, at)
+    """Of layer-steps ``first`` to ``end``: ns of all experts, and of the quickest."""
+    sets = np.diff(table.first_routed[first : end + 1])
+    least = np.tile(expert[:, 1], len(sets) // layers)
+    sums = sets * least
+    a, b = np.searchsorted(table.several, [first, end])
+    some = table.several[a:b] - first
+    some = some[sets[some] > 0]
+    if len(some):  # the rest serve one token each
+        sizes = sets[some]
+        begins = np.cumsum(sizes) - sizes
+        at = np.repeat(table.first_routed[some + first] - begins, sizes) + np.arange(sizes.sum())
+        each = expert[np.repeat(some % layers, sizes), table.tokens[at]]
+        sums[some], least[some] = np.add.reduceat(each, begins), np.minimum.reduceat(each, begins)
     return sums, least

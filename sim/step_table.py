@@ -28,7 +28,7 @@ class StepTable(NamedTuple):
     routed: npt.NDArray[np.int32]  # [routed experts]: the routed sets, by step and layer
     tokens: npt.NDArray[np.int32]  # [routed experts]: how many each serves
     first_routed: Integers  # [S L + 1]
-    alone: bool  # every routed expert of every decode step serves one token
+    several: Integers  # layer-steps of steps of several tokens
     # Tokens that come out, one a request and step: of a decode step, and the request's step before
     # it, the same one where it is the request's first; and of a prefill.
     out: Integers  # [tokens out of decode]
@@ -63,7 +63,7 @@ def step_table(workload: Workload) -> StepTable:
         routed=shared(routed),
         tokens=shared(tokens),
         first_routed=shared(first_routed),
-        alone=bool((tokens == 1).all()),
+        several=np.flatnonzero(np.repeat(np.array(lengths) > 1, workload.layers)),
         out=_integers(out),
         before=_integers(before),
         first_out=_integers(first_out),
