@@ -69,7 +69,7 @@ def bounds(
     """
     table, costs = workload.table, cost_table(cost, workload.table.kinds)
     layers, launch = workload.layers, cost.expert_launch_ns
-    expert = expert_table(cost, layers, table.tokens)
+    expert = expert_table(cost, layers, table.served)
     fixed, shared, gate = (costs.per_step[:, i] for i in (2, 3, 1))
     own = costs.per_layer.sum(axis=2) + (fixed + shared + gate)[:, None]
     compute = link = 0

@@ -25,7 +25,7 @@ from sim.quality import Quality
 from sim.records import LayerRecords, LayerTotals, LoadRecords, StepRecords
 from sim.tiers import fewest_loads, make_cache, make_host
 
-_KEPT = 3  # predictors whose tables are kept for the next run: each may take a third of a GB
+_KEPT = 1  # predictors whose tables are kept for the next run: each may take a third of a GB
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _said(inputs: Inputs, index: int) -> Quality:
     found = known.pop(key, None)
     if found is None:
         found = Quality(inputs.workload, predictor.table(), predictor.distance)
-        while len(known) >= _KEPT:
+        while len(known) >= max(_KEPT, len(inputs.predictors)):
             del known[next(iter(known))]
     known[key] = found  # the latest stands last
     return found

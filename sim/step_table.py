@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ class StepTable(NamedTuple):
     routed: npt.NDArray[np.int32]  # [routed experts]: the routed sets, by step and layer
     tokens: npt.NDArray[np.int32]  # [routed experts]: how many each serves
     first_routed: Integers  # [S L + 1]
+    served: tuple[int, ...]  # the numbers of tokens that experts serve, and 1
     several: Integers  # layer-steps of steps of several tokens
     # Tokens that come out, one a request and step: of a decode step, and the request's step before
     # it, the same one where it is the request's first; and of a prefill.
@@ -63,6 +65,7 @@ def step_table(workload: Workload) -> StepTable:
         routed=shared(routed),
         tokens=shared(tokens),
         first_routed=shared(first_routed),
+        served=tuple(sorted({1, *np.flatnonzero(np.bincount(tokens)).tolist()})),
         several=np.flatnonzero(np.repeat(np.array(lengths) > 1, workload.layers)),
         out=_integers(out),
         before=_integers(before),
@@ -106,6 +109,7 @@ class CostTable(NamedTuple):
     per_step: Integers  # [kinds, 5]: norm, gate, MoE fixed, shared experts, epilogue
 
 
+@lru_cache(maxsize=1)
 def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
     found = [cost.step(step.phase, step.tokens, step.contexts) for step in kinds]
     per_layer = _integers([(one.prologue_ns, one.attention_ns) for one in found])
@@ -116,11 +120,10 @@ def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
     return CostTable(np.ascontiguousarray(per_layer.transpose(0, 2, 1)), _integers(per_step))
 
 
-def expert_table(cost: CostModel, layers: int, tokens: npt.NDArray[np.int32]) -> Integers:
+def expert_table(cost: CostModel, layers: int, served: tuple[int, ...]) -> Integers:
     """[layers, most tokens + 1]: ns of an expert that serves so many; 0 where none does."""
-    served = np.flatnonzero(np.bincount(tokens, minlength=2))
-    expert = np.zeros((layers, int(served.max(initial=1)) + 1), dtype=np.int64)
+    expert = np.zeros((layers, max(served, default=1) + 1), dtype=np.int64)
     for layer in range(layers):
-        for n in {1, *served.tolist()} - {0}:
+        for n in served:
             expert[layer, n] = cost.expert_ns(layer, n)
     return expert

@@ -60,7 +60,7 @@ class Tier(NamedTuple):
     """A memory level. ``x`` is pinned where ``pin[x]`` is ``of[PIN]``.
 
     Each partition has a tree of its residents' scores: rows of 8 from row ROOT (BASE of its
-    experts) on. What stands at place p (row p // 8, column p % 8) is the lowest of row p + 1; from
+    experts) on. What stands at place p (row p // 8, column p % 8) is the lowest of row p + 2; from
     place LEAVES on are its experts in order, FAR where not resident.
     """
 

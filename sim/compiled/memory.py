@@ -41,8 +41,8 @@ def _write(tree: Array, root: int, place: int, score: int) -> None:
     row = place >> 3
     was = tree[(root + row) & INDEX, place & 7]
     tree[(root + row) & INDEX, place & 7] = score
-    while row > 0:
-        up, i = (row - 1) >> 3, (row - 1) & 7
+    while row > 1:
+        up, i = (row - 2) >> 3, (row - 2) & 7
         least, above = score, tree[(root + up) & INDEX, i]
         if score >= above:
             if was > above:
@@ -55,17 +55,20 @@ def _write(tree: Array, root: int, place: int, score: int) -> None:
 
 
 @part
-def _lowest(tree: Array, root: int, leaves: int, least: int) -> int:
-    """The first leaf with the score ``least``, the lowest."""
-    row = 0
-    while True:
+def _lowest(tree: Array, root: int, leaves: int) -> int:
+    """The first leaf with the lowest score; -1 where all are FAR."""
+    least, other, row = _least(tree, root), _least(tree, root + 1), 0
+    if other < least:
+        least, row = other, 1
+    while least < FAR:
         column, others = 0, 1
         for i in range(7):  # arithmetic: there is no branch to guess wrong
             others &= tree[(root + row) & INDEX, i] != least
             column += others
         if 8 * row + column >= leaves:
             return 8 * row + column
-        row = 8 * row + column + 1
+        row = 8 * row + column + 2
+    return -1
 
 
 @part
@@ -77,10 +80,10 @@ def reserve(t: Tier, x: int) -> int:
     if missing > 0:
         tree, root, leaves = t.tree, t.part[p, ROOT] & INDEX, t.part[p, LEAVES]
         while missing > 0:
-            score = _least(tree, root)
-            if score == FAR:
+            place = _lowest(tree, root, leaves)
+            if place < 0:
                 break
-            place = _lowest(tree, root, leaves, score)
+            score = tree[(root + (place >> 3)) & INDEX, place & 7]
             y = (t.part[p, FIRST] + place - leaves) & INDEX
             _write(tree, root, place, FAR)
             if t.pin[y] == t.of[PIN]:
@@ -140,11 +143,15 @@ def use(t: Tier, x: int) -> None:
 def pass_over(t: Tier, x: int) -> None:
     root, place = t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX
     score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
-    _write(t.tree, root, place, policies.passed(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
+    new = policies.passed(t.of[EVICTION], t.state, x, t.of[NOW_AT], score)
+    if new != score:
+        _write(t.tree, root, place, new)
 
 
 @part
 def predict(t: Tier, x: int) -> None:
     root, place = t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX
     score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
-    _write(t.tree, root, place, policies.predicted(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
+    new = policies.predicted(t.of[EVICTION], t.state, x, t.of[NOW_AT], score)
+    if new != score:
+        _write(t.tree, root, place, new)

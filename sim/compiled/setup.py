@@ -73,7 +73,7 @@ def make_setup(
         first_routed=table.first_routed,
         layer_cost=costs.per_layer,
         step_cost=costs.per_step,
-        expert=expert_table(cost, workload.layers, table.tokens),
+        expert=expert_table(cost, workload.layers, table.served),
         hooks=integers(
             [
                 (TRIGGERS.index(h.trigger), h.distance, h.inline, first, h.table.ids.shape[2])
@@ -136,8 +136,8 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
     partition = integers(plain.partition_of)
     count = np.bincount(partition, minlength=len(plain.capacities))
     first = np.concatenate([[0], np.cumsum(count)[:-1]])  # partitions lie one after the other
-    widths = [next(8**n for n in range(1, 9) if 8**n >= size) for size in count.tolist()]
-    leaves = (integers(widths) - 8) // 7
+    widths = [next(2 * 8**n for n in range(1, 9) if 2 * 8**n >= size) for size in count.tolist()]
+    leaves = (integers(widths) - 16) // 7
     rows = (leaves + widths) // 8
     root = np.concatenate([[0], np.cumsum(rows)[:-1]])
     leaf = leaves[partition] + np.arange(n) - first[partition]
@@ -147,7 +147,7 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
     tree.ravel()[places] = integers(plain.scores)[resident == 1]
     for base, inner in zip(root.tolist(), leaves.tolist()):
         for place in range(inner - 1, -1, -1):
-            tree[base + place // 8, place % 8] = tree[base + place + 1].min()
+            tree[base + place // 8, place % 8] = tree[base + place + 2].min()
     own, shared, future = plain.state
     return Tier(
         of=integers((code, -1, *policies.HOOKS[code], pin)),

@@ -1,0 +1,63 @@
+"""``python -m experiments.benchmark``: every speed that the documentation quotes, in one document.
+
+Ratios are of things measured by turns in one process; the machine's own speed cancels out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+from datetime import date
+from pathlib import Path
+
+import numba
+import simpy
+
+from experiments.benchmark import caches, engines, scaling
+from experiments.benchmark.measure import load, run
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
+
+
+def first_run() -> str:
+    """What compiling costs, or reading what was compiled before."""
+    seconds = run(load("50%", requests="0:1", predictor="pre-attention"))[0]
+    return f"{seconds:.1f} s"
+
+
+def document(recording: Path | None) -> str:
+    first = first_run()
+    parts = {
+        "Engines": engines.report(),
+        "Against libCacheSim": caches.report(recording),
+        "Scaling": scaling.report(),
+    }
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    machine = (
+        f"{date.today()}, {processor()}, Python {platform.python_version()}, "
+        f"numba {numba.__version__}, simpy {simpy.__version__}. First compiled run {first}; peak "
+        f"memory of all {peak:.1f} GiB."
+    )
+    return "\n\n".join([machine, *(f"### {name}\n\n{text}" for name, text in parts.items())])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__)
+    parser.add_argument("--trace", type=Path, help="a recording of GPT-OSS-20B")
+    parser.add_argument("--docs", type=Path, help="file to fill in below its line of dashes")
+    given = parser.parse_args()
+    found = document(given.trace)
+    if given.docs:
+        above = given.docs.read_text(encoding="utf-8").partition("\n---\n")[0]
+        given.docs.write_text(f"{above}\n---\n\n{found}\n", encoding="utf-8")
+    print(found)
+
+
+if __name__ == "__main__":
+    main()
