@@ -2,7 +2,7 @@
 PYTHON ?= python3
 OUT ?= out/default
 
-.PHONY: run test lint clean
+.PHONY: run test lint bench clean
 
 .venv/run.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ lint: .venv-test/test.stamp
 
 test: lint  ## lint, types and every test
 	.venv-test/bin/python -m pytest -n 2
+
+bench: .venv-test/test.stamp  ## every speed in docs/benchmark.md; TRACE: a recording of GPT-OSS-20B
+	.venv-test/bin/python -m experiments.benchmark --docs docs/benchmark.md $(if $(TRACE),--trace $(TRACE))
 
 clean:
 	rm -rf .venv .venv-test out

@@ -50,6 +50,11 @@ class Tier:
         self._limit = 2 * self._n + 64
         new_state = getattr(eviction, "new_state", base.new_state)
         self.state = new_state(self._n, layers, seed, future)
+        begin = getattr(eviction, "begin", None)
+        if begin is not None:
+            self.state = begin(self.state, self._rooms())
+        self._victim = getattr(eviction, "victim", None)  # of one that keeps queues
+        self._kept = getattr(eviction, "kept", None)
         self._inserted, self._used, self._evicted = (
             eviction.inserted,
             eviction.used,
@@ -61,6 +66,13 @@ class Tier:
         self._spared = getattr(eviction, "spared", None)
         self.notes_predictions = self._predicted is not None
         self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
+
+    def _rooms(self) -> list[int]:
+        """How many experts, of the largest size, fit in each partition."""
+        largest = [0] * len(self.capacities)
+        for x, p in enumerate(self.partition_of):
+            largest[p] = max(largest[p], self.sizes[x])
+        return [capacity // size for capacity, size in zip(self.capacities, largest)]
 
     def fits(self, experts: Collection[int]) -> bool:
         """Whether ``experts``, all of one layer, can be resident together."""
@@ -89,7 +101,8 @@ class Tier:
         if used:
             score = self._used(self.state, x, self.now, score)
         self.scores[x] = score
-        self._push(x, score)
+        if self._victim is None:
+            self._push(x, score)
 
     def use(self, experts: Iterable[int]) -> None:
         """``experts``, resident, are computed with: the eviction hears of each."""
@@ -133,6 +146,8 @@ class Tier:
         return self.resident[x] and self._least[x] == score
 
     def _evict(self, partition: int, missing: int) -> bool:
+        if self._victim is not None:
+            return self._let_go(partition, missing)
         heap, n, sizes = self._heaps[partition], self._n, self.sizes
         resident, least, scores, pinned = self.resident, self._least, self.scores, self.pinned
         victims: list[int] = []
@@ -162,12 +177,37 @@ class Tier:
                 heappush(heap, entry)
             return False
         for entry in victims:
-            x = entry % n
-            self.free[partition] += sizes[x]
-            self._evicted(self.state, x, self.now, scores[x])
-            if self.on_evict is not None:
-                self.on_evict(x)
+            self._left(entry % n)
         if self._spared is not None:
             for entry in passed_over:
                 self._rescore(entry % n, self._spared)
         return True
+
+    def _let_go(self, partition: int, missing: int) -> bool:
+        """As ``_evict``, where the eviction keeps queues."""
+        assert self._victim is not None
+        assert self._kept is not None
+        victims: list[int] = []
+        passed_over: list[int] = []
+        while missing > 0 and (x := self._victim(self.state, partition, self.now)) >= 0:
+            if x in self.pinned:
+                passed_over.append(x)
+            else:
+                victims.append(x)
+                missing -= self.sizes[x]
+        for x in reversed(passed_over):
+            self._kept(self.state, x, self.now)
+        if missing > 0:
+            for x in reversed(victims):
+                self._kept(self.state, x, self.now)
+            return False
+        for x in victims:
+            self.resident[x] = False
+            self._left(x)
+        return True
+
+    def _left(self, x: int) -> None:
+        self.free[self.partition_of[x]] += self.sizes[x]
+        self._evicted(self.state, x, self.now, self.scores[x])
+        if self.on_evict is not None:
+            self.on_evict(x)

@@ -21,7 +21,7 @@ CONTRACTS = {
     "prefetch": ("propose",),
     "eviction": ("inserted", "used", "evicted"),
 }
-_INTERNAL = {"base"}
+_INTERNAL = {"base", "lists"}
 
 
 def names(kind: str) -> list[str]:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from itertools import product
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from hypothesis import Phase, given, seed, settings
 from test_properties import Small, smalls
 
+from sim import registry
 from sim.compiled import engine, kernel, replay
-from sim.run import Simulation
+from sim.config import RunConfig
+from sim.inputs import load
+from sim.run import Simulation, results, simulate
 from sim.tiers import fewest_loads
+from traces.format import write_trace
+from traces.importers import import_trace
 
 KERNEL: Any = kernel.run.py_func  # type: ignore[attr-defined]
 
@@ -59,8 +67,73 @@ def differences(one: Simulation, other: Simulation) -> list[str]:
     return found
 
 
-def main(systems: int) -> None:
-    """``python tests/agreement.py 100000``: that many random systems, the kernel compiled."""
+PREDICTORS: list[Any] = [
+    "none",
+    "oracle",
+    {"name": "oracle", "recall": 0.8},
+    "previous-token",
+    "layer-frequency",
+    "transition",
+    ["transition", {"name": "oracle", "recall": 0.9}],
+]
+RECORDED: list[Any] = ["pre-attention", "next-gate", ["cross-layer", "pre-attention"]]
+
+
+def combinations(**keys: Any) -> Iterator[RunConfig]:
+    """Every predictor x prefetch x eviction x overlap x scope, on the trace that ``keys`` name."""
+    recorded = [] if "trace" in keys else RECORDED
+    axes = product(
+        registry.names("eviction"),
+        registry.names("prefetch"),
+        PREDICTORS + recorded,
+        ["per_expert", "grouped"],
+        ["global", "layer"],
+    )
+    for eviction, policy, predictor, overlap, scope in axes:
+        config = {
+            "predictor": predictor,
+            "prefetch": {"policy": policy, "extra": 1, "threshold": 0.3},
+            "cache": {"capacity": "30%", "eviction": eviction, "scope": scope},
+            "overlap": overlap,
+        }
+        yield RunConfig.model_validate(config | keys)
+
+
+def compare(config: RunConfig) -> tuple[Simulation, list[str]]:
+    """The run on SimPy, and what the engines differ in, their results included."""
+    one, other = (
+        simulate(load(config.model_copy(update={"engine": name}))) for name in ("simpy", "compiled")
+    )
+    found = differences(one, other)
+    told, also = results(one), results(other)
+    for result in (told, also):
+        assert result.pop("engine") == result["config"].pop("engine")
+    return one, found + ([] if told == also else [f"results: {told} and {also}"])
+
+
+def count(counts: Counter[str], done: Simulation) -> None:
+    counts["runs"] += 1
+    counts["layer-steps"] += len(done.layers)
+    counts["loads"] += len(done.loads)
+    counts["events"] += done.events
+
+
+def tell(what: str, counts: Counter[str], began: float) -> None:
+    told = ", ".join(f"{n:,} {name}" for name, n in counts.items())
+    print(f"{date.today()} {what}: {told}; all equal ({time.time() - began:.0f} s)", flush=True)
+
+
+def every_combination(name: str, **keys: Any) -> None:
+    counts: Counter[str] = Counter()
+    began = time.time()
+    for config in combinations(**keys):
+        one, found = compare(config)
+        assert found == [], config
+        count(counts, one)
+    tell(name, counts, began)
+
+
+def random_systems(systems: int) -> None:
     batch = 1000
     began = time.time()
     counts: Counter[str] = Counter()
@@ -72,15 +145,32 @@ def main(systems: int) -> None:
         def agree(small: Small) -> None:
             one, other = on(small, "simpy"), on(small, "compiled")
             assert differences(one, other) == [], small
-            counts["systems"] += 1
-            counts["layer-steps"] += len(one.layers)
-            counts["loads"] += len(one.loads)
-            counts["events"] += one.events
+            count(counts, one)
 
         agree()
-    told = ", ".join(f"{n:,} {what}" for what, n in counts.items())
-    print(f"{date.today()}: {told}; every record equal ({time.time() - began:.0f} s)")
+    tell("random systems", counts, began)
+
+
+def main() -> None:
+    """``python tests/agreement.py 100000``: that many random systems, the kernel compiled.
+
+    ``python tests/agreement.py sample``, or a route trace of a phone: every combination of policies
+    on the first requests.
+    """
+    for argument in sys.argv[1:]:
+        if argument.isdigit():
+            random_systems(int(argument))
+        elif argument == "sample":
+            every_combination("mini-gpt-oss", requests="0:1", model="gpt-oss-20b")
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "trace.parquet"
+                trace = import_trace(Path(argument))
+                write_trace(path, trace)
+                name = Path(argument).name
+                roomy = {"name": "snapdragon-8", "compute": {"memory_gib": 4000}}
+                every_combination(name, trace=str(path), hardware=roomy, model=None)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

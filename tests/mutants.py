@@ -26,6 +26,7 @@ MUTANTS = [
     Mutant(
         "compiled/memory.py", "    if needed:\n        score", "    if not needed:\n        score"
     ),
+    Mutant("compiled/memory.py", "for i in range(aside - 1, -1, -1)", "for i in range(aside)"),
     Mutant("compiled/links.py", "at[a, SEQ] < at[b, SEQ]", "at[a, SEQ] > at[b, SEQ]"),
     Mutant("compiled/links.py", "behind = now == q", "behind = now <= 1 + q"),
     Mutant("compiled/links.py", "np.rint(alpha + service)", "np.floor(alpha + service)"),
@@ -89,6 +90,7 @@ MUTANTS = [
         "split = min(max(split, free), landed)",
         "split = min(split, landed)",
     ),
+    Mutant("memory.py", "for x in reversed(passed_over)", "for x in passed_over"),
     Mutant("memory.py", "elif score != least[x]:", "elif score > least[x] + 1:"),
     Mutant("memory.py", "if x in pinned:", "if x in pinned and victims:"),
     Mutant(

@@ -51,6 +51,10 @@ class TestRandom(EvictionContract):
     policy = "random"
 
 
+class TestS3Fifo(EvictionContract):
+    policy = "s3-fifo"
+
+
 def test_every_eviction_has_its_contract_class() -> None:
     covered = {c.policy for c in EvictionContract.__subclasses__()}
     assert covered >= set(registry.names("eviction"))

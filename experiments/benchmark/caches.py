@@ -21,7 +21,7 @@ from sim.inputs import Inputs
 
 ROUNDS = 3
 CAPACITIES = ("25%", "50%", "75%")
-THEIRS = {"lru": "LRU", "fifo": "FIFO", "belady": "Belady"}
+THEIRS = {"lru": "LRU", "fifo": "FIFO", "lfu": "LFU", "belady": "Belady", "s3-fifo": "S3FIFO"}
 HASHPOWERS = (10, 12, 14, 16, 20)
 # A trace of Qwen3-30B-A3B's shape, 26,112 tokens.
 QWEN = {"synthetic": "qwen3-30b-a3b", "requests": 51, "prompt": 0, "decode": 512}

@@ -51,7 +51,7 @@ class Setup(NamedTuple):
     load_ns: Array  # [L]: one queued load, for deadlines
 
 
-EVICTION, NOW_AT, PASSED, PREDICTED, SPARED, PIN = range(6)  # Tier.of
+EVICTION, NOW_AT, PASSED, PREDICTED, SPARED, QUEUES, PIN = range(7)  # Tier.of
 SIZE, PARTITION, BASE, LEAF = range(4)  # Tier.at
 FREE, CAPACITY, ROOT, LEAVES, FIRST = range(5)  # Tier.part
 
@@ -64,7 +64,7 @@ class Tier(NamedTuple):
     place LEAVES on are its experts in order, FAR where not resident.
     """
 
-    of: Array  # [6]: eviction, layer-step, which of the optional functions it has, the pin
+    of: Array  # [7]: eviction, layer-step, which of the optional functions it has, the pin
     at: Array  # [x, 4]
     part: Array  # [partition, 5]
     resident: Array  # int8 [x]

@@ -16,6 +16,7 @@ from sim.compiled.arrays import (
     PASSED,
     PIN,
     PREDICTED,
+    QUEUES,
     ROOT,
     SIZE,
     SPARED,
@@ -78,28 +79,24 @@ def reserve(t: Tier, x: int) -> int:
     missing = t.at[x, SIZE] - t.part[p, FREE]
     victims = aside = 0
     if missing > 0:
-        tree, root, leaves = t.tree, t.part[p, ROOT] & INDEX, t.part[p, LEAVES]
+        code, now = t.of[EVICTION], t.of[NOW_AT]
         while missing > 0:
-            place = _lowest(tree, root, leaves)
-            if place < 0:
+            y, score = _next(t, p)
+            if y < 0:
                 break
-            score = tree[(root + (place >> 3)) & INDEX, place & 7]
-            y = (t.part[p, FIRST] + place - leaves) & INDEX
-            _write(tree, root, place, FAR)
-            if t.pin[y] == t.of[PIN]:
+            if t.pin[y & INDEX] == t.of[PIN]:
                 t.aside[aside, 0], t.aside[aside, 1] = y, score
                 aside += 1
             else:
                 t.victims[victims, 0], t.victims[victims, 1] = y, score
                 victims += 1
-                missing -= t.at[y, SIZE]
-        for i in range(aside):
-            _write(tree, root, t.at[t.aside[i, 0], LEAF], t.aside[i, 1])
+                missing -= t.at[y & INDEX, SIZE]
+        for i in range(aside - 1, -1, -1):
+            _keep(t, t.aside[i, 0] & INDEX, t.aside[i, 1])
         if missing > 0:
-            for i in range(victims):
-                _write(tree, root, t.at[t.victims[i, 0], LEAF], t.victims[i, 1])
+            for i in range(victims - 1, -1, -1):
+                _keep(t, t.victims[i, 0] & INDEX, t.victims[i, 1])
             return -1
-        code, now = t.of[EVICTION], t.of[NOW_AT]
         for i in range(victims):
             y = t.victims[i, 0] & INDEX
             t.resident[y] = 0
@@ -108,10 +105,32 @@ def reserve(t: Tier, x: int) -> int:
         if t.of[SPARED] and victims > 0:
             for i in range(aside):
                 y = t.aside[i, 0] & INDEX
-                score = policies.spared(code, t.state, y, now, t.aside[i, 1])
-                _write(tree, root, t.at[y, LEAF], score)
+                _keep(t, y, policies.spared(code, t.state, y, now, t.aside[i, 1]))
     t.part[p, FREE] -= t.at[x, SIZE]
     return victims
+
+
+@part
+def _next(t: Tier, p: int) -> tuple[int, int]:
+    """(expert, score) of who leaves partition ``p`` next, out of its order now; -1: nobody."""
+    if t.of[QUEUES]:
+        return policies.victim(t.of[EVICTION], t.state, p, t.of[NOW_AT]), 0
+    root, leaves = t.part[p, ROOT] & INDEX, t.part[p, LEAVES]
+    place = _lowest(t.tree, root, leaves)
+    if place < 0:
+        return -1, 0
+    score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
+    _write(t.tree, root, place, FAR)
+    return t.part[p, FIRST] + place - leaves, score
+
+
+@part
+def _keep(t: Tier, x: int, score: int) -> None:
+    """``x`` comes back to its order."""
+    if t.of[QUEUES]:
+        policies.kept(t.of[EVICTION], t.state, x, t.of[NOW_AT])
+    else:
+        _write(t.tree, t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX, score)
 
 
 @part
@@ -127,31 +146,37 @@ def insert(t: Tier, x: int, needed: bool) -> None:
     if needed:
         score = policies.used(code, t.state, x, now, score)
     t.resident[x] = 1
-    _write(t.tree, t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX, score)
+    if not t.of[QUEUES]:
+        _write(t.tree, t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX, score)
 
 
 @part
 def use(t: Tier, x: int) -> None:
-    root, place = t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX
-    score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
-    new = policies.used(t.of[EVICTION], t.state, x, t.of[NOW_AT], score)
-    if new != score:
-        _write(t.tree, root, place, new)
+    score = _score(t, x)
+    _rescore(t, x, score, policies.used(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
 
 
 @part
 def pass_over(t: Tier, x: int) -> None:
-    root, place = t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX
-    score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
-    new = policies.passed(t.of[EVICTION], t.state, x, t.of[NOW_AT], score)
-    if new != score:
-        _write(t.tree, root, place, new)
+    score = _score(t, x)
+    _rescore(t, x, score, policies.passed(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
 
 
 @part
 def predict(t: Tier, x: int) -> None:
-    root, place = t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX
-    score = t.tree[(root + (place >> 3)) & INDEX, place & 7]
-    new = policies.predicted(t.of[EVICTION], t.state, x, t.of[NOW_AT], score)
-    if new != score:
-        _write(t.tree, root, place, new)
+    score = _score(t, x)
+    _rescore(t, x, score, policies.predicted(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
+
+
+@part
+def _score(t: Tier, x: int) -> int:
+    if t.of[QUEUES]:
+        return 0
+    place = t.at[x, LEAF] & INDEX
+    return int(t.tree[(t.at[x, BASE] + (place >> 3)) & INDEX, place & 7])
+
+
+@part
+def _rescore(t: Tier, x: int, was: int, score: int) -> None:
+    if score != was:
+        _write(t.tree, t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX, score)

@@ -14,10 +14,11 @@ from typing import Any
 from sim import registry
 from sim.compiled import random
 from sim.compiled.jit import part
+from sim.eviction import lists
 
 assert random.uniform  # so that numba knows the draws
 
-_OPTIONAL = ("passed", "predicted", "spared")
+_OPTIONAL = ("passed", "predicted", "spared", "victim")
 
 
 def _modules(kind: str) -> list[ModuleType]:
@@ -26,23 +27,28 @@ def _modules(kind: str) -> list[ModuleType]:
         for value in list(vars(module).values()):
             if isinstance(value, FunctionType) and value.__module__ == module.__name__:
                 part(value)
+    for value in vars(lists).values():
+        if isinstance(value, FunctionType):
+            part(value)
     return modules
 
 
-def _choice(name: str, arguments: str, functions: list[Callable[..., Any] | None]) -> Any:
-    """``name(code, *arguments)``: call the function with that number; None returns the score."""
+def _choice(
+    name: str, arguments: str, functions: list[Callable[..., Any] | None], otherwise: str = "score"
+) -> Any:
+    """``name(code, *arguments)``: call the function with that number; None gives ``otherwise``."""
     lines = [f"def {name}(code, {arguments}):"]
     for code, function in enumerate(functions):
-        called = "score" if function is None else f"f{code}({arguments})"
+        called = otherwise if function is None else f"f{code}({arguments})"
         lines.append(f"    if code == {code}: return {called}")
-    lines.append(f"    return f0({arguments})" if functions[0] else "    return score")
+    lines.append(f"    return f0({arguments})" if functions[0] else f"    return {otherwise}")
     scope: dict[str, Any] = {f"f{i}": function for i, function in enumerate(functions)}
     exec("\n".join(lines), scope)
     return part(scope[name])
 
 
-def _eviction(hook: str, arguments: str) -> Any:
-    return _choice(hook, arguments, [getattr(m, hook, None) for m in EVICTIONS])
+def _eviction(hook: str, arguments: str, otherwise: str = "score") -> Any:
+    return _choice(hook, arguments, [getattr(m, hook, None) for m in EVICTIONS], otherwise)
 
 
 EVICTIONS = _modules("eviction")
@@ -52,7 +58,9 @@ evicted = _eviction("evicted", "state, x, now, score")
 passed = _eviction("passed", "state, x, now, score")
 predicted = _eviction("predicted", "state, x, now, score")
 spared = _eviction("spared", "state, x, now, score")
-# [eviction][passed, predicted, spared]: whether it has the function.
+victim = _eviction("victim", "state, p, now", "-1")
+kept = _eviction("kept", "state, x, now", "None")
+# [eviction][passed, predicted, spared, victim]: whether it has the function.
 HOOKS = [[int(hasattr(m, hook)) for hook in _OPTIONAL] for m in EVICTIONS]
 
 POLICIES = _modules("prefetch")

@@ -9,11 +9,14 @@ score ``x`` holds. Each function returns the score ``x`` has from then on, an in
 SimPy engine calls these functions as they are, the compiled engine compiles them; so they keep
 what they remember in ``State`` and use numbers, tuples and each other, no Python objects. A module
 that brings its own ``new_state`` may remember anything, and runs on the SimPy engine alone.
+
+One that keeps queues instead of scores has ``victim`` and ``kept`` too (``QueueHooks``), and
+returns 0 as every score.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -74,3 +77,19 @@ class PredictedHook(Protocol):
 class SparedHook(Protocol):
     def spared(self, state: Any, x: int, now: int, score: int) -> int:
         """``x`` is pinned; one with a higher score has left in its stead."""
+
+
+class BeginHook(Protocol):
+    def begin(self, state: State, rooms: Sequence[int]) -> State:
+        """Before anything arrives: ``rooms`` experts fit in each partition of the cache.
+
+        May return a state whose ``own`` and ``shared`` have more integers.
+        """
+
+
+class QueueHooks(Protocol):
+    def victim(self, state: Any, p: int, now: int) -> int:
+        """The expert of partition ``p`` to let go next, taken out of its queue; -1 for none."""
+
+    def kept(self, state: Any, x: int, now: int) -> None:
+        """``x``, just taken out, stays: it is pinned, or there is no use in letting it go."""

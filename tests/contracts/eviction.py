@@ -42,6 +42,9 @@ class Watched:
             if hasattr(module, name):
                 setattr(self, name, self._rescoring(getattr(module, name)))
         self.used = self._rescoring(module.used)
+        for name in ("begin", "victim", "kept"):
+            if hasattr(module, name):
+                setattr(self, name, getattr(module, name))
 
     def inserted(self, state: Any, x: int, now: int) -> int:
         assert x not in self.scores
@@ -115,10 +118,18 @@ def drive(module: ModuleType, seed: int) -> list[int]:
             if tier.resident[x] or x in in_flight:
                 continue
             victims = expected_victims(tier, watched.scores, x)
-            before = len(watched.left)
+            before, present = len(watched.left), set(watched.scores)
+            missing = tier.sizes[x] - tier.free[partitions[x]]
             granted = tier.reserve(x)
+            left = watched.left[before:]
             assert granted == (victims is not None)
-            assert watched.left[before:] == (victims or [])
+            if hasattr(module, "victim"):  # its queues decide, but memory says who may leave
+                assert set(left) <= present - set(tier.pinned)
+                assert {partitions[y] for y in left} <= {partitions[x]}
+                enough = missing - sum(tier.sizes[y] for y in left)
+                assert not left or enough <= 0 < enough + tier.sizes[left[-1]]
+            else:
+                assert left == (victims or [])
             if granted:
                 in_flight.append(x)
         for x in list(in_flight):
