@@ -12,7 +12,7 @@ from typing import Any
 import simpy
 
 from hardware_profiles import HardwareProfile
-from sim.clock import PASSES, Alarm, Callback
+from sim.clock import PASSES, PREDICTS, Alarm, Callback
 from sim.links import LinkTiming, Server, StorageTiming
 from sim.loads import Loader
 
@@ -35,6 +35,7 @@ class SimulatedDevice:
     ) -> None:
         self.env, self.profile = env, profile
         self._alarm = Alarm(env, PASSES)
+        self._spare: list[Alarm] = []  # of predictions, to be set again
         self.busy_ns = 0
         self.on_compute: Callable[[int, int, str], None] | None = None
         self._side_free = 0
@@ -86,7 +87,10 @@ class SimulatedDevice:
 
     def call(self, time: int, act: Callback, value: Any) -> None:
         """At ``time`` call ``act`` with an event that holds ``value``: a prediction is out."""
-        simpy.Timeout(self.env, time - self.env.now, value).callbacks.append(act)
+        alarm = self._spare.pop() if self._spare else Alarm(self.env, PREDICTS)
+        alarm.callbacks = [act, self._spare.append]
+        alarm._value = value
+        self.env.schedule(alarm, PREDICTS, time - self.env.now)
 
     def until(self, time: int) -> simpy.Event:
         """For the forward pass to wait for."""

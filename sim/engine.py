@@ -105,7 +105,6 @@ class ForwardPass:
         self.workload, self.cost, self.device, self.loader = workload, cost, device, loader
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
         self._cache = loader.cache
-        self._tiers = [tier for tier in (loader.cache, loader.host) if tier is not None]
         self._propose = policy.propose
         self._limits = Limits(workload.top_k, extra, threshold)
         self._cancel_stale, self._grouped = cancel_stale, grouped
@@ -203,8 +202,9 @@ class ForwardPass:
         """Routing is known; returns (hits, late, when experts may compute)."""
         loader, cache = self.loader, self._cache
         self._routed_until = step.number * self.workload.layers + layer
-        for tier in self._tiers:
-            tier.now = self._routed_until
+        cache.now = self._routed_until
+        if loader.host is not None:
+            loader.host.now = self._routed_until
         cache.pinned = routed if tokens is None else set(routed)
         loader.unpin_at = -1
         if loader.queued[layer] and self._cancel_stale:

@@ -97,7 +97,7 @@ class LayerRecords(Rows):
         where = prefill[self.column("step")] * layers + self.column("layer")
         counts = np.zeros((2 * layers, 3), dtype=np.int64)
         for i, name in enumerate(("experts", "hits", "late")):
-            np.add.at(counts[:, i], where, self.column(name))
+            counts[:, i] = np.bincount(where, self.column(name), 2 * layers)
         stalls = [int(self.column(name).sum()) for name in self.times if name.startswith("stall")]
         return LayerTotals(counts.reshape(2, layers, 3), np.array(stalls, dtype=np.int64))
 
