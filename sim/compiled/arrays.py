@@ -52,7 +52,7 @@ class Setup(NamedTuple):
 
 
 EVICTION, NOW_AT, PASSED, PREDICTED, SPARED, QUEUES, PIN = range(7)  # Tier.of
-SIZE, PARTITION, BASE, LEAF = range(4)  # Tier.at
+PARTITION, BASE, LEAF = range(3)  # Tier.at
 FREE, CAPACITY, ROOT, LEAVES, FIRST = range(5)  # Tier.part
 
 
@@ -65,7 +65,8 @@ class Tier(NamedTuple):
     """
 
     of: Array  # [7]: eviction, layer-step, which of the optional functions it has, the pin
-    at: Array  # [x, 4]
+    size: Array  # [x]
+    at: Array  # int32 [x, 3]
     part: Array  # [partition, 5]
     resident: Array  # int8 [x]
     pin: Array  # [x]
@@ -75,12 +76,11 @@ class Tier(NamedTuple):
     state: State
 
 
-# Loads.at: a load; an expert has at most one. UNUSED: a prefetch that landed and
-# was not used yet.
+# Loads.at: a load; an expert has at most one.
 (
-    FLYING, UNUSED, KEY, SEQ, ORIGIN, PREDICTOR, TARGET, ISSUED, STARTED, NEEDED, LANDED,
+    FLYING, KEY, SEQ, ORIGIN, PREDICTOR, TARGET, ISSUED, STARTED, NEEDED, LANDED,
     STORAGE_DONE, KEPT, SERVED,
-) = range(14)  # fmt: skip
+) = range(13)  # fmt: skip
 READY, LEFT, PLACE = range(3)  # Loads.way: bytes to move now, not yet through; in the queue or -1
 WAITING, ACTIVE, HEAD, FREE_AT = range(4)  # Loads.stage: queued; in service, from where; free
 EXPERT, NBYTES, FINISH, ORDER = range(4)  # Loads.lane
@@ -89,7 +89,8 @@ EXPERT, NBYTES, FINISH, ORDER = range(4)  # Loads.lane
 class Loads(NamedTuple):
     """What is on its way, by expert and by stage of the way."""
 
-    at: Array  # [x, 14]
+    at: Array  # [x, 13]
+    unused: Array  # int8 [x]: a prefetch landed and was not used yet
     way: Array  # [stage, x, 3]
     queue: Array  # [stage, x]: a heap by key, then by age
     stage: Array  # [stage, 4]

@@ -66,7 +66,6 @@ from sim.compiled.arrays import (
     ROUTING,
     SERVED,
     SHARED,
-    SIZE,
     START,
     STARTED,
     STEP,
@@ -154,7 +153,7 @@ def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
         r.of[ENDED] = now + work
         return
     some = s.routed[first] & INDEX
-    size, capacity = cache.at[some, SIZE], cache.part[cache.at[some, PARTITION] & INDEX, CAPACITY]
+    size, capacity = cache.size[some], cache.part[cache.at[some, PARTITION] & INDEX, CAPACITY]
     r.of[STREAMING] = size * (end - first) > capacity
     if not r.of[STREAMING] and shortcut.applies(s, q, r, size, missing, asked):
         r.of[AWAITED] = 0

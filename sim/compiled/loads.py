@@ -36,7 +36,6 @@ from sim.compiled.arrays import (
     PROPOSED,
     READY,
     SEQ,
-    SIZE,
     STAGES,
     STARTED,
     STORAGE,
@@ -44,7 +43,6 @@ from sim.compiled.arrays import (
     STREAMING,
     TARGET,
     UNPIN_AT,
-    UNUSED,
     WAITING,
     WAKE,
     Loads,
@@ -78,7 +76,7 @@ def settle(s: Setup, q: Loads, r: Run, x: int, disposition: int, now: int) -> No
     at = q.at
     if disposition != DEMANDED:
         q.counts[disposition] += 1
-        at[x, UNUSED] = 0
+        q.unused[x] = 0
         if disposition == TIMELY:
             at[x, NEEDED] = now
     r.of[LOADS_LANDED] += at[x, LANDED] >= 0
@@ -109,7 +107,7 @@ def _abandon(
 @part
 def _off_the_way(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int) -> None:
     q.at[x, FLYING] = 0
-    r.of[OUTSTANDING] -= cache.at[x, SIZE]
+    r.of[OUTSTANDING] -= cache.size[x]
     if s.of[HOST]:
         host.pin[x] = 0
 
@@ -127,7 +125,7 @@ def _start(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: int
         victims = memory.reserve(cache, x)
         for i in range(victims):
             y = cache.victims[i, 0] & INDEX
-            if q.at[y, UNUSED]:
+            if q.unused[y]:
                 settle(s, q, r, y, USELESS, now)
         if victims >= 0:
             q.at[x, STARTED] = now
@@ -199,7 +197,7 @@ def _arrive(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: in
     if s.of[HOST]:
         memory.use(host, x)
     if not needed:
-        q.at[x, UNUSED] = 1
+        q.unused[x] = 1
         return
     settle(s, q, r, x, DEMANDED if q.at[x, ORIGIN] == DEMAND else LATE, now)
     r.of[AWAITED] -= 1
@@ -239,7 +237,7 @@ def _issue(
     at[x, KEY], at[x, SEQ], at[x, ORIGIN], at[x, PREDICTOR] = key, r.of[LOADS], origin, predictor
     at[x, TARGET], at[x, ISSUED], at[x, STARTED], at[x, NEEDED] = target, now, -1, -1
     at[x, LANDED], at[x, STORAGE_DONE] = -1, -1
-    size, first = cache.at[x, SIZE], 0
+    size, first = cache.size[x], 0
     for stage in range(s.of[STAGES]):
         way[stage, x, READY], way[stage, x, LEFT] = 0, size
     if s.of[HOST]:
@@ -269,7 +267,7 @@ def hit(s: Setup, cache: Tier, q: Loads, r: Run, first: int, end: int, now: int)
         x = s.routed[i] & INDEX
         if cache.resident[x]:
             hits += 1
-            if q.at[x, UNUSED]:
+            if q.unused[x]:
                 settle(s, q, r, x, TIMELY, now)
             memory.use(cache, x)
     return hits
@@ -367,5 +365,5 @@ def finish(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
             ended = USELESS if q.at[x, STARTED] >= 0 else CANCELLED
             _abandon(s, cache, host, q, r, x, ended, now)
     for x in range(len(q.at)):
-        if q.at[x, UNUSED]:
+        if q.unused[x]:
             settle(s, q, r, x, USELESS, now)

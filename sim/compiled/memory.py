@@ -18,7 +18,6 @@ from sim.compiled.arrays import (
     PREDICTED,
     QUEUES,
     ROOT,
-    SIZE,
     SPARED,
     Array,
     Tier,
@@ -76,7 +75,7 @@ def _lowest(tree: Array, root: int, leaves: int) -> int:
 def reserve(t: Tier, x: int) -> int:
     """Hold room for ``x``; returns how many left (``t.victims``), or -1 if there is none."""
     p = t.at[x, PARTITION] & INDEX
-    missing = t.at[x, SIZE] - t.part[p, FREE]
+    missing = t.size[x] - t.part[p, FREE]
     victims = aside = 0
     if missing > 0:
         code, now = t.of[EVICTION], t.of[NOW_AT]
@@ -90,7 +89,7 @@ def reserve(t: Tier, x: int) -> int:
             else:
                 t.victims[victims, 0], t.victims[victims, 1] = y, score
                 victims += 1
-                missing -= t.at[y & INDEX, SIZE]
+                missing -= t.size[y & INDEX]
         for i in range(aside - 1, -1, -1):
             _keep(t, t.aside[i, 0] & INDEX, t.aside[i, 1])
         if missing > 0:
@@ -100,13 +99,13 @@ def reserve(t: Tier, x: int) -> int:
         for i in range(victims):
             y = t.victims[i, 0] & INDEX
             t.resident[y] = 0
-            t.part[p, FREE] += t.at[y, SIZE]
+            t.part[p, FREE] += t.size[y]
             policies.evicted(code, t.state, y, now, t.victims[i, 1])
         if t.of[SPARED] and victims > 0:
             for i in range(aside):
                 y = t.aside[i, 0] & INDEX
                 _keep(t, y, policies.spared(code, t.state, y, now, t.aside[i, 1]))
-    t.part[p, FREE] -= t.at[x, SIZE]
+    t.part[p, FREE] -= t.size[x]
     return victims
 
 
@@ -135,7 +134,7 @@ def _keep(t: Tier, x: int, score: int) -> None:
 
 @part
 def release(t: Tier, x: int) -> None:
-    t.part[t.at[x, PARTITION] & INDEX, FREE] += t.at[x, SIZE]
+    t.part[t.at[x, PARTITION] & INDEX, FREE] += t.size[x]
 
 
 @part

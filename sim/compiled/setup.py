@@ -151,7 +151,8 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
     own, shared, future = plain.state
     return Tier(
         of=integers((code, -1, *policies.HOOKS[code], pin)),
-        at=np.stack([integers(plain.sizes), partition, root[partition], leaf], axis=1),
+        size=integers(plain.sizes),
+        at=np.stack([partition, root[partition], leaf], axis=1).astype(np.int32),
         part=np.stack(
             [integers(plain.free), integers(plain.capacities), root, leaves, first], axis=1
         ),
@@ -180,7 +181,8 @@ def make_loads(s: Setup, layers: int, experts: int) -> Loads:
     stage = np.zeros((stages, 4), dtype=np.int64)
     stage[:, FREE_AT] = np.where(s.link[:, STORAGE] == 1, 0, -1)
     return Loads(
-        at=np.zeros((n, 14), dtype=np.int64),
+        at=np.zeros((n, 13), dtype=np.int64),
+        unused=np.zeros(n, dtype=np.int8),
         way=way,
         queue=np.zeros((stages, n), dtype=np.int64),
         stage=stage,

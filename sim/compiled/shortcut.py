@@ -34,13 +34,11 @@ from sim.compiled.arrays import (
     PREDICTOR,
     QUEUED,
     SHARED,
-    SIZE,
     STAGES,
     STARTED,
     STORAGE,
     STORAGE_DONE,
     TARGET,
-    UNUSED,
     WAITING,
     Loads,
     Run,
@@ -86,7 +84,7 @@ def take(
 
     ``now`` is when experts may compute.
     """
-    size = cache.at[s.routed[first] & INDEX, SIZE]
+    size = cache.size[s.routed[first] & INDEX]
     duration, later = _durations(s, q, size, asked)
     grouped = s.of[GROUPED]
     busy = s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED]
@@ -109,7 +107,7 @@ def take(
         started = landed
         for v in range(memory.reserve(cache, x)):
             y = cache.victims[v, 0] & INDEX
-            if q.at[y, UNUSED]:
+            if q.unused[y]:
                 loads.settle(s, q, r, y, USELESS, started)
         landed = started + duration
         duration = later
