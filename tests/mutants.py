@@ -17,8 +17,8 @@ MUTANTS = [
     Mutant("compiled/memory.py", "        while missing > 0:\n", "        while missing >= 0:\n"),
     Mutant(
         "compiled/memory.py",
-        "t.part[p, FREE] += t.at[y, SIZE]\n",
-        "t.part[p, FREE] += t.at[y, SIZE] - 1\n",
+        "t.part[p, FREE] += t.size[y]\n",
+        "t.part[p, FREE] += t.size[y] - 1\n",
     ),
     Mutant(
         "compiled/memory.py", "if t.of[SPARED] and victims > 0", "if t.of[SPARED] and victims > 1"
