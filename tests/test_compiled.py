@@ -58,6 +58,27 @@ def test_the_compiled_kernel_agrees_on_the_sample_and_on_random_systems() -> Non
     agree()
 
 
+def test_a_set_that_streams_through_in_no_time_agrees() -> None:
+    """What is resident computes in 0 ns, and makes room only after the first load has started."""
+    small = Small(
+        layers=4, experts=5, k=3, requests=(1, 4, 1), prompt=0, routing=0, gaps=False,
+        sizes=(1, 1, 1, 1), room=(3, 3, 3, 3), eviction="belady",
+        cost=dict.fromkeys(("attention", "gate", "shared", "expert", "launch", "epilogue"), 0)
+        | dict.fromkeys(("predictor", "fixed", "prologue", "norm"), 0),
+        link={
+            "unified": True, "gb_s": 1.0, "isolated_us": 0.0, "back_to_back_us": 0.0,
+            "chunk_mib": None,
+            "storage": {
+                "gb_s": 0.5, "stream_gb_s": 0.25, "latency_us": 0.0, "queue_depth": 1,
+                "read_mib": 1.0,
+            },
+        },
+        config={"batch_size": 2, "cache": {"warm": "none"}},
+    )  # fmt: skip
+    with uncompiled():
+        assert differences(on(small, "simpy"), on(small, "compiled")) == []
+
+
 # Planted faults
 
 

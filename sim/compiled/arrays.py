@@ -109,7 +109,8 @@ class Loads(NamedTuple):
     ROUTED_UNTIL, UNPIN_AT, AWAITED, ARRIVED, LISTENING, STREAMING, DONE, FREE_FROM, DISPATCH,
     HITS, LATE_HITS, OUTSTANDING, LOADS, EVENTS, STAMP, KEEP_STAMP, PROPOSED, CHANGED, PENDING,
     LAYER_ROWS, STEP_ROWS, LOAD_ROWS, LOADS_LANDED, BROKEN, ENDED,
-) = range(37)  # fmt: skip
+    AT_ONCE,
+) = range(38)  # fmt: skip
 OUT_AT, OUT_ORDER, OUT_HOOK, OUT_INDEX, OUT_LEAD = range(5)  # Run.pending
 # What the forward pass waits for.
 ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
@@ -118,7 +119,7 @@ ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
 class Run(NamedTuple):
     """Where the run stands, its totals, and its records since they were last taken away."""
 
-    of: Array  # [37]
+    of: Array  # [38]
     stalls: Array  # [4]: of the present layer
     seen: Array  # [x]: stamp
     out: Array  # [E]

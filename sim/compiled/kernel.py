@@ -10,6 +10,7 @@ from sim.compiled import jit, links, loads, memory, prediction, shortcut
 from sim.compiled.arrays import (
     ARRIVED,
     AT_GATE,
+    AT_ONCE,
     AT_ROUTED,
     AT_START,
     ATTENTION,
@@ -183,18 +184,16 @@ def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
 @part
 def _go_on(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
     """Wait for what is missing; if the set streams, make room as soon as some is computed."""
-    while True:
-        if r.of[AWAITED] > 0 and not (r.of[STREAMING] and r.of[DONE] > 0):
-            r.of[PHASE], r.of[WAKE], r.of[LISTENING] = LANDING, -1, 1
-            return
-        _landed(s, cache, q, r)
-        if r.of[AWAITED] == 0:
-            r.of[ENDED] = r.of[FREE_FROM]
-            return
-        if r.of[FREE_FROM] > now:
-            _until(r, STREAM, r.of[FREE_FROM])
-            return
-        _make_room(s, cache, q, r)
+    if r.of[AWAITED] > 0 and not (r.of[STREAMING] and r.of[DONE] > 0):
+        r.of[PHASE], r.of[WAKE], r.of[LISTENING] = LANDING, -1, 1
+        return
+    _landed(s, cache, q, r)
+    if r.of[AWAITED] == 0:
+        r.of[ENDED] = r.of[FREE_FROM]
+    elif r.of[FREE_FROM] > now:
+        _until(r, STREAM, r.of[FREE_FROM])
+    else:  # at once, but what waits starts before room is made
+        r.of[PHASE], r.of[WAKE], r.of[AT_ONCE] = STREAM, now, 1
 
 
 @part
@@ -288,6 +287,7 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
 def _woken(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
     phase = r.of[PHASE]
     r.of[WAKE] = r.of[ENDED] = -1
+    r.of[AT_ONCE] = 0
     if phase == THE_END:
         loads.finish(s, cache, host, q, r, now)
         r.of[PHASE] = OVER
@@ -328,9 +328,9 @@ def run(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, until: int) -> None
         if now == FAR:
             r.of[BROKEN] = 2
             return
-        if landing == now:
+        if landing == now and not r.of[AT_ONCE]:
             landed = loads.land(s, cache, host, q, r, stage, now)
-        elif out == now:
+        elif out == now and not r.of[AT_ONCE]:
             prediction.act(s, cache, host, q, r, now)
         else:
             _woken(s, cache, host, q, r, now)

@@ -202,7 +202,7 @@ def make_run(s: Setup, layers: int, experts: int, steps: int) -> Run:
     several = int(np.diff(s.steps[:, FIRST_ROW]).max()) * int(s.hooks[:, WIDTH].max(initial=1))
     loads = 2 * n + (steps + 1) * layers * experts * (hooks + 1)
     keep = bool(s.of[KEEP])
-    of = np.zeros(37, dtype=np.int64)
+    of = np.zeros(38, dtype=np.int64)
     of[[WAKE, UNPIN_AT, ROUTED_UNTIL]] = -1
     return Run(
         of=of,
