@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from experiments.benchmark.caches import next_accesses, write_accesses
 from sim import registry
 from sim.eviction.base import Future
 from sim.memory import Tier
@@ -45,23 +46,10 @@ def accesses_of(name: str) -> Accesses:
     return flat[experts >= 0].astype(np.int64)
 
 
-def next_accesses(ids: Accesses) -> Accesses:
-    """Index of the next access to the same id, -1 for none."""
-    order = np.argsort(ids, kind="stable")
-    following = np.full(len(ids), -1, np.int64)
-    same = ids[order][1:] == ids[order][:-1]
-    following[order[:-1][same]] = order[1:][same]
-    return following
-
-
 def their_misses(ids: Accesses, policy: str, capacity: int, folder: Path) -> int:
     """Their Belady is right only with the format that holds each request's next access."""
-    row = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
-    assert row.itemsize == 24
-    file = np.zeros(len(ids), row)
-    file["id"], file["size"], file["next"] = ids + 1, 1, next_accesses(ids)
     path = folder / "accesses.oracleGeneral"
-    file.tofile(path)
+    write_accesses(ids, path)
     reader = lcs.TraceReader(
         str(path), lcs.TraceType.ORACLE_GENERAL_TRACE, lcs.ReaderInitParam(ignore_obj_size=True)
     )

@@ -28,14 +28,19 @@ QWEN = {"synthetic": "qwen3-30b-a3b", "requests": 51, "prompt": 0, "decode": 512
 _ROW = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
 
 
-def write_accesses(ids: npt.NDArray[np.int64], path: Path) -> None:
-    """In libCacheSim's oracleGeneral format, with the next access of each, which Belady needs."""
+def next_accesses(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Index of the next access to the same id, -1 for none."""
     order = np.argsort(ids, kind="stable")
     following = np.full(len(ids), -1, np.int64)
     same = ids[order][1:] == ids[order][:-1]
     following[order[:-1][same]] = order[1:][same]
+    return following
+
+
+def write_accesses(ids: npt.NDArray[np.int64], path: Path) -> None:
+    """In libCacheSim's oracleGeneral format, with the next access of each, which Belady needs."""
     rows = np.zeros(len(ids), _ROW)
-    rows["id"], rows["size"], rows["next"] = ids + 1, 1, following
+    rows["id"], rows["size"], rows["next"] = ids + 1, 1, next_accesses(ids)
     rows.tofile(path)
 
 
