@@ -93,7 +93,8 @@ def _delays(hooks: Sequence[Hook], lengths: Any) -> Any:
     """[hooks, steps] ns."""
     different, which = np.unique(lengths, return_inverse=True)
     delays = [[hook.delay_of(n) for n in different.tolist()] for hook in hooks]
-    return integers(delays).reshape(len(hooks), len(different))[:, which]
+    by_step = integers(delays).reshape(len(hooks), len(different))[:, which]
+    return np.ascontiguousarray(by_step)  # another order would be another kernel
 
 
 def _joined(parts: list[Any], dtype: Any) -> Any:
