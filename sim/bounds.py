@@ -22,7 +22,16 @@ from sim.cost import CostModel
 from sim.eviction import belady
 from sim.memory import Tier
 from sim.replay import replay
-from sim.step_table import Integers, StepTable, cost_table, expert_table
+from sim.step_table import (
+    EPILOGUE,
+    FIXED,
+    GATE,
+    SHARED,
+    Integers,
+    StepTable,
+    cost_table,
+    expert_table,
+)
 from sim.workload import Workload
 
 _STEPS = 20_000  # worked out at a time
@@ -70,7 +79,7 @@ def bounds(
     table, costs = workload.table, cost_table(cost, workload.table.kinds)
     layers, launch = workload.layers, cost.expert_launch_ns
     expert = expert_table(cost, layers, table.served)
-    fixed, shared, gate = (costs.per_step[:, i] for i in (2, 3, 1))
+    fixed, shared, gate = (costs.per_step[:, i] for i in (FIXED, SHARED, GATE))
     own = costs.per_layer.sum(axis=2) + (fixed + shared + gate)[:, None]
     compute = link = 0
     late = 0  # how far the loads have thrown back the compute engine, at most
@@ -82,7 +91,7 @@ def bounds(
         launches = launch * (np.minimum(sets, 1) if grouped else sets)
         work = own[kind].ravel() + works + launches
         # When each layer-step ends if nothing is missing, epilogues of earlier steps included.
-        epilogues = costs.per_step[kind, 4]
+        epilogues = costs.per_step[kind, EPILOGUE]
         ends = compute + np.cumsum(work)
         ends += np.repeat(np.cumsum(epilogues) - epilogues, layers)
         missed = misses[part].astype(np.int64)

@@ -94,7 +94,7 @@ class SimulatedDevice:
 
     def until(self, time: int) -> simpy.Event:
         """For the forward pass to wait for."""
-        alarm, env = self._alarm, self.env
+        alarm, env = self._alarm, self.env  # `asleep` and `set`, without two calls a layer
         alarm.callbacks = []
         env.schedule(alarm, PASSES, time - env.now)
         return alarm

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.predictors.base import Table
+from sim.predictors.base import Table, in_common
 from sim.workload import Workload
 
 
@@ -31,9 +31,7 @@ class Quality:
             routed, named = self._workload.flat[:, layer], self.table.ids[:, layer, :k]
             counted = (routed[:, 0] >= 0) & (named[:, 0] >= 0)
             routed, named = routed[counted], named[counted]
-            found = np.zeros(len(routed), dtype=np.int64)
-            for rank in range(k):  # slot by slot: no [tokens, k, k] array
-                found += (routed[:, rank : rank + 1] == named).any(axis=1)
+            found = in_common(routed, named)
             total[layer] = k * len(found), found.sum(), len(found), (found == k).sum()
         return total
 

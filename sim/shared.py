@@ -21,13 +21,17 @@ LEAST = 32 << 20  # bytes of an array that is worth a file
 KEPT = 30 * 24 * 3600  # seconds after its last use that a file is kept
 
 
+def cache_root() -> Path:
+    """The user's cache folder of this package: arrays here, compiled kernels beside them."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefetch-sim"
+
+
 def shared(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """An array equal to ``array``, mapped if it is large; what is written to it stays private."""
     if array.nbytes < LEAST:
         return array
     digest = _digest(array)
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(root) / "prefetch-sim" / "arrays" / f"{digest}.npy"
+    path = cache_root() / "arrays" / f"{digest}.npy"
     try:
         if not path.exists():
             _write(path, array)

@@ -102,11 +102,15 @@ def _routed_sets(workload: Workload, steps: list[Step], lengths: Integers) -> tu
     return routed, tokens, first
 
 
+PROLOGUE, ATTENTION = range(2)  # columns of CostTable.per_layer
+NORM, GATE, FIXED, SHARED, EPILOGUE = range(5)  # columns of CostTable.per_step
+
+
 class CostTable(NamedTuple):
     """ns by kind of step: see ``sim.cost.StepCost``."""
 
-    per_layer: Integers  # [kinds, L, 2]: prologue, attention
-    per_step: Integers  # [kinds, 5]: norm, gate, MoE fixed, shared experts, epilogue
+    per_layer: Integers  # [kinds, L, 2]
+    per_step: Integers  # [kinds, 5]
 
 
 @lru_cache(maxsize=1)
@@ -122,7 +126,7 @@ def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
 
 def expert_table(cost: CostModel, layers: int, served: tuple[int, ...]) -> Integers:
     """[layers, most tokens + 1]: ns of an expert that serves so many; 0 where none does."""
-    expert = np.zeros((layers, max(served, default=1) + 1), dtype=np.int64)
+    expert = np.zeros((layers, max(served) + 1), dtype=np.int64)
     for layer in range(layers):
         for n in served:
             expert[layer, n] = cost.expert_ns(layer, n)

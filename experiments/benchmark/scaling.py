@@ -43,11 +43,7 @@ def seconds(folder: Path, size: dict[str, int]) -> tuple[float, int]:
         f"{size['cache']}%",
         trace=str(path),
         model=None,
-        hardware={
-            "name": "h100-sxm",
-            "compute": {"memory_gib": 4000},
-            "host": {"memory_gib": 4000},
-        },
+        hardware=ROOMY,
         predictor="previous-token",
         batch_size=size["batch"],
     )

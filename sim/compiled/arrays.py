@@ -21,8 +21,6 @@ FAR = 1 << 62  # later than any time, above any score
 ) = range(14)  # fmt: skip
 THRESHOLD, WIRE = range(2)  # Setup.real; WIRE: bytes a ns into the cache
 COST, FIRST_ROW, PREFILL, REQUESTS = range(4)  # Setup.steps
-PROLOGUE, ATTENTION = range(2)  # Setup.layer_cost
-NORM, GATE, FIXED, SHARED, EPILOGUE = range(5)  # Setup.step_cost
 TRIGGER, DISTANCE, INLINE, TABLE, WIDTH = range(5)  # Setup.hooks; TABLE: where in ids
 AT_START, AT_GATE, AT_ROUTED = range(3)  # a hook's TRIGGER
 STORAGE, LATENCY, CHUNK, LANES = range(4)  # Setup.link
@@ -39,7 +37,7 @@ class Setup(NamedTuple):
     routed: Array  # int32 [routed experts], by step and layer
     tokens: Array  # int32 [routed experts]: how many each serves
     first_routed: Array  # [S L + 1]
-    layer_cost: Array  # [U, L, 2]
+    layer_cost: Array  # [U, L, 2]: step_table.CostTable
     step_cost: Array  # [U, 5]
     expert: Array  # [L, most tokens + 1]: ns
     hooks: Array  # [H, 5]

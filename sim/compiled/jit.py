@@ -17,6 +17,7 @@ from numba import njit
 from numba.extending import register_jitable
 
 import sim
+from sim.shared import cache_root
 
 # An index masked with this is known not to be negative: no code counts it from the end.
 INDEX = 0x7FFFFFFF
@@ -37,8 +38,7 @@ def cache_folder(code: Path) -> Path:
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(code.rglob("*.py")):
         digest.update(path.read_bytes())
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "prefetch-sim" / digest.hexdigest()[:16]
+    return cache_root() / digest.hexdigest()[:16]
 
 
 def kernel(function: F) -> F:

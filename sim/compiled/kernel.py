@@ -13,7 +13,6 @@ from sim.compiled.arrays import (
     AT_ONCE,
     AT_ROUTED,
     AT_START,
-    ATTENTION,
     AWAITED,
     BEGUN,
     BROKEN,
@@ -25,14 +24,11 @@ from sim.compiled.arrays import (
     DISPATCH,
     DONE,
     ENDED,
-    EPILOGUE,
     EVENTS,
     EXPERTS,
     FAR,
     FIRST_ROW,
-    FIXED,
     FREE_FROM,
-    GATE,
     GATE_AT,
     GROUPED,
     HITS,
@@ -48,7 +44,6 @@ from sim.compiled.arrays import (
     LAYER_ROWS,
     LAYERS,
     LISTENING,
-    NORM,
     NOW,
     NOW_AT,
     ORIGIN,
@@ -60,13 +55,11 @@ from sim.compiled.arrays import (
     PHASE,
     PIN,
     PREFILL,
-    PROLOGUE,
     REQUESTS,
     ROUTED_AT,
     ROUTED_UNTIL,
     ROUTING,
     SERVED,
-    SHARED,
     START,
     STARTED,
     STEP,
@@ -86,6 +79,7 @@ from sim.compiled.arrays import (
 )
 from sim.compiled.jit import INDEX, part
 from sim.loads import DEMAND
+from sim.step_table import ATTENTION, EPILOGUE, FIXED, GATE, NORM, PROLOGUE, SHARED
 
 
 @part

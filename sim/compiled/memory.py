@@ -13,9 +13,7 @@ from sim.compiled.arrays import (
     LEAVES,
     NOW_AT,
     PARTITION,
-    PASSED,
     PIN,
-    PREDICTED,
     QUEUES,
     ROOT,
     SPARED,
@@ -23,8 +21,6 @@ from sim.compiled.arrays import (
     Tier,
 )
 from sim.compiled.jit import INDEX, part
-
-__all__ = ["PASSED", "PREDICTED"]
 
 
 @part

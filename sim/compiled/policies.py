@@ -24,13 +24,15 @@ _OPTIONAL = ("passed", "predicted", "spared", "victim")
 def _modules(kind: str) -> list[ModuleType]:
     modules = [registry.find(kind, name) for name in registry.names(kind)]
     for module in modules:
-        for value in list(vars(module).values()):
-            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
-                part(value)
-    for value in vars(lists).values():
-        if isinstance(value, FunctionType):
-            part(value)
+        _register(module)
     return modules
+
+
+def _register(module: ModuleType) -> None:
+    """Let numba compile the functions of ``module``."""
+    for value in list(vars(module).values()):
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+            part(value)
 
 
 def _choice(
@@ -52,6 +54,7 @@ def _eviction(hook: str, arguments: str, otherwise: str = "score") -> Any:
 
 
 EVICTIONS = _modules("eviction")
+_register(lists)
 inserted = _eviction("inserted", "state, x, now")
 used = _eviction("used", "state, x, now, score")
 evicted = _eviction("evicted", "state, x, now, score")

@@ -6,15 +6,12 @@ import numpy as np
 
 from sim.compiled import loads, memory, policies
 from sim.compiled.arrays import (
-    ATTENTION,
     BUSY,
     CANCEL,
     DISTANCE,
     EVENTS,
     EXTRA,
     FIRST_ROW,
-    FIXED,
-    GATE,
     GATE_AT,
     HOOKS,
     INLINE,
@@ -32,9 +29,7 @@ from sim.compiled.arrays import (
     PENDING,
     POLICY,
     PREDICTED,
-    PROLOGUE,
     ROUTED_UNTIL,
-    SHARED,
     SIDE_FREE,
     STAMP,
     STEP,
@@ -53,6 +48,7 @@ from sim.compiled.arrays import (
 )
 from sim.compiled.jit import part
 from sim.prefetch.base import Limits
+from sim.step_table import ATTENTION, FIXED, GATE, PROLOGUE, SHARED
 
 
 @part

@@ -16,7 +16,6 @@ from sim.compiled.arrays import (
     CHUNK,
     ENDED,
     EVENTS,
-    FIXED,
     FREE_AT,
     GB_S,
     GROUPED,
@@ -33,7 +32,6 @@ from sim.compiled.arrays import (
     PENDING,
     PREDICTOR,
     QUEUED,
-    SHARED,
     STAGES,
     STARTED,
     STORAGE,
@@ -47,6 +45,7 @@ from sim.compiled.arrays import (
 )
 from sim.compiled.jit import INDEX, part
 from sim.loads import DEMAND, DEMANDED, USELESS
+from sim.step_table import FIXED, SHARED
 
 
 @part

@@ -130,6 +130,14 @@ class Online(Predictor):
         return table
 
 
+def in_common(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """[...]: how many of the experts of ``a`` [..., k] are in ``b`` [..., m] too."""
+    found = np.zeros(a.shape[:-1], dtype=np.int64)
+    for rank in range(a.shape[-1]):  # slot by slot: no [..., k, m] array
+        found += (a[..., rank : rank + 1] == b).any(axis=-1)
+    return found
+
+
 def silent(workload: Workload, m: int) -> Table:
     """A table in which nothing is said yet."""
     shape = (*workload.flat.shape[:2], m)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from sim.predictors.base import Context, PredictorParams, Table, silent
+from sim.predictors.base import Context, PredictorParams, Table, in_common, silent
 from sim.predictors.base import Predictor as Base
 
 _BLOCK = 10_000  # rows compared at a time
@@ -37,7 +37,7 @@ class Predictor(Base):
             now, before = workload.flat[some], workload.flat[some - 1]
             both = (now[:, :, 0] >= 0) & (before[:, :, 0] >= 0)
             np.add.at(slots, step[some], k * both)
-            np.add.at(repeated, step[some], both * _in_common(now, before))
+            np.add.at(repeated, step[some], both * in_common(now, before))
         score = ((_until(repeated) + 1) / (_until(slots) + 2)).astype(np.float32)
         layers = workload.layers - self.distance  # those that fire
         ids = workload.flat[rows - 1, self.distance :]
@@ -45,14 +45,6 @@ class Predictor(Base):
         at_firing = score[step[rows], :layers, None]
         said.scores[rows, self.distance :] = np.where(ids >= 0, at_firing, np.float32(0))
         return said
-
-
-def _in_common(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """[tokens, layers]: how many experts of ``a`` are in ``b`` too."""
-    found = np.zeros(a.shape[:2], dtype=np.int64)
-    for rank in range(a.shape[2]):
-        found += (a[:, :, rank : rank + 1] == b).any(axis=2)
-    return found
 
 
 def _until(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
