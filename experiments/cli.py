@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands import catalogue, plot, run, sweep, trace
+from experiments.commands import capture, catalogue, laboratory, plot, run, sweep, trace
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -48,6 +48,10 @@ app.command("run")(run.run)
 app.command("sweep")(sweep.sweep)
 app.command("plot")(plot.plot)
 app.command("list")(catalogue.list_names)
+trace.trace.command("capture")(capture.capture)
+trace.trace.command("train")(laboratory.train)
+trace.trace.command("predict")(laboratory.predict)
+trace.trace.command("score")(laboratory.score)
 for name, group in (("hardware", catalogue.hardware), ("trace", trace.trace)):
     app.add_typer(group, name=name, context_settings=HELP, no_args_is_help=True)
 

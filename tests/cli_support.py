@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from experiments.cli import main
 from traces.format import Prediction, PredictionInfo, Trace, write_trace
 from traces.model import GroupedQueryAttention, ModelSpec
 from traces.synthetic import synthesise
@@ -68,3 +72,21 @@ def call(*arguments: object, cwd: Path, **extra: str) -> subprocess.CompletedPro
         timeout=300,
         check=False,
     )
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+def run_cli(*arguments: object) -> Ended:
+    """The command in this process: quick, where what it imports takes seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return Ended(code, out.getvalue(), err.getvalue())

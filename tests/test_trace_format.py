@@ -24,7 +24,6 @@ from traces.format import (
     Trace,
     TraceError,
     TraceMeta,
-    TraceWriter,
     read_meta,
     read_trace,
     write_trace,
@@ -34,6 +33,7 @@ from traces.model import GroupedQueryAttention, ModelSpec
 from traces.parts import META_KEY
 from traces.score import score
 from traces.validate import validate
+from traces.writer import TraceWriter
 
 INFO = PredictionInfo(
     trigger="gate_input", distance=1, flops=2.0e6, bytes=4096, description="none: a test"

@@ -53,6 +53,7 @@ class Part:
         """Copy this part's rows ``begin:end`` to ``trace`` from its row ``at`` on."""
         names = ["position", "phase", "experts"]
         names += ["token_id"] if trace.token_id is not None else []
+        names += ["document"] if trace.document is not None else []
         names += ["weights"] if trace.weights is not None else []
         for name in trace.predictions:
             names += [f"prediction.{name}.experts", f"prediction.{name}.scores"]
@@ -73,12 +74,14 @@ class Part:
         def nested(name: str, out: Array, missing: float) -> Array:
             return self._checked(name, lambda: fill_nested(column(name), out[rows], missing))
 
-        def flat(name: str) -> Array:
-            return self._checked(name, lambda: read_flat(column(name), np.int32))
+        def flat(name: str, kind: Any = np.int32) -> Array:
+            return self._checked(name, lambda: read_flat(column(name), kind))
 
         trace.position[rows] = flat("position")
         if trace.token_id is not None:
             trace.token_id[rows] = flat("token_id")
+        if trace.document is not None:
+            trace.document[rows] = flat("document", np.int64)
         trace.phase[rows] = self._checked("phase", lambda: read_phase(column("phase")))
         routed = nested("experts", trace.experts, -1)
         if trace.weights is not None:

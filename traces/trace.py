@@ -40,6 +40,9 @@ class PredictionInfo(_Frozen):
     distance: int = Field(ge=0, description="target MoE layer - firing MoE layer")
     flops: float = Field(ge=0, description="floating-point operations a token and layer")
     bytes: int = Field(ge=0, description="weights read at each firing, once a batch")
+    time_us: float | None = Field(
+        default=None, ge=0, description="a token and layer, measured where it was trained"
+    )
     description: str = Field(description="how it was trained and on what split")
 
 
@@ -81,6 +84,7 @@ class Trace:
     experts: Array  # int16 [T, L, k], best first; -1 in every slot of a layer that did not route
     weights: Array | None  # float16 [T, L, k]; 0 where the layer did not route
     predictions: dict[str, Prediction] = field(default_factory=dict)
+    document: Array | None = None  # int64 [T]: whose text the request began with, one number each
 
     @property
     def model(self) -> ModelSpec:
@@ -89,6 +93,11 @@ class Trace:
     @property
     def tokens(self) -> int:
         return len(self.request_id)
+
+    @property
+    def documents(self) -> Array:
+        """The document of each row, int64 [T]; each request is its own where none is recorded."""
+        return self.request_id.astype(np.int64) if self.document is None else self.document
 
     @property
     def requests(self) -> list[tuple[int, int, int]]:

@@ -49,6 +49,7 @@ def _check_shapes(trace: Trace) -> None:
         ("position", trace.position, (tokens,)),
         ("phase", trace.phase, (tokens,)),
         ("token_id", trace.token_id, (tokens,)),
+        ("document", trace.document, (tokens,)),
         ("experts", trace.experts, (tokens, layers, top_k)),
         ("weights", trace.weights, (tokens, layers, top_k)),
     ]

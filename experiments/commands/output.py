@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,37 @@ def working(text: str) -> AbstractContextManager[object]:
     """Shows that there is no answer yet, to whoever is at the terminal."""
     out = console(stderr=True)
     return out.status(text) if out.is_terminal else nullcontext()
+
+
+@contextmanager
+def progress(what: str, noun: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for whoever is at the terminal; gives ``advance(done, of)``."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    out = console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(f"{noun}s"))
+    with Progress(*columns, TimeRemainingColumn(), console=out, disable=not out.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@contextmanager
+def need_extra(extra: str, *packages: str) -> Iterator[None]:
+    """For imports that the base install lacks. Raises ConfigError that says how to get them."""
+    from sim.errors import ConfigError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in packages:
+            raise
+        raise ConfigError(f"needs {error.name}: pip install 'moe-prefetch-sim[{extra}]'") from None
 
 
 def grid(*headings: str, title: str | None = None, right: int = 0) -> Table:

@@ -5,31 +5,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers.models.gpt_oss.modeling_gpt_oss import load_balancing_loss_func
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
-from traces.make_sample.corpus import Corpus, SampleError, Split
-from traces.make_sample.model import Shape, build_model
-
-
-@dataclass(frozen=True)
-class Training:
-    steps: int = 650
-    batch: int = 8
-    length: int = 288
-    peak_rate: float = 1.5e-3
-    warmup: int = 60
-    weight_decay: float = 0.1
-    balance: float = 0.01
-    evaluate_every: int = 100
-    evaluate_windows: int = 32
-    checkpoint_seconds: float = 180.0
-    seed: int = 0
+from traces.twins.corpus import Corpus, SampleError, Split
+from traces.twins.models import build_model
+from traces.twins.recipe import Recipe, Training
 
 
 def learning_rate(step: int, training: Training) -> float:
@@ -75,9 +61,11 @@ def save(path: Path, content: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def train(corpus: Corpus, shape: Shape, training: Training, work: Path) -> tuple[Any, list[Any]]:
+def train(corpus: Corpus, recipe: Recipe, work: Path) -> tuple[Any, list[Any]]:
     """The trained model (eval mode) and its log: one record per evaluation."""
-    model = build_model(shape, training.seed)
+    training = recipe.training
+    model = build_model(recipe, training.seed)
+    experts, top_k = recipe.topology
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -90,7 +78,7 @@ def train(corpus: Corpus, shape: Shape, training: Training, work: Path) -> tuple
     )
     path = work / "checkpoint.pt"
     step, seconds, log = 0, 0.0, []
-    settings = {"shape": asdict(shape), "training": asdict(training)}
+    settings = asdict(recipe)
     if path.exists():
         saved = torch.load(path, weights_only=True)
         if saved["settings"] != settings:
@@ -129,7 +117,7 @@ def train(corpus: Corpus, shape: Shape, training: Training, work: Path) -> tuple
         )
         out = model(input_ids=ids, use_cache=False, output_router_logits=True)
         loss = language_loss(out.logits, ids)
-        balance = balance_loss(out.router_logits, shape.experts, shape.top_k)
+        balance = balance_loss(out.router_logits, experts, top_k)
         (loss + training.balance * balance).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

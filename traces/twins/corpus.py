@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import html
+import json
+import re
 import sysconfig
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +32,7 @@ SKIPPED_FOLDERS = {
     "encodings",
     "pydoc_data",
 }
+MANUAL_CHARACTERS = 20_000
 SMALL_FILES = ("argparse.py", "ast.py", "calendar.py", "csv.py", "dataclasses.py", "enum.py")
 
 
@@ -79,6 +84,30 @@ def speech_documents() -> list[Document]:
     ]
 
 
+def manual_documents() -> list[Document]:
+    """The descriptions in the PyPI package ``botocore``, one document a web service.
+
+    Long ones end at MANUAL_CHARACTERS, so that no service outweighs the others.
+    """
+    try:
+        import botocore
+    except ImportError:
+        raise SampleError("the manuals need the PyPI package botocore: pip install it") from None
+    newest = {}
+    for path in sorted(Path(botocore.__file__).parent.glob("data/*/*/service-2.json.gz")):
+        newest[path.parent.parent.name] = path
+    found = []
+    for service, path in newest.items():
+        content = json.loads(gzip.decompress(path.read_bytes()))
+        parts = [content.get("documentation", "")]
+        parts += [o.get("documentation", "") for o in content["operations"].values()]
+        plain = (html.unescape(re.sub(r"<[^>]*>", " ", part)) for part in parts)
+        text = "\n".join(" ".join(part.split()) for part in plain)[:MANUAL_CHARACTERS]
+        if text.strip():
+            found.append(Document(service, "manual", text))
+    return found
+
+
 def small_documents() -> list[Document]:
     """A few standard library files cut into many documents: enough to try every stage."""
     documents = []
@@ -116,8 +145,11 @@ class Corpus:
     tokenizer: Tokenizer
 
     @classmethod
-    def build(cls, work: Path, vocab: int, small: bool) -> Corpus:
-        documents = small_documents() if small else stdlib_documents() + speech_documents()
+    def build(cls, work: Path, vocab: int, small: bool = False) -> Corpus:
+        if small:
+            documents = small_documents()
+        else:
+            documents = stdlib_documents() + speech_documents() + manual_documents()
         path = work / "tokenizer.json"
         if path.exists():
             tokenizer = Tokenizer.from_file(str(path))

@@ -1,0 +1,87 @@
+"""``prefetch-sim trace capture``: routing of a real model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def capture(
+    model: Annotated[str, typer.Option(metavar="PATH_OR_ID", help="A model folder or hub id.")],
+    prompts: Annotated[
+        Path, typer.Option(metavar="FILE.jsonl", help='Lines of {"prompt": "text"}.')
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="OUT", help="A folder, or one .parquet file."),
+    ],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of each request.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 8,
+    temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the draws, where temperature is not 0.")] = 0,
+    states: Annotated[
+        bool, typer.Option("--states", help="Keep what routers and predictors read, as float16.")
+    ] = False,
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Keep the router's score of every expert.")
+    ] = False,
+    timing: Annotated[
+        bool, typer.Option("--timing", help="Time attention, gate and experts of every layer.")
+    ] = False,
+    predictor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR|next-gate[:D]|own-gate",
+            help="Record its output too: a trained one, or a layer's gate on an earlier input.",
+        ),
+    ] = None,
+    extra: Annotated[
+        int | None,
+        typer.Option(min=0, help="Named beyond top-k.", show_default="k / 2"),
+    ] = None,
+) -> None:
+    """Record routing while a Hugging Face model generates. Run again, it goes on."""
+    from experiments.commands.output import count, need_extra, percent, progress
+
+    with need_extra("capture", "torch", "transformers"):
+        from traces.capture.models import load_model
+        from traces.capture.predictors import live_predictors
+        from traces.capture.prompts import read_prompts
+        from traces.capture.session import Settings, measure_overhead
+        from traces.capture.session import capture as record
+    read_prompts(prompts)  # before the model, which may take minutes to load
+    loaded = load_model(model, device)
+    settings = Settings(
+        max_new_tokens, batch_size, temperature, seed, states=states, logits=logits, timing=timing
+    )
+    beyond = -(-loaded.spec.top_k // 2) if extra is None else extra
+    named = live_predictors(loaded, predictor or [], beyond)
+    with progress("capturing", "request") as advance:
+        found = record(loaded, prompts, out, settings, named, advance)
+    print(f"{out}: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}")
+    if timing:
+        _print_timing(out)
+    if max_new_tokens > 1:
+        overhead = measure_overhead(loaded, prompts, settings)
+        print(
+            f"decode, {count(batch_size, 'request')} at once: {overhead.tokens_per_second:,.0f} "
+            f"tokens/s with routing recorded, {percent(overhead.ratio)} of the rate without"
+        )
+
+
+def _print_timing(folder: Path) -> None:
+    """Medians over layers and passes, for a first look; the record has every one."""
+    import pandas as pd
+
+    from experiments.commands.output import console, grid, number
+
+    frame = pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("timing-*.parquet"))])
+    table = grid("us a layer, median", "attention", "gate", "experts", "passes", right=4)
+    for prefill, rows in frame.groupby("prefill"):
+        medians = rows[["attention_us", "gate_us", "experts_us"]].median()
+        passes = len(rows) // (rows["layer"].max() + 1)
+        table.add_row("prefill" if prefill else "decode", *map(number, medians), str(passes))
+    console().print(table)

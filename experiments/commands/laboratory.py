@@ -1,0 +1,224 @@
+"""``prefetch-sim trace train``, ``predict`` and ``score``: the predictor laboratory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.commands.trace import File
+
+if TYPE_CHECKING:
+    from traces.lab.card import Card
+    from traces.lab.scoring import Interval
+    from traces.lab.trained import Speaker
+    from traces.trace import Trace
+
+NEEDS = ("torch", "transformers")
+
+
+def train(
+    file: Annotated[Path, typer.Argument(metavar="TRACE", help="Captured with --states.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="One folder each in it.")],
+    predictor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND[:DISTANCE]", help="What to train.", show_default="all kinds"),
+    ] = None,
+    arch: Annotated[str, typer.Option(help="arch1, arch2 or linear.")] = "arch2",
+    loss: Annotated[
+        str, typer.Option(help="mse, weighted-bce, focal, ranking-bce or kl.")
+    ] = "weighted-bce",
+    hidden: Annotated[int, typer.Option(min=1, help="Width of the hidden layer.")] = 2048,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train predictors on a captured trace; 20 % of its documents are held out."""
+    from experiments.commands.output import need_extra, percent, progress
+
+    with need_extra("capture", *NEEDS):
+        from traces.lab.neural import READS, Plan
+        from traces.lab.neural import train as train_network
+        from traces.lab.trained import train_counting
+    from traces.format import read_trace
+
+    plans = [_plan(text, arch, loss, hidden, epochs, seed) for text in predictor or _every()]
+    found = read_trace(file)
+    for kind, distance, plan in plans:
+        name = plan.name if plan is not None else kind if not distance else f"{kind}-{distance}"
+        folder = out / name
+        if _there(folder, found, plan):
+            print(f"{folder}: there already")
+            continue
+        with progress(name, "epoch") as advance:
+            if kind in READS:
+                assert isinstance(plan, Plan)
+                card = train_network(found, folder, plan, device, advance)
+            else:
+                card = train_counting(found, folder, kind, distance)
+        error = card.calibration_error
+        note = "" if error is None else f", calibration error {percent(error)}"
+        print(f"{folder}: {len(card.documents)} documents{note}")
+
+
+def predict(
+    file: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace of the same model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")],
+    predictor: Annotated[
+        list[str],
+        typer.Option(
+            metavar="DIR|FAR+NEAR|FAR,NEAR",
+            help="A trained one; two with '+' averaged, with ',' their union.",
+        ),
+    ],
+    extra: Annotated[
+        int | None,
+        typer.Option(min=0, help="Named beyond top-k.", show_default="k / 2"),
+    ] = None,
+) -> None:
+    """Write the trace again with the outputs of predictors beside the routing."""
+    from dataclasses import replace
+
+    from experiments.commands.output import check_target, count, need_extra
+    from sim.errors import ConfigError
+
+    with need_extra("capture", *NEEDS):
+        from traces.lab.trained import predict as say
+    from traces.format import read_trace, write_trace
+
+    check_target("--out", out, file)
+    speakers = [_speaker(text) for text in predictor]
+    found = read_trace(file)
+    k = found.model.top_k
+    named = min(found.model.experts, k + (-(-k // 2) if extra is None else extra))
+    spoken = dict(found.predictions)
+    for speaker in speakers:
+        if speaker.name in spoken:
+            raise ConfigError(f"--predictor: {file} has a prediction {speaker.name!r} already")
+        spoken[speaker.name] = say(found, speaker, named)
+    info = {name: prediction.info for name, prediction in spoken.items()}
+    meta = found.meta.model_copy(update={"predictions": info})
+    write_trace(out, replace(found, meta=meta, predictions=spoken))
+    print(f"{out}: {count(found.tokens, 'token')}, {count(len(spoken), 'predictor')}")
+
+
+def score(
+    file: File,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """How well each recorded predictor guessed: with intervals, prefill, decode, layer 0 apart."""
+    import json
+
+    from experiments.commands.output import console, grid
+    from sim.errors import ConfigError
+    from sim.inputs import trace_path
+    from traces.format import read_trace
+    from traces.lab.scoring import count_hits
+
+    found = read_trace(trace_path(file))
+    if not found.predictions:
+        raise ConfigError(f"{file}: no predictor was recorded in it")
+    hits = {name: count_hits(found, name) for name in found.predictions}
+    if as_json:
+        from traces.lab.scoring import summary
+
+        print(json.dumps({name: summary(h) for name, h in hits.items()}, indent=2, allow_nan=False))
+        return
+    k = found.model.top_k
+    for phase in ("decode", "prefill"):
+        table = grid(
+            f"{phase}, layers 1 and on",
+            f"slots in {k}",
+            "exact set",
+            "top-1",
+            "loaded",
+            "slots",
+            "exact",
+            "layer 0 slots",
+            right=7,
+        )
+        for name, h in hits.items():
+            later, first = h.later, h.first_layer
+            table.add_row(
+                name,
+                _cell(h.slot_recall(k, later, phase)),
+                _cell(h.exact_set(k, later, phase)),
+                _cell(h.top_1(later, phase)),
+                str(h.width),
+                _cell(h.slot_recall(h.width, later, phase)),
+                _cell(h.exact_set(h.width, later, phase)),
+                _cell(h.slot_recall(k, first, phase)),
+            )
+        console().print(table)
+        console().print()
+
+
+def _cell(share: Interval | None) -> str:
+    """Value and half the width of its interval, in percent."""
+    if share is None:
+        return "–"
+    value = f"{100 * share.value:.1f}"
+    if share.low is None or share.high is None:
+        return value
+    return f"{value} ± {50 * (share.high - share.low):.1f}"
+
+
+def _every() -> list[str]:
+    from traces.lab.counts import KINDS
+    from traces.lab.neural import READS
+
+    return [*READS, *KINDS]
+
+
+def _plan(
+    text: str, arch: str, loss: str, hidden: int, epochs: int, seed: int
+) -> tuple[str, int, Any]:
+    """Kind, distance and, for a network, how it is trained."""
+    from sim.errors import ConfigError, did_you_mean
+    from traces.lab.counts import KINDS
+    from traces.lab.losses import LOSSES
+    from traces.lab.neural import NEAREST, READS, Plan
+
+    kind, _, given = text.partition(":")
+    if kind not in {*READS, *KINDS}:
+        raise ConfigError(f"--predictor: {kind!r}{did_you_mean(kind, [*READS, *KINDS])}")
+    if given and not given.isdecimal():
+        raise ConfigError(f"--predictor {text}: the distance is a number of layers")
+    distance = int(given) if given else NEAREST.get(kind, 0)
+    if distance < NEAREST.get(kind, 0):
+        raise ConfigError(f"--predictor {text}: {kind} speaks of layer {NEAREST[kind]} at nearest")
+    if kind not in READS:
+        return kind, distance, None
+    shapes = ("arch1", "arch2", "linear")
+    if arch not in shapes:
+        raise ConfigError(f"--arch: {arch!r}{did_you_mean(arch, shapes)}")
+    if loss not in LOSSES:
+        raise ConfigError(f"--loss: {loss!r}{did_you_mean(loss, LOSSES)}")
+    plan: Any = Plan(kind, distance, arch, loss, hidden, epochs, seed=seed)  # type: ignore[arg-type]
+    return kind, distance, plan
+
+
+def _there(folder: Path, found: Trace, plan: Any) -> bool:
+    """Whether the same predictor is in ``folder`` already. Raises ConfigError for another one."""
+    from sim.errors import ConfigError
+    from traces.lab.card import CARD, read_card
+
+    if not (folder / CARD).exists():
+        return False
+    card: Card = read_card(folder)
+    card.check_trace(found)
+    if plan is not None and any(card.settings[k] != getattr(plan, k) for k in card.settings):
+        raise ConfigError(f"{folder}: holds a predictor trained with other settings")
+    return True
+
+
+def _speaker(text: str) -> Speaker:
+    from traces.lab.hybrid import Hybrid
+    from traces.lab.trained import load_predictor
+
+    for sign, how in (("+", "average"), (",", "union")):
+        if sign in text:
+            far, near = text.split(sign, 1)
+            return Hybrid(load_predictor(far), load_predictor(near), how)  # type: ignore[arg-type]
+    return load_predictor(text)

@@ -1,0 +1,97 @@
+"""Tiny randomly initialised checkpoints of the families that capture is tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+VOCAB = 64
+_BASE = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_experts_per_tok": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.5,
+    "pad_token_id": None,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_LATENT = {
+    "num_key_value_heads": 4,
+    "n_routed_experts": 8,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    "kv_lora_rank": 8,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_group": 4,
+    "topk_group": 2,
+}
+_QWEN = {"num_experts": 8, "moe_intermediate_size": 16, "head_dim": 8, "norm_topk_prob": True}
+# Dense first layers, shared experts, group-limited gates, a bias that selects but does not weigh.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "DeepseekV2": {
+        **_LATENT,
+        "n_shared_experts": 2,
+        "q_lora_rank": None,
+        "topk_method": "group_limited_greedy",
+    },
+    "DeepseekV3": {**_LATENT, "n_shared_experts": 1, "q_lora_rank": 8},
+    "Qwen2Moe": {**_QWEN, "shared_expert_intermediate_size": 16, "mlp_only_layers": [1]},
+    "Qwen3Moe": _QWEN,
+    "Phimoe": {"num_local_experts": 8},
+    "Olmoe": {"num_experts": 8},
+    "Mixtral": {"num_local_experts": 8},
+    "GptOss": {
+        "num_local_experts": 8,
+        "head_dim": 8,
+        "sliding_window": 8,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "GraniteMoe": {"num_local_experts": 8},
+    "Glm4Moe": {
+        "n_routed_experts": 8,
+        "moe_intermediate_size": 16,
+        "first_k_dense_replace": 1,
+        "n_shared_experts": 1,
+        "n_group": 1,
+        "topk_group": 1,
+        "head_dim": 8,
+    },
+}
+
+
+def build(family: str, seed: int = 0) -> Any:
+    """A model in float32 whose routers are no longer alike: biases that select are random too."""
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    config = getattr(transformers, f"{family}Config")(**{**_BASE, **FAMILIES[family]})
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    for name, values in model.state_dict().items():
+        if "bias" in name and ("gate" in name or "router" in name or "mlp" in name):
+            values.normal_(0, 0.3)
+        elif name.endswith(("gate.weight", "router.weight")) and not values.abs().sum():
+            values.normal_(0, 0.5)
+    return model
+
+
+def save(family: str, folder: Path, seed: int = 0) -> Path:
+    build(family, seed).save_pretrained(folder)
+    return folder
+
+
+def dense(folder: Path) -> Path:
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**_BASE)).save_pretrained(folder)
+    return folder

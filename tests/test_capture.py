@@ -1,0 +1,408 @@
+"""Capture: what is recorded is what the model used, for every family, padded or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_support import run_cli
+from families import FAMILIES, VOCAB, build, dense, save
+
+from traces.format import DECODE, PREFILL, Trace, TraceError, read_trace
+
+torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
+pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
+
+from traces.capture.models import Loaded, load_model  # noqa: E402
+from traces.capture.predictors import live_predictors  # noqa: E402
+from traces.capture.session import Settings, capture, measure_overhead  # noqa: E402
+from traces.states import open_states  # noqa: E402
+
+LENGTHS = (5, 11, 3, 8, 1, 7)
+NEW = 6
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return load_model(str(save(request.param, tmp_path_factory.mktemp(request.param))))
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("Qwen3Moe", tmp_path_factory.mktemp("qwen"))
+
+
+def write_prompts(path: Path, lengths: tuple[int, ...] = LENGTHS, **more: Any) -> Path:
+    rng = np.random.default_rng(0)
+    rows = [{"tokens": rng.integers(3, VOCAB, n).tolist(), **more} for n in lengths]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def fed(trace: Trace, request: int) -> Any:
+    """Token ids that were fed to the model in one request, [1, S]."""
+    assert trace.token_id is not None
+    return torch.from_numpy(trace.token_id[trace.request_id == request]).long()[None]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_routing_is_what_a_plain_forward_pass_uses(
+    loaded: Loaded, batch: int, tmp_path: Path
+) -> None:
+    """Each request alone, without cache, padding or our recorder: what its experts are handed."""
+    settings = Settings(NEW, batch, states=True, logits=True)
+    trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", settings)
+    assert trace.model.moe_layer_indices == tuple(p.index for p in loaded.roles.moe)
+    for request in range(len(LENGTHS)):
+        used: list[Any] = []
+        handles = [
+            part.experts.register_forward_pre_hook(lambda _m, args: used.append(args[1:3]))
+            for part in loaded.roles.moe
+        ]
+        with torch.no_grad():
+            loaded.model(input_ids=fed(trace, request), use_cache=False)
+        for handle in handles:
+            handle.remove()
+        rows = trace.request_id == request
+        for layer, (ids, weights) in enumerate(used):
+            order = weights.argsort(dim=1, descending=True, stable=True)
+            np.testing.assert_array_equal(trace.experts[rows, layer], ids.gather(1, order))
+            assert trace.weights is not None
+            np.testing.assert_allclose(
+                trace.weights[rows, layer], weights.gather(1, order), rtol=2e-3, atol=1e-4
+            )
+
+
+def test_routing_is_the_top_of_the_models_router_logits(loaded: Loaded, tmp_path: Path) -> None:
+    """As the model itself gives them out; groups and biases have a test of their own below."""
+    trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", Settings(NEW, 3))
+    config = loaded.model.config
+    for request in range(len(LENGTHS)):
+        with torch.no_grad():
+            out = loaded.model(
+                input_ids=fed(trace, request), use_cache=False, output_router_logits=True
+            )
+        rows = trace.request_id == request
+        assert len(out.router_logits) == trace.model.moe_layers
+        for layer, logits in enumerate(out.router_logits):
+            chosen = selection(config, loaded.roles.moe[layer].router, logits)
+            np.testing.assert_array_equal(
+                np.sort(trace.experts[rows, layer], axis=1),
+                np.sort(chosen.topk(trace.model.top_k, dim=1).indices, axis=1),
+            )
+
+
+def selection(config: Any, router: Any, logits: Any) -> Any:
+    """What the published routers of DeepSeek and GLM select by; the logits for all others."""
+    family = config.model_type
+    if family == "deepseek_v2":
+        scores = logits.softmax(dim=1)
+        best = scores.view(len(scores), config.n_group, -1).max(dim=2).values
+    elif family in ("deepseek_v3", "glm4_moe"):
+        scores = logits.sigmoid() + router.e_score_correction_bias
+        best = scores.view(len(scores), config.n_group, -1).topk(2, dim=2).values.sum(dim=2)
+    else:
+        return logits
+    group = best.topk(config.topk_group, dim=1).indices
+    allowed = torch.zeros_like(best).scatter_(1, group, 1).bool()
+    size = scores.shape[1] // config.n_group
+    return scores.masked_fill(~allowed.repeat_interleave(size, dim=1), -torch.inf)
+
+
+def test_block_output_follows_from_the_recorded_set_and_weights(
+    loaded: Loaded, tmp_path: Path
+) -> None:
+    """Run the experts again with nothing but the record: what the model's own run gave out."""
+    settings = Settings(NEW, 1, states=True)
+    prompts = write_prompts(tmp_path / "p.jsonl", (9,))
+    trace = capture(loaded, prompts, tmp_path / "t", settings)
+    outputs: list[Any] = []
+    inputs: list[Any] = []
+
+    def note(_module: Any, args: Any, output: Any) -> None:
+        inputs.append(args[0])
+        outputs.append(output)
+
+    handles = [part.experts.register_forward_hook(note) for part in loaded.roles.moe]
+    with torch.no_grad():
+        loaded.model(input_ids=fed(trace, 0), use_cache=False)
+        for handle in handles:
+            handle.remove()
+        assert trace.weights is not None
+        for layer, part in enumerate(loaded.roles.moe):
+            ids = torch.from_numpy(trace.experts[:, layer].astype(np.int64))
+            weights = torch.from_numpy(trace.weights[:, layer].astype(np.float32))
+            again = part.experts(inputs[layer], ids, weights)
+            scale = outputs[layer].abs().max()
+            torch.testing.assert_close(again / scale, outputs[layer] / scale, rtol=0, atol=3e-3)
+
+
+def test_greedy_tokens_are_those_of_generate(loaded: Loaded, tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    trace = capture(loaded, prompts, tmp_path / "t", Settings(NEW, 4, states=True))
+    for request, line in enumerate(prompts.read_text().splitlines()):
+        prompt = torch.tensor(json.loads(line)["tokens"])[None]
+        whole = loaded.model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=NEW,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        np.testing.assert_array_equal(fed(trace, request)[0], whole[0, :-1])
+
+
+def test_rows_are_the_real_tokens_alone(loaded: Loaded, tmp_path: Path) -> None:
+    """Left-padded, of different lengths, some ended by EOS: no row but of tokens that were fed."""
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    trace = capture(loaded, prompts, tmp_path / "t", Settings(NEW, len(LENGTHS)))
+    assert trace.token_id is not None
+    for request, length in enumerate(LENGTHS):
+        rows = trace.request_id == request
+        given = json.loads(prompts.read_text().splitlines()[request])["tokens"]
+        assert (trace.phase[rows] == PREFILL).sum() == length
+        assert trace.token_id[rows][:length].tolist() == given
+        assert 0 <= (trace.phase[rows] == DECODE).sum() <= NEW - 1
+        np.testing.assert_array_equal(trace.position[rows], np.arange(rows.sum()))
+
+
+def test_nothing_is_recorded_after_the_end_of_a_text(qwen: Path, tmp_path: Path) -> None:
+    """A stop token that the model gives in its third step ends that request there."""
+    loaded = load_model(str(qwen))
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    free = capture(loaded, prompts, tmp_path / "free", Settings(NEW, 6))
+    rows = (free.request_id == 1) & (free.phase == DECODE)
+    assert free.token_id is not None
+    tokens = free.token_id[rows].tolist()
+    stop = tokens[2]
+    loaded.model.generation_config.eos_token_id = stop
+    ended = capture(loaded, prompts, tmp_path / "ended", Settings(NEW, 6))
+    assert ended.token_id is not None
+    kept = ended.token_id[(ended.request_id == 1) & (ended.phase == DECODE)].tolist()
+    assert kept == tokens[: tokens.index(stop)]
+    assert stop not in ended.token_id[ended.phase == DECODE]
+
+
+def test_states_are_what_the_router_read(loaded: Loaded, tmp_path: Path) -> None:
+    """The recorded gate input, through the layer's own router, gives the recorded logits."""
+    settings = Settings(NEW, 4, states=True, logits=True)
+    trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", settings)
+    states = open_states(tmp_path / "t")
+    every = np.ones(trace.tokens, bool)
+    assert all(kind.rows == trace.tokens for kind in states.values())
+    for layer, part in enumerate(loaded.roles.moe):
+        read = torch.from_numpy(states["gate_input"].layer(layer, every)).float()
+        _, logits = part.route(read)
+        recorded = torch.from_numpy(states["logits"].layer(layer, every)).float()
+        torch.testing.assert_close(logits, recorded, rtol=5e-2, atol=5e-2)
+    # The first layer's input is its normed embedding, whatever came before the token.
+    first = loaded.roles.moe[0]
+    if first.index == 0:
+        assert trace.token_id is not None and first.input_norm is not None
+        embedded = loaded.model.get_input_embeddings()(torch.from_numpy(trace.token_id).long())
+        scale = getattr(loaded.model.config, "embedding_multiplier", 1)
+        wanted = first.input_norm(embedded * scale).detach()
+        seen = torch.from_numpy(states["layer_input"].layer(0, every)).float()
+        torch.testing.assert_close(seen, wanted, rtol=2e-3, atol=2e-3)
+
+
+def test_the_control_is_always_right(loaded: Loaded, tmp_path: Path) -> None:
+    named = live_predictors(loaded, ["own-gate", "next-gate"], extra=1)
+    out = tmp_path / "t.parquet"
+    trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), out, Settings(NEW, 4), named)
+    said = trace.predictions["own-gate"].experts[:, :, : trace.model.top_k]
+    np.testing.assert_array_equal(np.sort(said, axis=2), np.sort(trace.experts, axis=2))
+    assert (trace.predictions["next-gate"].experts[:, 0] == -1).all()
+    assert (trace.predictions["next-gate"].experts[:, 1:] >= 0).all()
+
+
+def test_next_gate_reads_the_layer_before(qwen: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(qwen))
+    settings = Settings(NEW, 2, states=True)
+    named = live_predictors(loaded, ["next-gate:2"], extra=1)
+    trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", settings, named)
+    read = open_states(tmp_path / "t")["gate_input"].layer(0, np.ones(trace.tokens, bool))
+    router = loaded.roles.moe[2].router
+    logits = torch.from_numpy(read).float() @ router.weight.T
+    best = logits.topk(3, dim=1).indices.detach().numpy()
+    agree = (trace.predictions["next-gate-2"].experts[:, 2] == best).mean()
+    assert agree > 0.98  # the states are rounded to float16
+
+
+def test_a_killed_capture_goes_on_and_loses_nothing(qwen: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle, then the same command again, equals a capture in one go."""
+    prompts = write_prompts(tmp_path / "p.jsonl", tuple(5 + i % 7 for i in range(400)))
+    command = [
+        *(sys.executable, "-m", "experiments.cli", "trace", "capture"),
+        *("--model", str(qwen), "--prompts", str(prompts), "--max-new-tokens", "24"),
+        *("--batch-size", "4", "--temperature", "1", "--states", "-o"),
+    ]
+    broken = tmp_path / "broken"
+    process = subprocess.Popen([*command, str(broken)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (broken / "part-00000.parquet").exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = read_trace(broken)
+    assert 0 < len(before.requests) < 400
+    assert run_cli("trace", "validate", str(broken)).code == 0
+    for out in (broken, tmp_path / "whole"):
+        assert subprocess.run([*command, str(out)], stderr=subprocess.DEVNULL).returncode == 0
+    mended, whole = read_trace(broken), read_trace(tmp_path / "whole")
+    assert [r for r, _, _ in mended.requests] == list(range(400))
+    np.testing.assert_array_equal(mended.token_id, whole.token_id)
+    np.testing.assert_array_equal(mended.experts, whole.experts)
+    assert open_states(broken)["gate_input"].rows == mended.tokens
+
+
+def test_other_settings_do_not_go_on_with_a_capture(qwen: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(qwen))
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    capture(loaded, prompts, tmp_path / "t", Settings(NEW, 2))
+    with pytest.raises(TraceError, match="other metadata"):
+        capture(loaded, prompts, tmp_path / "t", Settings(NEW + 1, 2))
+    again = capture(loaded, prompts, tmp_path / "t", Settings(NEW, 3))
+    assert [r for r, _, _ in again.requests] == list(range(len(LENGTHS)))
+
+
+def test_timings_of_every_layer_and_pass(qwen: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    loaded = load_model(str(qwen))
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    capture(loaded, prompts, tmp_path / "t", Settings(NEW, 6, timing=True))
+    frame = pd.concat(pd.read_parquet(p) for p in (tmp_path / "t").glob("timing-*.parquet"))
+    assert set(frame["layer"]) == {0, 1, 2}
+    assert (frame[["attention_us", "gate_us", "experts_us"]] > 0).all(axis=None)
+    assert frame["prefill"].sum() == 3
+    assert frame["context"].max() == max(LENGTHS) + NEW - 1
+
+
+def test_overhead_is_measured_in_one_run(qwen: Path, tmp_path: Path) -> None:
+    found = measure_overhead(
+        load_model(str(qwen)), write_prompts(tmp_path / "p.jsonl"), Settings(NEW, 2), rounds=1
+    )
+    assert found.tokens_per_second > 0
+    assert found.ratio > 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("hello", "line 1: not JSON"),
+        ("[1]", "line 1: expected an object"),
+        ('{"promt": "x"}', "unknown key 'promt'; did you mean 'prompt'?"),
+        ('{"prompt": ""}', "line 1: the prompt is empty"),
+        ('{"tokens": []}', "line 1: the prompt is empty"),
+        ('{"tokens": [1, -2]}', "line 1: tokens: not a list of token ids"),
+        ('{"tokens": [64]}', "line 1: token 64, the vocabulary has 64"),
+        ('{"prompt": "x", "tokens": [1]}', "give either"),
+        ('{"prompt": "text"}', "needs the model's tokenizer"),
+        ('{"tokens": [' + ",".join(["3"] * 140) + "]}", "the model has 128 positions"),
+        ("", "no prompts"),
+    ],
+)
+def test_bad_prompts_are_named_by_their_line(
+    line: str, message: str, qwen: Path, tmp_path: Path
+) -> None:
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text(line + "\n")
+    result = capture_command(qwen, prompts, tmp_path / "t")
+    assert result.code == 2
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert not list(tmp_path.glob("t/part-*"))
+
+
+def test_models_that_cannot_be_recorded(qwen: Path, tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    llama = dense(tmp_path / "llama")
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "config.json").write_text('{"model_type": "no-such-thing"}')
+    broken = save("Qwen3Moe", tmp_path / "broken")
+    next(broken.glob("*.safetensors")).write_bytes(b"nothing")
+    for model, message in (
+        (llama, "a dense model"),
+        (odd, "cannot be loaded"),
+        (broken, "cannot be loaded"),
+        (tmp_path, "no config.json"),
+    ):
+        result = capture_command(model, prompts, tmp_path / "t")
+        assert (result.code, message in result.err) == (2, True), result.err
+        assert result.err.count("\n") == 1
+        assert not (tmp_path / "t").exists()
+
+
+def test_a_full_disk_leaves_whole_parts_and_goes_on(qwen: Path, tmp_path: Path) -> None:
+    """Writes fail from the third file on; afterwards the same capture ends what is missing."""
+    import errno
+
+    import pyarrow.parquet as pq
+
+    loaded = load_model(str(qwen))
+    prompts = write_prompts(tmp_path / "p.jsonl", (40,) * 12)
+    whole = pq.write_table
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        Path(args[1]).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(args[1]))
+
+    from traces.capture import session
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "PART_ROWS", 100)
+        calls = []
+
+        def third(*args: Any, **kwargs: Any) -> None:
+            calls.append(1)
+            (full if len(calls) > 2 else whole)(*args, **kwargs)
+
+        patch.setattr(pq, "write_table", third)
+        with pytest.raises(OSError, match="No space left"):
+            capture(loaded, prompts, tmp_path / "t", Settings(NEW, 2, states=True))
+        patch.setattr(pq, "write_table", whole)
+        assert len(read_trace(tmp_path / "t").requests) < 12
+        assert not list((tmp_path / "t").glob(".*.tmp"))
+        trace = capture(loaded, prompts, tmp_path / "t", Settings(NEW, 2, states=True))
+    assert [r for r, _, _ in trace.requests] == list(range(12))
+    assert open_states(tmp_path / "t")["gate_input"].rows == trace.tokens
+
+
+def test_command_makes_one_file_and_prints_the_overhead(qwen: Path, tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "p.jsonl", document="book")
+    out = tmp_path / "t.parquet"
+    result = capture_command(qwen, prompts, out, "--predictor", "next-gate")
+    assert result.code == 0, result.err
+    assert "of the rate without" in result.out
+    assert not list(tmp_path.glob("*.parts"))
+    trace = read_trace(out)
+    assert trace.document is not None
+    assert len(np.unique(trace.document)) == 1
+    assert capture_command(qwen, prompts, out).code == 2
+
+
+def capture_command(model: Path, prompts: Path, out: Path, *more: str) -> Any:
+    return run_cli(
+        *("trace", "capture", "--model", str(model), "--prompts", str(prompts)),
+        *("-o", str(out), "--max-new-tokens", str(NEW), "--batch-size", "3", *more),
+    )
+
+
+def test_families_differ_in_what_makes_routing_hard() -> None:
+    """The checkpoints are what the tests above take them for."""
+    v3 = build("DeepseekV3")
+    bias = [v for n, v in v3.state_dict().items() if "e_score_correction_bias" in n]
+    assert bias
+    assert all(v.abs().sum() > 0 for v in bias)

@@ -1,0 +1,1 @@
+"""Records routing while a transformers model generates. Needs the ``capture`` extra."""

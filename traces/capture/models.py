@@ -1,0 +1,155 @@
+"""Loading a model to record: what it is, its shape, and where its text ends."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from traces.capture.prompts import Prompt
+from traces.capture.roles import Roles, find_roles
+from traces.hf_config import ModelConfigError, read_hf_config
+from traces.model import GroupedQueryAttention, ModelSpec
+from traces.trace import TraceError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: Any
+    roles: Roles
+    spec: ModelSpec
+    source: Path | str  # folder or hub id
+
+    @property
+    def device(self) -> torch.device:
+        found: torch.device = next(self.model.parameters()).device
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Of the routers' weights: what a predictor is made for."""
+        whole = hashlib.blake2b(digest_size=8)
+        for part in self.roles.moe:
+            for name, values in sorted(part.router.state_dict().items()):
+                whole.update(name.encode())
+                whole.update(values.detach().float().cpu().numpy().tobytes())
+        return whole.hexdigest()
+
+    @property
+    def stop(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        said = self.model.generation_config.eos_token_id
+        if said is None:
+            said = self.model.config.get_text_config().eos_token_id
+        return frozenset([said] if isinstance(said, int) else said or ())
+
+
+def load_model(source: str, device: str = "cpu") -> Loaded:
+    """A model folder or hub id, in the precision it is stored in, ready to record.
+
+    Raises TraceError for one that is not there, of an unknown architecture, or dense.
+    """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise TraceError(f"--device {device}: this machine's torch has no CUDA device")
+    path = Path(source)
+    if path.exists() and not (path / "config.json").is_file():
+        raise TraceError(f"{source}: no config.json in it: not a model folder")
+    try:
+        config = transformers.AutoConfig.from_pretrained(source)
+        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        raise TraceError(f"{source}: cannot be loaded: {_first_line(error)}") from None
+    model = model.to(device).eval()
+    try:
+        roles = find_roles(model)
+    except TraceError as error:
+        raise TraceError(f"{source}: {error}") from None
+    name = path.name if path.exists() else source.rsplit("/", 1)[-1]
+    return Loaded(model, roles, model_spec(config.get_text_config(), roles, name), source)
+
+
+def model_spec(config: Any, roles: Roles, name: str) -> ModelSpec:
+    """The shape for the simulator, checked against what was seen to route."""
+    routing = tuple(part.index for part in roles.moe)
+    try:
+        spec = read_hf_config(config.to_dict(), name)
+    except ModelConfigError:
+        spec = _seen_spec(config, roles, name)
+    if (spec.moe_layer_indices, spec.experts, spec.top_k) != (
+        routing,
+        roles.experts,
+        roles.top_k,
+    ):
+        raise TraceError(
+            f"{name}: config.json says layers {spec.moe_layer_indices} route to {spec.experts} "
+            f"experts, top-{spec.top_k}; layers {routing} were seen to, of {roles.experts} "
+            f"experts, top-{roles.top_k}"
+        )
+    return spec
+
+
+def _seen_spec(config: Any, roles: Roles, name: str) -> ModelSpec:
+    """Of a family that ``hf_config`` does not know: from what is seen, attention as grouped."""
+    expert = sum(values.numel() for values in roles.moe[0].experts.parameters()) // roles.experts
+    heads = config.num_attention_heads
+    return ModelSpec(
+        name=name,
+        layers=roles.layers,
+        dense_layers=tuple(
+            sorted(set(range(roles.layers)) - {part.index for part in roles.moe}),
+        ),
+        dense_hidden=getattr(config, "intermediate_size", 0) or 0,
+        hidden=config.hidden_size,
+        experts=roles.experts,
+        top_k=roles.top_k,
+        expert_hidden=max(1, round(expert / (3 * config.hidden_size))),
+        attention=GroupedQueryAttention(
+            heads=heads,
+            kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+            head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        ),
+        vocab=config.vocab_size,
+    )
+
+
+def encode(loaded: Loaded, file: Path, prompts: list[Prompt], new_tokens: int) -> list[list[int]]:
+    """Token ids of each prompt; raises TraceError for what the model cannot be fed."""
+    config = loaded.model.config.get_text_config()
+    tokenizer = None
+    found = []
+    for prompt in prompts:
+        where = f"{file}: line {prompt.line}"
+        if prompt.tokens is not None:
+            ids = list(prompt.tokens)
+        else:
+            tokenizer = tokenizer or _tokenizer(loaded.source, where)
+            ids = tokenizer(prompt.text)["input_ids"]
+        if not ids:
+            raise TraceError(f"{where}: the prompt is empty")
+        if max(ids) >= config.vocab_size:
+            raise TraceError(f"{where}: token {max(ids)}, the vocabulary has {config.vocab_size}")
+        room = getattr(config, "max_position_embeddings", None)
+        if room is not None and len(ids) + new_tokens > room:
+            raise TraceError(
+                f"{where}: {len(ids)} + {new_tokens} tokens, the model has {room} positions"
+            )
+        found.append(ids)
+    return found
+
+
+def _tokenizer(source: Path | str, where: str) -> Any:
+    try:
+        return transformers.AutoTokenizer.from_pretrained(source)
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise TraceError(
+            f"{where}: text needs the model's tokenizer, and {source} has none that loads "
+            f"({_first_line(error)}); give 'tokens'"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

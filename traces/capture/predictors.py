@@ -1,0 +1,89 @@
+"""Predictors that speak while a model runs: trained ones, and gates that are used early."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from traces.capture.models import Loaded
+from traces.capture.recorder import Recording
+from traces.capture.session import LivePredictor
+from traces.lab.trained import load_predictor
+from traces.trace import PredictionInfo, TraceError
+
+BYTES_PER_WEIGHT = 2  # bf16
+
+
+@dataclass
+class GatePredictor:
+    """A layer's own gate on what the gate ``distance`` layers earlier reads, untrained.
+
+    Fate, Mixtral-offloading. At distance 0 it is the router itself and must be right: a control.
+    """
+
+    loaded: Loaded
+    distance: int
+    named: int
+
+    @property
+    def info(self) -> PredictionInfo:
+        hidden, experts = self.loaded.spec.hidden, self.loaded.spec.experts
+        layers = f"{self.distance} layer{'s' if self.distance > 1 else ''} before"
+        return PredictionInfo(
+            trigger="gate_input",
+            distance=self.distance,
+            flops=2 * hidden * experts,
+            bytes=BYTES_PER_WEIGHT * hidden * experts,
+            description=f"The layer's own gate on the gate input {layers}, untrained. Scores are "
+            "the softmax over all experts."
+            if self.distance
+            else "Control: the layer's own gate on its own input.",
+        )
+
+    def predict(self, recording: Recording, tokens: torch.Tensor) -> tuple[Any, Any]:
+        assert recording.gate_input is not None
+        rows, layers = recording.gate_input.shape[:2]
+        experts = torch.full((rows, layers, self.named), -1)
+        scores = torch.zeros(rows, layers, self.named)
+        for layer in range(self.distance, layers):
+            part = self.loaded.roles.moe[layer]
+            chosen, logits = part.route(recording.gate_input[:, layer - self.distance])
+            # Where groups or a bias choose, the chosen need not have the largest logits.
+            rank = logits.scatter_add(1, chosen, torch.full_like(chosen, 1e6, dtype=logits.dtype))
+            best = rank.topk(self.named, dim=1).indices
+            chance = torch.softmax(logits, dim=1).gather(1, best)
+            experts[:, layer] = best.cpu()
+            scores[:, layer] = chance.cummin(dim=1).values.cpu()
+        return experts, scores
+
+
+def live_predictors(loaded: Loaded, given: list[str], extra: int) -> dict[str, LivePredictor]:
+    """``next-gate[:DISTANCE]``, ``own-gate`` or a folder of a trained predictor, each by its name.
+
+    They name ``extra`` experts beyond top-k. Raises TraceError for what is neither, or was
+    trained on another model.
+    """
+    named = min(loaded.spec.top_k + extra, loaded.spec.experts)
+    found: dict[str, LivePredictor] = {}
+    for text in given:
+        kind, _, distance = text.partition(":")
+        name = text
+        predictor: LivePredictor
+        if kind == "next-gate":
+            if distance and not (distance.isdecimal() and 0 < int(distance) < loaded.spec.layers):
+                raise TraceError(f"--predictor {text}: the distance is a number of layers from 1")
+            ahead = int(distance or 1)
+            name = kind if ahead == 1 else f"{kind}-{ahead}"
+            predictor = GatePredictor(loaded, ahead, named)
+        elif text == "own-gate":
+            predictor = GatePredictor(loaded, 0, named)
+        else:
+            trained = load_predictor(text)
+            trained.check_model(loaded.spec, loaded.digest)
+            name, predictor = trained.name, trained.live(loaded.device, named)
+        if name in found:
+            raise TraceError(f"--predictor {text}: {name} is given twice")
+        found[name] = predictor
+    return found

@@ -1,0 +1,129 @@
+"""Hooks that keep what a forward pass routes, and on request what its routers read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from traces.capture.roles import Roles, logits_among, routed, tensors
+
+
+@dataclass
+class Recording:
+    """What forward passes showed. Rows are tokens, ``N`` of them, padded ones included.
+
+    ``experts`` int64 and ``weights`` float [N, L, k], the heaviest first, are what the experts
+    were handed. The others are there if asked for: ``layer_input`` (the output of each routing
+    layer's input norm), ``gate_input`` (what its router read) and ``logits``, each [N, L, width].
+    """
+
+    experts: torch.Tensor
+    weights: torch.Tensor
+    layer_input: torch.Tensor | None = None
+    gate_input: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+    def select(self, rows: torch.Tensor) -> Recording:
+        """The recording of some rows: a mask or indices."""
+
+        def of(values: torch.Tensor | None) -> Any:
+            return None if values is None else values[rows.to(values.device)]
+
+        return Recording(
+            of(self.experts),
+            of(self.weights),
+            of(self.layer_input),
+            of(self.gate_input),
+            of(self.logits),
+        )
+
+
+class RoutingRecorder:
+    """A context manager; ``take`` gives what the forward pass just made, and forgets it."""
+
+    def __init__(self, roles: Roles, *, inputs: bool = False, logits: bool = False) -> None:
+        self._roles, self._inputs, self._logits = roles, inputs, logits
+        self._seen: dict[str, list[torch.Tensor]] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> RoutingRecorder:
+        for part in self._roles.moe:
+            self._handles.append(
+                part.experts.register_forward_pre_hook(self._on_experts, with_kwargs=True)
+            )
+            if self._inputs and part.input_norm is not None:
+                self._handles.append(part.input_norm.register_forward_hook(self._on_norm))
+            elif self._inputs:
+                self._handles.append(
+                    part.layer.register_forward_pre_hook(self._on_layer, with_kwargs=True)
+                )
+            if self._inputs or self._logits:
+                self._handles.append(
+                    part.router.register_forward_hook(self._on_router, with_kwargs=True)
+                )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _keep(self, name: str, value: torch.Tensor) -> None:
+        self._seen.setdefault(name, []).append(value.detach().flatten(0, -2))
+
+    def _on_experts(self, _module: Any, args: Any, kwargs: Any) -> None:
+        handed = routed((*tensors(args), *tensors(kwargs)))
+        assert handed is not None, "the experts were found by this very pattern"
+        self._keep("experts", handed[0])
+        self._keep("weights", handed[1])
+
+    def _on_norm(self, _module: Any, _args: Any, output: torch.Tensor) -> None:
+        self._keep("layer_input", output)
+
+    def _on_layer(self, _module: Any, args: Any, kwargs: Any) -> None:
+        self._keep("layer_input", next(tensors((args, kwargs))))
+
+    def _on_router(self, _module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if self._inputs:
+            self._keep("gate_input", next(tensors((args, kwargs))))
+        if self._logits:
+            scores = logits_among(tuple(tensors(output)), self._roles.experts)
+            if scores is None:
+                raise NoLogitsError
+            self._keep("logits", scores)
+
+    def take(self) -> Recording:
+        seen, self._seen = self._seen, {}
+        stacked = {name: torch.stack(values, dim=1) for name, values in seen.items()}
+        experts, weights = stacked.pop("experts"), stacked.pop("weights")
+        order = weights.argsort(dim=-1, descending=True, stable=True)
+        return Recording(experts.gather(-1, order), weights.gather(-1, order), **stacked)
+
+
+class NoLogitsError(ValueError):
+    """The router gives out no score of every expert."""
+
+
+def join(recordings: list[Recording]) -> Recording:
+    """Rows one after the other."""
+
+    def of(pick: Callable[[Recording], torch.Tensor | None]) -> Any:
+        parts = [part for part in map(pick, recordings) if part is not None]
+        return torch.cat(parts) if parts else None
+
+    return Recording(
+        of(lambda r: r.experts),
+        of(lambda r: r.weights),
+        of(lambda r: r.layer_input),
+        of(lambda r: r.gate_input),
+        of(lambda r: r.logits),
+    )

@@ -1,0 +1,96 @@
+"""How long attention, gate and experts of each layer take, by events on the device itself.
+
+CUDA events on a GPU, ``perf_counter`` on a CPU. What a hardware profile can be calibrated from:
+one row a forward pass and layer that routes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+import torch
+
+from traces.capture.roles import Roles
+
+PARTS = ("attention", "gate", "experts")
+
+
+class TimingRecorder:
+    """A context manager; ``end_pass`` says what the forward pass just timed was."""
+
+    def __init__(self, roles: Roles, device: torch.device) -> None:
+        self._roles = roles
+        self._mark: Callable[[], Any] = time.perf_counter if device.type == "cpu" else _event
+        self._cuda = device.type != "cpu"
+        self._handles: list[Any] = []
+        self._marks: dict[tuple[int, str], list[Any]] = {}
+        self._passes: list[tuple[dict[str, int], dict[tuple[int, str], list[Any]]]] = []
+
+    def __enter__(self) -> TimingRecorder:
+        for layer, part in enumerate(self._roles.moe):
+            for name, module in zip(PARTS, (part.mixer, part.router, part.experts)):
+                if module is not None:
+                    self._watch(module, (layer, name))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _watch(self, module: Any, key: tuple[int, str]) -> None:
+        def note(*_: Any) -> None:
+            self._marks.setdefault(key, []).append(self._mark())
+
+        self._handles.append(module.register_forward_pre_hook(note))
+        self._handles.append(module.register_forward_hook(note))
+
+    def end_pass(self, **what: int) -> None:
+        marks, self._marks = self._marks, {}
+        self._passes.append((what, marks))
+
+    def write(self, path: Path) -> pd.DataFrame:
+        """Write what was timed since the last call, whole or not at all, and return it.
+
+        Columns: those of ``end_pass``, ``layer``, and ``attention_us``, ``gate_us``,
+        ``experts_us``.
+        """
+        if self._cuda:
+            torch.cuda.synchronize()
+        rows = []
+        for what, marks in self._passes:
+            for layer in range(len(self._roles.moe)):
+                row: dict[str, float] = {**what, "layer": layer}
+                for name in PARTS:
+                    pair = marks.get((layer, name), [])
+                    row[f"{name}_us"] = self._micros(*pair) if len(pair) == 2 else float("nan")
+                rows.append(row)
+        self._passes = []
+        frame = pd.DataFrame(rows)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            frame.to_parquet(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return frame
+
+    def _micros(self, start: Any, end: Any) -> float:
+        seconds = start.elapsed_time(end) / 1e3 if self._cuda else end - start
+        return round(1e6 * float(seconds), 3)
+
+
+def _event() -> Any:
+    made = torch.cuda.Event(enable_timing=True)
+    made.record()
+    return made

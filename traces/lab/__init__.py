@@ -1,0 +1,1 @@
+"""The predictor laboratory: train predictors on captured states, and measure them honestly."""

@@ -1,0 +1,43 @@
+"""Scores made into probabilities, and how far from the truth those are."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from traces.trace import Array
+
+BINS = 15
+
+
+def fit_platt(scores: Array, routed: Array) -> tuple[float, float]:
+    """``(a, b)`` that make ``sigmoid(a · score + b)`` likeliest (Platt 1999).
+
+    scores float [N, E], any monotone measure; routed bool [N, E].
+    """
+    flat = scores.astype(np.float64).ravel()
+    truth = routed.ravel()
+    scale = float(flat.std()) or 1.0
+
+    def loss(at: Array) -> tuple[float, Array]:
+        logit = at[0] * flat / scale + at[1]
+        wrong = expit(logit) - truth
+        value = np.logaddexp(0, logit).sum() - logit[truth].sum()
+        return float(value / len(flat)), np.array([wrong @ flat / scale, wrong.sum()]) / len(flat)
+
+    share = float(np.clip(truth.mean(), 1e-6, 1 - 1e-6))
+    start = np.array([1.0, np.log(share / (1 - share))])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B")
+    return float(found.x[0] / scale), float(found.x[1])
+
+
+def calibration_error(probability: Array, routed: Array) -> float:
+    """Expected calibration error: |mean probability - share routed| over 15 equal bins, weighted.
+
+    Both flat, of the same length (Naeini et al. 2015).
+    """
+    bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
+    said = np.bincount(bins, probability, minlength=BINS)
+    true = np.bincount(bins, routed, minlength=BINS)
+    return float(np.abs(said - true).sum() / max(1, len(probability)))

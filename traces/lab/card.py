@@ -1,0 +1,122 @@
+"""What is known of a trained predictor: kept beside its weights as ``predictor.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from traces.errors import describe
+from traces.model import ModelSpec
+from traces.trace import Array, PredictionInfo, Trace, TraceError
+
+CARD = "predictor.json"
+
+
+class Card(BaseModel):
+    """``documents`` are those that training or calibration saw: it never speaks of their tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: str
+    info: PredictionInfo
+    model: ModelSpec
+    weights: str | None = Field(description="digest of the routers it was made for, if known")
+    documents: tuple[int, ...]
+    settings: dict[str, str | int | float]
+    losses: tuple[float, ...] = ()
+    # Of each layer: probability = sigmoid(slope * score + offset), fitted on the calibration split.
+    slope: tuple[float, ...]
+    offset: tuple[float, ...]
+    calibration_error: float | None = None
+
+    def check_trace(self, trace: Trace) -> None:
+        """Raises TraceError for a trace of another model."""
+        self.check_model(trace.model, weights_digest(trace))
+
+    def check_model(self, spec: ModelSpec, digest: str | None) -> None:
+        if (self.model.topology, self.model.hidden) != (spec.topology, spec.hidden):
+            raise TraceError(
+                f"predictor {self.name}: trained on {self.model.name}, "
+                f"{_shape(self.model)}, not on {spec.name}, {_shape(spec)}"
+            )
+        if None not in (self.weights, digest) and self.weights != digest:
+            raise TraceError(
+                f"predictor {self.name}: trained on another {self.model.name}: the routers' "
+                f"weights are {digest}, not {self.weights}"
+            )
+
+    def seen(self, trace: Trace) -> Array:
+        """Rows of documents it was trained on: bool [T]."""
+        return np.isin(document_numbers(trace), self.documents)
+
+
+Split = Literal["train", "calibrate", "held-out"]
+
+
+def split_rows(trace: Trace) -> dict[Split, Array]:
+    """Rows of each split, bool [T]: documents go 70 / 10 / 20 by their number.
+
+    Raises TraceError where a split would be empty.
+    """
+    bucket = document_numbers(trace) % 100
+    rows: dict[Split, Array] = {
+        "train": bucket < 70,
+        "calibrate": (bucket >= 70) & (bucket < 80),
+        "held-out": bucket >= 80,
+    }
+    for name in ("train", "calibrate"):
+        if not rows[name].any():
+            count = len(np.unique(document_numbers(trace)))
+            raise TraceError(
+                f"{trace.path}: {count} document{'s' * (count != 1)}, none of which falls into "
+                f"the split {name!r}: record more"
+            )
+    return rows
+
+
+def document_numbers(trace: Trace) -> Array:
+    """A number for each row's document, the same in every trace that has it: int64 [T].
+
+    Where documents were not recorded a request is one, and its number is that of its routing.
+    """
+    if trace.document is not None:
+        return trace.document
+    numbers = np.empty(trace.tokens, np.int64)
+    for _, start, end in trace.requests:
+        digest = hashlib.blake2b(trace.experts[start:end].tobytes(), digest_size=8).digest()
+        numbers[start:end] = int.from_bytes(digest) >> 1
+    return numbers
+
+
+def weights_digest(trace: Trace) -> str | None:
+    """Of the routers of the model that a capture ran, where the trace says it."""
+    said = trace.meta.recorded.get("weights", "").split()
+    return said[0] if said else None
+
+
+def read_card(folder: Path) -> Card:
+    path = folder / CARD
+    if not path.is_file():
+        raise TraceError(f"{folder}: no {CARD} in it: not a trained predictor")
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise TraceError(f"{path}: {describe(error, Card)}") from None
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Last of a predictor's files: where it is, the predictor is whole."""
+    temporary = folder / f".{CARD}.tmp"
+    temporary.write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
+    temporary.replace(folder / CARD)
+
+
+def _shape(spec: ModelSpec) -> str:
+    layers, experts, top_k = spec.topology
+    return f"{layers} layers x {experts} experts, top-{top_k}, hidden {spec.hidden}"

@@ -1,0 +1,270 @@
+"""Predictors that count: what was routed before, under which token, after which experts.
+
+Each gives a score of every expert of a layer, float32 [N, E], monotone in how likely it is; they
+need no states and no gradient. ``fit`` learns from some rows of a trace, ``scores`` speaks of
+others, reading of them only what is known when the layer starts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from traces.trace import Array, Trace, TraceError
+
+SMOOTHING = 1.0  # a count of this size that follows the layer's own frequencies
+STORED = 128  # activation matrices kept, spread over the training requests
+TINY = 1e-6
+
+
+class Counting(ABC):
+    """``tables`` are the arrays that are kept on disk."""
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+
+    def __init__(self, tables: dict[str, Array], distance: int = 0) -> None:
+        self.tables, self.distance = tables, distance
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
+        """Count over ``rows`` (bool [T])."""
+
+    @abstractmethod
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+        """Of the rows at the indices ``rows``; None in a layer where it is silent."""
+
+    @property
+    def weights(self) -> int:
+        """Numbers of one layer, for its cost."""
+        return sum(table.size for table in self.tables.values()) // max(
+            1, len(self.tables["frequency"])
+        )
+
+
+class LayerFrequency(Counting):
+    kind = "layer-frequency"
+    summary = "How often each expert of the layer was used in training"
+
+    @classmethod
+    def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
+        return {"frequency": frequency(trace, rows)}
+
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+        return np.broadcast_to(self.tables["frequency"][layer], (len(rows), trace.model.experts))
+
+
+class PreviousToken(Counting):
+    kind = "previous-token"
+    summary = "The experts of the request's previous token in the same layer, then the frequent"
+
+    @classmethod
+    def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
+        return {"frequency": frequency(trace, rows)}
+
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+        before = previous(trace, one_hot(trace, layer))[rows]
+        said: Array = before + self.tables["frequency"][layer] / 2
+        return said
+
+
+class TokenTable(Counting):
+    kind = "token-table"
+    summary = "How often each expert was used under the same token id"
+
+    @classmethod
+    def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
+        if trace.token_id is None:
+            raise TraceError(f"{trace.path}: a token table needs token ids, which it lacks")
+        known = np.unique(trace.token_id[rows])
+        at = np.searchsorted(known, trace.token_id[rows])
+        layers, experts, _ = trace.model.topology
+        counts = np.zeros((layers, len(known), experts), np.float16)
+        for layer in range(layers):
+            under = np.zeros((len(known), experts), np.float32)
+            np.add.at(under, at, one_hot(trace, layer)[rows])
+            counts[layer] = np.minimum(under, np.finfo(np.float16).max)
+        seen = np.bincount(at, minlength=len(known)).astype(np.float32)
+        return {
+            "frequency": frequency(trace, rows),
+            "token": known,
+            "count": counts,
+            "seen": seen,
+        }
+
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+        return log_odds(self._chance(trace, rows, layer))
+
+    def _chance(self, trace: Trace, rows: Array, layer: int) -> Array:
+        if trace.token_id is None:
+            raise TraceError(f"{trace.path}: a token table needs token ids, which it lacks")
+        known, usual = self.tables["token"], self.tables["frequency"][layer]
+        at = np.searchsorted(known, trace.token_id[rows]).clip(max=len(known) - 1)
+        found = known[at] == trace.token_id[rows]
+        count = self.tables["count"][layer][at].astype(np.float32) * found[:, None]
+        seen = self.tables["seen"][at] * found
+        chance: Array = (count + SMOOTHING * usual) / (seen + SMOOTHING)[:, None]
+        return chance
+
+
+class Transition(Counting):
+    kind = "transition"
+    summary = "Naive Bayes on the experts that the same token was routed to in the layer before"
+
+    @classmethod
+    def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
+        layers = trace.model.moe_layers
+        evidence = np.zeros((layers, trace.model.experts, trace.model.experts), np.float32)
+        before = one_hot(trace, 0)[rows]
+        for layer in range(1, layers):
+            after = one_hot(trace, layer)[rows]
+            evidence[layer] = lift(before, after)
+            before = after
+        return {"frequency": frequency(trace, rows), "evidence": evidence}
+
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+        if not layer:
+            return None
+        evidence = one_hot(trace, layer - 1)[rows] @ self.tables["evidence"][layer]
+        said: Array = evidence + log_odds(self.tables["frequency"][layer])
+        return said
+
+
+class Combined(Counting):
+    """The weights were chosen on GPT-OSS-20B's routing: the two sources of evidence overlap."""
+
+    kind = "combined"
+    summary = "Token table, transition and previous token, their evidence weighted and added"
+    TRANSITION, PREVIOUS = 0.7, 0.5
+
+    @classmethod
+    def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
+        tables = TokenTable.fit(trace, rows) | Transition.fit(trace, rows)
+        again = np.zeros_like(tables["evidence"])
+        for layer in range(trace.model.moe_layers):
+            now = one_hot(trace, layer)
+            again[layer] = lift(previous(trace, now)[rows], now[rows])
+        return tables | {"again": again}
+
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+        said = TokenTable(self.tables).scores(trace, rows, layer)
+        assert said is not None
+        before = previous(trace, one_hot(trace, layer))[rows]
+        said = said + self.PREVIOUS * (before @ self.tables["again"][layer])
+        if layer:
+            evidence = one_hot(trace, layer - 1)[rows] @ self.tables["evidence"][layer]
+            said = said + self.TRANSITION * evidence
+        return np.asarray(said)
+
+
+class ActivationMatrix(Counting):
+    """MoE-Infinity (arXiv 2401.14361), its stored matrices spread evenly, not clustered."""
+
+    kind = "activation-matrix"
+    summary = "The stored request whose expert use so far is nearest (cosine) to this one's"
+
+    @classmethod
+    def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
+        requests = [(a, b) for _, a, b in trace.requests if rows[a]]
+        step = max(1, len(requests) // STORED)
+        stored = [use(trace, a, b) for a, b in requests[::step][:STORED]]
+        return {"frequency": frequency(trace, rows), "stored": np.stack(stored, axis=1)}
+
+    def __init__(self, tables: dict[str, Array], distance: int = 0) -> None:
+        super().__init__(tables, distance)
+        self._nearest: tuple[Trace, Array, Array] | None = None
+
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+        if self._nearest is None or self._nearest[0] is not trace:
+            self._nearest = (trace, *self._match(trace))
+        _, nearest, started = self._nearest
+        usual = self.tables["frequency"][layer]
+        matched = self.tables["stored"][layer][nearest[rows]]
+        said: Array = np.where(started[rows, None], matched, usual) + TINY * usual
+        return said
+
+    def _match(self, trace: Trace) -> tuple[Array, Array]:
+        """Stored matrix nearest to each row's request so far, and whether it has any past."""
+        layers, experts, _ = trace.model.topology
+        stored = self.tables["stored"].transpose(1, 0, 2).reshape(-1, layers * experts)
+        stored = stored / np.linalg.norm(stored, axis=1, keepdims=True)
+        nearest = np.zeros(trace.tokens, np.int64)
+        started = np.ones(trace.tokens, bool)
+        for _, start, end in trace.requests:
+            likeness = np.zeros((end - start, len(stored)), np.float32)
+            for layer in range(layers):
+                ids = trace.experts[start:end, layer].astype(np.int64)
+                columns = stored[:, layer * experts : (layer + 1) * experts]
+                likeness += np.where(ids >= 0, columns[:, ids.clip(min=0)], 0).sum(axis=2).T
+            past = np.cumsum(likeness, axis=0)
+            # The norm of the request's own matrix is the same for every stored one.
+            nearest[start + 1 : end] = past[:-1].argmax(axis=1)
+            started[start] = False
+        return nearest, started
+
+
+KINDS: dict[str, type[Counting]] = {
+    made.kind: made
+    for made in (
+        LayerFrequency,
+        PreviousToken,
+        TokenTable,
+        Transition,
+        Combined,
+        ActivationMatrix,
+    )
+}
+
+
+def one_hot(trace: Trace, layer: int) -> Array:
+    """Which experts of a layer each token was routed to: float32 [T, E]."""
+    ids = trace.experts[:, layer].astype(np.int64)
+    routed = ids[:, 0] >= 0
+    out = np.zeros((trace.tokens, trace.model.experts), np.float32)
+    out[np.flatnonzero(routed)[:, None], ids[routed]] = 1
+    return out
+
+
+def previous(trace: Trace, values: Array) -> Array:
+    """``values`` [T, ...] of the token before, 0 for a request's first."""
+    before = np.zeros_like(values)
+    before[1:] = values[:-1]
+    before[[start for _, start, _ in trace.requests]] = 0
+    return before
+
+
+def frequency(trace: Trace, rows: Array) -> Array:
+    """Share of the tokens in ``rows`` that each expert was used by: float32 [L, E]."""
+    layers, experts, _ = trace.model.topology
+    shares = np.zeros((layers, experts), np.float32)
+    for layer in range(layers):
+        ids = trace.experts[rows, layer]
+        ids = ids[ids[:, 0] >= 0]
+        shares[layer] = np.bincount(ids.ravel(), minlength=experts) / max(1, len(ids))
+    return shares
+
+
+def use(trace: Trace, start: int, end: int) -> Array:
+    """How often each expert was used in rows ``start:end``: float32 [L, E]."""
+    rows = np.zeros(trace.tokens, bool)
+    rows[start:end] = True
+    return frequency(trace, rows)
+
+
+def lift(before: Array, after: Array) -> Array:
+    """Evidence of i ``before`` for j ``after``, [N, E]: log P(i | j) / P(i | not j), [E, E]."""
+    together = before.T @ after
+    yes, no = after.sum(axis=0), len(after) - after.sum(axis=0)
+    given = (together + 1) / (yes + 2)
+    otherwise = (before.sum(axis=0)[:, None] - together + 1) / (no + 2)
+    ratio: Array = np.log(given / otherwise).astype(np.float32)
+    return ratio
+
+
+def log_odds(chance: Array) -> Array:
+    bounded = np.clip(chance, 1e-3, 1 - 1e-3)
+    odds: Array = np.log(bounded / (1 - bounded)).astype(np.float32)
+    return odds

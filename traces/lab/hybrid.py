@@ -1,0 +1,72 @@
+"""Two predictors as one: an early distant one and a late near one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from traces.lab.trained import Speaker
+from traces.trace import Array, PredictionInfo, Trace
+
+
+@dataclass
+class Hybrid:
+    """``average`` adds up log odds; ``union`` names the near one's top-k, then the distant one's.
+
+    It speaks when the near one does; where one is silent the other speaks alone.
+    """
+
+    far: Speaker
+    near: Speaker
+    how: Literal["average", "union"]
+
+    @property
+    def name(self) -> str:
+        return f"{self.far.name}_{'avg' if self.how == 'average' else 'or'}_{self.near.name}"
+
+    @property
+    def info(self) -> PredictionInfo:
+        far, near = self.far.info, self.near.info
+        parts = (far.time_us, near.time_us)
+        says = "log odds averaged" if self.how == "average" else "union of their top-k"
+        return PredictionInfo(
+            trigger=near.trigger,
+            distance=near.distance,
+            flops=far.flops + near.flops,
+            bytes=far.bytes + near.bytes,
+            time_us=None if None in parts else sum(p for p in parts if p is not None),
+            description=f"{self.far.name} (distance {far.distance}) and {self.near.name} "
+            f"(distance {near.distance}), {says}.",
+        )
+
+    def blocks(self, trace: Trace) -> Iterator[tuple[slice, Array]]:
+        for (rows, far), (_, near) in zip(self.far.blocks(trace), self.near.blocks(trace)):
+            if self.how == "average":
+                said = (far + near) / 2
+            else:
+                said = _union(far, near, trace.model.top_k)
+            # One that is silent has no say.
+            said = np.where(np.isnan(said), np.where(np.isnan(near), far, near), said)
+            yield rows, said.astype(np.float32)
+
+
+def _union(far: Array, near: Array, top_k: int) -> Array:
+    """Log odds [L, N, E] that rank the near one's top-k first, then the distant one's."""
+    either = np.fmax(far, near)
+
+    def chosen(said: Array) -> Array:
+        order = np.argpartition(-np.nan_to_num(said, nan=-np.inf), top_k - 1, axis=-1)
+        mask = np.zeros(said.shape, bool)
+        np.put_along_axis(mask, order[..., :top_k], True, axis=-1)
+        return mask
+
+    # Three tiers, each in its own order; probabilities within a tier never exceed the one above.
+    tier = np.where(chosen(near), 2, np.where(chosen(far), 1, 0))
+    said = either.copy()
+    for lower, upper in ((1, 2), (0, 1)):
+        above = np.where(tier >= upper, said, np.inf).min(axis=-1, keepdims=True)
+        said = np.where(tier == lower, np.minimum(said, above - 1e-3), said)
+    return said

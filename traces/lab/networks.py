@@ -1,0 +1,68 @@
+"""The predictors' networks: one of the same shape for every layer, trained side by side.
+
+Weights carry the layers in front, [L, ...], so one batched product serves all of them; no layer
+sees another's input.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Architecture = Literal["arch1", "arch2", "linear"]
+DROPOUT = 0.1
+
+
+class Stacked(nn.Module):  # type: ignore[misc]
+    """``inputs`` [L, N, d] to what each layer's predictor says of its experts, [L, N, E].
+
+    - ``arch1``: Linear → BatchNorm1d → GELU → Dropout 0.1 → Linear (arXiv 2511.10676)
+    - ``arch2``: Linear → SiLU → Linear (the same)
+    - ``linear``: one Linear
+    """
+
+    def __init__(
+        self, architecture: Architecture, layers: int, width: int, hidden: int, experts: int
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        inner = width if architecture == "linear" else hidden
+        if architecture != "linear":
+            self.w1 = _start(layers, width, hidden)
+            self.b1 = nn.Parameter(torch.zeros(layers, 1, hidden))
+        if architecture == "arch1":
+            self.norm = nn.BatchNorm1d(layers * hidden)
+        self.w2 = _start(layers, inner, experts)
+        self.b2 = nn.Parameter(torch.zeros(layers, 1, experts))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        hidden = inputs
+        if self.architecture != "linear":
+            hidden = torch.baddbmm(self.b1, hidden, self.w1)
+        if self.architecture == "arch1":
+            layers, rows, width = hidden.shape
+            flat = hidden.transpose(0, 1).reshape(rows, layers * width)
+            hidden = self.norm(flat).view(rows, layers, width).transpose(0, 1)
+            hidden = functional.dropout(functional.gelu(hidden), DROPOUT, self.training)
+        elif self.architecture == "arch2":
+            hidden = functional.silu(hidden)
+        return torch.baddbmm(self.b2, hidden, self.w2)
+
+    @property
+    def flops(self) -> float:
+        """Of one token and layer, a multiplication and an addition each."""
+        return 2.0 * self.weights
+
+    @property
+    def weights(self) -> int:
+        """Of one layer, without biases and norms."""
+        matrices = [p for p in self.parameters() if p.ndim == 3 and p.shape[1] > 1]
+        return sum(p[0].numel() for p in matrices)
+
+
+def _start(layers: int, rows: int, columns: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(layers, rows, columns) / math.sqrt(rows))

@@ -1,0 +1,366 @@
+"""Predictors that are small networks: what they read, how they are trained, what they cost."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from traces.capture.recorder import Recording
+from traces.lab.calibration import calibration_error, fit_platt
+from traces.lab.card import Card, document_numbers, split_rows, weights_digest, write_card
+from traces.lab.losses import LOSSES, NEEDS_LOGITS, Target
+from traces.lab.networks import Architecture, Stacked
+from traces.states import States, open_states
+from traces.trace import Array, PredictionInfo, Trace, TraceError
+
+Kind = Literal["pre-attention", "cross-layer", "both-inputs"]
+# What each reads in the layer where it fires, and when the last of it is there.
+READS: dict[str, tuple[str, ...]] = {
+    "pre-attention": ("layer_input",),
+    "cross-layer": ("gate_input",),
+    "both-inputs": ("layer_input", "gate_input"),
+}
+TRIGGER: dict[str, Literal["layer_start", "gate_input"]] = {
+    "pre-attention": "layer_start",
+    "cross-layer": "gate_input",
+    "both-inputs": "gate_input",
+}
+NEAREST = {"pre-attention": 0, "cross-layer": 1, "both-inputs": 1}
+BYTES_PER_WEIGHT = 2  # bf16
+GROUP_BYTES = 1 << 30  # of inputs held at once: real models are trained some layers at a time
+WEIGHTS = "weights.pt"
+CALIBRATION_ROWS = 2048
+DEFAULT_ARCHITECTURE: Architecture = "arch2"
+DEFAULT_LOSS = "weighted-bce"
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One predictor to train."""
+
+    kind: Kind
+    distance: int
+    architecture: Architecture = DEFAULT_ARCHITECTURE
+    loss: str = DEFAULT_LOSS
+    hidden: int = 2048
+    epochs: int = 5
+    batch: int = 1024
+    peak_rate: float = 3e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+    # A check of the laboratory, not for use: targets of other tokens, so there is nothing to learn.
+    shuffled: bool = field(default=False, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        parts: list[str] = [self.kind]
+        parts += [str(self.distance)] if self.distance != NEAREST[self.kind] else []
+        parts += [self.architecture] if self.architecture != DEFAULT_ARCHITECTURE else []
+        parts += [self.loss] if self.loss != DEFAULT_LOSS else []
+        return "-".join(parts)
+
+
+@dataclass
+class Examples:
+    """Inputs and targets of a group of ``G`` layers.
+
+    Inputs float16 [G, N, d], experts int64 [G, N, k], logits float16 [G, N, E] or None.
+    """
+
+    inputs: torch.Tensor
+    experts: torch.Tensor
+    logits: torch.Tensor | None
+    count: int
+
+    def batch(self, rows: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, Target]:
+        """Inputs of ``rows`` and the targets of ``wanted``, the same rows unless shuffled."""
+        experts = self.experts[:, wanted]
+        routed = torch.zeros(*experts.shape[:2], self.count).scatter_(2, experts, 1.0)
+        logits = None if self.logits is None else self.logits[:, wanted].float()
+        return self.inputs[:, rows].float(), Target(routed, logits)
+
+
+def train(
+    trace: Trace, folder: Path, plan: Plan, device: str = "cpu", advance: Advance | None = None
+) -> Card:
+    """Train ``plan`` on the captured ``trace`` and write it into ``folder``.
+
+    Raises TraceError where the trace lacks the states or documents that it takes.
+    """
+    assert trace.path is not None
+    states = _states(trace, plan)
+    rows = split_rows(trace)
+    layers = range(plan.distance, trace.model.moe_layers)
+    if not layers:
+        raise TraceError(f"{plan.name}: the model has only {trace.model.moe_layers} MoE layers")
+    torch.manual_seed(plan.seed)
+    width = sum(states[kind].width for kind in READS[plan.kind])
+    groups = list(layer_groups(layers, int(rows["train"].sum()) * width * 2))
+    total = len(groups) * plan.epochs
+    networks, losses, scales = [], [], []
+    for done, group in enumerate(groups):
+        network = Stacked(plan.architecture, len(group), width, plan.hidden, trace.model.experts)
+        network = network.to(device)
+        examples = _examples(trace, states, plan, group, rows["train"])
+
+        def tell(epoch: int, at: int = done) -> None:
+            if advance is not None:
+                advance(at * plan.epochs + epoch, total)
+
+        losses.append(_fit(network, examples, plan, tell))
+        # Calibrated as it is used; 10 % of documents, apart from training and test.
+        held = _some(rows["calibrate"], CALIBRATION_ROWS, plan.seed)
+        said, truth = _say(network, _examples(trace, states, plan, group, held))
+        for layer in range(len(group)):
+            slope, offset = fit_platt(said[layer], truth[layer])
+            chance = 1 / (1 + np.exp(-(slope * said[layer] + offset)))
+            error = calibration_error(chance.ravel(), truth[layer].ravel())
+            scales.append((slope, offset, error))
+        networks.append(network.cpu().eval())
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save([network.state_dict() for network in networks], folder / WEIGHTS)
+    saw = rows["train"] | rows["calibrate"]
+    documents = np.unique(document_numbers(trace)[saw]).tolist()
+    card = Card(
+        name=plan.name,
+        kind=plan.kind,
+        info=_info(plan, networks[0], trace, len(documents), int(rows["train"].sum())),
+        model=trace.model,
+        weights=weights_digest(trace),
+        documents=tuple(documents),
+        settings={
+            "distance": plan.distance,
+            "architecture": plan.architecture,
+            "loss": plan.loss,
+            "hidden": plan.hidden,
+            "epochs": plan.epochs,
+            "batch": plan.batch,
+            "peak_rate": plan.peak_rate,
+            "weight_decay": plan.weight_decay,
+            "seed": plan.seed,
+        },
+        losses=tuple(round(float(v), 6) for v in np.mean(losses, axis=0)),
+        slope=tuple(s for s, _, _ in scales),
+        offset=tuple(o for _, o, _ in scales),
+        calibration_error=round(float(np.mean([e for _, _, e in scales])), 6),
+    )
+    write_card(folder, card)
+    return card
+
+
+class Network:
+    """A trained network predictor, on states that were recorded or as a model makes them."""
+
+    def __init__(self, card: Card, folder: Path, device: torch.device | str = "cpu") -> None:
+        self.card, self.info = card, card.info
+        self.kind, self.distance = card.kind, card.info.distance
+        architecture: Any = card.settings["architecture"]
+        width = card.model.hidden * len(READS[self.kind])
+        self.groups: list[tuple[range, Stacked]] = []
+        first = self.distance
+        try:
+            saved = torch.load(folder / WEIGHTS, weights_only=True)
+            for state in saved:
+                layers = len(state["w2"])
+                hidden, experts = int(card.settings["hidden"]), card.model.experts
+                network = Stacked(architecture, layers, width, hidden, experts)
+                network.load_state_dict(state)
+                self.groups.append((range(first, first + layers), network.to(device).eval()))
+                first += layers
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+            reason = (str(error).splitlines() or ["?"])[0]
+            raise TraceError(f"{folder / WEIGHTS}: damaged: {reason}") from None
+        ahead = card.model.moe_layers - self.distance
+        self.slope = torch.tensor(card.slope, device=device).view(ahead, 1, 1)
+        self.offset = torch.tensor(card.offset, device=device).view(ahead, 1, 1)
+
+    def scores(self, inputs: Callable[[range], torch.Tensor]) -> torch.Tensor:
+        """Calibrated logits [L - distance, N, E]; ``inputs`` gives [G, N, d] of firing layers."""
+        parts = []
+        with torch.no_grad():
+            for layers, network in self.groups:
+                firing = range(layers.start - self.distance, layers.stop - self.distance)
+                parts.append(network(inputs(firing).float()))
+        return self.slope * torch.cat(parts) + self.offset
+
+    def of_states(self, states: dict[str, States], rows: Array) -> torch.Tensor:
+        """Calibrated logits of some rows of a captured trace: [L - distance, N, E]."""
+
+        def inputs(firing: range) -> torch.Tensor:
+            return _inputs(states, self.kind, firing, rows)
+
+        return self.scores(inputs)
+
+    def of_recording(self, recording: Recording) -> torch.Tensor:
+        """Calibrated logits of a forward pass just made: [L - distance, N, E]."""
+        kinds = [getattr(recording, kind) for kind in READS[self.kind]]
+
+        def inputs(firing: range) -> torch.Tensor:
+            parts = [values[:, firing.start : firing.stop].transpose(0, 1) for values in kinds]
+            return torch.cat(parts, dim=-1)
+
+        return self.scores(inputs)
+
+
+def needed_states(kind: str) -> tuple[str, ...]:
+    return READS[kind]
+
+
+def _fit(
+    network: Stacked, examples: Examples, plan: Plan, tell: Callable[[int], None]
+) -> list[float]:
+    """Train in place; mean loss a layer of each epoch."""
+    loss_of = LOSSES[plan.loss]
+    device = next(network.parameters()).device
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay, fused=True
+    )
+    layers, count = examples.inputs.shape[:2]
+    steps = plan.epochs * math.ceil(count / plan.batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    generator = torch.Generator().manual_seed(plan.seed)
+    other = torch.randperm(count, generator=generator) if plan.shuffled else torch.arange(count)
+    network.train()
+    epochs = []
+    for epoch in range(plan.epochs):
+        losses = []
+        for rows in torch.randperm(count, generator=generator).split(plan.batch):
+            inputs, target = examples.batch(rows, other[rows])
+            on_device = Target(
+                target.routed.to(device),
+                None if target.logits is None else target.logits.to(device),
+            )
+            loss = loss_of(network(inputs.to(device)), on_device)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            losses.append(float(loss.detach()) / layers)
+        epochs.append(sum(losses) / len(losses))
+        tell(epoch + 1)
+    return epochs
+
+
+def _say(network: Stacked, examples: Examples) -> tuple[Array, Array]:
+    """What it says of every example, float [G, N, E], and the truth, bool of the same shape."""
+    every = torch.arange(examples.inputs.shape[1])
+    inputs, target = examples.batch(every, every)
+    network.eval()
+    with torch.no_grad():
+        said = network(inputs.to(next(network.parameters()).device)).cpu()
+    return said.numpy(), target.routed.numpy() > 0
+
+
+def _states(trace: Trace, plan: Plan) -> dict[str, States]:
+    assert trace.path is not None
+    states = open_states(trace.path)
+    wanted = READS[plan.kind] + (("logits",) if plan.loss in NEEDS_LOGITS else ())
+    for kind in wanted:
+        if kind not in states:
+            option = "--logits" if kind == "logits" else "--states"
+            raise TraceError(
+                f"{trace.path}: {plan.name} learns from {kind}, which was not recorded: capture "
+                f"with {option}"
+            )
+    return states
+
+
+def layer_groups(layers: range, each: int) -> Iterator[range]:
+    """Runs of layers whose inputs, of ``each`` bytes, are held together."""
+    size = max(1, min(len(layers), GROUP_BYTES // max(1, each)))
+    for start in range(layers.start, layers.stop, size):
+        yield range(start, min(start + size, layers.stop))
+
+
+def _inputs(states: dict[str, States], kind: str, firing: range, rows: Array) -> torch.Tensor:
+    """float16 [G, N, d]: what the predictor reads in the layers where it fires."""
+    layers = [
+        np.concatenate([states[name].layer(layer, rows) for name in READS[kind]], axis=1)
+        for layer in firing
+    ]
+    return torch.from_numpy(np.stack(layers))
+
+
+def _examples(
+    trace: Trace, states: dict[str, States], plan: Plan, layers: range, rows: Array
+) -> Examples:
+    firing = range(layers.start - plan.distance, layers.stop - plan.distance)
+    wanted = slice(layers.start, layers.stop)
+    experts = trace.experts[rows][:, wanted].astype(np.int64).transpose(1, 0, 2)
+    logits = None
+    if "logits" in states:
+        logits = torch.from_numpy(np.stack([states["logits"].layer(l, rows) for l in layers]))
+    inputs = _inputs(states, plan.kind, firing, rows)
+    return Examples(inputs, torch.from_numpy(experts.copy()), logits, trace.model.experts)
+
+
+def _some(rows: Array, most: int, seed: int) -> Array:
+    """At most ``most`` of the rows of a mask, as a mask."""
+    at = np.flatnonzero(rows)
+    if len(at) > most:
+        at = np.random.default_rng(seed).choice(at, most, replace=False)
+    chosen = np.zeros(len(rows), bool)
+    chosen[at] = True
+    return chosen
+
+
+def _info(
+    plan: Plan, network: Stacked, trace: Trace, documents: int, tokens: int
+) -> PredictionInfo:
+    d = trace.model.hidden * len(READS[plan.kind])
+    h, e = plan.hidden, trace.model.experts
+    shapes = {
+        "arch1": f"Linear({d}→{h}) → BatchNorm → GELU → Dropout → Linear({h}→{e})",
+        "arch2": f"Linear({d}→{h}) → SiLU → Linear({h}→{e})",
+        "linear": f"Linear({d}→{e})",
+    }
+    reads = {
+        "pre-attention": "the output of a layer's input norm",
+        "cross-layer": "what a layer's gate reads",
+        "both-inputs": "a layer's input norm and what its gate reads",
+    }
+    where = f"{plan.distance} layers ahead" if plan.distance else "of the same layer"
+    return PredictionInfo(
+        trigger=TRIGGER[plan.kind],
+        distance=plan.distance,
+        flops=network.flops,
+        bytes=BYTES_PER_WEIGHT * network.weights,
+        time_us=_time(network),
+        description=f"Reads {reads[plan.kind]}, names experts {where}. "
+        f"{shapes[plan.architecture]}, one a layer, loss {plan.loss}, {plan.epochs} epochs over "
+        f"{tokens:,} tokens of {documents} documents, none of which it speaks of. Scores are "
+        "probabilities, calibrated on documents apart.",
+    )
+
+
+def _time(network: Stacked) -> float:
+    """Microseconds for one token and layer, on the machine and device that trained it."""
+    state = {name: v[:1] for name, v in network.state_dict().items() if v.ndim == 3}
+    width = state.get("w1", state["w2"]).shape[1]
+    hidden = state["w2"].shape[1]
+    single = Stacked(
+        "linear" if network.architecture == "linear" else "arch2",
+        1,
+        width,
+        hidden,
+        state["w2"].shape[2],
+    )
+    single.load_state_dict(state)
+    token = torch.randn(1, 1, width)
+    taken = []
+    with torch.no_grad():
+        for _ in range(60):
+            start = time.perf_counter()
+            single(token)
+            taken.append(time.perf_counter() - start)
+    return round(1e6 * statistics.median(taken[10:]), 2)

@@ -1,0 +1,220 @@
+"""Trained predictors on disk: one folder each, a card and its numbers."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from traces.capture.recorder import Recording
+from traces.lab.calibration import fit_platt
+from traces.lab.card import (
+    Card,
+    document_numbers,
+    read_card,
+    split_rows,
+    weights_digest,
+    write_card,
+)
+from traces.lab.counts import KINDS, Counting, one_hot
+from traces.lab.neural import CALIBRATION_ROWS, Network, needed_states
+from traces.model import ModelSpec
+from traces.states import open_states
+from traces.trace import Array, Prediction, PredictionInfo, Trace, TraceError
+
+TABLES = "tables.npz"
+BLOCK = 2048  # rows spoken of at once
+BYTES_PER_COUNT = 4
+LEAST_SLOPE = 1e-6  # calibration may flatten a score, never turn it round
+
+
+class Speaker(Protocol):
+    """Says how likely each expert is: one predictor, or several together."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def info(self) -> PredictionInfo: ...
+
+    def blocks(self, trace: Trace) -> Iterator[tuple[slice, Array]]:
+        """Runs of rows and their calibrated log odds, float32 [L, N, E]; NaN where silent."""
+
+
+@dataclass
+class Trained:
+    """One predictor, read from its folder."""
+
+    card: Card
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def info(self) -> PredictionInfo:
+        return self.card.info
+
+    def check_model(self, spec: ModelSpec, digest: str | None) -> None:
+        self.card.check_model(spec, digest)
+
+    def live(self, device: torch.device, named: int) -> LiveNetwork:
+        """The same while a model runs. Raises TraceError for one that counts."""
+        if self.card.kind in KINDS:
+            raise TraceError(
+                f"predictor {self.name}: reads the trace, not the model: capture first, then "
+                "'trace predict'"
+            )
+        return LiveNetwork(Network(self.card, self.folder, device), named)
+
+    def blocks(self, trace: Trace) -> Iterator[tuple[slice, Array]]:
+        self.card.check_trace(trace)
+        seen = self.card.seen(trace)
+        says = self._counting(trace) if self.card.kind in KINDS else self._network(trace)
+        for rows, said in says:
+            said[:, seen[rows]] = np.nan
+            yield rows, said
+
+    def _counting(self, trace: Trace) -> Iterator[tuple[slice, Array]]:
+        model = self._load_tables()
+        layers, experts, _ = trace.model.topology
+        slope = np.array(self.card.slope)
+        offset = np.array(self.card.offset)
+        # A layer at a time over all rows: what was routed before is looked up once.
+        every = np.arange(trace.tokens)
+        out = np.full((layers, trace.tokens, experts), np.nan, np.float32)
+        for layer in range(self.info.distance, layers):
+            said = model.scores(trace, every, layer)
+            if said is not None:
+                out[layer] = slope[layer] * said + offset[layer]
+        for rows in _runs(trace.tokens):
+            yield rows, out[:, rows]
+
+    def _network(self, trace: Trace) -> Iterator[tuple[slice, Array]]:
+        if trace.path is None:
+            raise TraceError(f"predictor {self.name}: reads states, which a file on disk has")
+        states = open_states(trace.path)
+        for kind in needed_states(self.card.kind):
+            if kind not in states:
+                raise TraceError(
+                    f"{trace.path}: predictor {self.name} reads {kind}, which was not recorded: "
+                    "capture with --states, or with --predictor to let it speak then"
+                )
+        network = Network(self.card, self.folder)
+        for rows in _runs(trace.tokens):
+            chosen = np.zeros(trace.tokens, bool)
+            chosen[rows] = True
+            yield rows, _with_silent(network.of_states(states, chosen), self.info.distance)
+
+    def _load_tables(self) -> Counting:
+        path = self.folder / TABLES
+        try:
+            with np.load(path) as saved:
+                tables = {name: saved[name] for name in saved.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise TraceError(f"{path}: damaged: {error}") from None
+        return KINDS[self.card.kind](tables, self.info.distance)
+
+
+@dataclass
+class LiveNetwork:
+    network: Network
+    named: int
+
+    @property
+    def info(self) -> PredictionInfo:
+        return self.network.info
+
+    def predict(self, recording: Recording, tokens: torch.Tensor) -> tuple[Any, Any]:
+        said = _with_silent(self.network.of_recording(recording), self.info.distance)
+        experts, scores = best(said, self.named)
+        return torch.from_numpy(experts), torch.from_numpy(scores)
+
+
+def load_predictor(folder: str | Path) -> Trained:
+    """Raises TraceError for a folder that holds none."""
+    return Trained(read_card(Path(folder)), Path(folder))
+
+
+def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> Card:
+    """Count over the training split of ``trace`` and write the predictor into ``folder``."""
+    rows = split_rows(trace)
+    made = KINDS[kind]
+    tables = made.fit(trace, rows["train"])
+    model = made(tables, distance)
+    layers, experts, _ = trace.model.topology
+    held = np.flatnonzero(rows["calibrate"])
+    held = np.random.default_rng(0).permutation(held)[:CALIBRATION_ROWS]
+    scales = []
+    for layer in range(layers):
+        said = model.scores(trace, held, layer)
+        if said is None:
+            scales.append((1.0, 0.0))
+            continue
+        slope, offset = fit_platt(said, one_hot(trace, layer)[held] > 0)
+        scales.append((max(slope, LEAST_SLOPE), offset))
+    documents = np.unique(document_numbers(trace)[rows["train"] | rows["calibrate"]]).tolist()
+    name = kind if not distance else f"{kind}-{distance}"
+    card = Card(
+        name=name,
+        kind=kind,
+        info=PredictionInfo(
+            trigger="layer_start",
+            distance=distance,
+            flops=2.0 * experts,
+            bytes=BYTES_PER_COUNT * experts,
+            description=f"{made.summary}; counted over {int(rows['train'].sum()):,} tokens of "
+            f"{len(documents)} documents, none of which it speaks of. Scores are probabilities, "
+            "calibrated on documents apart.",
+        ),
+        model=trace.model,
+        weights=weights_digest(trace),
+        documents=tuple(documents),
+        settings={"distance": distance},
+        slope=tuple(s for s, _ in scales),
+        offset=tuple(o for _, o in scales),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / TABLES, **tables)  # type: ignore[arg-type]
+    write_card(folder, card)
+    return card
+
+
+def predict(trace: Trace, speaker: Speaker, named: int) -> Prediction:
+    """What ``speaker`` says of every token, the ``named`` likeliest experts of each layer."""
+    layers = trace.model.moe_layers
+    experts = np.full((trace.tokens, layers, named), -1, np.int16)
+    scores = np.zeros((trace.tokens, layers, named), np.float16)
+    for rows, said in speaker.blocks(trace):
+        experts[rows], scores[rows] = best(said, named)
+    return Prediction(speaker.info, experts, scores)
+
+
+def best(said: Array, named: int) -> tuple[Array, Array]:
+    """The likeliest of log odds [L, N, E]: experts int16 and probabilities float16, [N, L, m]."""
+    values = torch.from_numpy(np.ascontiguousarray(said))
+    top = values.nan_to_num(nan=-np.inf).topk(named, dim=-1)
+    experts = top.indices.numpy().astype(np.int16)
+    scores = torch.sigmoid(top.values).numpy()
+    silent = np.isnan(said[:, :, 0])
+    experts[silent], scores[silent] = -1, 0
+    return experts.transpose(1, 0, 2), scores.astype(np.float16).transpose(1, 0, 2)
+
+
+def _with_silent(said: torch.Tensor, distance: int) -> Array:
+    """Put layers in front of which nothing is said."""
+    layers, rows, experts = said.shape
+    out = np.full((distance + layers, rows, experts), np.nan, np.float32)
+    out[distance:] = said.cpu().numpy()
+    return out
+
+
+def _runs(tokens: int) -> Iterator[slice]:
+    for start in range(0, tokens, BLOCK):
+        yield slice(start, min(start + BLOCK, tokens))

@@ -1,0 +1,89 @@
+"""What the routers saw, beside a captured trace: the inputs that predictors learn from.
+
+A part ``part-00000.parquet`` has ``part-00000.KIND.npy`` beside it, float16 [rows, L, width]:
+
+- ``layer_input``: the output of the layer's input norm, which attention reads;
+- ``gate_input``: what the router reads;
+- ``logits``: the router's score of every expert, before anything is chosen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from traces.parts import part_paths
+from traces.trace import Array, TraceError
+
+KINDS = ("layer_input", "gate_input", "logits")
+
+
+@dataclass(frozen=True)
+class States:
+    """One kind of state of a whole trace, read from disk where it is asked for."""
+
+    parts: tuple[Array, ...]  # memory maps, float16 [rows, L, width]
+
+    @property
+    def rows(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def width(self) -> int:
+        return int(self.parts[0].shape[2])
+
+    def layer(self, layer: int, rows: Array) -> Array:
+        """The state of ``rows`` (bool [T]) in one MoE layer, float16 [N, width]."""
+        ends = np.cumsum([len(part) for part in self.parts])
+        wanted = np.split(rows, ends[:-1])
+        chosen = [part[keep, layer] for part, keep in zip(self.parts, wanted) if keep.any()]
+        joined: Array = np.concatenate(chosen) if chosen else self.parts[0][:0, layer]
+        return joined
+
+
+def write_states(part: Path, states: Mapping[str, Array]) -> None:
+    """Write the states of the rows of ``part``; each file appears only when it is complete."""
+    for kind, values in states.items():
+        path = _path(part, kind)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.save(file, values.astype(np.float16))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def open_states(folder: Path) -> dict[str, States]:
+    """The kinds of states there are for every part of the trace in ``folder``.
+
+    Raises TraceError for a kind that some parts lack, or whose file is damaged.
+    """
+    parts = part_paths(folder) if folder.is_dir() else []
+    found = {}
+    for kind in KINDS:
+        paths = [_path(part, kind) for part in parts]
+        there = [path for path in paths if path.exists()]
+        if not there:
+            continue
+        if len(there) < len(paths):
+            lacking = next(path for path in paths if not path.exists())
+            raise TraceError(f"{lacking}: missing, though other parts have theirs")
+        found[kind] = States(tuple(_open(path) for path in there))
+    return found
+
+
+def _path(part: Path, kind: str) -> Path:
+    return part.with_name(f"{part.stem}.{kind}.npy")
+
+
+def _open(path: Path) -> Array:
+    try:
+        values: Array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise TraceError(f"{path}: damaged: {error}") from None
+    return values
