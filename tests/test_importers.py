@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from traces.format import DECODE, PREFILL, TraceError, read_trace, write_trace
-from traces.importers import import_trace
+from traces.importers import FORMATS, import_trace
 from traces.importers.known_models import GPT_OSS_20B
 from traces.model import GroupedQueryAttention, ModelSpec
 
@@ -334,7 +334,7 @@ def test_json_cut_short(tmp_path: Path) -> None:
 
 
 def test_unrecognised_content(tmp_path: Path) -> None:
-    known = "known: gpt-oss-json, gpt-oss-npz, route_trace"
+    known = f"known: {', '.join(sorted(FORMATS))}"
     with pytest.raises(TraceError, match=f"not recognised; {known}"):
         import_trace(write(tmp_path / "t.csv", "a,b\n1,2\n"))
     with pytest.raises(TraceError, match=f"not recognised; {known}"):

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from experiments.benchmark.caches import next_accesses, write_accesses
 from sim import registry
 from sim.eviction.base import Future
 from sim.memory import Tier
 from sim.models import load_model
 from sim.replay import replay
+from traces.exporters.oracle_general import write_accesses
 from traces.importers import import_trace
 from traces.synthetic import synthesise
 
@@ -49,7 +49,7 @@ def accesses_of(name: str) -> Accesses:
 def their_misses(ids: Accesses, policy: str, capacity: int, folder: Path) -> int:
     """Their Belady is right only with the format that holds each request's next access."""
     path = folder / "accesses.oracleGeneral"
-    write_accesses(ids, path)
+    write_accesses(path, ids)
     reader = lcs.TraceReader(
         str(path), lcs.TraceType.ORACLE_GENERAL_TRACE, lcs.ReaderInitParam(ignore_obj_size=True)
     )
@@ -89,7 +89,3 @@ def test_s3_fifo_misses_as_often(name: str, tmp_path: Path) -> None:
         ours = our_misses(ids, "s3-fifo", capacity)
         theirs = their_misses(ids, "s3-fifo", capacity, tmp_path)
         assert ours == pytest.approx(theirs, rel=0.01), f"room for {capacity} of {distinct}"
-
-
-def test_the_next_access_of_each_access() -> None:
-    assert next_accesses(np.array([3, 1, 3, 3, 2, 1])).tolist() == [2, 5, 3, -1, -1, -1]

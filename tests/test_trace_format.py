@@ -248,6 +248,14 @@ FAULTS = [
 ]
 
 
+def test_a_check_leaves_the_trace_as_it_was() -> None:
+    """Also where a trace is so small that its slots lie side by side as the check wants them."""
+    trace = make_trace(requests=1, length=1, layers=1, unrouted=0)
+    trace.experts[0, 0] = [9, 4]
+    validate(trace)
+    assert trace.experts.tolist() == [[[9, 4]]]
+
+
 @pytest.mark.parametrize(("change", "message"), FAULTS)
 def test_faults_are_named_in_memory_and_refused_by_the_writer(
     tmp_path: Path, change: Callable[[Trace], None], message: str

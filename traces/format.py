@@ -10,7 +10,6 @@ predictions. Readers that know nothing of this open it as it is.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from traces.columns import expert_type, phase_array, to_nested
 from traces.errors import did_you_mean
+from traces.files import replacing
 from traces.parts import META_KEY, Part, open_parts
 from traces.trace import (
     DECODE,
@@ -195,18 +195,14 @@ def _write(path: Path, table: Any) -> None:
         if name == "weights" or name.endswith(".scores")
     ]
     others = [leaf for leaf, name in zip(split, table.column_names) if name.endswith("experts")]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with replacing(path) as whole:
         pq.write_table(
             table,
-            temporary,
+            whole,
             row_group_size=ROW_GROUP,
             compression="zstd",
             compression_level=6,
             use_dictionary=["request_id", "phase", "token_id", "document", *others],
             column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
         )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

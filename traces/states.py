@@ -9,13 +9,13 @@ A part ``part-00000.parquet`` has ``part-00000.KIND.npy`` beside it, float16 [ro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from traces.files import replacing
 from traces.parts import part_paths
 from traces.trace import Array, TraceError
 
@@ -48,14 +48,8 @@ class States:
 def write_states(part: Path, states: Mapping[str, Array]) -> None:
     """Write the states of the rows of ``part``; each file appears only when it is complete."""
     for kind, values in states.items():
-        path = _path(part, kind)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.save(file, values.astype(np.float16))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(_path(part, kind)) as temporary, temporary.open("wb") as file:
+            np.save(file, values.astype(np.float16))
 
 
 def open_states(folder: Path) -> dict[str, States]:

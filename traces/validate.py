@@ -99,7 +99,7 @@ def _check_sets(where: str, experts: Array, count: int, fail: _Fail) -> None:
             expert = block[row, layer, slot]
             message = f"{where}expert {expert} out of range 0..{count - 1}"
             raise fail(start + row, message, layer)
-        slots = np.ascontiguousarray(np.moveaxis(block, 2, 0))
+        slots = np.moveaxis(block, 2, 0).copy()  # sorted below, the trace must not be
         absent = slots < 0
         partial = absent.any(axis=0) & ~absent.all(axis=0)
         if partial.any():

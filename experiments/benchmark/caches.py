@@ -13,11 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from experiments.benchmark.measure import hit_rate, load, run, table, timed
 from sim.inputs import Inputs
+from traces.exporters.oracle_general import write_accesses
 
 ROUNDS = 3
 CAPACITIES = ("25%", "50%", "75%")
@@ -25,23 +23,6 @@ THEIRS = {"lru": "LRU", "fifo": "FIFO", "lfu": "LFU", "belady": "Belady", "s3-fi
 HASHPOWERS = (10, 12, 14, 16, 20)
 # A trace of Qwen3-30B-A3B's shape, 26,112 tokens.
 QWEN = {"synthetic": "qwen3-30b-a3b", "requests": 51, "prompt": 0, "decode": 512}
-_ROW = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
-
-
-def next_accesses(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Index of the next access to the same id, -1 for none."""
-    order = np.argsort(ids, kind="stable")
-    following = np.full(len(ids), -1, np.int64)
-    same = ids[order][1:] == ids[order][:-1]
-    following[order[:-1][same]] = order[1:][same]
-    return following
-
-
-def write_accesses(ids: npt.NDArray[np.int64], path: Path) -> None:
-    """In libCacheSim's oracleGeneral format, with the next access of each, which Belady needs."""
-    rows = np.zeros(len(ids), _ROW)
-    rows["id"], rows["size"], rows["next"] = ids + 1, 1, next_accesses(ids)
-    rows.tofile(path)
 
 
 def their_seconds(path: Path, eviction: str, capacity: int, hashpower: int) -> float:
@@ -82,7 +63,7 @@ def rows(name: str, load_run: Any) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "accesses.oracleGeneral"
         first: Inputs = load_run(CAPACITIES[0])
-        write_accesses(first.workload.flat.ravel().astype(np.int64), path)
+        write_accesses(path, first.workload.flat.ravel())
         for eviction in THEIRS:
             for capacity in CAPACITIES:
                 row = compare(load_run, eviction, capacity, path)

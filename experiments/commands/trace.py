@@ -1,4 +1,4 @@
-"""``prefetch-sim trace``: look into, check and import traces."""
+"""``prefetch-sim trace``: look into, check, import and export traces."""
 
 from __future__ import annotations
 
@@ -70,6 +70,25 @@ def import_trace(
     write_trace(out, found)
     requests, tokens = count(len(found.requests), "request"), count(found.tokens, "token")
     print(f"{out}: {requests}, {tokens}, {found.model.name}")
+
+
+@trace.command("export")
+def export_trace(
+    file: File,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The file to write.")],
+    file_format: Annotated[str, typer.Option("--format", help="Its format.")] = "oracle-general",
+) -> None:
+    """Write a trace's routing for another tool; oracle-general is libCacheSim's."""
+    from experiments.commands.output import check_target, count
+    from sim.inputs import trace_path
+    from traces.exporters import export_trace as write_other
+    from traces.format import read_trace
+
+    path = trace_path(file)
+    check_target("--out", out, path)
+    found = read_trace(path, predictions=(), weights=False)
+    write_other(out, found, file_format)
+    print(f"{out}: {count(int((found.experts >= 0).sum()), 'routed expert')}, {found.model.name}")
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from rich.table import Table
 from experiments.commands.output import grid, number, percent
 from experiments.sweeps.points import Point
 from experiments.sweeps.store import Outcome, Store
+from traces.files import replacing
 
 Row = dict[str, Any]
 
@@ -38,28 +37,13 @@ def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
     names = _columns(rows)
     table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
     parquet, as_csv = (folder / name for name in EXPORTS)
-    with _replacing(parquet) as whole, _replacing(as_csv) as text:
+    with replacing(parquet) as whole, replacing(as_csv) as text:
         pq.write_table(table, whole)
         with text.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(names)
             writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
     return rows
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that becomes ``path`` once it is whole, and that no error tells of."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename == str(temporary):
-            error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def table(plan: Sequence[Point], rows: Sequence[Row], width: int) -> Table:

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from traces.capture.roles import Roles
+from traces.files import replacing
 
 PARTS = ("attention", "gate", "experts")
 
@@ -77,12 +78,8 @@ class TimingRecorder:
                 rows.append(row)
         self._passes = []
         frame = pd.DataFrame(rows)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        with replacing(path) as temporary:
             frame.to_parquet(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
         return frame
 
     def _micros(self, start: Any, end: Any) -> float:

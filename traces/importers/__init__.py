@@ -10,7 +10,16 @@ from pathlib import Path
 from types import ModuleType
 
 from traces.errors import did_you_mean
-from traces.importers import gpt_oss_json, gpt_oss_npz, route_trace
+from traces.importers import (
+    gpt_oss_json,
+    gpt_oss_npz,
+    imp,
+    megatron,
+    moe_beyond,
+    moe_sim,
+    route_trace,
+    vllm,
+)
 from traces.importers.source import read_head
 from traces.model import ModelSpec
 from traces.trace import Trace, TraceError
@@ -20,6 +29,11 @@ FORMATS: dict[str, ModuleType] = {
     "route_trace": route_trace,
     "gpt-oss-npz": gpt_oss_npz,
     "gpt-oss-json": gpt_oss_json,
+    "moe-beyond": moe_beyond,
+    "vllm": vllm,
+    "megatron": megatron,
+    "moe-sim": moe_sim,
+    "imp": imp,
 }
 
 

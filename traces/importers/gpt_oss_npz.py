@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.importers.known_models import GPT_OSS_20B
+from traces.importers.source import npz_arrays
 from traces.model import ModelSpec
 from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
@@ -29,10 +30,7 @@ _ARRAYS = {
 
 def matches(head: bytes, path: Path) -> bool:
     """A zip that holds an array of expert ids."""
-    if not head.startswith(b"PK\x03\x04") or not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "expert_ids.npy" in archive.namelist()
+    return "expert_ids" in npz_arrays(head, path)
 
 
 def read(path: Path, model: ModelSpec | None) -> Trace:

@@ -6,7 +6,10 @@ ones (config.json of openai/gpt-oss-20b, openai/gpt-oss-120b and Qwen/Qwen3-30B-
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from traces.model import GroupedQueryAttention, ModelSpec
+from traces.trace import TraceError
 
 _GPT_OSS = ModelSpec(
     name="gpt-oss-20b",
@@ -37,3 +40,10 @@ BY_ARCHITECTURE: dict[str, tuple[ModelSpec, ...]] = {
     "gpt-oss": (GPT_OSS_20B, GPT_OSS_120B),
     "qwen3moe": (QWEN3_30B_A3B,),
 }
+
+
+def require_model(path: Path, model: ModelSpec | None) -> ModelSpec:
+    """For files that do not say which model they are of."""
+    if model is None:
+        raise TraceError(f"{path}: does not say its model; name it with --model")
+    return model

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import json
+import re
+import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from traces.trace import TraceError
 
@@ -26,6 +31,45 @@ def read_text(path: Path) -> str:
         return _read(path, -1).removeprefix(_MARK).decode()
     except UnicodeDecodeError as error:
         raise TraceError(f"{path}: not UTF-8 text at byte {error.start}") from None
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of every line that is not blank."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            value = parse_json(line, f"{path}: line {number}")
+            if not isinstance(value, dict):
+                raise TraceError(f"{path}: line {number}: expected a JSON object")
+            yield number, value
+
+
+def parse_json(text: str, place: str) -> Any:
+    """What ``text`` holds; an error begins with ``place``."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TraceError(f"{place}: not JSON: {error.msg} at character {error.pos}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets in brackets
+        raise TraceError(f"{place}: JSON beyond what can be read") from None
+
+
+def first_keys(head: bytes) -> set[str]:
+    """Names of keys on the first line of JSON lines, as far as ``head`` goes."""
+    line = head.lstrip().split(b"\n", 1)[0]
+    if not line.startswith(b"{"):
+        return set()
+    return {name.decode() for name in re.findall(rb'"(\w+)"\s*:', line)}
+
+
+def npz_arrays(head: bytes, path: Path) -> list[str]:
+    """Names of the arrays in an npz; none where ``path`` is not one that can be opened."""
+    if not head.startswith(b"PK\x03\x04"):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+        return []
 
 
 def _read(path: Path, count: int) -> bytes:

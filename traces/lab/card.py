@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from traces.errors import describe
+from traces.files import replacing
 from traces.model import ModelSpec
 from traces.trace import Array, PredictionInfo, Trace, TraceError
 
@@ -112,9 +113,8 @@ def read_card(folder: Path) -> Card:
 
 def write_card(folder: Path, card: Card) -> None:
     """Last of a predictor's files: where it is, the predictor is whole."""
-    temporary = folder / f".{CARD}.tmp"
-    temporary.write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
-    temporary.replace(folder / CARD)
+    with replacing(folder / CARD) as temporary:
+        temporary.write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
 
 
 def _shape(spec: ModelSpec) -> str:

@@ -1,0 +1,75 @@
+"""Megatron-LM's router trace (``--moe-routing-trace-path``): JSON lines, one forward pass of one
+layer each.
+
+``step``, ``block``, ``layer`` and ``top_indices``, the experts of every token of the pass; and, if
+someone put them there, their ``probs`` (or ``weights``) in the same shape. Logits and hidden states
+lie in files of their own and are not read; the multi-token-prediction blocks (``"block": "mtp"``)
+are left out, as they are not layers of the model.
+
+A file does not say whose tokens a pass has. Here a pass of more than one token is a request's
+prefill, and a pass of one token goes on decoding the request before: right for one sequence at a
+time. In a batch of several, sequences lie end to end in one prefill. A layer that comes again in
+its step (micro-batches) begins another pass. Where Megatron takes experts from a routing map they
+are in order of their number, not of their weight.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from traces.importers.routed_sets import RoutedSets
+from traces.importers.source import first_keys, read_json_lines
+from traces.model import ModelSpec
+from traces.trace import DECODE, PREFILL, Trace
+
+_WEIGHTS = ("probs", "weights")
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """A pass on the first line; it may be too long for its experts to be in ``head``."""
+    keys = first_keys(head)
+    return "top_indices" in keys or keys.issuperset({"layer", "num_tokens", "topk"})
+
+
+def read(path: Path, model: ModelSpec | None) -> Trace:
+    """The passes of one rank, which must hold all layers of ``model``."""
+    sets = RoutedSets(path, model)
+    starts: dict[tuple[Any, int], tuple[int, int, int]] = {}  # pass: request, position, tokens
+    request, position = -1, 0
+    for line, key, layer, experts, weights in _passes(sets):
+        if key not in starts:
+            if request < 0 or len(experts) > 1:
+                request, position = request + 1, 0
+            starts[key] = request, position, len(experts)
+            position += len(experts)
+        mine, first, tokens = starts[key]
+        if len(experts) != tokens:
+            raise sets.wrong(line, f"{len(experts)} tokens, other layers of the pass have {tokens}")
+        phase = PREFILL if tokens > 1 else DECODE
+        for token in range(tokens):
+            weight = None if weights is None else weights[token]
+            at = first + token
+            sets.add(line, mine, at, layer, experts[token], phase=phase, weights=weight)
+    return sets.trace(format="megatron", phases="by tokens a pass: one is decode")
+
+
+def _passes(sets: RoutedSets) -> Iterator[tuple[int, tuple[Any, int], Any, list[Any], Any]]:
+    """Line, pass, layer, experts and weights of each record of the decoder."""
+    seen: Counter[tuple[Any, Any]] = Counter()
+    for line, record in read_json_lines(sets.path):
+        if record.get("block", "decoder") != "decoder":
+            continue
+        step, layer, experts = (record.get(key) for key in ("step", "layer", "top_indices"))
+        for name, value in (("step", step), ("layer", layer)):
+            if type(value) is not int:
+                raise sets.wrong(line, f"{name} {value!r} is not a whole number")
+        if not isinstance(experts, list) or not experts:
+            raise sets.wrong(line, "expected a list of each token's experts as top_indices")
+        weights = next((record[key] for key in _WEIGHTS if key in record), None)
+        if weights is not None and (not isinstance(weights, list) or len(weights) != len(experts)):
+            raise sets.wrong(line, f"expected weights of {len(experts)} tokens")
+        yield line, (step, seen[step, layer]), layer, experts, weights
+        seen[step, layer] += 1

@@ -1,0 +1,41 @@
+"""moe-sim's activation events: JSON lines, one event a token and layer.
+
+``request_id``, ``phase`` (prefill, decode or unknown), ``step_id``, ``token_position``,
+``layer_id``, ``expert_ids``; other keys are ignored. An event without experts is a layer that did
+not route. Requests may take turns in the file; here each is in one piece, in order of its tokens.
+Tokens of unknown phase are taken as decode.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from traces.importers.routed_sets import RoutedSets
+from traces.importers.source import first_keys, read_json_lines
+from traces.model import ModelSpec
+from traces.trace import DECODE, PREFILL, Trace
+
+_KEYS = ("request_id", "phase", "token_position", "layer_id", "expert_ids")
+_PHASES = {"prefill": PREFILL, "decode": DECODE, "unknown": DECODE}
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """An event on the first line."""
+    return first_keys(head).issuperset(_KEYS)
+
+
+def read(path: Path, model: ModelSpec | None) -> Trace:
+    """Every request of the file, of the ``model`` that it does not name."""
+    sets = RoutedSets(path, model)
+    phases = set()
+    for line, event in read_json_lines(path):
+        for key in _KEYS:
+            if key not in event:
+                raise sets.wrong(line, f"no key {key!r}")
+        request, phase, position, layer, experts = (event[key] for key in _KEYS)
+        if not isinstance(phase, str) or phase not in _PHASES:
+            raise sets.wrong(line, f"phase {phase!r} is none of {', '.join(_PHASES)}")
+        phases.add(phase)
+        absent = experts == []
+        sets.add(line, request, position, layer, experts, phase=_PHASES[phase], absent=absent)
+    return sets.trace(format="moe-sim", phases=", ".join(sorted(phases)))

@@ -1,0 +1,149 @@
+"""Routed sets as a file gives them, one after another, put together to a trace.
+
+For formats with one record a token and layer, in whatever order, that leave the model open. Each
+record is checked as it is read, so that an error names its line.
+"""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from traces.importers.known_models import require_model
+from traces.model import ModelSpec
+from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
+
+_HEAVIEST = float(np.finfo(np.float16).max)
+_MOST = np.iinfo(np.int32).max  # of requests, positions and layers
+
+
+class RoutedSets:
+    """Records of one file; ``unit`` is what it counts them in, "line" or another word."""
+
+    def __init__(self, path: Path, model: ModelSpec | None, unit: str = "line") -> None:
+        self.path, self.model, self.unit = path, require_model(path, model), unit
+        self._keys = {key: array("q") for key in ("at", "request", "position", "layer", "phase")}
+        self._experts, self._weights = array("h"), array("d")
+
+    def add(
+        self,
+        at: int,
+        request: int,
+        position: int,
+        layer: Any,
+        experts: Any,
+        *,
+        phase: int = DECODE,
+        weights: Any = None,
+        absent: bool = False,
+    ) -> None:
+        """The set of one token in one layer, best first; ``absent`` where it did not route."""
+        for name, value in (("request", request), ("position", position), ("layer", layer)):
+            if type(value) is not int or not 0 <= value <= _MOST:
+                raise self.wrong(at, f"{name} {value!r} is not a whole number in 0..{_MOST}")
+        width = self.model.top_k
+        if not absent:
+            self.check(at, experts, width)
+        if weights is not None:
+            if not isinstance(weights, list) or any(type(w) not in (int, float) for w in weights):
+                raise self.wrong(at, "expected a list of numbers as weights")
+            if len(weights) != width:
+                raise self.wrong(at, f"{len(weights)} weights, expected {width}")
+            for weight in weights:
+                if not 0 <= weight <= _HEAVIEST:  # NaN compares false
+                    raise self.wrong(at, f"weight {weight} out of range 0..{_HEAVIEST:.0f}")
+            self._weights.extend(weights)
+        for key, value in zip(self._keys, (at, request, position, layer, phase)):
+            self._keys[key].append(value)
+        if len(self._weights) not in (0, len(self._keys["at"]) * width):
+            raise self.wrong(at, "weights are given in some records, not in others")
+        self._experts.extend([-1] * width if absent else experts)
+
+    def check(self, at: int, experts: Any, width: int, what: str = "experts") -> None:
+        """Refuse anything but a list of ``width`` different experts of the model."""
+        if not isinstance(experts, list) or any(type(expert) is not int for expert in experts):
+            raise self.wrong(at, f"expected a list of whole numbers as {what}")
+        if len(experts) != width:
+            raise self.wrong(at, f"{len(experts)} {what}, expected {width}")
+        for expert in experts:
+            if not 0 <= expert < self.model.experts:
+                last = self.model.experts - 1
+                raise self.wrong(at, f"expert {expert} out of range 0..{last} of {self.model.name}")
+        if len(set(experts)) < width:
+            twice = next(expert for expert in experts if experts.count(expert) > 1)
+            raise self.wrong(at, f"expert {twice} twice in one set")
+
+    def trace(self, **recorded: str) -> Trace:
+        """All records as a trace, requests and positions in rising order.
+
+        Every token needs a record of every layer that routes. Rows are known from here on:
+        ``scatter`` and ``by_row`` put what else the file says beside them.
+        """
+        self.at, request, position, layer, phase = map(np.asarray, self._keys.values())
+        if not len(self.at):
+            raise TraceError(f"{self.path}: no routed sets in it")
+        keys, row = np.unique(np.stack([request, position], 1), axis=0, return_inverse=True)
+        self.row, self.rows = row.reshape(-1), len(keys)
+        names = self._layer_names(layer)
+        self.place = self.row * self.model.moe_layers + np.searchsorted(names, layer)
+        self._check_places(keys, names)
+        weights = None
+        if len(self._weights):
+            weights = self.scatter(np.asarray(self._weights), 0).astype(np.float16)
+        return Trace(
+            path=self.path,
+            meta=TraceMeta(model=self.model, recorded={"source": self.path.name, **recorded}),
+            request_id=keys[:, 0].astype(np.int32),
+            position=keys[:, 1].astype(np.int32),
+            phase=self.by_row(phase, "phase").astype(np.int8),
+            token_id=None,
+            experts=self.scatter(np.asarray(self._experts), -1),
+            weights=weights,
+        )
+
+    def scatter(self, values: Array, missing: float) -> Array:
+        """Values of the records, some for each, as [rows, layers, ...]."""
+        values = values.reshape(len(self.place), -1)
+        layers = self.model.moe_layers
+        out = np.full((self.rows * layers, values.shape[1]), missing, values.dtype)
+        out[self.place] = values
+        return out.reshape(self.rows, layers, -1)
+
+    def by_row(self, values: Array, what: str) -> Array:
+        """One value a row, which all records of the row must agree on."""
+        out = np.empty(self.rows, values.dtype)
+        out[self.row[::-1]] = values[::-1]  # of several the first stays
+        differs = out[self.row] != values
+        if differs.any():
+            raise self.wrong(self.at[np.argmax(differs)], f"{what} differs between layers")
+        return out
+
+    def wrong(self, at: int, message: str) -> TraceError:
+        return TraceError(f"{self.path}: {self.unit} {at}: {message}")
+
+    def _layer_names(self, layer: Array) -> Array:
+        """The layers that route, numbered as the file does: all layers, or these alone."""
+        all_layers = np.array(self.model.moe_layer_indices)
+        for names in (all_layers, np.arange(len(all_layers))):
+            if np.isin(layer, names).all():
+                return names
+        first = int(np.argmin(np.isin(layer, all_layers)))
+        message = f"layer {layer[first]} is none of the routers of {self.model.name}"
+        raise self.wrong(self.at[first], message)
+
+    def _check_places(self, keys: Array, names: Array) -> None:
+        count = np.bincount(self.place, minlength=self.rows * len(names))
+        if count.max() > 1:
+            again = np.ones(len(self.place), bool)
+            again[np.unique(self.place, return_index=True)[1]] = False
+            raise self.wrong(self.at[np.argmax(again)], "the same token and layer again")
+        if not count.min():
+            row, layer = divmod(int(np.argmin(count)), len(names))
+            request, position = keys[row]
+            raise TraceError(
+                f"{self.path}: request {request}, position {position}: no experts of layer "
+                f"{names[layer]}"
+            )

@@ -1,0 +1,143 @@
+"""What vLLM returns with ``--enable-return-routed-experts``, saved as npz or npy.
+
+vLLM writes no file; its arrays, int16 [tokens, MoE layers, top-k], are expected under the names
+that they have there:
+
+- ``prompt_routed_experts`` (RequestOutput): the prompt, becomes prefill;
+- ``routed_experts`` (CompletionOutput): what was generated, becomes decode. The last token has no
+  row, as it is never fed back; a row of zeros that stands for it is left out;
+- ``prompt_token_ids``, ``token_ids``: optional, the tokens.
+
+A suffix ``_0``, ``_1``, ... tells requests apart. Before version 0.21 ``routed_experts`` held the
+prompt too: without ``prompt_routed_experts``, its first rows are the prompt if
+``prompt_token_ids`` says how many they are; else, and in an npy, all is decode. Zeros that stand
+for layers without a router are skipped. Where -1 stands for every expert (a cached prefix) nothing
+was routed. Weights are not returned.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from traces.importers.known_models import require_model
+from traces.importers.source import npz_arrays
+from traces.model import ModelSpec
+from traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
+
+_PROMPT, _GENERATED = "prompt_routed_experts", "routed_experts"
+_TOKENS = ("prompt_token_ids", "token_ids")
+_NAME = re.compile(rf"({_PROMPT}|{_GENERATED}|{'|'.join(_TOKENS)})(?:_(\d{{1,9}}))?")
+_NPY = b"\x93NUMPY"
+_UNREADABLE = (  # what numpy and zipfile raise for files that are damaged, cut short or locked
+    OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """A numpy array, or a zip that holds one of routed experts."""
+    if head.startswith(_NPY):
+        return True
+    found = (_NAME.fullmatch(name) for name in npz_arrays(head, path))
+    return any(name and name[1] in (_PROMPT, _GENERATED) for name in found)
+
+
+def read(path: Path, model: ModelSpec | None) -> Trace:
+    """Every request of the file, of the ``model`` that it does not name."""
+    model = require_model(path, model)
+    requests = _load(path)
+    experts, phase, tokens = [], [], []
+    for request in sorted(requests):
+        arrays = requests[request]
+        prompt, generated = (_routed(path, model, arrays, name) for name in (_PROMPT, _GENERATED))
+        told, answered = (arrays.get(name) for name in _TOKENS)
+        if _PROMPT not in arrays and told is not None:
+            prompt, generated = generated[: len(told)], generated[len(told) :]
+        if model.top_k > 1 and len(generated) and not generated[-1].any():
+            generated = generated[:-1]
+        experts += [prompt, generated]
+        phase += [np.full(len(prompt), PREFILL), np.full(len(generated), DECODE)]
+        for name, ids, routed, spare in zip(_TOKENS, (told, answered), (prompt, generated), (0, 1)):
+            if ids is not None and not len(routed) <= len(ids) <= len(routed) + spare:
+                raise TraceError(
+                    f"{path}: request {request}: {len(ids)} {name} for {len(routed)} routed tokens"
+                )
+        if told is not None and answered is not None:
+            tokens += [told[: len(prompt)], answered[: len(generated)]]
+    length = [len(a) + len(b) for a, b in zip(experts[::2], experts[1::2])]
+    complete = len(tokens) == len(experts)
+    return Trace(
+        path=path,
+        meta=TraceMeta(model=model, recorded={"source": path.name, "format": "vllm"}),
+        request_id=np.repeat(np.array(sorted(requests), np.int32), length),
+        position=np.concatenate([np.arange(n, dtype=np.int32) for n in length]),
+        phase=np.concatenate(phase).astype(np.int8),
+        token_id=np.concatenate(tokens).astype(np.int32) if complete else None,
+        experts=np.concatenate(experts).astype(np.int16),
+        weights=None,
+    )
+
+
+def _routed(path: Path, model: ModelSpec, arrays: dict[str, Array], name: str) -> Array:
+    """The array ``name`` of a request, checked against ``model`` and without dense layers."""
+    layers, count, top_k = model.topology
+    array = arrays.get(name, np.empty((0, layers, top_k), np.int16))
+    dense = list(model.dense_layers)
+    if array.shape[1:] == (model.layers, top_k) and not array[:, dense].any():
+        array = array[:, list(model.moe_layer_indices)]
+    if array.shape[1:] != (layers, top_k):
+        raise TraceError(
+            f"{path}: {name} has {array.shape[1]} layers of top-{array.shape[2]}, model "
+            f"{model.name} {layers} of top-{top_k}"
+        )
+    outside = (array < -1) | (array >= count)
+    if outside.any():
+        row, layer, slot = np.argwhere(outside)[0].tolist()
+        raise TraceError(
+            f"{path}: {name}, row {row}, layer {layer}: expert {array[row, layer, slot]} out of "
+            f"range 0..{count - 1}"
+        )
+    return array
+
+
+def _load(path: Path) -> dict[int, dict[str, Array]]:
+    """The arrays of each request by name."""
+    requests: dict[int, dict[str, Array]] = {}
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {0: {_GENERATED: _integers(path, _GENERATED, loaded)}}
+            for key in loaded.files:
+                if found := _NAME.fullmatch(key):
+                    arrays = requests.setdefault(int(found[2] or 0), {})
+                    arrays[found[1]] = _integers(path, found[1], loaded[key])
+    except TraceError:
+        raise
+    except _UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TraceError(f"{path}: not readable by numpy: {reason}") from None
+    for request, arrays in requests.items():
+        if _PROMPT not in arrays and _GENERATED not in arrays:
+            raise TraceError(f"{path}: request {request} has no array {_GENERATED!r}")
+    if not requests:
+        raise TraceError(f"{path}: no array {_GENERATED!r} or {_PROMPT!r}")
+    return requests
+
+
+def _integers(path: Path, name: str, array: Array) -> Array:
+    array = np.asarray(array)  # bytes, where a file in the zip is no array
+    dimensions = 1 if name in _TOKENS else 3
+    if array.ndim != dimensions or array.dtype.kind not in "iu":
+        raise TraceError(
+            f"{path}: {name} is {array.dtype} with {array.ndim} dimensions, expected integers "
+            f"with {dimensions}"
+        )
+    limits = np.iinfo(np.int32)
+    if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+        raise TraceError(f"{path}: {name} holds numbers of more than 32 bits")
+    return array
