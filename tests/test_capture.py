@@ -64,7 +64,7 @@ def test_routing_is_what_a_plain_forward_pass_uses(
     for request in range(len(LENGTHS)):
         used: list[Any] = []
         handles = [
-            part.experts.register_forward_pre_hook(lambda _m, args: used.append(args[1:3]))
+            part.experts.register_forward_pre_hook(lambda _m, args, to=used: to.append(args[1:3]))
             for part in loaded.roles.moe
         ]
         with torch.no_grad():
@@ -206,7 +206,8 @@ def test_states_are_what_the_router_read(loaded: Loaded, tmp_path: Path) -> None
     # The first layer's input is its normed embedding, whatever came before the token.
     first = loaded.roles.moe[0]
     if first.index == 0:
-        assert trace.token_id is not None and first.input_norm is not None
+        assert trace.token_id is not None
+        assert first.input_norm is not None
         embedded = loaded.model.get_input_embeddings()(torch.from_numpy(trace.token_id).long())
         scale = getattr(loaded.model.config, "embedding_multiplier", 1)
         wanted = first.input_norm(embedded * scale).detach()
@@ -258,7 +259,7 @@ def test_a_killed_capture_goes_on_and_loses_nothing(qwen: Path, tmp_path: Path) 
     assert 0 < len(before.requests) < 400
     assert run_cli("trace", "validate", str(broken)).code == 0
     for out in (broken, tmp_path / "whole"):
-        assert subprocess.run([*command, str(out)], stderr=subprocess.DEVNULL).returncode == 0
+        subprocess.run([*command, str(out)], stderr=subprocess.DEVNULL, check=True)
     mended, whole = read_trace(broken), read_trace(tmp_path / "whole")
     assert [r for r, _, _ in mended.requests] == list(range(400))
     np.testing.assert_array_equal(mended.token_id, whole.token_id)

@@ -34,7 +34,7 @@ def capture(
     predictor: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DIR|next-gate[:D]|own-gate",
+            metavar="DIR|next-gate[:D]|early-gate|own-gate",
             help="Record its output too: a trained one, or a layer's gate on an earlier input.",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from traces.capture.prompts import Prompt
 from traces.capture.roles import Roles, find_roles
@@ -58,11 +59,18 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
     path = Path(source)
     if path.exists() and not (path / "config.json").is_file():
         raise TraceError(f"{source}: no config.json in it: not a model folder")
+    transformers.utils.logging.disable_progress_bar()  # ours is the only one
+    transformers.utils.logging.set_verbosity_error()
     try:
         config = transformers.AutoConfig.from_pretrained(source)
-        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype="auto")
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            source, dtype="auto", output_loading_info=True
+        )
+    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise TraceError(f"{source}: cannot be loaded: {_first_line(error)}") from None
+    missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
+    if missing:  # transformers would make up random ones
+        raise TraceError(f"{source}: the checkpoint has no weights {missing[0]}")
     model = model.to(device).eval()
     try:
         roles = find_roles(model)
@@ -143,12 +151,16 @@ def encode(loaded: Loaded, file: Path, prompts: list[Prompt], new_tokens: int) -
 
 def _tokenizer(source: Path | str, where: str) -> Any:
     try:
-        return transformers.AutoTokenizer.from_pretrained(source)
+        found = transformers.AutoTokenizer.from_pretrained(source)
+        reason = "" if len(found.get_vocab()) > len(found.all_special_tokens) else "it is empty"
     except (ValueError, OSError, KeyError, ImportError) as error:
+        reason = _first_line(error)
+    if reason:
         raise TraceError(
             f"{where}: text needs the model's tokenizer, and {source} has none that loads "
-            f"({_first_line(error)}); give 'tokens'"
-        ) from None
+            f"({reason}); give 'tokens'"
+        )
+    return found
 
 
 def _first_line(error: Exception) -> str:

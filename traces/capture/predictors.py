@@ -18,38 +18,42 @@ BYTES_PER_WEIGHT = 2  # bf16
 
 @dataclass
 class GatePredictor:
-    """A layer's own gate on what the gate ``distance`` layers earlier reads, untrained.
+    """A layer's own gate, untrained, on what the gate ``distance`` layers earlier reads.
 
     Fate, Mixtral-offloading. At distance 0 it is the router itself and must be right: a control.
+    ``early``: on what attention reads, the input of pre-attention prediction without its training.
     """
 
     loaded: Loaded
     distance: int
     named: int
+    early: bool = False
 
     @property
     def info(self) -> PredictionInfo:
         hidden, experts = self.loaded.spec.hidden, self.loaded.spec.experts
-        layers = f"{self.distance} layer{'s' if self.distance > 1 else ''} before"
+        reads = "its own input, a control"
+        if self.early:
+            reads = "the layer's input norm, untrained"
+        elif self.distance:
+            reads = f"the gate input {self.distance} layers before, untrained"
         return PredictionInfo(
-            trigger="gate_input",
+            trigger="layer_start" if self.early else "gate_input",
             distance=self.distance,
             flops=2 * hidden * experts,
             bytes=BYTES_PER_WEIGHT * hidden * experts,
-            description=f"The layer's own gate on the gate input {layers}, untrained. Scores are "
-            "the softmax over all experts."
-            if self.distance
-            else "Control: the layer's own gate on its own input.",
+            description=f"The layer's own gate on {reads}. Scores are the softmax over all.",
         )
 
     def predict(self, recording: Recording, tokens: torch.Tensor) -> tuple[Any, Any]:
-        assert recording.gate_input is not None
-        rows, layers = recording.gate_input.shape[:2]
+        inputs = recording.layer_input if self.early else recording.gate_input
+        assert inputs is not None
+        rows, layers = inputs.shape[:2]
         experts = torch.full((rows, layers, self.named), -1)
         scores = torch.zeros(rows, layers, self.named)
         for layer in range(self.distance, layers):
             part = self.loaded.roles.moe[layer]
-            chosen, logits = part.route(recording.gate_input[:, layer - self.distance])
+            chosen, logits = part.route(inputs[:, layer - self.distance])
             # Where groups or a bias choose, the chosen need not have the largest logits.
             rank = logits.scatter_add(1, chosen, torch.full_like(chosen, 1e6, dtype=logits.dtype))
             best = rank.topk(self.named, dim=1).indices
@@ -60,7 +64,7 @@ class GatePredictor:
 
 
 def live_predictors(loaded: Loaded, given: list[str], extra: int) -> dict[str, LivePredictor]:
-    """``next-gate[:DISTANCE]``, ``own-gate`` or a folder of a trained predictor, each by its name.
+    """``next-gate[:DISTANCE]``, ``early-gate``, ``own-gate`` or a folder of a trained predictor, each by its name.
 
     They name ``extra`` experts beyond top-k. Raises TraceError for what is neither, or was
     trained on another model.
@@ -72,11 +76,18 @@ def live_predictors(loaded: Loaded, given: list[str], extra: int) -> dict[str, L
         name = text
         predictor: LivePredictor
         if kind == "next-gate":
-            if distance and not (distance.isdecimal() and 0 < int(distance) < loaded.spec.layers):
-                raise TraceError(f"--predictor {text}: the distance is a number of layers from 1")
+            if distance and not (
+                distance.isdecimal() and 0 < int(distance) < loaded.spec.moe_layers
+            ):
+                raise TraceError(
+                    f"--predictor {text}: the distance is a number of layers, 1 to "
+                    f"{loaded.spec.moe_layers - 1}"
+                )
             ahead = int(distance or 1)
             name = kind if ahead == 1 else f"{kind}-{ahead}"
             predictor = GatePredictor(loaded, ahead, named)
+        elif text == "early-gate":
+            predictor = GatePredictor(loaded, 0, named, early=True)
         elif text == "own-gate":
             predictor = GatePredictor(loaded, 0, named)
         else:

@@ -31,7 +31,8 @@ class Prompt:
     def document_number(self) -> int:
         """A number for the document's name, or for the prompt itself where it has none: 63 bits."""
         said = self.document if self.document is not None else repr((self.text, self.tokens))
-        return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest()) >> 1
+        digest = hashlib.blake2b(said.encode(), digest_size=8, person=b"document").digest()
+        return int.from_bytes(digest) >> 1
 
 
 def read_prompts(path: Path) -> list[Prompt]:

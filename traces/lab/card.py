@@ -16,6 +16,8 @@ from traces.model import ModelSpec
 from traces.trace import Array, PredictionInfo, Trace, TraceError
 
 CARD = "predictor.json"
+TRAIN, CALIBRATE = 0.7, 0.1  # of the documents; the rest is held out
+LEAST_DOCUMENTS = 10
 
 
 class Card(BaseModel):
@@ -61,24 +63,21 @@ Split = Literal["train", "calibrate", "held-out"]
 
 
 def split_rows(trace: Trace) -> dict[Split, Array]:
-    """Rows of each split, bool [T]: documents go 70 / 10 / 20 by their number.
+    """Rows of each split, bool [T]: documents, in the order of their numbers, go 70 / 10 / 20.
 
-    Raises TraceError where a split would be empty.
+    Raises TraceError where there are too few.
     """
-    bucket = document_numbers(trace) % 100
-    rows: dict[Split, Array] = {
-        "train": bucket < 70,
-        "calibrate": (bucket >= 70) & (bucket < 80),
-        "held-out": bucket >= 80,
-    }
-    for name in ("train", "calibrate"):
-        if not rows[name].any():
-            count = len(np.unique(document_numbers(trace)))
-            raise TraceError(
-                f"{trace.path}: {count} document{'s' * (count != 1)}, none of which falls into "
-                f"the split {name!r}: record more"
-            )
-    return rows
+    numbers = document_numbers(trace)
+    known = np.unique(numbers)
+    if len(known) < LEAST_DOCUMENTS:
+        raise TraceError(
+            f"{trace.path}: {len(known)} documents, of which some are to train on, some to "
+            f"calibrate and some to hold out: at least {LEAST_DOCUMENTS}"
+        )
+    place = (np.searchsorted(known, numbers) + 0.5) / len(known)
+    train = place < TRAIN
+    held_out = place >= TRAIN + CALIBRATE
+    return {"train": train, "calibrate": ~train & ~held_out, "held-out": held_out}
 
 
 def document_numbers(trace: Trace) -> Array:

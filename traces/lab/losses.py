@@ -31,9 +31,10 @@ class Target:
 Loss = Callable[[torch.Tensor, Target], torch.Tensor]
 
 
-def ranks(logits: torch.Tensor) -> torch.Tensor:
-    """0 for the expert that the router scores highest, int64 as ``logits``."""
-    return logits.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1, stable=True)
+def among_best(logits: torch.Tensor, count: int) -> torch.Tensor:
+    """Whether each expert is among the ``count`` that the router scores highest: bool."""
+    best = logits.topk(min(count, logits.shape[-1]), dim=-1).indices
+    return torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, best, True)
 
 
 def _mean(values: torch.Tensor) -> torch.Tensor:
@@ -118,9 +119,8 @@ def _weights(said: torch.Tensor, target: Target, of: tuple[float, float, float])
     top = top_ranks(said.shape[-1], target)
     if target.logits is None:
         return torch.where(target.routed > 0, of[0], of[2])
-    place = ranks(target.logits)
-    middle = torch.where(place < MIDDLE * top // TOP, of[1], of[2])
-    return torch.where(place < top, of[0], middle)
+    middle = torch.where(among_best(target.logits, MIDDLE * top // TOP), of[1], of[2])
+    return torch.where(among_best(target.logits, top), of[0], middle)
 
 
 def _logits(target: Target) -> torch.Tensor:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import numpy as np
@@ -177,9 +178,8 @@ class Network:
                 network.load_state_dict(state)
                 self.groups.append((range(first, first + layers), network.to(device).eval()))
                 first += layers
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-            reason = (str(error).splitlines() or ["?"])[0]
-            raise TraceError(f"{folder / WEIGHTS}: damaged: {reason}") from None
+        except (OSError, RuntimeError, LookupError, ValueError, EOFError, UnpicklingError):
+            raise TraceError(f"{folder / WEIGHTS}: damaged or missing: train it again") from None
         ahead = card.model.moe_layers - self.distance
         self.slope = torch.tensor(card.slope, device=device).view(ahead, 1, 1)
         self.offset = torch.tensor(card.offset, device=device).view(ahead, 1, 1)

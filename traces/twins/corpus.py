@@ -184,8 +184,8 @@ class Corpus:
             rows.append(stream[start : start + length])
         return np.stack(rows)
 
-    def prompts(self, count: int, length: int, seed: int) -> tuple[Tokens, list[str]]:
-        """``[count, length]`` prompts and the names of their documents, all of split ``prompt``.
+    def prompts(self, split: Split, count: int, length: int, seed: int) -> tuple[Tokens, list[str]]:
+        """``[count, length]`` passages and the names of their documents, all of one split.
 
         Documents take turns, domains in alternation; a document that comes again gives another
         passage. Passages begin anywhere in the document.
@@ -195,12 +195,12 @@ class Corpus:
             [
                 i
                 for i, (d, t) in enumerate(zip(self.documents, self.tokens))
-                if d.split == "prompt" and d.domain == domain and len(t) >= length
+                if (d.split, d.domain) == (split, domain) and len(t) >= length
             ]
             for domain in self.domains
         ]
         if not all(pools):
-            raise SampleError(f"a domain has no prompt document of {length} tokens")
+            raise SampleError(f"a domain has no document of {length} tokens in the split {split!r}")
         pools = [list(rng.permutation(pool)) for pool in pools]
         rows, names = [], []
         for i in range(count):

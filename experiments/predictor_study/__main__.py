@@ -1,0 +1,41 @@
+"""``python -m experiments.predictor_study``: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from experiments.predictor_study.render import render
+
+RESULTS = Path(__file__).parents[1] / "results" / "predictors"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.predictor_study")
+    steps = parser.add_subparsers(dest="step", required=True)
+    one = steps.add_parser("measure", help="train and score on one bundled model")
+    one.add_argument("name")
+    one.add_argument("--work", type=Path, required=True, help="what traces.twins was given")
+    write = steps.add_parser("render", help="write the page from the results")
+    write.add_argument("--docs", type=Path, default=Path("docs/predictors.md"))
+    given = parser.parse_args(arguments)
+    if given.step == "measure":
+        from experiments.predictor_study.measure import measure, measure_recorded
+        from traces.format import read_trace
+        from traces.samples import sample_path
+
+        if (given.work / "learn").is_dir():
+            found = measure(given.work)
+        else:
+            found = measure_recorded(read_trace(sample_path(given.name)), given.work)
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / f"{given.name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    else:
+        results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+        given.docs.write_text(render(results))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
