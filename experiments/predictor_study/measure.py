@@ -10,6 +10,7 @@ from typing import Any
 from traces.format import read_trace
 from traces.lab.counts import KINDS
 from traces.lab.hybrid import Hybrid
+from traces.lab.losses import LOSSES
 from traces.lab.neural import Plan, train
 from traces.lab.scoring import Hits, Interval, count_hits
 from traces.lab.trained import Speaker, load_predictor, predict, train_counting
@@ -24,10 +25,7 @@ def plans() -> list[Plan]:
     base = Plan("pre-attention", 0, hidden=HIDDEN, epochs=EPOCHS)
     cross = replace(base, kind="cross-layer", distance=1)
     return [
-        *(
-            replace(base, loss=loss)
-            for loss in ("weighted-bce", "ranking-bce", "mse", "focal", "kl")
-        ),
+        *(replace(base, loss=loss) for loss in LOSSES),
         *(replace(base, architecture="arch1", loss=l) for l in ("weighted-bce", "ranking-bce")),
         replace(base, architecture="linear"),
         replace(base, distance=1),

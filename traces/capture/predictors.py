@@ -64,10 +64,10 @@ class GatePredictor:
 
 
 def live_predictors(loaded: Loaded, given: list[str], extra: int) -> dict[str, LivePredictor]:
-    """``next-gate[:DISTANCE]``, ``early-gate``, ``own-gate`` or a folder of a trained predictor, each by its name.
+    """``next-gate[:DISTANCE]``, ``early-gate``, ``own-gate`` or a folder of a trained predictor.
 
-    They name ``extra`` experts beyond top-k. Raises TraceError for what is neither, or was
-    trained on another model.
+    By their names; they name ``extra`` experts beyond top-k. Raises TraceError for what is none
+    of these, or was trained on another model.
     """
     named = min(loaded.spec.top_k + extra, loaded.spec.experts)
     found: dict[str, LivePredictor] = {}

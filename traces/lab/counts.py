@@ -112,7 +112,7 @@ class TokenTable(Counting):
 
 class Transition(Counting):
     kind = "transition"
-    summary = "Naive Bayes on the experts that the same token was routed to in the layer before"
+    summary = "Naive Bayes on the experts that the same token used in the layer before"
 
     @classmethod
     def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
@@ -126,10 +126,11 @@ class Transition(Counting):
         return {"frequency": frequency(trace, rows), "evidence": evidence}
 
     def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+        usual = np.log(self.tables["frequency"][layer] + TINY)
         if not layer:
-            return None
+            return np.broadcast_to(usual, (len(rows), trace.model.experts))
         evidence = one_hot(trace, layer - 1)[rows] @ self.tables["evidence"][layer]
-        said: Array = evidence + log_odds(self.tables["frequency"][layer])
+        said: Array = evidence + usual
         return said
 
 
@@ -138,7 +139,7 @@ class Combined(Counting):
 
     kind = "combined"
     summary = "Token table, transition and previous token, their evidence weighted and added"
-    TRANSITION, PREVIOUS = 0.7, 0.5
+    TRANSITION, PREVIOUS = 0.5, 0.5
 
     @classmethod
     def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
@@ -255,12 +256,10 @@ def use(trace: Trace, start: int, end: int) -> Array:
 
 
 def lift(before: Array, after: Array) -> Array:
-    """Evidence of i ``before`` for j ``after``, [N, E]: log P(i | j) / P(i | not j), [E, E]."""
-    together = before.T @ after
-    yes, no = after.sum(axis=0), len(after) - after.sum(axis=0)
-    given = (together + 1) / (yes + 2)
-    otherwise = (before.sum(axis=0)[:, None] - together + 1) / (no + 2)
-    ratio: Array = np.log(given / otherwise).astype(np.float32)
+    """Evidence of i ``before`` for j ``after``, 0/1 [N, E]: log P(i | j) / P(i), [E, E]."""
+    given = (before.T @ after + 1) / (after.sum(axis=0) + 2)
+    usual = (before.sum(axis=0) + 1) / (len(before) + 2)
+    ratio: Array = np.log(given / usual[:, None]).astype(np.float32)
     return ratio
 
 

@@ -32,7 +32,7 @@ class Sampling:
     prompt: int = 32
     new_tokens: int = 128
     temperature: float = 0.8
-    predictor_windows: int = 384  # of the training length, teacher-forced
+    predictor_windows: int = 240  # of the training length, teacher-forced
     seed: int = 0
 
 
@@ -86,6 +86,7 @@ TWINS = (
             "topk_method": "greedy",
         },
         extra=4,
+        training=Training(steps=500),
     ),
     Recipe(
         name="mini-qwen3-30b-a3b",
@@ -104,6 +105,7 @@ TWINS = (
             "head_dim": 32,
         },
         extra=4,
+        training=Training(steps=320),
     ),
     Recipe(
         name="mini-phi-mini-moe",
@@ -119,6 +121,7 @@ TWINS = (
             "num_key_value_heads": 1,
         },
         extra=1,
+        training=Training(steps=450),
     ),
     Recipe(
         name="mini-gpt-oss",

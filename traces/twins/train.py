@@ -78,7 +78,12 @@ def train(corpus: Corpus, recipe: Recipe, work: Path) -> tuple[Any, list[Any]]:
     )
     path = work / "checkpoint.pt"
     step, seconds, log = 0, 0.0, []
-    settings = asdict(recipe)
+    settings = {
+        "family": recipe.family,
+        "config": recipe.config,
+        "vocab": recipe.vocab,
+        "training": asdict(training),
+    }
     if path.exists():
         saved = torch.load(path, weights_only=True)
         if saved["settings"] != settings:
