@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import traces.format as trace_format
+from traces import writer as trace_writer
 from traces.format import (
     DECODE,
     Prediction,
@@ -29,9 +30,9 @@ from traces.format import (
     write_trace,
 )
 from traces.info import trace_info
+from traces.lab.scoring import count_hits
 from traces.model import GroupedQueryAttention, ModelSpec
 from traces.parts import META_KEY
-from traces.score import score
 from traces.validate import validate
 from traces.writer import TraceWriter
 
@@ -284,7 +285,8 @@ def test_faults_are_found_in_the_part_that_has_them(
     good.request_id += 1000
     wrong = make_trace(unrouted=0)
     change(wrong)
-    monkeypatch.setattr(trace_format, "validate_trace", lambda *_: None)
+    for module in (trace_format, trace_writer):
+        monkeypatch.setattr(module, "validate_trace", lambda *_: None)
     with TraceWriter(tmp_path, good.meta, part_rows=1) as writer:
         writer.append(good)
         writer.append(wrong)
@@ -569,14 +571,15 @@ def test_score_by_hand() -> None:
     trace = make_trace(requests=1, length=3, unrouted=0)
     trace.experts[:, 1] = [[0, 1], [2, 3], [4, 5]]
     trace.predictions["near"].experts[:, 1] = [[1, 0, 9, 8], [2, 9, 3, 8], [-1, -1, -1, -1]]
-    found = score(trace, "near")
-    assert (found.sets[1], found.slots[1], found.named[1], found.exact[1]) == (2, 4, 3, 1)
-    assert (found.slot_recall(1), found.exact_set(1)) == (0.75, 0.5)
-    assert (found.slot_recall(0), found.exact_set(0)) == (None, None)
-    assert score(trace, "near", extra=1).exact_set(1) == 1.0
-    assert score(trace, "near", phase=1).exact_set(1) == 0.0
+    hits = count_hits(trace, "near")
+    assert (hits.by_layer("slots", 2)[1], hits.by_layer("exact", 2)[1]) == (0.75, 0.5)
+    assert np.isnan(hits.by_layer("slots", 2)[0])
+    assert hits.pooled("exact", 2, [0, 1]) == 0.5
+    assert np.isnan(hits.pooled("exact", 2, [0]))
+    assert hits.by_layer("exact", 3)[1] == 1.0
+    assert hits.by_layer("exact", 2, "decode")[1] == 0.0
     with pytest.raises(TraceError, match="did you mean 'near'"):
-        score(trace, "nearr")
+        count_hits(trace, "nearr")
 
 
 def test_info_by_hand() -> None:

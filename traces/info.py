@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from traces.score import score
+from traces.lab.scoring import count_hits
 from traces.trace import DECODE, PREFILL, Array, Trace
 
 
@@ -112,15 +112,21 @@ def _summary(by_layer: Array) -> dict[str, Any]:
 
 
 def _prediction_info(trace: Trace, name: str) -> dict[str, Any]:
-    found = score(trace, name)
-    layers = range(trace.model.moe_layers)
+    hits = count_hits(trace, name)
+    k, layers = trace.model.top_k, list(range(trace.model.moe_layers))
+    slots, exact = hits.by_layer("slots", k).tolist(), hits.by_layer("exact", k).tolist()
     return {
         **trace.predictions[name].info.model_dump(mode="json"),
-        "named": int(trace.predictions[name].experts.shape[2]),
-        "slot_recall": found.slot_recall(),
-        "exact_set": found.exact_set(),
-        "layer0_slot_recall": found.slot_recall(0),
-        "layer0_exact_set": found.exact_set(0),
-        "slot_recall_by_layer": [found.slot_recall(layer) for layer in layers],
-        "exact_set_by_layer": [found.exact_set(layer) for layer in layers],
+        "named": hits.width,
+        "slot_recall": _known(hits.pooled("slots", k, layers)),
+        "exact_set": _known(hits.pooled("exact", k, layers)),
+        "layer0_slot_recall": _known(slots[0]),
+        "layer0_exact_set": _known(exact[0]),
+        "slot_recall_by_layer": [_known(share) for share in slots],
+        "exact_set_by_layer": [_known(share) for share in exact],
+        "calibration_error": hits.calibration,
     }
+
+
+def _known(share: float) -> float | None:
+    return None if np.isnan(share) else share

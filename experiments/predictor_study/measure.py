@@ -120,7 +120,7 @@ def summarise(trace: Trace, name: str) -> dict[str, Any]:
         "flops": info.flops,
         "bytes": info.bytes,
         "time_us": info.time_us,
-        "calibration_error": round(hits.calibration, 4),
+        "calibration_error": None if hits.calibration is None else round(hits.calibration, 4),
     }
 
 

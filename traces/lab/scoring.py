@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import bootstrap
 
+from traces.errors import did_you_mean
 from traces.lab.calibration import calibration_error
 from traces.lab.card import document_numbers
-from traces.trace import DECODE, PREFILL, Array, Trace
+from traces.trace import DECODE, PREFILL, Array, Trace, TraceError
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+Metric = Literal["slots", "exact"]  # slot recall, exact set
 PHASES = {"prefill": (PREFILL,), "decode": (DECODE,), "all": (PREFILL, DECODE)}
 
 
@@ -40,7 +42,7 @@ class Hits:
     named: Array
     exact: Array
     first: Array
-    calibration: float  # expected calibration error of the named experts' scores
+    calibration: float | None  # error of the named experts' scores; None: no probabilities
 
     @property
     def width(self) -> int:
@@ -60,17 +62,39 @@ class Hits:
     def first_layer(self) -> list[int]:
         return [layer for layer in self.layers if layer == 0]
 
+    def by_layer(self, metric: Metric, loaded: int, phase: str = "all") -> Array:
+        """The share of each layer among the first ``loaded`` named: [L], NaN where silent."""
+        part, whole = (
+            counts[:, :, list(PHASES[phase])].sum(axis=(0, 2))
+            for counts in self._counts(metric, loaded)
+        )
+        shares: Array = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+        return shares
+
+    def pooled(self, metric: Metric, loaded: int, layers: list[int], phase: str = "all") -> float:
+        """The share over several layers, NaN where it is silent on all of them."""
+        part, whole = (
+            int(counts[:, layers][:, :, list(PHASES[phase])].sum())
+            for counts in self._counts(metric, loaded)
+        )
+        return part / whole if whole else float("nan")
+
     def slot_recall(self, loaded: int, layers: list[int], phase: str = "all") -> Interval | None:
         """Share of the routed experts among the first ``loaded``; None where it said nothing."""
-        return self._share(self.named[..., loaded - 1], self.sets * self.top_k, layers, phase)
+        return self._share(*self._counts("slots", loaded), layers, phase)
 
     def exact_set(self, loaded: int, layers: list[int], phase: str = "all") -> Interval | None:
         """Share of the routed sets that the first ``loaded`` cover."""
-        return self._share(self.exact[..., loaded - 1], self.sets, layers, phase)
+        return self._share(*self._counts("exact", loaded), layers, phase)
 
     def top_1(self, layers: list[int], phase: str = "all") -> Interval | None:
         """Share of the sets that hold the expert named first."""
         return self._share(self.first, self.sets, layers, phase)
+
+    def _counts(self, metric: Metric, loaded: int) -> tuple[Array, Array]:
+        if metric == "slots":
+            return self.named[..., loaded - 1], self.sets * self.top_k
+        return self.exact[..., loaded - 1], self.sets
 
     def _share(self, part: Array, whole: Array, layers: list[int], phase: str) -> Interval | None:
         def by_document(counts: Array) -> Array:
@@ -132,7 +156,13 @@ def summary(hits: Hits) -> dict[str, Any]:
 
 
 def count_hits(trace: Trace, name: str) -> Hits:
-    """Compare what predictor ``name`` said with what was routed."""
+    """Compare what predictor ``name`` said with what was routed.
+
+    Raises TraceError for one that was not recorded.
+    """
+    if name not in trace.predictions:
+        near = did_you_mean(name, trace.predictions)
+        raise TraceError(f"{trace.path or 'trace'}: no recorded prediction {name!r}{near}")
     prediction = trace.predictions[name]
     layers, _, top_k = trace.model.topology
     named = prediction.experts.shape[2]
@@ -167,11 +197,12 @@ def count_hits(trace: Trace, name: str) -> Hits:
         )
 
     probability = np.concatenate(scored)
+    are_chances = ((probability >= 0) & (probability <= 1)).all()
     return Hits(
         top_k,
         shaped(sets),
         shaped(hits),
         shaped(exact),
         shaped(first),
-        calibration_error(probability, np.concatenate(right)),
+        calibration_error(probability, np.concatenate(right)) if are_chances else None,
     )

@@ -87,6 +87,7 @@ TWINS = (
         },
         extra=4,
         training=Training(steps=500),
+        sampling=Sampling(requests=96),
     ),
     Recipe(
         name="mini-qwen3-30b-a3b",
@@ -122,6 +123,7 @@ TWINS = (
         },
         extra=1,
         training=Training(steps=450),
+        sampling=Sampling(requests=192),
     ),
     Recipe(
         name="mini-gpt-oss",
