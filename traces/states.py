@@ -49,7 +49,11 @@ def write_states(part: Path, states: Mapping[str, Array]) -> None:
     """Write the states of the rows of ``part``; each file appears only when it is complete."""
     for kind, values in states.items():
         with replacing(_path(part, kind)) as temporary, temporary.open("wb") as file:
-            np.save(file, values.astype(np.float16))
+            narrow = np.ascontiguousarray(values, np.float16)
+            np.lib.format.write_array_header_1_0(
+                file, np.lib.format.header_data_from_array_1_0(narrow)
+            )
+            file.write(narrow.data)  # not np.save, whose error on a full disk does not say so
 
 
 def open_states(folder: Path) -> dict[str, States]:

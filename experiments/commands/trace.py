@@ -44,6 +44,9 @@ def validate(file: File) -> None:
         f"{file}: good: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}, "
         f"{layers} MoE layers x {experts} experts, top-{k}"
     )
+    wanted = found.meta.recorded.get("requests", "")
+    if wanted.isdecimal() and int(wanted) > len(found.requests):
+        print(f"unfinished: {wanted} requests were to be captured; run the capture again to go on")
 
 
 @trace.command("import")

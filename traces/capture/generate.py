@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from traces.capture.recorder import Recording, RoutingRecorder
+from traces.capture.recorder import Recording, RoutingRecorder, heaviest_first
 
 # Expert ids and scores of each predictor, [N, L, m], for the rows of one forward pass.
 Named = dict[str, tuple[torch.Tensor, torch.Tensor]]
@@ -179,6 +179,7 @@ def _by_request(passes: list[Rows]) -> Rows:
         parts = [getattr(p.recording, name) for p in passes]
         return None if parts[0] is None else join(parts)
 
+    experts, weights = heaviest_first(state("experts"), state("weights"))
     names: Mapping[str, Any] = passes[0].named
     return Rows(
         request=join([p.request for p in passes]),
@@ -186,8 +187,8 @@ def _by_request(passes: list[Rows]) -> Rows:
         prefill=join([p.prefill for p in passes]),
         token=join([p.token for p in passes]),
         recording=Recording(
-            state("experts"),
-            state("weights"),
+            experts,
+            weights,
             state("layer_input"),
             state("gate_input"),
             state("logits"),

@@ -16,8 +16,8 @@ from traces.capture.roles import Roles, logits_among, routed, tensors
 class Recording:
     """What forward passes showed. Rows are tokens, ``N`` of them, padded ones included.
 
-    ``experts`` int64 and ``weights`` float [N, L, k], the heaviest first, are what the experts
-    were handed. The others are there if asked for: ``layer_input`` (the output of each routing
+    ``experts`` int64 and ``weights`` float [N, L, k] are what the experts were handed, in the
+    order the router gave them. The others are there if asked for: ``layer_input`` (the output of each routing
     layer's input norm), ``gate_input`` (what its router read) and ``logits``, each [N, L, width].
     """
 
@@ -78,7 +78,8 @@ class RoutingRecorder:
         self._handles.clear()
 
     def _keep(self, name: str, value: torch.Tensor) -> None:
-        self._seen.setdefault(name, []).append(value.detach().flatten(0, -2))
+        value = value.detach()
+        self._seen.setdefault(name, []).append(value if value.ndim == 2 else value.flatten(0, -2))
 
     def _on_experts(self, _module: Any, args: Any, kwargs: Any) -> None:
         handed = routed((*tensors(args), *tensors(kwargs)))
@@ -104,9 +105,15 @@ class RoutingRecorder:
     def take(self) -> Recording:
         seen, self._seen = self._seen, {}
         stacked = {name: torch.stack(values, dim=1) for name, values in seen.items()}
-        experts, weights = stacked.pop("experts"), stacked.pop("weights")
-        order = weights.argsort(dim=-1, descending=True, stable=True)
-        return Recording(experts.gather(-1, order), weights.gather(-1, order), **stacked)
+        return Recording(**stacked)
+
+
+def heaviest_first(
+    experts: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each set in the order of its weights; those alike stay as they were."""
+    order = weights.argsort(dim=-1, descending=True, stable=True)
+    return experts.gather(-1, order), weights.gather(-1, order)
 
 
 class NoLogitsError(ValueError):
