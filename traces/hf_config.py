@@ -43,6 +43,24 @@ def read_hf_config(config: Config, name: str | None = None) -> ModelSpec:
 
 
 def _deepseek(config: Config) -> Config:
+    return _fine_grained(config) | {
+        "attention": LatentAttention(
+            heads=_count(config, "num_attention_heads"),
+            kv_rank=_count(config, "kv_lora_rank"),
+            q_rank=config.get("q_lora_rank"),
+            nope_dim=_count(config, "qk_nope_head_dim"),
+            rope_dim=_count(config, "qk_rope_head_dim"),
+            v_dim=_count(config, "v_head_dim"),
+        ),
+    }
+
+
+def _glm(config: Config) -> Config:
+    return _fine_grained(config) | {"attention": _grouped(config)}
+
+
+def _fine_grained(config: Config) -> Config:
+    """Dense layers first, then many small experts and shared ones beside them."""
     layers, first = _count(config, "num_hidden_layers"), _optional(config, "first_k_dense_replace")
     every = _optional(config, "moe_layer_freq") or 1
     dense = tuple(i for i in range(layers) if i < first or i % every)
@@ -54,14 +72,6 @@ def _deepseek(config: Config) -> Config:
         "expert_hidden": _count(config, "moe_intermediate_size"),
         "shared_experts": shared,
         "shared_hidden": _count(config, "moe_intermediate_size") if shared else 0,
-        "attention": LatentAttention(
-            heads=_count(config, "num_attention_heads"),
-            kv_rank=_count(config, "kv_lora_rank"),
-            q_rank=config.get("q_lora_rank"),
-            nope_dim=_count(config, "qk_nope_head_dim"),
-            rope_dim=_count(config, "qk_rope_head_dim"),
-            v_dim=_count(config, "v_head_dim"),
-        ),
     }
 
 
@@ -117,6 +127,7 @@ def _grouped(config: Config, window: int | None = None) -> Attention:
 _FAMILIES: dict[str, Callable[[Config], Config]] = {
     "deepseek_v2": _deepseek,
     "deepseek_v3": _deepseek,
+    "glm4_moe": _glm,
     "gpt_oss": _gpt_oss,
     "granitemoe": _uniform,
     "mixtral": _uniform,

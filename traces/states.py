@@ -50,10 +50,10 @@ def write_states(part: Path, states: Mapping[str, Array]) -> None:
     for kind, values in states.items():
         with replacing(_path(part, kind)) as temporary, temporary.open("wb") as file:
             narrow = np.ascontiguousarray(values, np.float16)
-            np.lib.format.write_array_header_1_0(
-                file, np.lib.format.header_data_from_array_1_0(narrow)
-            )
-            file.write(narrow.data)  # not np.save, whose error on a full disk does not say so
+            # Not np.save, whose error on a full disk does not say what it is.
+            header = np.lib.format.header_data_from_array_1_0(narrow)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(narrow.data)
 
 
 def open_states(folder: Path) -> dict[str, States]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -17,8 +16,9 @@ class Recording:
     """What forward passes showed. Rows are tokens, ``N`` of them, padded ones included.
 
     ``experts`` int64 and ``weights`` float [N, L, k] are what the experts were handed, in the
-    order the router gave them. The others are there if asked for: ``layer_input`` (the output of each routing
-    layer's input norm), ``gate_input`` (what its router read) and ``logits``, each [N, L, width].
+    order the router gave them. The others are there if asked for: ``layer_input`` (the output of
+    each routing layer's input norm), ``gate_input`` (what its router read) and ``logits``, each
+    [N, L, width].
     """
 
     experts: torch.Tensor
@@ -118,19 +118,3 @@ def heaviest_first(
 
 class NoLogitsError(ValueError):
     """The router gives out no score of every expert."""
-
-
-def join(recordings: list[Recording]) -> Recording:
-    """Rows one after the other."""
-
-    def of(pick: Callable[[Recording], torch.Tensor | None]) -> Any:
-        parts = [part for part in map(pick, recordings) if part is not None]
-        return torch.cat(parts) if parts else None
-
-    return Recording(
-        of(lambda r: r.experts),
-        of(lambda r: r.weights),
-        of(lambda r: r.layer_input),
-        of(lambda r: r.gate_input),
-        of(lambda r: r.logits),
-    )
