@@ -288,6 +288,8 @@ def test_timings_of_every_layer_and_pass(qwen: Path, tmp_path: Path) -> None:
     assert set(frame["layer"]) == {0, 1, 2}
     assert (frame[["attention_us", "gate_us", "experts_us"]] > 0).all(axis=None)
     assert frame["prefill"].sum() == 3
+    assert sorted(set(frame["tokens"])) == [1, max(LENGTHS)]
+    assert len(frame) == 3 * NEW
     assert frame["context"].max() == max(LENGTHS) + NEW - 1
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from traces.capture.recorder import Recording, RoutingRecorder, heaviest_first
+from traces.capture.timing import TimingRecorder
 
 # Expert ids and scores of each predictor, [N, L, m], for the rows of one forward pass.
 Named = dict[str, tuple[torch.Tensor, torch.Tensor]]
@@ -111,14 +112,19 @@ class Decoder:
 
 
 def generate(
-    decoder: Decoder, recorder: RoutingRecorder, predict: Predict | None = None
-) -> tuple[Rows, list[list[int]]]:
-    """Run a batch to its end, under ``recorder``: its rows, request by request, and new tokens."""
+    decoder: Decoder,
+    recorder: RoutingRecorder,
+    predict: Predict | None = None,
+    timer: TimingRecorder | None = None,
+) -> Rows:
+    """Run a batch to its end, under ``recorder``: its rows, request by request."""
     passes: list[Rows] = []
     with torch.no_grad():
         while decoder.running:
             ids, real, position = decoder.ids, decoder.real, decoder.position
             decoder.feed()
+            if timer is not None:
+                timer.end_pass(prefill=not passes, requests=len(real), tokens=real.shape[1])
             recording = recorder.take()
             wanted = real.flatten()
             if not wanted.all():
@@ -135,7 +141,7 @@ def generate(
                     named={k: (e.cpu(), s.cpu()) for k, (e, s) in named.items()},
                 )
             )
-    return _by_request(passes), decoder.new
+    return _by_request(passes)
 
 
 @contextmanager

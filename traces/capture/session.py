@@ -115,10 +115,8 @@ def capture(
             how = _sampling(loaded, settings)
             batch = [ids[n] for n in numbers]
             decoder = Decoder(loaded.model, batch, numbers, how)
-            if timer is not None:
-                decoder = _timed(decoder, timer)
             try:
-                rows, _ = generate(decoder, recorder, predict)
+                rows = generate(decoder, recorder, predict, timer)
             except NoLogitsError:
                 raise TraceError("--logits: the routers of this model give out none") from None
             writer.append(*_batch(meta, rows, numbers, documents, settings, predictors))
@@ -258,20 +256,6 @@ def _batch(
     )
     states = {kind: getattr(rows.recording, kind).numpy() for kind in _kinds(settings)}
     return trace, states
-
-
-def _timed(decoder: Decoder, timer: TimingRecorder) -> Decoder:
-    """The same decoder, telling ``timer`` what each forward pass was."""
-    feed = decoder.feed
-
-    def timed() -> None:
-        tokens, context = decoder.ids.shape[1], decoder.mask.shape[1]
-        requests = len(decoder.ids)
-        feed()
-        timer.end_pass(prefill=tokens > 1, requests=requests, tokens=tokens, context=context)
-
-    decoder.feed = timed  # type: ignore[method-assign]
-    return decoder
 
 
 @contextmanager

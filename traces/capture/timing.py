@@ -63,15 +63,16 @@ class TimingRecorder:
     def write(self, path: Path) -> pd.DataFrame:
         """Write what was timed since the last call, whole or not at all, and return it.
 
-        Columns: those of ``end_pass``, ``layer``, and ``attention_us``, ``gate_us``,
-        ``experts_us``.
+        Columns: those of ``end_pass``, ``context`` (tokens that attention looks at, padding
+        included), ``layer``, and ``attention_us``, ``gate_us``, ``experts_us``.
         """
         if self._cuda:
             torch.cuda.synchronize()
-        rows = []
+        rows, context = [], 0
         for what, marks in self._passes:
+            context = what["tokens"] + (0 if what["prefill"] else context)
             for layer in range(len(self._roles.moe)):
-                row: dict[str, float] = {**what, "layer": layer}
+                row: dict[str, float] = {**what, "context": context, "layer": layer}
                 for name in PARTS:
                     pair = marks.get((layer, name), [])
                     row[f"{name}_us"] = self._micros(*pair) if len(pair) == 2 else float("nan")
