@@ -404,6 +404,20 @@ def test_hybrids(captured: Trace, tmp_path: Path) -> None:
         assert rows.stop - rows.start == mean.shape[1]
 
 
+def test_a_network_and_a_counting_predictor_together(
+    captured: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They speak of the same runs of rows, however short these are."""
+    from traces.lab import trained
+
+    train(captured, tmp_path / "a", replace(QUICK, epochs=1))
+    train_counting(captured, tmp_path / "b", "combined")
+    both = Hybrid(load_predictor(tmp_path / "b"), load_predictor(tmp_path / "a"), "average")
+    whole = predict(captured, both, TOP_K)
+    monkeypatch.setattr(trained, "BLOCK", 100)
+    np.testing.assert_array_equal(predict(captured, both, TOP_K).experts, whole.experts)
+
+
 # ---- scores
 
 

@@ -9,6 +9,7 @@ from scipy.special import expit
 from traces.trace import Array
 
 BINS = 15
+LEAST_SLOPE = 1e-6
 
 
 def fit_platt(scores: Array, routed: Array) -> tuple[float, float]:
@@ -28,7 +29,9 @@ def fit_platt(scores: Array, routed: Array) -> tuple[float, float]:
 
     share = float(np.clip(truth.mean(), 1e-6, 1 - 1e-6))
     start = np.array([1.0, np.log(share / (1 - share))])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B")
+    # A slope may flatten a score, never turn it round.
+    bounds = ((LEAST_SLOPE, None), (None, None))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     return float(found.x[0] / scale), float(found.x[1])
 
 

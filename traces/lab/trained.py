@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +30,6 @@ from traces.trace import Array, Prediction, PredictionInfo, Trace, TraceError
 TABLES = "tables.npz"
 BLOCK = 2048  # rows spoken of at once
 BYTES_PER_COUNT = 4
-LEAST_SLOPE = 1e-6  # calibration may flatten a score, never turn it round
 
 
 class Speaker(Protocol):
@@ -86,15 +85,20 @@ class Trained:
         layers, experts, _ = trace.model.topology
         slope = np.array(self.card.slope)
         offset = np.array(self.card.offset)
-        # A layer at a time over all rows: what was routed before is looked up once.
-        every = np.arange(trace.tokens)
-        out = np.full((layers, trace.tokens, experts), np.nan, np.float32)
-        for layer in range(self.info.distance, layers):
-            said = model.scores(trace, every, layer)
-            if said is not None:
-                out[layer] = slope[layer] * said + offset[layer]
-        for rows in _runs(trace.tokens):
-            yield rows, out[:, rows]
+        for rows in _whole_requests(trace):
+            part = replace(
+                trace,
+                request_id=trace.request_id[rows],
+                experts=trace.experts[rows],
+                token_id=None if trace.token_id is None else trace.token_id[rows],
+            )
+            every = np.arange(part.tokens)
+            out = np.full((layers, part.tokens, experts), np.nan, np.float32)
+            for layer in range(self.info.distance, layers):
+                said = model.scores(part, every, layer)
+                if said is not None:
+                    out[layer] = slope[layer] * said + offset[layer]
+            yield rows, out
 
     def _network(self, trace: Trace) -> Iterator[tuple[slice, Array]]:
         if trace.path is None:
@@ -107,7 +111,7 @@ class Trained:
                     "capture with --states, or with --predictor to let it speak then"
                 )
         network = Network(self.card, self.folder)
-        for rows in _runs(trace.tokens):
+        for rows in _whole_requests(trace):
             chosen = np.zeros(trace.tokens, bool)
             chosen[rows] = True
             yield rows, _with_silent(network.of_states(states, chosen), self.info.distance)
@@ -158,7 +162,7 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
             scales.append((1.0, 0.0))
             continue
         slope, offset = fit_platt(said, one_hot(trace, layer)[held] > 0)
-        scales.append((max(slope, LEAST_SLOPE), offset))
+        scales.append((slope, offset))
     documents = np.unique(document_numbers(trace)[rows["train"] | rows["calibrate"]]).tolist()
     name = kind if not distance else f"{kind}-{distance}"
     card = Card(
@@ -215,6 +219,10 @@ def _with_silent(said: torch.Tensor, distance: int) -> Array:
     return out
 
 
-def _runs(tokens: int) -> Iterator[slice]:
-    for start in range(0, tokens, BLOCK):
-        yield slice(start, min(start + BLOCK, tokens))
+def _whole_requests(trace: Trace) -> Iterator[slice]:
+    """Runs of at least BLOCK rows, the same for all: what is counted depends on no other run."""
+    start = 0
+    for _, _, end in trace.requests:
+        if end - start >= BLOCK or end == trace.tokens:
+            yield slice(start, end)
+            start = end
