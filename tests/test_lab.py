@@ -261,6 +261,15 @@ def test_distance_is_that_of_the_states(tmp_path: Path, distance: int) -> None:
     assert recall(trace, tmp_path / "p") > 0.75
 
 
+def test_a_share_of_the_documents(captured: Trace, tmp_path: Path) -> None:
+    whole = train(captured, tmp_path / "whole", replace(QUICK, epochs=1))
+    quarter = replace(QUICK, epochs=1, share=0.25)
+    part = train(captured, tmp_path / "part", quarter)
+    assert quarter.name == "pre-attention-25pc"
+    assert set(part.documents) < set(whole.documents)
+    assert len(part.documents) == 7 + 4  # of 28 to train on, and 4 to calibrate
+
+
 def test_training_is_repeatable(captured: Trace, tmp_path: Path) -> None:
     said = []
     for name in ("a", "b"):

@@ -28,6 +28,7 @@ def plans() -> list[Plan]:
         *(replace(base, loss=loss) for loss in LOSSES),
         *(replace(base, architecture="arch1", loss=l) for l in ("weighted-bce", "ranking-bce")),
         replace(base, architecture="linear"),
+        *(replace(base, share=share) for share in (0.25, 0.5)),
         replace(base, distance=1),
         replace(base, distance=2),
         *(replace(cross, loss=loss) for loss in ("weighted-bce", "ranking-bce", "kl")),

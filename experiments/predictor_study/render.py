@@ -18,6 +18,8 @@ ORDER = (
     "pre-attention-arch1",
     "pre-attention-arch1-ranking-bce",
     "pre-attention-linear",
+    "pre-attention-25pc",
+    "pre-attention-50pc",
     "pre-attention-1",
     "pre-attention-2",
     "next-gate",

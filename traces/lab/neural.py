@@ -59,6 +59,7 @@ class Plan:
     peak_rate: float = 3e-3
     weight_decay: float = 0.01
     seed: int = 0
+    share: float = 1.0  # of the training documents: for learning curves
     # A check of the laboratory, not for use: targets of other tokens, so there is nothing to learn.
     shuffled: bool = field(default=False, kw_only=True)
 
@@ -68,6 +69,7 @@ class Plan:
         parts += [str(self.distance)] if self.distance != NEAREST[self.kind] else []
         parts += [self.architecture] if self.architecture != DEFAULT_ARCHITECTURE else []
         parts += [self.loss] if self.loss != DEFAULT_LOSS else []
+        parts += [f"{round(100 * self.share)}pc"] if self.share < 1 else []
         return "-".join(parts)
 
 
@@ -101,6 +103,9 @@ def train(
     assert trace.path is not None
     states = _states(trace, plan)
     rows = split_rows(trace)
+    numbers = document_numbers(trace)
+    known = np.unique(numbers[rows["train"]])
+    rows["train"] &= np.isin(numbers, known[: max(1, round(plan.share * len(known)))])
     layers = range(plan.distance, trace.model.moe_layers)
     if not layers:
         raise TraceError(f"{plan.name}: the model has only {trace.model.moe_layers} MoE layers")
@@ -131,7 +136,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     torch.save([network.state_dict() for network in networks], folder / WEIGHTS)
     saw = rows["train"] | rows["calibrate"]
-    documents = np.unique(document_numbers(trace)[saw]).tolist()
+    documents = np.unique(numbers[saw]).tolist()
     card = Card(
         name=plan.name,
         kind=plan.kind,
@@ -149,6 +154,7 @@ def train(
             "peak_rate": plan.peak_rate,
             "weight_decay": plan.weight_decay,
             "seed": plan.seed,
+            "share": plan.share,
         },
         losses=tuple(round(float(v), 6) for v in np.mean(losses, axis=0)),
         slope=tuple(s for s, _, _ in scales),
