@@ -24,7 +24,7 @@ pytest.importorskip("transformers", reason="needs the capture extra (transformer
 from traces.capture.models import Loaded, load_model  # noqa: E402
 from traces.capture.predictors import live_predictors  # noqa: E402
 from traces.capture.session import Settings, capture, measure_overhead  # noqa: E402
-from traces.states import open_states  # noqa: E402
+from traces.states import open_states, read_gates  # noqa: E402
 
 LENGTHS = (5, 11, 3, 8, 1, 7)
 NEW = 6
@@ -197,12 +197,16 @@ def test_states_are_what_the_router_read(loaded: Loaded, tmp_path: Path) -> None
     trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", settings)
     states = open_states(tmp_path / "t")
     every = np.ones(trace.tokens, bool)
+    gates = read_gates(tmp_path / "t")
+    assert gates is not None
     assert all(kind.rows == trace.tokens for kind in states.values())
     for layer, part in enumerate(loaded.roles.moe):
         read = torch.from_numpy(states["gate_input"].layer(layer, every)).float()
         _, logits = part.route(read)
         recorded = torch.from_numpy(states["logits"].layer(layer, every)).float()
         torch.testing.assert_close(logits, recorded, rtol=5e-2, atol=5e-2)
+        by_hand = read @ torch.from_numpy(gates[0][layer]).T + torch.from_numpy(gates[1][layer])
+        torch.testing.assert_close(by_hand, recorded, rtol=5e-2, atol=5e-2)
     # The first layer's input is its normed embedding, whatever came before the token.
     first = loaded.roles.moe[0]
     if first.index == 0:

@@ -27,6 +27,7 @@ from traces.lab.neural import Plan, train  # noqa: E402
 from traces.lab.scoring import count_hits  # noqa: E402
 from traces.lab.trained import load_predictor, predict, train_counting  # noqa: E402
 from traces.model import GroupedQueryAttention, ModelSpec  # noqa: E402
+from traces.states import write_gates  # noqa: E402
 from traces.trace import Prediction, PredictionInfo, Trace, TraceMeta  # noqa: E402
 from traces.writer import TraceWriter  # noqa: E402
 
@@ -87,6 +88,11 @@ def made_up(folder: Path, spec: ModelSpec = SPEC, seed: int = 0) -> Trace:
                 },
             )
             writer.append(piece, {kind: values[rows] for kind, values in states.items()})
+    write_gates(
+        folder,
+        gates.transpose(0, 2, 1).astype(np.float32),
+        np.zeros((spec.layers, spec.experts), np.float32),
+    )
     return read_trace(folder)
 
 
@@ -214,7 +220,7 @@ def test_every_loss_learns_a_rule(captured: Trace, loss: str, tmp_path: Path) ->
     assert recall(captured, tmp_path) > 0.75
 
 
-@pytest.mark.parametrize("architecture", ["arch1", "arch2"])
+@pytest.mark.parametrize("architecture", ["arch1", "arch2", "gate"])
 def test_every_architecture_learns_a_rule(
     captured: Trace, architecture: Any, tmp_path: Path
 ) -> None:
@@ -259,6 +265,13 @@ def test_distance_is_that_of_the_states(tmp_path: Path, distance: int) -> None:
     said = predict(trace, load_predictor(tmp_path / "p"), TOP_K)
     assert (said.experts[:, :distance] == -1).all()
     assert recall(trace, tmp_path / "p") > 0.75
+
+
+def test_the_gate_is_where_it_starts(captured: Trace, tmp_path: Path) -> None:
+    """Here the gate decides by what the predictor reads: right before anything is learned."""
+    plan = replace(QUICK, architecture="gate", epochs=1, peak_rate=1e-6)
+    train(captured, tmp_path, plan)
+    assert recall(captured, tmp_path) > 0.99
 
 
 def test_a_share_of_the_documents(captured: Trace, tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ A part ``part-00000.parquet`` has ``part-00000.KIND.npy`` beside it, float16 [ro
 - ``layer_input``: the output of the layer's input norm, which attention reads;
 - ``gate_input``: what the router reads;
 - ``logits``: the router's score of every expert, before anything is chosen.
+
+``gates.npz`` holds the matrices of routers that are one linear map, as nearly all are.
 """
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,7 @@ from traces.parts import part_paths
 from traces.trace import Array, TraceError
 
 KINDS = ("layer_input", "gate_input", "logits")
+GATES = "gates.npz"
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,24 @@ def open_states(folder: Path) -> dict[str, States]:
             raise TraceError(f"{lacking}: missing, though other parts have theirs")
         found[kind] = States(tuple(_open(path) for path in there))
     return found
+
+
+def write_gates(folder: Path, weight: Array, bias: Array) -> None:
+    """The routers' own matrices, float32 [L, E, hidden] and [L, E], beside the states."""
+    with replacing(folder / GATES) as temporary, temporary.open("wb") as file:
+        np.savez(file, weight=weight, bias=bias)
+
+
+def read_gates(folder: Path) -> tuple[Array, Array] | None:
+    """``(weight, bias)`` as they were written; None where the capture kept none."""
+    path = folder / GATES
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as saved:
+            return saved["weight"], saved["bias"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise TraceError(f"{path}: damaged: {error}") from None
 
 
 def _path(part: Path, kind: str) -> Path:

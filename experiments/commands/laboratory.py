@@ -25,7 +25,7 @@ def train(
         list[str] | None,
         typer.Option(metavar="KIND[:DISTANCE]", help="What to train.", show_default="all kinds"),
     ] = None,
-    arch: Annotated[str, typer.Option(help="arch1, arch2 or linear.")] = "arch2",
+    arch: Annotated[str, typer.Option(help="arch1, arch2, linear or gate.")] = "arch2",
     loss: Annotated[
         str, typer.Option(help="mse, weighted-bce, focal, ranking-bce or kl.")
     ] = "weighted-bce",
@@ -190,7 +190,7 @@ def _plan(
         raise ConfigError(f"--predictor {text}: {kind} speaks of layer {NEAREST[kind]} at nearest")
     if kind not in READS:
         return kind, distance, None
-    shapes = ("arch1", "arch2", "linear")
+    shapes = ("arch1", "arch2", "linear", "gate")
     if arch not in shapes:
         raise ConfigError(f"--arch: {arch!r}{did_you_mean(arch, shapes)}")
     if loss not in LOSSES:

@@ -28,6 +28,8 @@ def plans() -> list[Plan]:
         *(replace(base, loss=loss) for loss in LOSSES),
         *(replace(base, architecture="arch1", loss=l) for l in ("weighted-bce", "ranking-bce")),
         replace(base, architecture="linear"),
+        replace(base, architecture="gate"),
+        replace(cross, architecture="gate"),
         *(replace(base, share=share) for share in (0.25, 0.5)),
         replace(base, distance=1),
         replace(base, distance=2),

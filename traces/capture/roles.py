@@ -46,6 +46,20 @@ class MoELayer:
                         return numbers, logits.float()
         raise TraceError(f"{type(self.router).__name__}: gives out no score of every expert")
 
+    def matrix(self, experts: int, hidden: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Weight [E, hidden] and bias [E] of a gate that is one linear map; None of any other."""
+        named = dict(self.router.named_parameters())
+        weights = [p for p in named.values() if p.shape == (experts, hidden)]
+        if len(weights) != 1:
+            return None
+        weight = weights[0].detach().float()
+        bias = named.get("bias", torch.zeros(experts, device=weight.device)).detach().float()
+        probe = torch.randn(4, hidden, device=weight.device)
+        with torch.no_grad():
+            _, logits = self.route(probe.to(weights[0].dtype))
+        near = torch.allclose(logits, probe @ weight.T + bias, rtol=2e-2, atol=2e-2)
+        return (weight, bias) if near else None
+
 
 @dataclass(frozen=True)
 class Roles:

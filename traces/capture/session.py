@@ -23,7 +23,7 @@ from traces.capture.prompts import read_prompts
 from traces.capture.recorder import NoLogitsError, Recording, RoutingRecorder
 from traces.capture.timing import TimingRecorder
 from traces.format import read_trace, write_trace
-from traces.states import KINDS
+from traces.states import KINDS, write_gates
 from traces.trace import (
     DECODE,
     PREFILL,
@@ -102,6 +102,8 @@ def capture(
         recorder = RoutingRecorder(loaded.roles, inputs=inputs, logits=settings.logits)
         writer = TraceWriter(folder, meta, _part_rows(loaded, settings))
         done = len(writer.requests)
+        if settings.states:
+            _keep_gates(loaded, folder)
         if writer.requests != frozenset(range(done)):
             raise TraceError(f"{folder}: its requests are not the first of {prompt_file}")
         stack.enter_context(recorder)
@@ -212,6 +214,16 @@ def _part_rows(loaded: Loaded, settings: Settings) -> int:
     widths["logits"] = loaded.spec.experts
     row = 2 * loaded.spec.moe_layers * sum(widths[kind] for kind in _kinds(settings))
     return max(1, min(PART_ROWS, PART_BYTES // max(1, row)))
+
+
+def _keep_gates(loaded: Loaded, folder: Path) -> None:
+    """For predictors that start from the layer's own gate; nothing where one is not linear."""
+    spec = loaded.spec
+    found = [part.matrix(spec.experts, spec.hidden) for part in loaded.roles.moe]
+    gates = [gate for gate in found if gate is not None]
+    if len(gates) == len(found):
+        weight = torch.stack([weight for weight, _ in gates]).cpu().numpy()
+        write_gates(folder, weight, torch.stack([bias for _, bias in gates]).cpu().numpy())
 
 
 def _sampling(loaded: Loaded, settings: Settings) -> Sampling:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-Architecture = Literal["arch1", "arch2", "linear"]
+Architecture = Literal["arch1", "arch2", "linear", "gate"]
 DROPOUT = 0.1
 
 
@@ -23,6 +23,7 @@ class Stacked(nn.Module):  # type: ignore[misc]
     - ``arch1``: Linear → BatchNorm1d → GELU → Dropout 0.1 → Linear (arXiv 2511.10676)
     - ``arch2``: Linear → SiLU → Linear (the same)
     - ``linear``: one Linear
+    - ``gate``: the layer's own gate, plus an ``arch2`` that corrects it and starts at zero
     """
 
     def __init__(
@@ -38,6 +39,9 @@ class Stacked(nn.Module):  # type: ignore[misc]
             self.norm = nn.BatchNorm1d(layers * hidden)
         self.w2 = _start(layers, inner, experts)
         self.b2 = nn.Parameter(torch.zeros(layers, 1, experts))
+        if architecture == "gate":
+            self.gate = nn.Parameter(torch.zeros(layers, width, experts))
+            nn.init.zeros_(self.w2)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         hidden = inputs
@@ -48,9 +52,16 @@ class Stacked(nn.Module):  # type: ignore[misc]
             flat = hidden.transpose(0, 1).reshape(rows, layers * width)
             hidden = self.norm(flat).view(rows, layers, width).transpose(0, 1)
             hidden = functional.dropout(functional.gelu(hidden), DROPOUT, self.training)
-        elif self.architecture == "arch2":
+        elif self.architecture in ("arch2", "gate"):
             hidden = functional.silu(hidden)
-        return torch.baddbmm(self.b2, hidden, self.w2)
+        said = torch.baddbmm(self.b2, hidden, self.w2)
+        return said + torch.bmm(inputs, self.gate) if self.architecture == "gate" else said
+
+    def start_at(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Begin as these gates, [L, E, d] and [L, E], on the last d of what is read."""
+        with torch.no_grad():
+            self.gate[:, -weight.shape[2] :] = weight.transpose(1, 2)
+            self.b2[:, 0] = bias
 
     @property
     def flops(self) -> float:

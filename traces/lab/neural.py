@@ -19,7 +19,7 @@ from traces.lab.calibration import calibration_error, fit_platt
 from traces.lab.card import Card, document_numbers, split_rows, weights_digest, write_card
 from traces.lab.losses import LOSSES, NEEDS_LOGITS, Target
 from traces.lab.networks import Architecture, Stacked
-from traces.states import States, open_states
+from traces.states import States, open_states, read_gates
 from traces.trace import Array, PredictionInfo, Trace, TraceError
 
 Kind = Literal["pre-attention", "cross-layer", "both-inputs"]
@@ -102,6 +102,7 @@ def train(
     """
     assert trace.path is not None
     states = _states(trace, plan)
+    gates = _gates(trace, plan)
     rows = split_rows(trace)
     numbers = document_numbers(trace)
     known = np.unique(numbers[rows["train"]])
@@ -116,6 +117,9 @@ def train(
     networks, losses, scales = [], [], []
     for done, group in enumerate(groups):
         network = Stacked(plan.architecture, len(group), width, plan.hidden, trace.model.experts)
+        if gates is not None:
+            start, stop = group.start, group.stop
+            network.start_at(*(torch.from_numpy(g[start:stop]) for g in gates))
         network = network.to(device)
         examples = _examples(trace, states, plan, group, rows["train"])
 
@@ -281,6 +285,19 @@ def _states(trace: Trace, plan: Plan) -> dict[str, States]:
     return states
 
 
+def _gates(trace: Trace, plan: Plan) -> tuple[Array, Array] | None:
+    if plan.architecture != "gate":
+        return None
+    assert trace.path is not None
+    gates = read_gates(trace.path)
+    if gates is None:
+        raise TraceError(
+            f"{trace.path}: {plan.name} starts from the layers' own gates, which were not kept: "
+            "capture with --states (routers that are not one linear map have none)"
+        )
+    return gates
+
+
 def layer_groups(layers: range, each: int) -> Iterator[range]:
     """Runs of layers whose inputs, of ``each`` bytes, are held together."""
     size = max(1, min(len(layers), GROUP_BYTES // max(1, each)))
@@ -329,6 +346,7 @@ def _info(
         "arch1": f"Linear({d}→{h}) → BatchNorm → GELU → Dropout → Linear({h}→{e})",
         "arch2": f"Linear({d}→{h}) → SiLU → Linear({h}→{e})",
         "linear": f"Linear({d}→{e})",
+        "gate": f"Its own gate, plus Linear({d}→{h}) → SiLU → Linear({h}→{e})",
     }
     reads = {
         "pre-attention": "the output of a layer's input norm",
@@ -354,8 +372,10 @@ def _time(network: Stacked) -> float:
     state = {name: v[:1] for name, v in network.state_dict().items() if v.ndim == 3}
     width = state.get("w1", state["w2"]).shape[1]
     hidden = state["w2"].shape[1]
+    # Without its BatchNorm, which a deployment folds into the first matrix.
+    shape: Architecture = "arch2" if network.architecture == "arch1" else network.architecture
     single = Stacked(
-        "linear" if network.architecture == "linear" else "arch2",
+        shape,
         1,
         width,
         hidden,
