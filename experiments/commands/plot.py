@@ -23,8 +23,8 @@ def plot(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where the figures go.",
-            show_default="DIR/figures; for a trace ./NAME-figures",
+            help="Where the figures go; of a trace ./NAME-figures.",
+            show_default="DIR/figures",
         ),
     ] = None,
 ) -> None:
