@@ -18,7 +18,7 @@ ORDER = (
     "pre-attention-arch1",
     "pre-attention-arch1-ranking-bce",
     "pre-attention-linear",
-    "pre-attention-gate",
+    "pre-attention-gate-kl",
     "pre-attention-25pc",
     "pre-attention-50pc",
     "pre-attention-1",
@@ -29,7 +29,7 @@ ORDER = (
     "cross-layer",
     "cross-layer-ranking-bce",
     "cross-layer-kl",
-    "cross-layer-gate",
+    "cross-layer-gate-kl",
     "cross-layer-2",
     "cross-layer-3",
     "both-inputs",
@@ -154,8 +154,8 @@ def _answers(results: list[Result]) -> list[str]:
 
 def _grid(result: Result) -> list[str]:
     """Untrained, trained from scratch and from the gate; the layer before, and the same layer."""
-    before = ("next-gate", "cross-layer", "cross-layer-gate")
-    same = ("early-gate", "pre-attention", "pre-attention-gate")
+    before = ("next-gate", "cross-layer", "cross-layer-gate-kl")
+    same = ("early-gate", "pre-attention", "pre-attention-gate-kl")
     return [
         f"| {result['name']} | {where} | "
         + " | ".join(_cell(result, name, "common", "slots") for name in names)
@@ -167,7 +167,7 @@ def _grid(result: Result) -> list[str]:
 def _lead(result: Result) -> str:
     cells = []
     far = _share(result, "next-gate", "common", "slots")
-    for start in ("", "-gate"):
+    for start in ("", "-gate-kl"):
         cross = _share(result, f"cross-layer{start}", "common", "slots")
         near = _share(result, f"pre-attention{start}", "common", "slots")
         cells += [near - far, cross - far, near - cross]
@@ -189,10 +189,10 @@ def _reading(results: list[Result]) -> list[str]:
     return [
         f"Like compared with like, the later input is worth {span(gap('early-gate', 'next-gate'))} "
         f"points untrained, {span(gap('pre-attention', 'cross-layer'))} from scratch and "
-        f"{span(gap('pre-attention-gate', 'cross-layer-gate'))} from the gate; training the same "
+        f"{span(gap('pre-attention-gate-kl', 'cross-layer-gate-kl'))} from the gate; training the same "
         f"input is worth {span(gap('cross-layer', 'next-gate'))} from scratch and "
-        f"{span(gap('cross-layer-gate', 'next-gate'))} from the gate one layer before, "
-        f"{span(gap('pre-attention-gate', 'early-gate'))} from the gate in the same layer.",
+        f"{span(gap('cross-layer-gate-kl', 'next-gate'))} from the gate one layer before, "
+        f"{span(gap('pre-attention-gate-kl', 'early-gate'))} from the gate in the same layer.",
     ]
 
 
@@ -202,7 +202,7 @@ def _curve(result: Result) -> str:
         "pre-attention-25pc",
         "pre-attention-50pc",
         "pre-attention",
-        "pre-attention-gate",
+        "pre-attention-gate-kl",
     )
     return (
         f"| {result['name']} | "

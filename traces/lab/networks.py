@@ -23,7 +23,7 @@ class Stacked(nn.Module):  # type: ignore[misc]
     - ``arch1``: Linear → BatchNorm1d → GELU → Dropout 0.1 → Linear (arXiv 2511.10676)
     - ``arch2``: Linear → SiLU → Linear (the same)
     - ``linear``: one Linear
-    - ``gate``: the layer's own gate, plus an ``arch2`` that corrects it and starts at zero
+    - ``gate``: the layer's own gate, scaled, plus an ``arch2`` that corrects it and starts at zero
     """
 
     def __init__(
@@ -40,7 +40,9 @@ class Stacked(nn.Module):  # type: ignore[misc]
         self.w2 = _start(layers, inner, experts)
         self.b2 = nn.Parameter(torch.zeros(layers, 1, experts))
         if architecture == "gate":
-            self.gate = nn.Parameter(torch.zeros(layers, width, experts))
+            # Kept as it is: some ten thousand tokens would not teach a matrix as good.
+            self.register_buffer("gate", torch.zeros(layers, width, experts))
+            self.scale = nn.Parameter(torch.ones(layers, 1, 1))
             nn.init.zeros_(self.w2)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -55,7 +57,9 @@ class Stacked(nn.Module):  # type: ignore[misc]
         elif self.architecture in ("arch2", "gate"):
             hidden = functional.silu(hidden)
         said = torch.baddbmm(self.b2, hidden, self.w2)
-        return said + torch.bmm(inputs, self.gate) if self.architecture == "gate" else said
+        if self.architecture == "gate":
+            said = said + self.scale * torch.bmm(inputs, self.gate)
+        return said
 
     def start_at(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         """Begin as these gates, [L, E, d] and [L, E], on the last d of what is read."""
@@ -71,7 +75,7 @@ class Stacked(nn.Module):  # type: ignore[misc]
     @property
     def weights(self) -> int:
         """Of one layer, without biases and norms."""
-        matrices = [p for p in self.parameters() if p.ndim == 3 and p.shape[1] > 1]
+        matrices = [p for p in self.state_dict().values() if p.ndim == 3 and p.shape[1] > 1]
         return sum(p[0].numel() for p in matrices)
 
 
