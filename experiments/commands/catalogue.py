@@ -79,8 +79,11 @@ def _recorded() -> list[tuple[str, str]]:
     from traces.format import read_meta
     from traces.samples import sample_path, samples
 
+    places: dict[tuple[str, str, int], list[str]] = {}
+    for sample in samples():
+        for name, info in read_meta(sample_path(sample)).predictions.items():
+            places.setdefault((name, info.trigger, info.distance), []).append(sample)
     return [
-        (name, f"Recorded in {sample}: {info.trigger}, distance {info.distance}")
-        for sample in samples()
-        for name, info in read_meta(sample_path(sample)).predictions.items()
+        (name, f"Recorded in {', '.join(found)}: {trigger}, distance {distance}")
+        for (name, trigger, distance), found in sorted(places.items())
     ]

@@ -189,8 +189,8 @@ def _reading(results: list[Result]) -> list[str]:
     return [
         f"Like compared with like, the later input is worth {span(gap('early-gate', 'next-gate'))} "
         f"points untrained, {span(gap('pre-attention', 'cross-layer'))} from scratch and "
-        f"{span(gap('pre-attention-gate-kl', 'cross-layer-gate-kl'))} from the gate; training the same "
-        f"input is worth {span(gap('cross-layer', 'next-gate'))} from scratch and "
+        f"{span(gap('pre-attention-gate-kl', 'cross-layer-gate-kl'))} from the gate; training "
+        f"the same input is worth {span(gap('cross-layer', 'next-gate'))} from scratch and "
         f"{span(gap('cross-layer-gate-kl', 'next-gate'))} from the gate one layer before, "
         f"{span(gap('pre-attention-gate-kl', 'early-gate'))} from the gate in the same layer.",
     ]

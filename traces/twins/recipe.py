@@ -107,6 +107,7 @@ TWINS = (
         },
         extra=4,
         training=Training(steps=320),
+        sampling=Sampling(requests=42),
     ),
     Recipe(
         name="mini-phi-mini-moe",
