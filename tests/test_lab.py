@@ -321,7 +321,7 @@ def test_calibration_error_of_known_cases() -> None:
     assert calibration_error(np.full(100, 0.9), np.zeros(100, bool)) == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("loss", ["mse", "weighted-bce", "focal"])
+@pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_recorded_scores_are_probabilities(captured: Trace, loss: str, tmp_path: Path) -> None:
     train(captured, tmp_path, replace(QUICK, architecture="linear", loss=loss, peak_rate=3e-2))
     said = predict(captured, load_predictor(tmp_path), EXPERTS)

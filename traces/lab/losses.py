@@ -101,6 +101,7 @@ LOSSES: dict[str, Loss] = {
     "ranking-bce": ranking_bce,
     "kl": distil,
 }
+LEVEL_FREE = frozenset({"mse", "kl"})  # a constant added to all experts' scores is the same
 NEEDS_LOGITS = frozenset({"mse", "ranking-bce", "kl"})
 
 

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from traces.capture.recorder import Recording
 from traces.lab.calibration import calibration_error, fit_platt
 from traces.lab.card import Card, document_numbers, split_rows, weights_digest, write_card
-from traces.lab.losses import LOSSES, NEEDS_LOGITS, Target
+from traces.lab.losses import LEVEL_FREE, LOSSES, NEEDS_LOGITS, Target
 from traces.lab.networks import Architecture, Stacked
 from traces.states import States, open_states, read_gates
 from traces.trace import Array, PredictionInfo, Trace, TraceError
@@ -130,10 +131,10 @@ def train(
         losses.append(_fit(network, examples, plan, tell))
         # Calibrated as it is used; 10 % of documents, apart from training and test.
         held = _some(rows["calibrate"], CALIBRATION_ROWS, plan.seed)
-        said, truth = _say(network, _examples(trace, states, plan, group, held))
+        said, truth = _say(network, _examples(trace, states, plan, group, held), plan.loss)
         for layer in range(len(group)):
             slope, offset = fit_platt(said[layer], truth[layer])
-            chance = 1 / (1 + np.exp(-(slope * said[layer] + offset)))
+            chance = expit(slope * said[layer] + offset)
             error = calibration_error(chance.ravel(), truth[layer].ravel())
             scales.append((slope, offset, error))
         networks.append(network.cpu().eval())
@@ -175,6 +176,7 @@ class Network:
     def __init__(self, card: Card, folder: Path, device: torch.device | str = "cpu") -> None:
         self.card, self.info = card, card.info
         self.kind, self.distance = card.kind, card.info.distance
+        self.loss = str(card.settings["loss"])
         architecture: Any = card.settings["architecture"]
         width = card.model.hidden * len(READS[self.kind])
         self.groups: list[tuple[range, Stacked]] = []
@@ -200,7 +202,8 @@ class Network:
         with torch.no_grad():
             for layers, network in self.groups:
                 firing = range(layers.start - self.distance, layers.stop - self.distance)
-                parts.append(network(inputs(firing).float()))
+                said = network(inputs(firing).float())
+                parts.append(_levelled(said, self.card.model.top_k, self.loss))
         return self.slope * torch.cat(parts) + self.offset
 
     def of_states(self, states: dict[str, States], rows: Array) -> torch.Tensor:
@@ -261,14 +264,27 @@ def _fit(
     return epochs
 
 
-def _say(network: Stacked, examples: Examples) -> tuple[Array, Array]:
+def _say(network: Stacked, examples: Examples, loss: str) -> tuple[Array, Array]:
     """What it says of every example, float [G, N, E], and the truth, bool of the same shape."""
     every = torch.arange(examples.inputs.shape[1])
     inputs, target = examples.batch(every, every)
     network.eval()
     with torch.no_grad():
         said = network(inputs.to(next(network.parameters()).device)).cpu()
+        said = _levelled(said, examples.experts.shape[2], loss)
     return said.numpy(), target.routed.numpy() > 0
+
+
+def _levelled(said: torch.Tensor, top_k: int, loss: str) -> torch.Tensor:
+    """Scores on one level for all tokens, [..., E], without which they are no probabilities.
+
+    Losses that a constant added to a token's scores does not change leave their level open: it
+    is put between the k-th and the next. The order is the same.
+    """
+    if loss not in LEVEL_FREE or top_k == said.shape[-1]:
+        return said
+    edge = said.topk(top_k + 1, dim=-1).values[..., -2:]
+    return said - edge.mean(dim=-1, keepdim=True)
 
 
 def _states(trace: Trace, plan: Plan) -> dict[str, States]:
