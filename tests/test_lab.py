@@ -563,6 +563,7 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
         (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-atention"), "did you mean"),
         (("train", plain, "-o", tmp_path / "x", "--predictor", "cross-layer:0"), "layer 1 at"),
         (("train", plain, "-o", tmp_path / "x", "--loss", "bce"), "--loss"),
+        (("train", plain, "-o", tmp_path / "x", "--device", "gpu"), "--device gpu"),
         (("train", captured.path, "-o", tmp_path / "x", "--predictor", "cross-layer:3"), "only 3"),
         (("predict", wider.path, *out, tmp_path / "p"), "hidden 16, not on"),
         (("predict", other.path, *out, tmp_path / "p"), "another made-up"),

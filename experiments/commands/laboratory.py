@@ -38,11 +38,13 @@ def train(
     from experiments.commands.output import need_extra, percent, progress
 
     with need_extra("capture", *NEEDS):
+        from traces.capture.models import check_device
         from traces.lab.neural import READS, Plan
         from traces.lab.neural import train as train_network
         from traces.lab.trained import train_counting
     from traces.format import read_trace
 
+    check_device(device)
     plans = [_plan(text, arch, loss, hidden, epochs, seed) for text in predictor or _every()]
     found = read_trace(file)
     for kind, distance, plan in plans:

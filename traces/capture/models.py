@@ -54,8 +54,7 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
 
     Raises TraceError for one that is not there, of an unknown architecture, or dense.
     """
-    if device != "cpu" and not torch.cuda.is_available():
-        raise TraceError(f"--device {device}: this machine's torch has no CUDA device")
+    check_device(device)
     path = Path(source)
     if path.exists() and not (path / "config.json").is_file():
         raise TraceError(f"{source}: no config.json in it: not a model folder")
@@ -78,6 +77,14 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
         raise TraceError(f"{source}: {error}") from None
     name = path.name if path.exists() else source.rsplit("/", 1)[-1]
     return Loaded(model, roles, model_spec(config.get_text_config(), roles, name), source)
+
+
+def check_device(device: str) -> None:
+    """Raises TraceError for what is no device, or is not there."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise TraceError(f"--device {device}: {_first_line(error)}") from None
 
 
 def model_spec(config: Any, roles: Roles, name: str) -> ModelSpec:
