@@ -272,6 +272,19 @@ def test_a_killed_capture_goes_on_and_loses_nothing(qwen: Path, tmp_path: Path) 
     assert open_states(broken)["gate_input"].rows == mended.tokens
 
 
+def test_what_is_whole_is_kept_when_it_is_stopped(qwen: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(qwen))
+
+    def stop(done: int, of: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        capture(loaded, prompts, tmp_path / "t", Settings(NEW, 2), None, stop)
+    assert [r for r, _, _ in read_trace(tmp_path / "t").requests] == [0, 1, 2, 3]
+
+
 def test_other_settings_do_not_go_on_with_a_capture(qwen: Path, tmp_path: Path) -> None:
     loaded = load_model(str(qwen))
     prompts = write_prompts(tmp_path / "p.jsonl")

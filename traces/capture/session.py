@@ -106,6 +106,7 @@ def capture(
             _keep_gates(loaded, folder)
         if writer.requests != frozenset(range(done)):
             raise TraceError(f"{folder}: its requests are not the first of {prompt_file}")
+        stack.enter_context(writer)  # what is whole is written, whatever ends the capture
         stack.enter_context(recorder)
         timer = TimingRecorder(loaded.roles, loaded.device) if settings.timing else None
         if timer is not None:
@@ -126,7 +127,6 @@ def capture(
                 timer.write(folder / f"timing-{done:06d}.parquet")
             done = numbers.stop
             advance(done, len(ids))
-        writer.close()
     trace = read_trace(folder)
     if one_file:
         trace.path = out
