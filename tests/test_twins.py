@@ -13,6 +13,8 @@ torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 pytest.importorskip("tokenizers", reason="needs the capture extra (tokenizers)")
 
+from experiments.predictor_study.measure import measure  # noqa: E402
+from experiments.predictor_study.render import ORDER  # noqa: E402
 from sim.models import load_model  # noqa: E402
 from traces.capture.models import model_spec  # noqa: E402
 from traces.capture.roles import find_roles  # noqa: E402
@@ -35,13 +37,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_run_leaves_a_whole_trace_and_its_card(made: tuple[Path, Path]) -> None:
     trace = read_trace(made[1])
     sampling = SMALL.sampling
-    assert trace.model.topology == (2, 8, 2)
+    assert trace.model.topology == (4, 8, 2)
     assert trace.model.dense_layers == (0,)
     assert (trace.phase == DECODE).sum() == sampling.requests * sampling.new_tokens
     assert set(trace.predictions) == {"pre-attention", "cross-layer", "next-gate"}
     card = json.loads(made[1].with_suffix(".json").read_text())
     assert card["training"]["log"][-1]["step"] == SMALL.training.steps
     assert made[1].with_suffix(".md").exists()
+
+
+def test_study_measures_every_predictor(made: tuple[Path, Path]) -> None:
+    """On a model of no worth: that all of them are trained, speak and are scored."""
+    found = measure(made[0])
+    assert set(found["predictors"]) == set(ORDER)
+    for name, scores in found["predictors"].items():
+        assert 0 <= scores["common"]["exact"][0] <= scores["common"]["slots"][0] <= 1, name
+        assert (scores["layer 0"]["slots"] is None) == (scores["distance"] > 0), name
+    assert found["predictors"]["own-gate"]["common"]["exact"][0] == 1
+    again = measure(made[0])
+    assert again == found
 
 
 def test_second_run_continues_and_gives_the_same_trace(

@@ -152,7 +152,7 @@ SMALL = Recipe(
     family="DeepseekV2",
     small=True,
     config={
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 5,
         "first_k_dense_replace": 1,
         "n_routed_experts": 8,
         "num_experts_per_tok": 2,
