@@ -37,7 +37,7 @@ class Hybrid:
             distance=near.distance,
             flops=far.flops + near.flops,
             bytes=far.bytes + near.bytes,
-            time_us=None if None in parts else sum(p for p in parts if p is not None),
+            time_us=None if None in parts else round(sum(p for p in parts if p is not None), 2),
             description=f"{self.far.name} (distance {far.distance}) and {self.near.name} "
             f"(distance {near.distance}), {says}.",
         )
