@@ -296,7 +296,7 @@ def _tables(result: Result) -> list[str]:
         ),
         "",
         f"| predictor | loss | slots, layers ≥ 3 | exact | +extra slots | exact | top-1 | "
-        f"{' | '.join(f'slots, {g}' for g in groups)} | calibration error | FLOPs | µs |",
+        f"{' | '.join(f'slots / exact, {g}' for g in groups)} | calibration error | FLOPs | µs |",
         "|---|---|---|---|---|---|---|" + "---|" * (len(groups) + 3),
     ]
     known = [name for name in ORDER if name in result["predictors"]]
@@ -306,7 +306,7 @@ def _tables(result: Result) -> list[str]:
             _cell(result, name, "common", metric)
             for metric in ("slots", "exact", "slots_loaded", "exact_loaded", "top_1")
         ]
-        cells += [_cell(result, name, group, "slots") for group in groups]
+        cells += [_both(result, name, group) for group in groups]
         time = found["time_us"]
         lines.append(
             f"| `{name}` | {_loss(name)} | "
@@ -330,6 +330,12 @@ def _loss(name: str) -> str:
 def _share(result: Result, name: str, group: str, metric: str) -> float:
     """In percent."""
     return 100 * float(result["predictors"][name][group][metric][0])
+
+
+def _both(result: Result, name: str, group: str) -> str:
+    if result["predictors"][name][group]["slots"] is None:
+        return "–"
+    return " / ".join(_cell(result, name, group, metric) for metric in ("slots", "exact"))
 
 
 def _cell(result: Result, name: str, group: str, metric: str) -> str:
