@@ -417,6 +417,8 @@ def test_hybrids(captured: Trace, tmp_path: Path) -> None:
             assert set(first) == set(alone[row, layer])
             both = set(alone[row, layer]) | set(other[row, layer])
             assert set(union[row, layer, : len(both)]) == both
+    alone = predict(captured, near, 2 * TOP_K).experts
+    np.testing.assert_array_equal(union[:, 0], alone[:, 0])  # the far one is silent in layer 0
     average = Hybrid(far, near, "average")
     blocks = zip(average.blocks(captured), far.blocks(captured), near.blocks(captured))
     for (rows, mean), (_, a), (_, b) in blocks:

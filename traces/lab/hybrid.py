@@ -49,7 +49,7 @@ class Hybrid:
             else:
                 said = _union(far, near, trace.model.top_k)
             # One that is silent has no say.
-            said = np.where(np.isnan(said), np.where(np.isnan(near), far, near), said)
+            said = np.where(np.isnan(near), far, np.where(np.isnan(far), near, said))
             yield rows, said.astype(np.float32)
 
 
