@@ -98,7 +98,13 @@ def predict(
     for speaker in speakers:
         if speaker.name in spoken:
             raise ConfigError(f"--predictor: {file} has a prediction {speaker.name!r} already")
-        spoken[speaker.name] = say(found, speaker, named)
+        said = spoken[speaker.name] = say(found, speaker, named)
+        heard = int((said.experts[:, -1, 0] >= 0).sum())
+        if heard < found.tokens:
+            print(
+                f"{speaker.name}: {count(found.tokens - heard, 'token')} left out, of documents "
+                "it was trained on"
+            )
     info = {name: prediction.info for name, prediction in spoken.items()}
     meta = found.meta.model_copy(update={"predictions": info})
     write_trace(out, replace(found, meta=meta, predictions=spoken))

@@ -155,7 +155,7 @@ def tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _decoder_layers(model: Any) -> nn.ModuleList:
-    """The longest list of modules: transformers keeps its decoder layers in one."""
+    """Where transformers keeps them; of a model that also sees, those of its text."""
     inner = model.get_decoder() if hasattr(model, "get_decoder") else model
     layers = getattr(inner, "layers", None)
     if not isinstance(layers, nn.ModuleList) or not len(layers):
