@@ -226,7 +226,7 @@ def _speaker(text: str) -> Speaker:
     from traces.lab.trained import load_predictor
 
     for sign, how in (("+", "average"), (",", "union")):
-        if sign in text:
+        if sign in text and not Path(text).is_dir():  # a folder's name may hold either
             far, near = text.split(sign, 1)
             return Hybrid(load_predictor(far), load_predictor(near), how)  # type: ignore[arg-type]
     return load_predictor(text)
