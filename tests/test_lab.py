@@ -599,6 +599,9 @@ def test_a_trained_predictor_speaks_while_the_model_runs(tmp_path: Path) -> None
     trace = capture(loaded, few, tmp_path / "t", Settings(5, 2, states=True), named)
     later = predict(trace, load_predictor(tmp_path / "pre-attention"), 3)
     assert (later.experts == trace.predictions["pre-attention"].experts).mean() > 0.98
+    again = capture(loaded, many, tmp_path / "again", Settings(1, 8), named)
+    silent = again.predictions["pre-attention"].experts[:, 0, 0] < 0
+    np.testing.assert_array_equal(silent, ~split_rows(again)["held-out"])
     build("Qwen3Moe", seed=9).save_pretrained(tmp_path / "stranger")
     done = run_cli(
         *("trace", "capture", "--model", tmp_path / "stranger", "--prompts", few),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class GatePredictor:
     distance: int
     named: int
     early: bool = False
+    seen: Collection[int] = ()
 
     @property
     def info(self) -> PredictionInfo:

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,10 @@ class LivePredictor(Protocol):
 
     @property
     def info(self) -> PredictionInfo: ...
+
+    @property
+    def seen(self) -> Collection[int]:
+        """Documents it was trained on, of which it does not speak."""
 
     def predict(self, recording: Recording, tokens: torch.Tensor) -> tuple[Any, Any]:
         """Experts int [N, L, m], best first (-1 where silent), and scores float [N, L, m]."""
@@ -247,6 +251,7 @@ def _batch(
 ) -> tuple[Trace, dict[str, Array]]:
     """Rows of whole requests as a piece of trace, and the states beside it."""
     request = rows.request.numpy() + numbers.start
+    document = np.asarray(documents, np.int64)[request]
     trace = Trace(
         path=None,
         meta=meta,
@@ -257,17 +262,22 @@ def _batch(
         experts=rows.recording.experts.numpy(),
         weights=rows.recording.weights.numpy().astype(np.float16),
         predictions={
-            name: Prediction(
-                predictor.info,
-                rows.named[name][0].numpy().astype(np.int16),
-                rows.named[name][1].numpy().astype(np.float16),
-            )
+            name: _prediction(predictor, *rows.named[name], document)
             for name, predictor in predictors.items()
         },
-        document=np.asarray(documents, np.int64)[request],
+        document=document,
     )
     states = {kind: getattr(rows.recording, kind).numpy() for kind in _kinds(settings)}
     return trace, states
+
+
+def _prediction(
+    predictor: LivePredictor, experts: torch.Tensor, scores: torch.Tensor, document: Array
+) -> Prediction:
+    ids, chances = experts.numpy().astype(np.int16), scores.numpy().astype(np.float16)
+    seen = np.isin(document, list(predictor.seen))
+    ids[seen], chances[seen] = -1, 0
+    return Prediction(predictor.info, ids, chances)
 
 
 @contextmanager

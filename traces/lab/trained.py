@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -134,6 +134,10 @@ class LiveNetwork:
     @property
     def info(self) -> PredictionInfo:
         return self.network.info
+
+    @property
+    def seen(self) -> Collection[int]:
+        return self.network.card.documents
 
     def predict(self, recording: Recording, tokens: torch.Tensor) -> tuple[Any, Any]:
         said = _with_silent(self.network.of_recording(recording), self.info.distance)
