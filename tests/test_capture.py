@@ -229,6 +229,13 @@ def test_the_control_is_always_right(loaded: Loaded, tmp_path: Path) -> None:
     assert (trace.predictions["next-gate"].experts[:, 1:] >= 0).all()
 
 
+def test_a_predictor_that_is_none_names_the_nearest(qwen: Path, tmp_path: Path) -> None:
+    done = capture_command(
+        qwen, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", "--predictor", "next-gat"
+    )
+    assert (done.code, "did you mean 'next-gate'?" in done.err) == (2, True), done.err
+
+
 def test_next_gate_reads_the_layer_before(qwen: Path, tmp_path: Path) -> None:
     loaded = load_model(str(qwen))
     settings = Settings(NEW, 2, states=True)

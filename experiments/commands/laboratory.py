@@ -19,7 +19,9 @@ NEEDS = ("torch", "transformers")
 
 
 def train(
-    file: Annotated[Path, typer.Argument(metavar="TRACE", help="Captured with --states.")],
+    file: Annotated[
+        str, typer.Argument(metavar="TRACE", help="Captured with --states, for networks.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="One folder each in it.")],
     predictor: Annotated[
         list[str] | None,
@@ -42,11 +44,12 @@ def train(
         from traces.lab.neural import READS, Plan
         from traces.lab.neural import train as train_network
         from traces.lab.trained import train_counting
+    from sim.inputs import trace_path
     from traces.format import read_trace
 
     check_device(device)
     plans = [_plan(text, arch, loss, hidden, epochs, seed) for text in predictor or _every()]
-    found = read_trace(file)
+    found = read_trace(trace_path(file))
     for kind, distance, plan in plans:
         name = plan.name if plan is not None else kind if not distance else f"{kind}-{distance}"
         folder = out / name
@@ -65,7 +68,7 @@ def train(
 
 
 def predict(
-    file: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace of the same model.")],
+    file: Annotated[str, typer.Argument(metavar="TRACE", help="A trace of the same model.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")],
     predictor: Annotated[
         list[str],
@@ -87,11 +90,13 @@ def predict(
 
     with need_extra("capture", *NEEDS):
         from traces.lab.trained import predict as say
+    from sim.inputs import trace_path
     from traces.format import read_trace, write_trace
 
-    check_target("--out", out, file)
+    source = trace_path(file)
+    check_target("--out", out, source)
     speakers = [_speaker(text) for text in predictor]
-    found = read_trace(file)
+    found = read_trace(source)
     k = found.model.top_k
     named = min(found.model.experts, k + (-(-k // 2) if extra is None else extra))
     spoken = dict(found.predictions)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 
 from traces.capture.prompts import Prompt
@@ -60,6 +61,7 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
         raise TraceError(f"{source}: no config.json in it: not a model folder")
     transformers.utils.logging.disable_progress_bar()  # ours is the only one
     transformers.utils.logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     try:
         config = transformers.AutoConfig.from_pretrained(source)
         model, report = transformers.AutoModelForCausalLM.from_pretrained(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ import torch
 from traces.capture.models import Loaded
 from traces.capture.recorder import Recording
 from traces.capture.session import LivePredictor
+from traces.errors import did_you_mean
 from traces.lab.trained import load_predictor
 from traces.trace import PredictionInfo, TraceError
 
 BYTES_PER_WEIGHT = 2  # bf16
+UNTRAINED = ("next-gate", "early-gate", "own-gate")
 
 
 @dataclass
@@ -92,6 +95,9 @@ def live_predictors(loaded: Loaded, given: list[str], extra: int) -> dict[str, L
             predictor = GatePredictor(loaded, 0, named, early=True)
         elif text == "own-gate":
             predictor = GatePredictor(loaded, 0, named)
+        elif not Path(text).is_dir():
+            near = did_you_mean(kind, UNTRAINED)
+            raise TraceError(f"--predictor {text}: no folder of a trained predictor{near}")
         else:
             trained = load_predictor(text)
             trained.check_model(loaded.spec, loaded.digest)
