@@ -41,7 +41,8 @@ def train(
 
     with need_extra("capture", *NEEDS):
         from traces.capture.models import check_device
-        from traces.lab.neural import READS, Plan
+        from traces.lab.inference import READS
+        from traces.lab.neural import Plan
         from traces.lab.neural import train as train_network
         from traces.lab.trained import train_counting
     from sim.inputs import trace_path
@@ -179,7 +180,7 @@ def _cell(share: Interval | None) -> str:
 
 def _every() -> list[str]:
     from traces.lab.counts import KINDS
-    from traces.lab.neural import READS
+    from traces.lab.inference import READS
 
     return [*READS, *KINDS]
 
@@ -190,8 +191,9 @@ def _plan(
     """Kind, distance and, for a network, how it is trained."""
     from sim.errors import ConfigError, did_you_mean
     from traces.lab.counts import KINDS
+    from traces.lab.inference import READS
     from traces.lab.losses import LOSSES
-    from traces.lab.neural import NEAREST, READS, Plan
+    from traces.lab.neural import NEAREST, Plan
 
     kind, _, given = text.partition(":")
     if kind not in {*READS, *KINDS}:

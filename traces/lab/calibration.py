@@ -9,6 +9,7 @@ from scipy.special import expit
 from traces.trace import Array
 
 BINS = 15
+CALIBRATION_ROWS = 2048  # enough for two numbers a layer
 LEAST_SLOPE = 1e-6
 
 

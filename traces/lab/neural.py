@@ -8,28 +8,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from scipy.special import expit
 
-from traces.capture.recorder import Recording
-from traces.lab.calibration import calibration_error, fit_platt
+from traces.lab.calibration import CALIBRATION_ROWS, calibration_error, fit_platt
 from traces.lab.card import Card, document_numbers, split_rows, weights_digest, write_card
-from traces.lab.losses import LEVEL_FREE, LOSSES, NEEDS_LOGITS, Target
+from traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
+from traces.lab.losses import LOSSES, NEEDS_LOGITS, Target
 from traces.lab.networks import Architecture, Stacked
 from traces.states import States, open_states, read_gates
 from traces.trace import Array, PredictionInfo, Trace, TraceError
 
 Kind = Literal["pre-attention", "cross-layer", "both-inputs"]
-# What each reads in the layer where it fires, and when the last of it is there.
-READS: dict[str, tuple[str, ...]] = {
-    "pre-attention": ("layer_input",),
-    "cross-layer": ("gate_input",),
-    "both-inputs": ("layer_input", "gate_input"),
-}
+# When the last of what it reads is there.
 TRIGGER: dict[str, Literal["layer_start", "gate_input"]] = {
     "pre-attention": "layer_start",
     "cross-layer": "gate_input",
@@ -38,8 +32,6 @@ TRIGGER: dict[str, Literal["layer_start", "gate_input"]] = {
 NEAREST = {"pre-attention": 0, "cross-layer": 1, "both-inputs": 1}
 BYTES_PER_WEIGHT = 2  # bf16
 GROUP_BYTES = 1 << 30  # of inputs held at once: real models are trained some layers at a time
-WEIGHTS = "weights.pt"
-CALIBRATION_ROWS = 2048
 DEFAULT_ARCHITECTURE: Architecture = "arch2"
 DEFAULT_LOSS = "weighted-bce"
 
@@ -170,65 +162,6 @@ def train(
     return card
 
 
-class Network:
-    """A trained network predictor, on states that were recorded or as a model makes them."""
-
-    def __init__(self, card: Card, folder: Path, device: torch.device | str = "cpu") -> None:
-        self.card, self.info = card, card.info
-        self.kind, self.distance = card.kind, card.info.distance
-        self.loss = str(card.settings["loss"])
-        architecture: Any = card.settings["architecture"]
-        width = card.model.hidden * len(READS[self.kind])
-        self.groups: list[tuple[range, Stacked]] = []
-        first = self.distance
-        try:
-            saved = torch.load(folder / WEIGHTS, weights_only=True)
-            for state in saved:
-                layers = len(state["w2"])
-                hidden, experts = int(card.settings["hidden"]), card.model.experts
-                network = Stacked(architecture, layers, width, hidden, experts)
-                network.load_state_dict(state)
-                self.groups.append((range(first, first + layers), network.to(device).eval()))
-                first += layers
-        except (OSError, RuntimeError, LookupError, ValueError, EOFError, UnpicklingError):
-            raise TraceError(f"{folder / WEIGHTS}: damaged or missing: train it again") from None
-        ahead = card.model.moe_layers - self.distance
-        self.slope = torch.tensor(card.slope, device=device).view(ahead, 1, 1)
-        self.offset = torch.tensor(card.offset, device=device).view(ahead, 1, 1)
-
-    def scores(self, inputs: Callable[[range], torch.Tensor]) -> torch.Tensor:
-        """Calibrated logits [L - distance, N, E]; ``inputs`` gives [G, N, d] of firing layers."""
-        parts = []
-        with torch.no_grad():
-            for layers, network in self.groups:
-                firing = range(layers.start - self.distance, layers.stop - self.distance)
-                said = network(inputs(firing).float())
-                parts.append(_levelled(said, self.card.model.top_k, self.loss))
-        return self.slope * torch.cat(parts) + self.offset
-
-    def of_states(self, states: dict[str, States], rows: Array) -> torch.Tensor:
-        """Calibrated logits of some rows of a captured trace: [L - distance, N, E]."""
-
-        def inputs(firing: range) -> torch.Tensor:
-            return _inputs(states, self.kind, firing, rows)
-
-        return self.scores(inputs)
-
-    def of_recording(self, recording: Recording) -> torch.Tensor:
-        """Calibrated logits of a forward pass just made: [L - distance, N, E]."""
-        kinds = [getattr(recording, kind) for kind in READS[self.kind]]
-
-        def inputs(firing: range) -> torch.Tensor:
-            parts = [values[:, firing.start : firing.stop].transpose(0, 1) for values in kinds]
-            return torch.cat(parts, dim=-1)
-
-        return self.scores(inputs)
-
-
-def needed_states(kind: str) -> tuple[str, ...]:
-    return READS[kind]
-
-
 def _fit(
     network: Stacked, examples: Examples, plan: Plan, tell: Callable[[int], None]
 ) -> list[float]:
@@ -271,20 +204,8 @@ def _say(network: Stacked, examples: Examples, loss: str) -> tuple[Array, Array]
     network.eval()
     with torch.no_grad():
         said = network(inputs.to(next(network.parameters()).device)).cpu()
-        said = _levelled(said, examples.experts.shape[2], loss)
+        said = levelled(said, examples.experts.shape[2], loss)
     return said.numpy(), target.routed.numpy() > 0
-
-
-def _levelled(said: torch.Tensor, top_k: int, loss: str) -> torch.Tensor:
-    """Scores on one level for all tokens, [..., E], without which they are no probabilities.
-
-    Losses that a constant added to a token's scores does not change leave their level open: it
-    is put between the k-th and the next. The order is the same.
-    """
-    if loss not in LEVEL_FREE or top_k == said.shape[-1]:
-        return said
-    edge = said.topk(top_k + 1, dim=-1).values[..., -2:]
-    return said - edge.mean(dim=-1, keepdim=True)
 
 
 def _states(trace: Trace, plan: Plan) -> dict[str, States]:
@@ -321,15 +242,6 @@ def layer_groups(layers: range, each: int) -> Iterator[range]:
         yield range(start, min(start + size, layers.stop))
 
 
-def _inputs(states: dict[str, States], kind: str, firing: range, rows: Array) -> torch.Tensor:
-    """float16 [G, N, d]: what the predictor reads in the layers where it fires."""
-    layers = [
-        np.concatenate([states[name].layer(layer, rows) for name in READS[kind]], axis=1)
-        for layer in firing
-    ]
-    return torch.from_numpy(np.stack(layers))
-
-
 def _examples(
     trace: Trace, states: dict[str, States], plan: Plan, layers: range, rows: Array
 ) -> Examples:
@@ -339,7 +251,7 @@ def _examples(
     logits = None
     if "logits" in states:
         logits = torch.from_numpy(np.stack([states["logits"].layer(l, rows) for l in layers]))
-    inputs = _inputs(states, plan.kind, firing, rows)
+    inputs = state_inputs(states, plan.kind, firing, rows)
     return Examples(inputs, torch.from_numpy(experts.copy()), logits, trace.model.experts)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from traces.capture.recorder import Recording
-from traces.lab.calibration import fit_platt
+from traces.lab.calibration import CALIBRATION_ROWS, fit_platt
 from traces.lab.card import (
     Card,
     document_numbers,
@@ -22,7 +22,7 @@ from traces.lab.card import (
     write_card,
 )
 from traces.lab.counts import KINDS, Counting, one_hot
-from traces.lab.neural import CALIBRATION_ROWS, Network, needed_states
+from traces.lab.inference import READS, Network
 from traces.model import ModelSpec
 from traces.states import open_states
 from traces.trace import Array, Prediction, PredictionInfo, Trace, TraceError
@@ -104,7 +104,7 @@ class Trained:
         if trace.path is None:
             raise TraceError(f"predictor {self.name}: reads states, which a file on disk has")
         states = open_states(trace.path)
-        for kind in needed_states(self.card.kind):
+        for kind in READS[self.card.kind]:
             if kind not in states:
                 raise TraceError(
                     f"{trace.path}: predictor {self.name} reads {kind}, which was not recorded: "
