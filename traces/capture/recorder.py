@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import torch
 
+from traces.capture.hooks import Hooks
 from traces.capture.roles import Roles, logits_among, routed, tensors
 
 
@@ -42,13 +42,13 @@ class Recording:
         )
 
 
-class RoutingRecorder:
+class RoutingRecorder(Hooks):
     """A context manager; ``take`` gives what the forward pass just made, and forgets it."""
 
     def __init__(self, roles: Roles, *, inputs: bool = False, logits: bool = False) -> None:
+        super().__init__()
         self._roles, self._inputs, self._logits = roles, inputs, logits
         self._seen: dict[str, list[torch.Tensor]] = {}
-        self._handles: list[Any] = []
 
     def __enter__(self) -> RoutingRecorder:
         for part in self._roles.moe:
@@ -66,16 +66,6 @@ class RoutingRecorder:
                     part.router.register_forward_hook(self._on_router, with_kwargs=True)
                 )
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
     def _keep(self, name: str, value: torch.Tensor) -> None:
         value = value.detach()

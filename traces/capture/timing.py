@@ -9,26 +9,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pandas as pd
 import torch
 
+from traces.capture.hooks import Hooks
 from traces.capture.roles import Roles
 from traces.files import replacing
 
 PARTS = ("attention", "gate", "experts")
 
 
-class TimingRecorder:
+class TimingRecorder(Hooks):
     """A context manager; ``end_pass`` says what the forward pass just timed was."""
 
     def __init__(self, roles: Roles, device: torch.device) -> None:
+        super().__init__()
         self._roles = roles
         self._mark: Callable[[], Any] = time.perf_counter if device.type == "cpu" else _event
         self._cuda = device.type != "cpu"
-        self._handles: list[Any] = []
         self._marks: dict[tuple[int, str], list[Any]] = {}
         self._passes: list[tuple[dict[str, int], dict[tuple[int, str], list[Any]]]] = []
 
@@ -38,16 +38,6 @@ class TimingRecorder:
                 if module is not None:
                     self._watch(module, (layer, name))
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
 
     def _watch(self, module: Any, key: tuple[int, str]) -> None:
         def note(*_: Any) -> None:

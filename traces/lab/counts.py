@@ -57,13 +57,9 @@ class LayerFrequency(Counting):
         return np.broadcast_to(self.tables["frequency"][layer], (len(rows), trace.model.experts))
 
 
-class PreviousToken(Counting):
+class PreviousToken(LayerFrequency):
     kind = "previous-token"
     summary = "The experts of the request's previous token in the same layer, then the frequent"
-
-    @classmethod
-    def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
-        return {"frequency": frequency(trace, rows)}
 
     def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
         before = previous(trace, one_hot(trace, layer))[rows]
