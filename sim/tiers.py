@@ -38,7 +38,7 @@ def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int16]:
     return _misses(inputs.workload, sizes, capacities, inputs.config.cache.warm, engine)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # two bytes a layer-step each
 def _misses(
     workload: Workload,
     sizes: tuple[int, ...],

@@ -29,7 +29,7 @@ class Point:
     identity: Identity  # what a worker has to find as well
     config: RunConfig
     axes: dict[str, str]
-    shares: tuple[str, int]  # points alike in this share much of their work in one process
+    shares: tuple[str, str, int]  # points alike in its first parts share work in one process
     model: str  # its name, also where the config leaves it to the trace
     cache_bytes: int
     model_bytes: int  # of all routed experts
@@ -94,12 +94,17 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
     layer = sum(checked.sizes)  # one expert of each
     columns = sorted(checked.workload.trace.predictions)
     reads = [config.trace, config.requests, config.batch_size, columns]
+    predicts = [[choice.model_dump() for choice in config.predictor], config.seed]
     return Point(
         key=key_of(identity),
         identity=identity,
         config=config,
         axes=axes,
-        shares=(json.dumps(reads, default=str), sum(checked.cache_bytes)),
+        shares=(
+            json.dumps(reads, default=str),
+            json.dumps(predicts, default=str),
+            sum(checked.cache_bytes),
+        ),
         model=checked.model.name,
         cache_bytes=sum(checked.cache_bytes),
         model_bytes=layer * checked.model.experts,

@@ -49,17 +49,20 @@ class Setup(NamedTuple):
     load_ns: Array  # [L]: one queued load, for deadlines
 
 
-EVICTION, NOW_AT, PASSED, PREDICTED, SPARED, QUEUES, PIN = range(7)  # Tier.of
+EVICTION, NOW_AT, PASSED, PREDICTED, SPARED, KEPT_IN, PIN = range(7)  # Tier.of
+IN_TREE, IN_LIST, OWN_QUEUES = range(3)  # Tier.of[KEPT_IN]: who keeps the order of leaving
 PARTITION, BASE, LEAF = range(3)  # Tier.at
 FREE, CAPACITY, ROOT, LEAVES, FIRST = range(5)  # Tier.part
+BEFORE, AFTER, SCORE = range(3)  # Tier.order, in a list
 
 
 class Tier(NamedTuple):
     """A memory level. ``x`` is pinned where ``pin[x]`` is ``of[PIN]``.
 
-    Each partition has a tree of its residents' scores: rows of 8 from row ROOT (BASE of its
-    experts) on. What stands at place p (row p // 8, column p % 8) is the lowest of row p + 2; from
-    place LEAVES on are its experts in order, FAR where not resident.
+    ``order`` has, for each partition, its residents' scores. In a tree: rows of 8 from row ROOT
+    (BASE of its experts) on. What stands at place p (row p // 8, column p % 8) is the lowest of row
+    p + 2; from place LEAVES on are its experts in order, FAR where not resident. In a list: a ring
+    of BEFORE and AFTER, from the head (row ROOT) to the lowest score and on; row x is expert x.
     """
 
     of: Array  # [7]: eviction, layer-step, which of the optional functions it has, the pin
@@ -68,7 +71,7 @@ class Tier(NamedTuple):
     part: Array  # [partition, 5]
     resident: Array  # int8 [x]
     pin: Array  # [x]
-    tree: Array  # [rows, 8]
+    order: Array  # [rows, 8 or 4]
     victims: Array  # [x, 2]: scratch, experts and scores
     aside: Array  # [x, 2]: scratch
     state: State

@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def part(function: F) -> F:
     """Plain Python that numba compiles where the kernel calls it."""
-    return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]
+    return register_jitable(forceinline=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
 
 
 def cache_folder(code: Path) -> Path:

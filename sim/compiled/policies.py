@@ -13,12 +13,13 @@ from typing import Any
 
 from sim import registry
 from sim.compiled import random
+from sim.compiled.arrays import IN_LIST, IN_TREE, OWN_QUEUES
 from sim.compiled.jit import part
 from sim.eviction import lists
 
 assert random.uniform  # so that numba knows the draws
 
-_OPTIONAL = ("passed", "predicted", "spared", "victim")
+_OPTIONAL = ("passed", "predicted", "spared")
 
 
 def _modules(kind: str) -> list[ModuleType]:
@@ -63,8 +64,12 @@ predicted = _eviction("predicted", "state, x, now, score")
 spared = _eviction("spared", "state, x, now, score")
 victim = _eviction("victim", "state, p, now", "-1")
 kept = _eviction("kept", "state, x, now", "None")
-# [eviction][passed, predicted, spared, victim]: whether it has the function.
+# [eviction][passed, predicted, spared]: whether it has the function.
 HOOKS = [[int(hasattr(m, hook)) for hook in _OPTIONAL] for m in EVICTIONS]
+KEPT_IN = [
+    OWN_QUEUES if hasattr(m, "victim") else IN_LIST if getattr(m, "ASCENDING", False) else IN_TREE
+    for m in EVICTIONS
+]
 
 POLICIES = _modules("prefetch")
 propose = _choice(

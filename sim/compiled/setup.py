@@ -10,13 +10,17 @@ import numpy as np
 
 from sim.compiled import policies
 from sim.compiled.arrays import (
+    AFTER,
+    BEFORE,
     FAR,
     FIRST_ROW,
     FREE_AT,
+    IN_LIST,
     KEEP,
     LANES,
     PLACE,
     ROUTED_UNTIL,
+    SCORE,
     STORAGE,
     UNPIN_AT,
     WAKE,
@@ -134,32 +138,31 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
     """A tier as it stands before the run (warm or not), in arrays; ``pin``: see ``arrays.Tier``."""
     n = len(plain.sizes)
     code = policies.EVICTIONS.index(eviction)
+    kept_in = policies.KEPT_IN[code]
     partition = integers(plain.partition_of)
     count = np.bincount(partition, minlength=len(plain.capacities))
     first = np.concatenate([[0], np.cumsum(count)[:-1]])  # partitions lie one after the other
     widths = [next(2 * 8**n for n in range(1, 9) if 2 * 8**n >= size) for size in count.tolist()]
     leaves = (integers(widths) - 16) // 7
-    rows = (leaves + widths) // 8
-    root = np.concatenate([[0], np.cumsum(rows)[:-1]])
     leaf = leaves[partition] + np.arange(n) - first[partition]
-    resident = np.array(plain.resident, dtype=np.int8)
-    tree = np.full((int(rows.sum()), 8), FAR, dtype=np.int64)
-    places = (8 * root[partition] + leaf)[resident == 1]
-    tree.ravel()[places] = integers(plain.scores)[resident == 1]
-    for base, inner in zip(root.tolist(), leaves.tolist()):
-        for place in range(inner - 1, -1, -1):
-            tree[base + place // 8, place % 8] = tree[base + place + 2].min()
+    if kept_in == IN_LIST:
+        root = n + np.arange(len(count))
+        order = _list(plain, root.tolist())
+    else:
+        rows = (leaves + widths) // 8
+        root = np.concatenate([[0], np.cumsum(rows)[:-1]])
+        order = _tree(plain, root, leaves, leaf, int(rows.sum()))
     own, shared, future = plain.state
     return Tier(
-        of=integers((code, -1, *policies.HOOKS[code], pin)),
+        of=integers((code, -1, *policies.HOOKS[code], kept_in, pin)),
         size=integers(plain.sizes),
         at=np.stack([partition, root[partition], leaf], axis=1).astype(np.int32),
         part=np.stack(
             [integers(plain.free), integers(plain.capacities), root, leaves, first], axis=1
         ),
-        resident=resident,
+        resident=np.array(plain.resident, dtype=np.int8),
         pin=np.full(n, -2, dtype=np.int64),
-        tree=tree,
+        order=order,
         victims=np.zeros((n, 2), dtype=np.int64),
         aside=np.zeros((n, 2), dtype=np.int64),
         state=State(
@@ -172,6 +175,31 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
             ),
         ),
     )
+
+
+def _tree(plain: PlainTier, root: Any, leaves: Any, leaf: Any, rows: int) -> Any:
+    """``Tier.order`` of the residents of ``plain``, as a tree a partition."""
+    tree = np.full((rows, 8), FAR, dtype=np.int64)
+    resident = np.array(plain.resident, dtype=bool)
+    places = (8 * root[integers(plain.partition_of)] + leaf)[resident]
+    tree.ravel()[places] = integers(plain.scores)[resident]
+    for base, inner in zip(root.tolist(), leaves.tolist()):
+        for place in range(inner - 1, -1, -1):
+            tree[base + place // 8, place % 8] = tree[base + place + 2].min()
+    return tree
+
+
+def _list(plain: PlainTier, heads: list[int]) -> Any:
+    """``Tier.order`` of the residents of ``plain``, as a list a partition."""
+    n = len(plain.sizes)
+    order = np.zeros((n + len(heads), 4), dtype=np.int64)
+    order[:n, SCORE] = plain.scores
+    for p, head in enumerate(heads):
+        inside = [x for x in range(n) if plain.resident[x] and plain.partition_of[x] == p]
+        ring = [head, *sorted(inside, key=lambda x: (plain.scores[x], x))]
+        order[ring, AFTER] = np.roll(ring, -1)
+        order[ring, BEFORE] = np.roll(ring, 1)
+    return order
 
 
 def make_loads(s: Setup, layers: int, experts: int) -> Loads:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sim.eviction.base import FIRST, State
 
+ASCENDING = True
+
 
 def inserted(state: State, x: int, now: int) -> int:
     state.shared[FIRST] += 1  # arrivals so far

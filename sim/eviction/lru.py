@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sim.eviction.base import State
 
+ASCENDING = True
+
 
 def inserted(state: State, x: int, now: int) -> int:
     return now

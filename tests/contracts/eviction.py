@@ -37,6 +37,7 @@ class Watched:
         self.module = module
         self.scores: dict[int, int] = {}  # of the residents
         self.left: list[int] = []
+        self.ascending = getattr(module, "ASCENDING", False)
         self.new_state = getattr(module, "new_state", base.new_state)
         for name in ("passed", "predicted"):
             if hasattr(module, name):
@@ -64,6 +65,8 @@ class Watched:
 
     def _note(self, x: int, score: int) -> int:
         assert type(score) is int
+        if self.ascending and score != self.scores.get(x):
+            assert score >= max(self.scores.values(), default=score)
         self.scores[x] = score
         return score
 
