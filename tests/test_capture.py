@@ -21,8 +21,11 @@ from traces.format import DECODE, PREFILL, Trace, TraceError, read_trace
 torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 
+from traces.capture.generate import _to_cpu  # noqa: E402
 from traces.capture.models import Loaded, load_model  # noqa: E402
 from traces.capture.predictors import live_predictors  # noqa: E402
+from traces.capture.prompts import read_prompts  # noqa: E402
+from traces.capture.recorder import Recording  # noqa: E402
 from traces.capture.session import Settings, capture, measure_overhead  # noqa: E402
 from traces.states import open_states, read_gates  # noqa: E402
 
@@ -227,6 +230,30 @@ def test_the_control_is_always_right(loaded: Loaded, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.sort(said, axis=2), np.sort(trace.experts, axis=2))
     assert (trace.predictions["next-gate"].experts[:, 0] == -1).all()
     assert (trace.predictions["next-gate"].experts[:, 1:] >= 0).all()
+
+
+def test_the_best_is_named_first(qwen: Path, tmp_path: Path) -> None:
+    """However near the router's scores are."""
+    named = live_predictors(load_model(str(qwen)), ["own-gate"], extra=0)
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    trace = capture(load_model(str(qwen)), prompts, tmp_path / "t", Settings(NEW, 4), named)
+    np.testing.assert_array_equal(trace.predictions["own-gate"].experts, trace.experts)
+
+
+def test_states_beyond_float16_stay_numbers() -> None:
+    """bfloat16 holds what float16 does not; an infinity would spoil all that is trained on it."""
+    wide = torch.tensor([[[3e38, -3e38, 7.0]]], dtype=torch.bfloat16)
+    ids = torch.zeros(1, 1, 1, dtype=torch.int64)
+    kept = _to_cpu(Recording(ids, ids.float(), layer_input=wide)).layer_input
+    assert kept is not None
+    assert kept.tolist() == [[[65504.0, -65504.0, 7.0]]]
+
+
+def test_a_prompt_may_hold_any_character(tmp_path: Path) -> None:
+    text = "one\u2028two\x85three\x0cfour"
+    rows = [json.dumps({"prompt": text[:-6]}, ensure_ascii=False), json.dumps({"prompt": text})]
+    (tmp_path / "p.jsonl").write_bytes("\r\n".join(rows).encode())
+    assert [p.text for p in read_prompts(tmp_path / "p.jsonl")] == [text[:-6], text]
 
 
 def test_a_predictor_that_is_none_names_the_nearest(qwen: Path, tmp_path: Path) -> None:

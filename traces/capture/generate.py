@@ -161,10 +161,11 @@ def _keeps(model: Any) -> bool:
 
 
 def _to_cpu(recording: Recording) -> Recording:
-    """Narrow what is many: states are kept as float16."""
+    """Narrow what is many: states are kept as float16, whose range bfloat16 exceeds."""
+    most = torch.finfo(torch.float16).max
 
     def half(values: torch.Tensor | None) -> Any:
-        return None if values is None else values.half().cpu()
+        return None if values is None else values.float().clamp(-most, most).half().cpu()
 
     return Recording(
         recording.experts.to(torch.int16).cpu(),

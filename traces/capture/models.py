@@ -82,9 +82,11 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
 
 
 def check_device(device: str) -> None:
-    """Raises TraceError for what is no device, or is not there."""
+    """Raises TraceError for what is no device, or is not there; makes it the current one."""
     try:
-        torch.zeros(1, device=device)
+        found = torch.zeros(1, device=device).device
+        if found.index:  # cuda:1: events and waiting are of the current device
+            torch.accelerator.set_device_index(found.index)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise TraceError(f"--device {device}: {_first_line(error)}") from None
 

@@ -60,7 +60,8 @@ class GatePredictor:
             part = self.loaded.roles.moe[layer]
             chosen, logits = part.route(inputs[:, layer - self.distance])
             # Where groups or a bias choose, the chosen need not have the largest logits.
-            rank = logits.scatter_add(1, chosen, torch.full_like(chosen, 1e6, dtype=logits.dtype))
+            above = logits.amax(1, keepdim=True) - logits.amin(1, keepdim=True) + 1
+            rank = logits.scatter_add(1, chosen, above.expand_as(chosen))
             best = rank.topk(self.named, dim=1).indices
             chance = torch.softmax(logits, dim=1).gather(1, best)
             experts[:, layer] = best.cpu()

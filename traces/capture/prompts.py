@@ -38,7 +38,8 @@ class Prompt:
 def read_prompts(path: Path) -> list[Prompt]:
     """Every prompt of the file. Raises TraceError naming the line at fault."""
     try:
-        lines = path.read_bytes().decode().splitlines()
+        # Not splitlines: a JSON string may hold other characters that it takes for line ends.
+        lines = path.read_bytes().decode().split("\n")
     except UnicodeDecodeError as error:
         raise TraceError(f"{path}: not UTF-8 text at byte {error.start}") from None
     found = [

@@ -147,6 +147,7 @@ def measure_overhead(
     steps = min(PROBE_STEPS, settings.max_new_tokens)
     ids = encode(loaded, prompt_file, prompts, steps)
     how = Sampling(steps)
+    backend = torch.get_device_module(loaded.device)
 
     def decode(recorder: RoutingRecorder | None) -> float:
         decoder = Decoder(loaded.model, ids, range(len(ids)), how)
@@ -154,14 +155,14 @@ def measure_overhead(
             decoder.feed()
             if recorder is not None:
                 recorder.take()
-            _wait(loaded.device)
+            backend.synchronize()
             start, fed = time.perf_counter(), 0
             while decoder.running:
                 fed += len(ids)
                 decoder.feed()
                 if recorder is not None:
                     recorder.take()
-            _wait(loaded.device)
+            backend.synchronize()
             return fed / (time.perf_counter() - start)
 
     hooked, plain = [], []
@@ -175,11 +176,6 @@ def measure_overhead(
                 break
     ratio = statistics.median(h / p for h, p in zip(hooked, plain))
     return Overhead(statistics.median(hooked), ratio)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.cuda.synchronize(device)
 
 
 def _meta(

@@ -1,7 +1,7 @@
 """How long attention, gate and experts of each layer take, by events on the device itself.
 
-CUDA events on a GPU, ``perf_counter`` on a CPU. What a hardware profile can be calibrated from:
-one row a forward pass and layer that routes.
+Events of its stream on a GPU, ``perf_counter`` on a CPU. What a hardware profile can be calibrated
+from: one row a forward pass and layer that routes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ class TimingRecorder(Hooks):
     def __init__(self, roles: Roles, device: torch.device) -> None:
         super().__init__()
         self._roles = roles
-        self._mark: Callable[[], Any] = time.perf_counter if device.type == "cpu" else _event
-        self._cuda = device.type != "cpu"
+        self._backend = torch.get_device_module(device)
+        self._events = device.type != "cpu"
+        self._mark: Callable[[], Any] = self._event if self._events else time.perf_counter
         self._marks: dict[tuple[int, str], list[Any]] = {}
         self._passes: list[tuple[dict[str, int], dict[tuple[int, str], list[Any]]]] = []
 
@@ -56,8 +57,7 @@ class TimingRecorder(Hooks):
         Columns: those of ``end_pass``, ``context`` (tokens that attention looks at, padding
         included), ``layer``, and ``attention_us``, ``gate_us``, ``experts_us``.
         """
-        if self._cuda:
-            torch.cuda.synchronize()
+        self._backend.synchronize()
         rows, context = [], 0
         for what, marks in self._passes:
             context = what["tokens"] + (0 if what["prefill"] else context)
@@ -74,11 +74,10 @@ class TimingRecorder(Hooks):
         return frame
 
     def _micros(self, start: Any, end: Any) -> float:
-        seconds = start.elapsed_time(end) / 1e3 if self._cuda else end - start
+        seconds = start.elapsed_time(end) / 1e3 if self._events else end - start
         return round(1e6 * float(seconds), 3)
 
-
-def _event() -> Any:
-    made = torch.cuda.Event(enable_timing=True)
-    made.record()
-    return made
+    def _event(self) -> Any:
+        made = self._backend.Event(enable_timing=True)
+        made.record()
+        return made

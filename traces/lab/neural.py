@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from scipy.special import expit
 
+from traces.files import replacing
 from traces.lab.calibration import CALIBRATION_ROWS, calibration_error, fit_platt
 from traces.lab.card import Card, document_numbers, split_rows, weights_digest, write_card
 from traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
@@ -131,7 +133,10 @@ def train(
             scales.append((slope, offset, error))
         networks.append(network.cpu().eval())
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save([network.state_dict() for network in networks], folder / WEIGHTS)
+    content = io.BytesIO()  # a full disk is then an OSError, which torch.save's is not
+    torch.save([network.state_dict() for network in networks], content)
+    with replacing(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(content.getvalue())
     saw = rows["train"] | rows["calibrate"]
     documents = np.unique(numbers[saw]).tolist()
     card = Card(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from traces.capture.recorder import Recording
+from traces.files import replacing
 from traces.lab.calibration import CALIBRATION_ROWS, fit_platt
 from traces.lab.card import (
     Card,
@@ -189,7 +190,8 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
         offset=tuple(o for _, o in scales),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / TABLES, **tables)  # type: ignore[arg-type]
+    with replacing(folder / TABLES) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **tables)  # type: ignore[arg-type]
     write_card(folder, card)
     return card
 
