@@ -38,13 +38,16 @@ class Quality:
     def summary(self) -> dict[str, Any]:
         """Over all layers, for layer 0, whose input is the token's embedding alone, and for each.
 
-        None where nothing was predicted.
+        ``predicted`` is the share of the routed sets that it speaks of, in the layers that its
+        distance lets it reach; the others are shares of those. None where nothing was predicted.
         """
+        routed = int((self._workload.flat[:, self._distance :, 0] >= 0).sum())
         counts = self.counts
         slots, named, sets, exact = counts.sum(axis=0).tolist()
         recalls = [_ratio(n, of) for of, n, _, _ in counts.tolist()]
         exacts = [_ratio(n, of) for _, _, of, n in counts.tolist()]
         return {
+            "predicted": _ratio(sets, routed),
             "slot_recall": _ratio(named, slots),
             "exact_set": _ratio(exact, sets),
             "layer0_slot_recall": recalls[0],

@@ -20,7 +20,7 @@ from traces.format import read_trace, write_trace  # noqa: E402
 from traces.lab.calibration import calibration_error, fit_platt  # noqa: E402
 from traces.lab.card import document_numbers, split_rows  # noqa: E402
 from traces.lab.counts import KINDS, LayerFrequency, one_hot  # noqa: E402
-from traces.lab.hybrid import Hybrid  # noqa: E402
+from traces.lab.hybrid import Hybrid, _union  # noqa: E402
 from traces.lab.losses import LOSSES, Target  # noqa: E402
 from traces.lab.networks import Stacked  # noqa: E402
 from traces.lab.neural import Plan, train  # noqa: E402
@@ -28,7 +28,7 @@ from traces.lab.scoring import count_hits  # noqa: E402
 from traces.lab.trained import load_predictor, predict, train_counting  # noqa: E402
 from traces.model import GroupedQueryAttention, ModelSpec  # noqa: E402
 from traces.states import write_gates  # noqa: E402
-from traces.trace import Prediction, PredictionInfo, Trace, TraceMeta  # noqa: E402
+from traces.trace import PREFILL, Prediction, PredictionInfo, Trace, TraceMeta  # noqa: E402
 from traces.writer import TraceWriter  # noqa: E402
 
 LAYERS, EXPERTS, TOP_K, HIDDEN = 3, 24, 3, 16
@@ -314,6 +314,8 @@ def test_platt_finds_slope_and_offset() -> None:
     scores = rng.standard_normal((4000, 8)) * 5
     routed = rng.random(scores.shape) < 1 / (1 + np.exp(-(0.7 * scores - 1.5)))
     assert fit_platt(scores, routed) == pytest.approx((0.7, -1.5), abs=0.05)
+    slope, offset = fit_platt(scores + 500, routed)  # however far from zero
+    assert (slope, offset + 500 * slope) == pytest.approx((0.7, -1.5), abs=0.05)
 
 
 def test_calibration_error_of_known_cases() -> None:
@@ -426,6 +428,25 @@ def test_hybrids(captured: Trace, tmp_path: Path) -> None:
         assert_allclose(mean[1:][:, keep], ((a + b) / 2)[1:][:, keep], rtol=1e-5)
         assert_allclose(mean[0][keep], b[0][keep])  # the far one is silent in layer 0
         assert rows.stop - rows.start == mean.shape[1]
+
+
+def test_a_union_keeps_the_order_of_each() -> None:
+    far = np.array([[[5, 4, 3, 2, -9, -9, -9.0]]])
+    near = np.array([[[-9, -9, -9, -9, -5, -6, -7.0]]])
+    assert np.argsort(-_union(far, near, 3)[0, 0]).tolist() == [4, 5, 6, 0, 1, 2, 3]
+
+
+def test_a_prompts_tokens_know_nothing_of_each_other(captured: Trace) -> None:
+    """They run at once: what is said of one in prefill depends on no other's routing."""
+    prompt = replace(captured, phase=np.full_like(captured.phase, PREFILL))
+    changed = replace(prompt, experts=prompt.experts.copy())
+    row = 3 * LENGTH + 17
+    changed.experts[:row] = np.random.default_rng(5).permutation(EXPERTS)[:TOP_K]
+    for made in KINDS.values():
+        model = made(made.fit(captured, np.ones(captured.tokens, bool)))
+        for layer in range(LAYERS):
+            said = model.scores(prompt, np.array([row]), layer)
+            assert_allclose(said, model.scores(changed, np.array([row]), layer), err_msg=made.kind)
 
 
 def test_a_network_and_a_counting_predictor_together(
@@ -558,6 +579,7 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
     damaged = tmp_path / "damaged"
     train(captured, damaged, replace(QUICK, epochs=1))
     (damaged / "weights.pt").write_bytes(b"nothing")
+    train(captured, tmp_path / "far", replace(QUICK, kind="cross-layer", distance=1, epochs=1))
     out = ["-o", tmp_path / "out.parquet", "--predictor"]
     for arguments, message in (
         (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-attention"), "--states"),
@@ -567,6 +589,9 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
         (("train", plain, "-o", tmp_path / "x", "--loss", "bce"), "--loss"),
         (("train", plain, "-o", tmp_path / "x", "--device", "gpu"), "--device gpu"),
         (("train", captured.path, "-o", tmp_path / "x", "--predictor", "cross-layer:3"), "only 3"),
+        (("train", plain, "-o", tmp_path / "x", "--predictor", "transition:1"), "no distance"),
+        (("train", plain, "-o", tmp_path / "x", "--predictor", "token-table:9"), "only 3"),
+        (("predict", captured.path, *out, f"{tmp_path / 'p'}+{tmp_path / 'far'}"), "other way"),
         (("predict", wider.path, *out, tmp_path / "p"), "hidden 16, not on"),
         (("predict", other.path, *out, tmp_path / "p"), "another made-up"),
         (("predict", plain, *out, tmp_path / "p"), "reads layer_input"),

@@ -57,6 +57,7 @@ def quality(distance: int) -> Quality:
 def test_recall_counts_tokens_that_were_routed_and_predicted() -> None:
     assert quality(0).counts.tolist() == [[6, 3, 3, 1], [4, 3, 2, 1]]
     assert quality(0).summary() == {
+        "predicted": round(5 / 6, 6),
         "slot_recall": 0.6,
         "exact_set": 0.4,
         "layer0_slot_recall": 0.5,

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.files import replacing
-from traces.parts import part_paths
+from traces.parts import open_parts
 from traces.trace import Array, TraceError
 
 KINDS = ("layer_input", "gate_input", "logits")
@@ -63,12 +63,12 @@ def write_states(part: Path, states: Mapping[str, Array]) -> None:
 def open_states(folder: Path) -> dict[str, States]:
     """The kinds of states there are for every part of the trace in ``folder``.
 
-    Raises TraceError for a kind that some parts lack, or whose file is damaged.
+    Raises TraceError for a kind that some parts lack, or whose file is damaged or another part's.
     """
-    parts = part_paths(folder) if folder.is_dir() else []
+    parts = open_parts(folder) if folder.is_dir() else []
     found = {}
     for kind in KINDS:
-        paths = [_path(part, kind) for part in parts]
+        paths = [_path(part.path, kind) for part in parts]
         there = [path for path in paths if path.exists()]
         if not there:
             continue
@@ -76,6 +76,9 @@ def open_states(folder: Path) -> dict[str, States]:
             lacking = next(path for path in paths if not path.exists())
             raise TraceError(f"{lacking}: missing, though other parts have theirs")
         found[kind] = States(tuple(_open(path) for path in there))
+        for part, path, values in zip(parts, paths, found[kind].parts):
+            if len(values) != part.rows:  # of a capture that was killed, then begun anew
+                raise TraceError(f"{path}: {len(values)} rows, its part has {part.rows}")
     return found
 
 

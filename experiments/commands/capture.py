@@ -66,8 +66,9 @@ def capture(
         _print_timing(out)
     if max_new_tokens > 1:
         overhead = measure_overhead(loaded, prompts, settings)
+        together = count(min(batch_size, len(found.requests)), "request")
         print(
-            f"decode, {count(batch_size, 'request')} at once: {overhead.tokens_per_second:,.0f} "
+            f"decode, {together} at once: {overhead.tokens_per_second:,.0f} "
             f"tokens/s with routing recorded, {percent(overhead.ratio)} of the rate without"
         )
 
@@ -78,7 +79,10 @@ def _print_timing(folder: Path) -> None:
 
     from experiments.commands.output import console, grid, number
 
-    frame = pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("timing-*.parquet"))])
+    files = sorted(folder.glob("timing-*.parquet"))
+    if not files:  # the capture was finished, without --timing
+        return
+    frame = pd.concat([pd.read_parquet(path) for path in files])
     table = grid("us a layer, median", "attention", "gate", "experts", "passes", right=4)
     for prefill, rows in frame.groupby("prefill"):
         medians = rows[["attention_us", "gate_us", "experts_us"]].median()

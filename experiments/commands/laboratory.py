@@ -150,7 +150,8 @@ def score(
             "slots",
             "exact",
             "layer 0 slots",
-            right=7,
+            "documents",
+            right=8,
         )
         for name, h in hits.items():
             later, first = h.later, h.first_layer
@@ -163,6 +164,7 @@ def score(
                 _cell(h.slot_recall(h.width, later, phase)),
                 _cell(h.exact_set(h.width, later, phase)),
                 _cell(h.slot_recall(k, first, phase)),
+                str(h.documents),
             )
         console().print(table)
         console().print()
@@ -204,6 +206,8 @@ def _plan(
     if distance < NEAREST.get(kind, 0):
         raise ConfigError(f"--predictor {text}: {kind} speaks of layer {NEAREST[kind]} at nearest")
     if kind not in READS:
+        if distance and not KINDS[kind].any_distance:
+            raise ConfigError(f"--predictor {text}: {kind} reads the layer before: no distance")
         return kind, distance, None
     shapes = ("arch1", "arch2", "linear", "gate")
     if arch not in shapes:
@@ -217,23 +221,32 @@ def _plan(
 def _there(folder: Path, found: Trace, plan: Any) -> bool:
     """Whether the same predictor is in ``folder`` already. Raises ConfigError for another one."""
     from sim.errors import ConfigError
-    from traces.lab.card import CARD, read_card
+    from traces.lab.card import CARD, learned, read_card
 
     if not (folder / CARD).exists():
         return False
     card: Card = read_card(folder)
     card.check_trace(found)
+    share = 1.0 if plan is None else plan.share
+    if card.documents != learned(found, share):
+        raise ConfigError(f"{folder}: holds a predictor trained on other documents")
     if plan is not None and any(card.settings[k] != getattr(plan, k) for k in card.settings):
         raise ConfigError(f"{folder}: holds a predictor trained with other settings")
     return True
 
 
 def _speaker(text: str) -> Speaker:
-    from traces.lab.hybrid import Hybrid
+    from sim.errors import ConfigError
+    from traces.lab.hybrid import Hybrid, too_late
     from traces.lab.trained import load_predictor
 
     for sign, how in (("+", "average"), (",", "union")):
         if sign in text and not Path(text).is_dir():  # a folder's name may hold either
-            far, near = text.split(sign, 1)
-            return Hybrid(load_predictor(far), load_predictor(near), how)  # type: ignore[arg-type]
+            far, near = (load_predictor(part) for part in text.split(sign, 1))
+            if too_late(far.info, near.info):
+                raise ConfigError(
+                    f"--predictor {text}: the first speaks later of a layer than the second; "
+                    "name them the other way round"
+                )
+            return Hybrid(far, near, how)  # type: ignore[arg-type]
     return load_predictor(text)

@@ -130,11 +130,12 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     prefetch = grid("prefetch", "proposals", right=1)
     for label, proposals in found["prefetch"].items():
         prefetch.add_row(label, f"{proposals:,}")
-    quality = grid("predictor", "slot recall", "exact set", "layer 0 slot recall", right=3)
+    quality = grid("predictor", "predicted", "slot recall", "exact set", "layer 0 slots", right=4)
     for label, q in found["predictors"].items():
         quality.add_row(
             label,
-            *(percent(q[p]) for p in ("slot_recall", "exact_set", "layer0_slot_recall")),
+            *(percent(q[p]) for p in ("predicted", "slot_recall", "exact_set")),
+            percent(q["layer0_slot_recall"]),
         )
     tables = [latency, time, bounds, cache, moved]
     for table in [*tables, prefetch, quality] if found["predictors"] else tables:

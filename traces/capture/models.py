@@ -57,6 +57,8 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
     """
     check_device(device)
     path = Path(source)
+    if path.is_absolute() and not path.exists():  # no hub id begins so
+        raise TraceError(f"{source}: no such folder")
     if path.exists() and not (path / "config.json").is_file():
         raise TraceError(f"{source}: no config.json in it: not a model folder")
     transformers.utils.logging.disable_progress_bar()  # ours is the only one
@@ -67,12 +69,12 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             source, dtype="auto", output_loading_info=True
         )
-    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
+        model = model.to(device).eval()
+    except (ValueError, OSError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise TraceError(f"{source}: cannot be loaded: {_first_line(error)}") from None
     missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
     if missing:  # transformers would make up random ones
         raise TraceError(f"{source}: the checkpoint has no weights {missing[0]}")
-    model = model.to(device).eval()
     try:
         roles = find_roles(model)
     except TraceError as error:

@@ -54,10 +54,11 @@ class MoELayer:
             return None
         weight = weights[0].detach().float()
         bias = named.get("bias", torch.zeros(experts, device=weight.device)).detach().float()
-        probe = torch.randn(4, hidden, device=weight.device)
+        probe = torch.randn(4, hidden, device=weight.device).to(weights[0].dtype)
         with torch.no_grad():
-            _, logits = self.route(probe.to(weights[0].dtype))
-        near = torch.allclose(logits, probe @ weight.T + bias, rtol=2e-2, atol=2e-2)
+            _, logits = self.route(probe)
+        linear = probe.float() @ weight.T + bias
+        near = torch.allclose(logits, linear, rtol=2e-2, atol=2e-2 * float(linear.std()))
         return (weight, bias) if near else None
 
 
@@ -186,6 +187,8 @@ def _moe_layer(index: int, layer: nn.Module, calls: list[Call]) -> tuple[MoELaye
             if count is None:
                 break
             norm, mixer = _before_the_gate(layer, calls)
+            if mixer is not None and other.module in mixer.modules():
+                mixer = None  # a layer that is nothing but its experts
             beside = other.positional[1:]
             parts = MoELayer(index, layer, norm, mixer, other.module, call.module, beside)
             return parts, count, numbers.shape[1]

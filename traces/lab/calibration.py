@@ -20,7 +20,8 @@ def fit_platt(scores: Array, routed: Array) -> tuple[float, float]:
     """
     flat = scores.astype(np.float64).ravel()
     truth = routed.ravel()
-    scale = float(flat.std()) or 1.0
+    scale, middle = float(flat.std()) or 1.0, float(flat.mean())
+    flat = flat - middle
 
     def loss(at: Array) -> tuple[float, Array]:
         logit = at[0] * flat / scale + at[1]
@@ -33,7 +34,8 @@ def fit_platt(scores: Array, routed: Array) -> tuple[float, float]:
     # A slope may flatten a score, never turn it round.
     bounds = ((LEAST_SLOPE, None), (None, None))
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    return float(found.x[0] / scale), float(found.x[1])
+    slope = float(found.x[0] / scale)
+    return slope, float(found.x[1]) - slope * middle
 
 
 def calibration_error(probability: Array, routed: Array) -> float:

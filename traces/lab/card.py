@@ -80,6 +80,20 @@ def split_rows(trace: Trace) -> dict[Split, Array]:
     return {"train": train, "calibrate": ~train & ~held_out, "held-out": held_out}
 
 
+def training_rows(trace: Trace, share: float) -> Array:
+    """The rows of ``share`` of the training documents: bool [T]."""
+    numbers, train = document_numbers(trace), split_rows(trace)["train"]
+    known = np.unique(numbers[train])
+    chosen: Array = train & np.isin(numbers, known[: max(1, round(share * len(known)))])
+    return chosen
+
+
+def learned(trace: Trace, share: float = 1.0) -> tuple[int, ...]:
+    """The documents that training, on ``share`` of its own, and calibration see."""
+    saw = training_rows(trace, share) | split_rows(trace)["calibrate"]
+    return tuple(np.unique(document_numbers(trace)[saw]).tolist())
+
+
 def document_numbers(trace: Trace) -> Array:
     """A number for each row's document, the same in every trace that has it: int64 [T].
 

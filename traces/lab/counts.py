@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from traces.trace import Array, Trace, TraceError
+from traces.trace import PREFILL, Array, Trace, TraceError
 
 SMOOTHING = 1.0  # a count of this size that follows the layer's own frequencies
 STORED = 128  # activation matrices kept, spread over the training requests
@@ -24,6 +24,8 @@ class Counting(ABC):
 
     kind: ClassVar[str]
     summary: ClassVar[str]
+    # Whether it may speak layers ahead: not where it reads what the layer before was routed to.
+    any_distance: ClassVar[bool] = True
 
     def __init__(self, tables: dict[str, Array], distance: int = 0) -> None:
         self.tables, self.distance = tables, distance
@@ -62,7 +64,7 @@ class PreviousToken(LayerFrequency):
     summary = "The experts of the request's previous token in the same layer, then the frequent"
 
     def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
-        before = previous(trace, one_hot(trace, layer))[rows]
+        before = known_before(trace, one_hot(trace, layer))[rows]
         said: Array = before + self.tables["frequency"][layer] / 2
         return said
 
@@ -78,11 +80,11 @@ class TokenTable(Counting):
         known = np.unique(trace.token_id[rows])
         at = np.searchsorted(known, trace.token_id[rows])
         layers, experts, _ = trace.model.topology
-        counts = np.zeros((layers, len(known), experts), np.float16)
+        counts = np.zeros((layers, len(known), experts), np.float32)
         for layer in range(layers):
             under = np.zeros((len(known), experts), np.float32)
             np.add.at(under, at, one_hot(trace, layer)[rows])
-            counts[layer] = np.minimum(under, np.finfo(np.float16).max)
+            counts[layer] = under
         seen = np.bincount(at, minlength=len(known)).astype(np.float32)
         return {
             "frequency": frequency(trace, rows),
@@ -108,6 +110,7 @@ class TokenTable(Counting):
 
 class Transition(Counting):
     kind = "transition"
+    any_distance = False
     summary = "Naive Bayes on the experts that the same token used in the layer before"
 
     @classmethod
@@ -134,6 +137,7 @@ class Combined(Counting):
     """The weights were chosen on GPT-OSS-20B's routing: the two sources of evidence overlap."""
 
     kind = "combined"
+    any_distance = False
     summary = "Token table, transition and previous token, their evidence weighted and added"
     TRANSITION, PREVIOUS = 0.5, 0.5
 
@@ -149,7 +153,7 @@ class Combined(Counting):
     def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
         said = TokenTable(self.tables).scores(trace, rows, layer)
         assert said is not None
-        before = previous(trace, one_hot(trace, layer))[rows]
+        before = known_before(trace, one_hot(trace, layer))[rows]
         said = said + self.PREVIOUS * (before @ self.tables["again"][layer])
         if layer:
             evidence = one_hot(trace, layer - 1)[rows] @ self.tables["evidence"][layer]
@@ -200,6 +204,7 @@ class ActivationMatrix(Counting):
             # The norm of the request's own matrix is the same for every stored one.
             nearest[start + 1 : end] = past[:-1].argmax(axis=1)
             started[start] = False
+        started &= trace.phase != PREFILL  # a prompt's tokens run at once
         return nearest, started
 
 
@@ -226,10 +231,17 @@ def one_hot(trace: Trace, layer: int) -> Array:
 
 
 def previous(trace: Trace, values: Array) -> Array:
-    """``values`` [T, ...] of the token before, 0 for a request's first."""
+    """``values`` [T, ...] of the token before, 0 for a request's first: what there is to learn."""
     before = np.zeros_like(values)
     before[1:] = values[:-1]
     before[[start for _, start, _ in trace.requests]] = 0
+    return before
+
+
+def known_before(trace: Trace, values: Array) -> Array:
+    """The same as it is known when the token runs: a prompt's tokens run at once, so 0 there."""
+    before = previous(trace, values)
+    before[trace.phase == PREFILL] = 0
     return before
 
 

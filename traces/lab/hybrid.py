@@ -12,6 +12,12 @@ from traces.lab.trained import Speaker
 from traces.trace import Array, PredictionInfo, Trace
 
 
+def too_late(far: PredictionInfo, near: PredictionInfo) -> bool:
+    """Whether ``far`` says later than ``near`` what it says of a layer: no such hybrid can run."""
+    order = ("layer_start", "gate_input", "routed")
+    return (-far.distance, order.index(far.trigger)) > (-near.distance, order.index(near.trigger))
+
+
 @dataclass
 class Hybrid:
     """``average`` adds up log odds; ``union`` names the near one's top-k, then the distant one's.
@@ -63,10 +69,12 @@ def _union(far: Array, near: Array, top_k: int) -> Array:
         np.put_along_axis(mask, order[..., :top_k], True, axis=-1)
         return mask
 
-    # Three tiers, each in its own order; probabilities within a tier never exceed the one above.
+    # Three tiers, each in its own order: one that would overlap with the tier above moves down.
     tier = np.where(chosen(near), 2, np.where(chosen(far), 1, 0))
     said = either.copy()
     for lower, upper in ((1, 2), (0, 1)):
         above = np.where(tier >= upper, said, np.inf).min(axis=-1, keepdims=True)
-        said = np.where(tier == lower, np.minimum(said, above - 1e-3), said)
+        best = np.where(tier == lower, said, -np.inf).max(axis=-1, keepdims=True)
+        down = np.where(np.isfinite(best), np.maximum(0, best - above + 1e-3), 0)
+        said = np.where(tier == lower, said - down, said)
     return said

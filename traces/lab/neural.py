@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from traces.files import replacing
 from traces.lab.calibration import CALIBRATION_ROWS, calibration_error, fit_platt
-from traces.lab.card import Card, document_numbers, split_rows, weights_digest, write_card
+from traces.lab.card import Card, learned, split_rows, training_rows, weights_digest, write_card
 from traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
 from traces.lab.losses import LOSSES, NEEDS_LOGITS, Target
 from traces.lab.networks import Architecture, Stacked
@@ -99,9 +99,7 @@ def train(
     states = _states(trace, plan)
     gates = _gates(trace, plan)
     rows = split_rows(trace)
-    numbers = document_numbers(trace)
-    known = np.unique(numbers[rows["train"]])
-    rows["train"] &= np.isin(numbers, known[: max(1, round(plan.share * len(known)))])
+    rows["train"] = training_rows(trace, plan.share)
     layers = range(plan.distance, trace.model.moe_layers)
     if not layers:
         raise TraceError(f"{plan.name}: the model has only {trace.model.moe_layers} MoE layers")
@@ -137,15 +135,14 @@ def train(
     torch.save([network.state_dict() for network in networks], content)
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(content.getvalue())
-    saw = rows["train"] | rows["calibrate"]
-    documents = np.unique(numbers[saw]).tolist()
+    documents = learned(trace, plan.share)
     card = Card(
         name=plan.name,
         kind=plan.kind,
         info=_info(plan, networks[0], trace, len(documents), int(rows["train"].sum())),
         model=trace.model,
         weights=weights_digest(trace),
-        documents=tuple(documents),
+        documents=documents,
         settings={
             "distance": plan.distance,
             "architecture": plan.architecture,
@@ -186,6 +183,8 @@ def _fit(
     for epoch in range(plan.epochs):
         losses = []
         for rows in torch.randperm(count, generator=generator).split(plan.batch):
+            if len(rows) == 1 < count:
+                continue  # BatchNorm knows no spread of one
             inputs, target = examples.batch(rows, other[rows])
             on_device = Target(
                 target.routed.to(device),
@@ -301,7 +300,7 @@ def _info(
 
 
 def _time(network: Stacked) -> float:
-    """Microseconds for one token and layer, on the machine and device that trained it."""
+    """Microseconds for one token and layer, on the CPU of the machine that trained it."""
     state = {name: v[:1] for name, v in network.state_dict().items() if v.ndim == 3}
     width = state.get("w1", state["w2"]).shape[1]
     hidden = state["w2"].shape[1]

@@ -49,6 +49,11 @@ class Hits:
         return int(self.named.shape[3])
 
     @property
+    def documents(self) -> int:
+        """How many it speaks of: what the intervals rest on."""
+        return int((self.sets.sum(axis=(1, 2)) > 0).sum())
+
+    @property
     def layers(self) -> list[int]:
         """Those it speaks of."""
         return [int(layer) for layer in np.flatnonzero(self.sets.sum(axis=(0, 2)))]
@@ -92,6 +97,7 @@ class Hits:
         return self._share(self.first, self.sets, layers, phase)
 
     def _counts(self, metric: Metric, loaded: int) -> tuple[Array, Array]:
+        loaded = min(loaded, self.width)  # some name fewer than k
         if metric == "slots":
             return self.named[..., loaded - 1], self.sets * self.top_k
         return self.exact[..., loaded - 1], self.sets
@@ -197,7 +203,7 @@ def count_hits(trace: Trace, name: str) -> Hits:
         )
 
     probability = np.concatenate(scored)
-    are_chances = ((probability >= 0) & (probability <= 1)).all()
+    are_chances = len(probability) and ((probability >= 0) & (probability <= 1)).all()
     return Hits(
         top_k,
         shaped(sets),

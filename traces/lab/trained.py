@@ -16,7 +16,7 @@ from traces.files import replacing
 from traces.lab.calibration import CALIBRATION_ROWS, fit_platt
 from traces.lab.card import (
     Card,
-    document_numbers,
+    learned,
     read_card,
     split_rows,
     weights_digest,
@@ -26,7 +26,7 @@ from traces.lab.counts import KINDS, Counting, one_hot
 from traces.lab.inference import READS, Network
 from traces.model import ModelSpec
 from traces.states import open_states
-from traces.trace import Array, Prediction, PredictionInfo, Trace, TraceError
+from traces.trace import DECODE, Array, Prediction, PredictionInfo, Trace, TraceError
 
 TABLES = "tables.npz"
 BLOCK = 2048  # rows spoken of at once
@@ -90,6 +90,7 @@ class Trained:
             part = replace(
                 trace,
                 request_id=trace.request_id[rows],
+                phase=trace.phase[rows],
                 experts=trace.experts[rows],
                 token_id=None if trace.token_id is None else trace.token_id[rows],
             )
@@ -155,20 +156,26 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
     """Count over the training split of ``trace`` and write the predictor into ``folder``."""
     rows = split_rows(trace)
     made = KINDS[kind]
+    if distance >= trace.model.moe_layers:
+        raise TraceError(
+            f"{kind}-{distance}: the model has only {trace.model.moe_layers} MoE layers"
+        )
     tables = made.fit(trace, rows["train"])
     model = made(tables, distance)
     layers, experts, _ = trace.model.topology
     held = np.flatnonzero(rows["calibrate"])
     held = np.random.default_rng(0).permutation(held)[:CALIBRATION_ROWS]
     scales = []
+    # What a text teaches is the same where its tokens came one by one.
+    decoded = replace(trace, phase=np.full_like(trace.phase, DECODE))
     for layer in range(layers):
-        said = model.scores(trace, held, layer)
+        said = model.scores(decoded, held, layer)
         if said is None:
             scales.append((1.0, 0.0))
             continue
         slope, offset = fit_platt(said, one_hot(trace, layer)[held] > 0)
         scales.append((slope, offset))
-    documents = np.unique(document_numbers(trace)[rows["train"] | rows["calibrate"]]).tolist()
+    documents = learned(trace)
     name = kind if not distance else f"{kind}-{distance}"
     card = Card(
         name=name,
@@ -184,7 +191,7 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
         ),
         model=trace.model,
         weights=weights_digest(trace),
-        documents=tuple(documents),
+        documents=documents,
         settings={"distance": distance},
         slope=tuple(s for s, _ in scales),
         offset=tuple(o for _, o in scales),
