@@ -344,6 +344,20 @@ def test_timings_of_every_layer_and_pass(qwen: Path, tmp_path: Path) -> None:
     assert frame["context"].max() == max(LENGTHS) + NEW - 1
 
 
+def test_timings_of_requests_done_again_are_not_counted_twice(qwen: Path, tmp_path: Path) -> None:
+    """A kill leaves timings of a batch whose rows were still in hand; then the batch differs."""
+    import pandas as pd
+
+    loaded, out = load_model(str(qwen)), tmp_path / "t"
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    capture(loaded, prompts, out, Settings(NEW, 2, timing=True))
+    for part in out.glob("part-*"):
+        part.unlink()
+    capture(loaded, prompts, out, Settings(NEW, 4, timing=True))
+    frame = pd.concat(pd.read_parquet(p) for p in out.glob("timing-*.parquet"))
+    assert frame.query("prefill == 1 and layer == 0")["requests"].sum() == len(LENGTHS)
+
+
 def test_overhead_is_measured_in_one_run(qwen: Path, tmp_path: Path) -> None:
     found = measure_overhead(
         load_model(str(qwen)), write_prompts(tmp_path / "p.jsonl"), Settings(NEW, 2), rounds=1
@@ -359,6 +373,7 @@ def test_overhead_is_measured_in_one_run(qwen: Path, tmp_path: Path) -> None:
         ("[1]", "line 1: expected an object"),
         ('{"promt": "x"}', "unknown key 'promt'; did you mean 'prompt'?"),
         ('{"prompt": ""}', "line 1: the prompt is empty"),
+        ("[" * 100_000, "line 1: not JSON"),
         ('{"tokens": []}', "line 1: the prompt is empty"),
         ('{"tokens": [1, -2]}', "line 1: tokens: not a list of token ids"),
         ('{"tokens": [64]}', "line 1: token 64, the vocabulary has 64"),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+LEAST_TEMPERATURE = 1e-3  # below it chances overflow
+
 
 def capture(
     model: Annotated[str, typer.Option(metavar="PATH_OR_ID", help="A model folder or hub id.")],
@@ -21,7 +23,9 @@ def capture(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of each request.")] = 64,
     batch_size: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 8,
     temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest token.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the draws, where temperature is not 0.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**62, help="Of the draws, where temperature is not 0.")
+    ] = 0,
     states: Annotated[
         bool, typer.Option("--states", help="Keep what routers and predictors read, as float16.")
     ] = False,
@@ -45,6 +49,7 @@ def capture(
 ) -> None:
     """Record routing while a Hugging Face model generates. Run again, it goes on."""
     from experiments.commands.output import count, need_extra, percent, progress
+    from sim.errors import ConfigError
 
     with need_extra("capture", "torch", "transformers"):
         from traces.capture.models import load_model
@@ -52,6 +57,10 @@ def capture(
         from traces.capture.prompts import read_prompts
         from traces.capture.session import Settings, measure_overhead
         from traces.capture.session import capture as record
+    if 0 < temperature < LEAST_TEMPERATURE:
+        raise ConfigError(
+            f"--temperature {temperature:g}: below {LEAST_TEMPERATURE}; 0 takes the likeliest token"
+        )
     read_prompts(prompts)  # before the model, which may take minutes to load
     loaded = load_model(model, device)
     settings = Settings(

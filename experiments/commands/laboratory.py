@@ -31,7 +31,9 @@ def train(
     loss: Annotated[
         str, typer.Option(help="mse, weighted-bce, focal, ranking-bce or kl.")
     ] = "weighted-bce",
-    hidden: Annotated[int, typer.Option(min=1, help="Width of the hidden layer.")] = 2048,
+    hidden: Annotated[
+        int, typer.Option(min=1, help="Width of the hidden layer; the paper's is 2,048.")
+    ] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 5,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

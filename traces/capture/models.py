@@ -87,6 +87,8 @@ def check_device(device: str) -> None:
     """Raises TraceError for what is no device, or is not there; makes it the current one."""
     try:
         found = torch.zeros(1, device=device).device
+        if found.type == "meta":
+            raise NotImplementedError("computes nothing")
         if found.index:  # cuda:1: events and waiting are of the current device
             torch.accelerator.set_device_index(found.index)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -31,7 +31,8 @@ class Prompt:
     def document_number(self) -> int:
         """A number for the document's name, or for the prompt itself where it has none: 63 bits."""
         said = self.document if self.document is not None else repr((self.text, self.tokens))
-        digest = hashlib.blake2b(said.encode(), digest_size=8, person=b"document").digest()
+        text = said.encode(errors="surrogatepass")  # JSON may hold half a character
+        digest = hashlib.blake2b(text, digest_size=8, person=b"document").digest()
         return int.from_bytes(digest) >> 1
 
 
@@ -55,7 +56,7 @@ def read_prompts(path: Path) -> list[Prompt]:
 def _prompt(where: str, number: int, line: str) -> Prompt:
     try:
         content = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TraceError(f"{where}: not JSON: {error}") from None
     if not isinstance(content, dict):
         raise TraceError(f'{where}: expected an object such as {{"prompt": "text"}}')

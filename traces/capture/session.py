@@ -110,6 +110,11 @@ def capture(
             _keep_gates(loaded, folder)
         if writer.requests != frozenset(range(done)):
             raise TraceError(f"{folder}: its requests are not the first of {prompt_file}")
+        for stale in folder.glob(
+            f"timing-{'[0-9]' * 6}.parquet"
+        ):  # of requests that are done again
+            if int(stale.stem.removeprefix("timing-")) >= done:
+                stale.unlink()
         stack.enter_context(writer)  # what is whole is written, whatever ends the capture
         stack.enter_context(recorder)
         timer = TimingRecorder(loaded.roles, loaded.device) if settings.timing else None
@@ -126,9 +131,9 @@ def capture(
                 rows = generate(decoder, recorder, predict, timer)
             except NoLogitsError:
                 raise TraceError("--logits: the routers of this model give out none") from None
-            writer.append(*_batch(meta, rows, numbers, documents, settings, predictors))
             if timer is not None:
                 timer.write(folder / f"timing-{done:06d}.parquet")
+            writer.append(*_batch(meta, rows, numbers, documents, settings, predictors))
             done = numbers.stop
             advance(done, len(ids))
     trace = read_trace(folder)
