@@ -299,7 +299,7 @@ def test_points_that_share_most_run_one_after_another(folder: Path) -> None:
     with Sweep(folder / "out", tree) as work:
         work.run(points.plan(tree, "s.yaml"), pools.Pool(AtOnce(), lambda: 1, "broken"))
     assert ran == [
-        "guess, 30%", "guess, 60%", "none, 30%", "oracle, 30%", "none, 60%", "oracle, 60%"
+        "guess, 30%", "guess, 60%", "none, 30%", "none, 60%", "oracle, 30%", "oracle, 60%"
     ]  # fmt: skip
 
 
