@@ -88,7 +88,7 @@ def check_device(device: str) -> None:
     try:
         found = torch.zeros(1, device=device).device
         if found.type == "meta":
-            raise NotImplementedError("computes nothing")
+            raise RuntimeError("computes nothing")
         if found.index:  # cuda:1: events and waiting are of the current device
             torch.accelerator.set_device_index(found.index)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -39,13 +39,6 @@ class Counting(ABC):
     def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
         """Of the rows at the indices ``rows``; None in a layer where it is silent."""
 
-    @property
-    def weights(self) -> int:
-        """Numbers of one layer, for its cost."""
-        return sum(table.size for table in self.tables.values()) // max(
-            1, len(self.tables["frequency"])
-        )
-
 
 class LayerFrequency(Counting):
     kind = "layer-frequency"
