@@ -125,11 +125,12 @@ def seconds(limit: int) -> Iterator[None]:
         raise AssertionError("does not end")
 
     signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(limit)
+    # And every second from then on: hypothesis runs once more what it has found to fail.
+    signal.setitimer(signal.ITIMER_REAL, limit, 1)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.file}: {m.new}")
