@@ -131,12 +131,9 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     for label, proposals in found["prefetch"].items():
         prefetch.add_row(label, f"{proposals:,}")
     quality = grid("predictor", "predicted", "slot recall", "exact set", "layer 0 slots", right=4)
+    shares = ("predicted", "slot_recall", "exact_set", "layer0_slot_recall")
     for label, q in found["predictors"].items():
-        quality.add_row(
-            label,
-            *(percent(q[p]) for p in ("predicted", "slot_recall", "exact_set")),
-            percent(q["layer0_slot_recall"]),
-        )
+        quality.add_row(label, *(percent(q[share]) for share in shares))
     tables = [latency, time, bounds, cache, moved]
     for table in [*tables, prefetch, quality] if found["predictors"] else tables:
         out.print()

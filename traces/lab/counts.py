@@ -75,9 +75,7 @@ class TokenTable(Counting):
         layers, experts, _ = trace.model.topology
         counts = np.zeros((layers, len(known), experts), np.float32)
         for layer in range(layers):
-            under = np.zeros((len(known), experts), np.float32)
-            np.add.at(under, at, one_hot(trace, layer)[rows])
-            counts[layer] = under
+            np.add.at(counts[layer], at, one_hot(trace, layer)[rows])
         seen = np.bincount(at, minlength=len(known)).astype(np.float32)
         return {
             "frequency": frequency(trace, rows),
