@@ -66,6 +66,39 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }
 
+# Each is odd in one way: its router takes batches, chooses by token id, gives out probabilities;
+# padding enters its state.
+ODD: dict[str, dict[str, Any]] = {
+    "Afmoe": {
+        "num_experts": 8,
+        "moe_intermediate_size": 16,
+        "num_shared_experts": 1,
+        "num_dense_layers": 1,
+        "head_dim": 8,
+    },
+    "DeepseekV4": {
+        "num_local_experts": 8,
+        "head_dim": 16,
+        "qk_rope_head_dim": 8,
+        "mlp_layer_types": ["hash_moe", "moe", "moe"],
+    },
+    "Gemma4Text": {
+        "num_experts": 8,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 16,
+        "enable_moe_block": True,
+        "head_dim": 8,
+        "global_head_dim": 8,
+        "hidden_size_per_layer_input": 0,
+        "num_kv_shared_layers": 0,
+    },
+    "MiniMax": {
+        "num_local_experts": 8,
+        "head_dim": 8,
+        "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    },
+}
+
 
 def build(family: str, seed: int = 0) -> Any:
     """A model in float32 whose routers are no longer alike: biases that select are random too."""
@@ -73,9 +106,12 @@ def build(family: str, seed: int = 0) -> Any:
     import transformers
 
     torch.manual_seed(seed)
-    config = getattr(transformers, f"{family}Config")(**{**_BASE, **FAMILIES[family]})
-    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    shape = {**_BASE, **(FAMILIES | ODD)[family]}
+    config = getattr(transformers, f"{family}Config")(**shape)
+    model = getattr(transformers, f"{family.removesuffix('Text')}ForCausalLM")(config).eval()
     for name, values in model.state_dict().items():
+        if name.endswith("tid2eid"):
+            values.copy_(torch.rand(VOCAB, 8).argsort(dim=1)[:, : values.shape[1]])
         if "bias" in name and ("gate" in name or "router" in name or "mlp" in name):
             values.normal_(0, 0.3)
         elif name.endswith(("gate.weight", "router.weight")) and not values.abs().sum():

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cli_support import run_cli
-from families import FAMILIES, VOCAB, build, dense, save
+from families import FAMILIES, ODD, VOCAB, build, dense, save
+from numpy.testing import assert_allclose
 
 from traces.format import DECODE, PREFILL, Trace, TraceError, read_trace
 
@@ -323,7 +325,7 @@ def test_other_settings_do_not_go_on_with_a_capture(qwen: Path, tmp_path: Path) 
     loaded = load_model(str(qwen))
     prompts = write_prompts(tmp_path / "p.jsonl")
     capture(loaded, prompts, tmp_path / "t", Settings(NEW, 2))
-    with pytest.raises(TraceError, match="other metadata"):
+    with pytest.raises(TraceError, match=r"sampling was .* is "):
         capture(loaded, prompts, tmp_path / "t", Settings(NEW + 1, 2))
     again = capture(loaded, prompts, tmp_path / "t", Settings(NEW, 3))
     assert [r for r, _, _ in again.requests] == list(range(len(LENGTHS)))
@@ -468,6 +470,55 @@ def capture_command(model: Path, prompts: Path, out: Path, *more: str) -> Any:
         *("trace", "capture", "--model", str(model), "--prompts", str(prompts)),
         *("-o", str(out), "--max-new-tokens", str(NEW), "--batch-size", "3", *more),
     )
+
+
+@pytest.mark.parametrize("family", sorted(ODD))
+def test_odd_routers(family: str, tmp_path: Path) -> None:
+    """Recorded as any; what cannot be had of them is said."""
+    loaded = load_model(str(save(family, tmp_path / "model")))
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    if family == "DeepseekV4":
+        assert capture(loaded, prompts, tmp_path / "plain", Settings(NEW, 4)).tokens > sum(LENGTHS)
+        with pytest.raises(TraceError, match="layer_input of this architecture"):
+            capture(loaded, prompts, tmp_path / "t", Settings(NEW, 4, states=True))
+        with pytest.raises(TraceError, match="more than the gate input"):
+            loaded.roles.moe[0].route(torch.zeros(1, 32))
+        return
+    one = capture(loaded, prompts, tmp_path / "one", Settings(NEW, 1, states=True, logits=True))
+    if family == "MiniMax":
+        with pytest.raises(TraceError, match="--batch-size 1"):
+            capture(loaded, prompts, tmp_path / "many", Settings(NEW, 4))
+        alike = write_prompts(tmp_path / "alike.jsonl", (6, 6, 6))
+        assert len(capture(loaded, alike, tmp_path / "alike", Settings(NEW, 3)).requests) == 3
+        return
+    many = capture(loaded, prompts, tmp_path / "many", Settings(NEW, 4))
+    np.testing.assert_array_equal(one.experts, many.experts)
+    gates = live_predictors(loaded, ["own-gate"], extra=0)
+    said = capture(loaded, prompts, tmp_path / "t", Settings(NEW, 4), gates).predictions["own-gate"]
+    np.testing.assert_array_equal(np.sort(said.experts, axis=2), np.sort(one.experts, axis=2))
+    logits = open_states(tmp_path / "one")["logits"].layer(1, np.ones(one.tokens, bool))
+    assert (logits < 0).any()
+    if family == "Gemma4Text":  # a softmax of them is its probabilities
+        assert_allclose(np.exp(logits.astype(float)).sum(axis=1), 1, rtol=1e-2)
+
+
+def test_another_models_weights_have_another_digest(qwen: Path, tmp_path: Path) -> None:
+    """Also where only what is not a router differs."""
+    loaded = load_model(str(qwen))
+    before = loaded.digest
+    assert load_model(str(qwen)).digest == before
+    with torch.no_grad():
+        loaded.model.model.layers[1].self_attn.v_proj.weight.mul_(1.01)
+    assert replace(loaded).digest != before
+
+
+def test_a_finished_file_is_not_captured_over(qwen: Path, tmp_path: Path) -> None:
+    """Said before the model is loaded: this one could not be."""
+    out = tmp_path / "t.parquet"
+    out.write_bytes(b"mine")
+    result = capture_command(tmp_path / "no-model", write_prompts(tmp_path / "p.jsonl"), out)
+    assert (result.code, "exists already" in result.err) == (2, True), result.err
+    assert out.read_bytes() == b"mine"
 
 
 def test_families_differ_in_what_makes_routing_hard() -> None:

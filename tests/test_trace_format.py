@@ -549,7 +549,7 @@ def test_parts_must_belong_together(tmp_path: Path) -> None:
     other = trace.meta.model_copy(update={"recorded": {"source": "elsewhere"}})
     with TraceWriter(tmp_path, trace.meta) as writer:
         writer.append(trace)
-    with pytest.raises(TraceError, match="other metadata"):
+    with pytest.raises(TraceError, match="source was 'a test', is 'elsewhere'"):
         TraceWriter(tmp_path, other)
     write_trace(tmp_path / "part-00002.parquet", trace)
     with pytest.raises(TraceError, match=r"part-00001\.parquet is missing"):

@@ -99,6 +99,10 @@ class ModelSpec(_Frozen):
         """(MoE layers, experts a layer, top-k): what a trace must agree with."""
         return self.moe_layers, self.experts, self.top_k
 
+    def named(self, extra: int | None = None) -> int:
+        """How many experts a predictor names: top-k and ``extra``, by default half of it again."""
+        return min(self.experts, self.top_k + (-(-self.top_k // 2) if extra is None else extra))
+
     def bytes_per_expert(self, precision: Precision | None = None) -> tuple[int, ...]:
         """Bytes of one expert, per MoE layer: 3 · hidden · expert_hidden weights.
 

@@ -105,6 +105,12 @@ class Trace:
         bounds = request_bounds(self.request_id).tolist()
         return [(int(self.request_id[a]), a, b) for a, b in pairwise(bounds)]
 
+    @property
+    def wanted(self) -> int:
+        """How many requests its capture was to record; those that there are, where none says."""
+        said = self.meta.recorded.get("requests", "")
+        return int(said) if said.isdecimal() else len(self.requests)
+
 
 def request_bounds(request_id: Array) -> Array:
     """First row of each run of equal ids, then the number of rows: int64 [requests + 1]."""

@@ -49,7 +49,8 @@ class TraceWriter:
     def _resume(self) -> None:
         parts = open_parts(self.folder)
         if parts[0].meta != self.meta:
-            raise TraceError(f"{self.folder}: holds parts of a trace with other metadata")
+            other = _difference(parts[0].meta, self.meta)
+            raise TraceError(f"{self.folder}: holds parts of another trace: {other}")
         ids = np.concatenate([part.read_ids() for part in parts])
         count = len(request_bounds(ids)) - 1
         final = read_trace(self.folder, requests=slice(count - 1, count))
@@ -126,6 +127,21 @@ class TraceWriter:
         at: TracebackType | None,
     ) -> None:
         self.flush()
+
+
+def _difference(there: TraceMeta, ours: TraceMeta) -> str:
+    """The first of what two traces say differently of themselves, in words."""
+    if there.model != ours.model:
+        return f"model {there.model.name}, of another shape than {ours.model.name}"
+    for key in {**there.recorded, **ours.recorded}:
+        was, is_now = (meta.recorded.get(key, "none") for meta in (there, ours))
+        if was != is_now:
+            return f"{key} was {was!r}, is {is_now!r}"
+    names = ({*there.predictions}, {*ours.predictions})
+    if names[0] != names[1]:
+        was, is_now = (", ".join(sorted(n)) or "none" for n in names)
+        return f"predictors were {was}, are {is_now}"
+    return "predictors of the same names, trained otherwise"
 
 
 def _row(trace: Trace, row: int) -> Row:

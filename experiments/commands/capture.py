@@ -48,37 +48,41 @@ def capture(
     ] = None,
 ) -> None:
     """Record routing while a Hugging Face model generates. Run again, it goes on."""
-    from experiments.commands.output import count, need_extra, percent, progress
+    from experiments.commands.output import count, need_extra, percent, progress, say
     from sim.errors import ConfigError
 
     with need_extra("capture", "torch", "transformers"):
         from traces.capture.models import load_model
         from traces.capture.predictors import live_predictors
         from traces.capture.prompts import read_prompts
-        from traces.capture.session import Settings, measure_overhead
+        from traces.capture.session import Settings, measure_overhead, parts_folder
         from traces.capture.session import capture as record
     if 0 < temperature < LEAST_TEMPERATURE:
         raise ConfigError(
             f"--temperature {temperature:g}: below {LEAST_TEMPERATURE}; 0 takes the likeliest token"
         )
-    read_prompts(prompts)  # before the model, which may take minutes to load
-    loaded = load_model(model, device)
     settings = Settings(
         max_new_tokens, batch_size, temperature, seed, states=states, logits=logits, timing=timing
     )
-    beyond = -(-loaded.spec.top_k // 2) if extra is None else extra
-    named = live_predictors(loaded, predictor or [], beyond)
-    with progress("capturing", "request") as advance:
-        found = record(loaded, prompts, out, settings, named, advance)
+    read_prompts(prompts)  # before the model, which may take minutes to load
+    parts_folder(out, settings)
+    loaded = load_model(model, device)
+    named = live_predictors(loaded, predictor or [], extra)
+    try:
+        with progress("capturing", "request") as advance:
+            found = record(loaded, prompts, out, settings, named, advance)
+    except KeyboardInterrupt:
+        say(f"stopped: what is whole is kept; run the same command again to go on with {out}")
+        raise typer.Exit(130) from None
     print(f"{out}: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}")
     if timing:
         _print_timing(out)
     if max_new_tokens > 1:
-        overhead = measure_overhead(loaded, prompts, settings)
+        overhead = measure_overhead(loaded, prompts, settings, named)
         together = count(min(batch_size, len(found.requests)), "request")
         print(
             f"decode, {together} at once: {overhead.tokens_per_second:,.0f} "
-            f"tokens/s with routing recorded, {percent(overhead.ratio)} of the rate without"
+            f"tokens/s with all of it recorded, {percent(overhead.ratio)} of the rate without"
         )
 
 

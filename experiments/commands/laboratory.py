@@ -39,7 +39,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train predictors on a captured trace; 20 % of its documents are held out."""
-    from experiments.commands.output import need_extra, percent, progress
+    from experiments.commands.output import need_extra, percent, progress, say
 
     with need_extra("capture", *NEEDS):
         from traces.capture.models import check_device
@@ -53,6 +53,8 @@ def train(
     check_device(device)
     plans = [_plan(text, arch, loss, hidden, epochs, seed) for text in predictor or _every()]
     found = read_trace(trace_path(file))
+    if found.wanted > len(found.requests):
+        say(f"{file}: unfinished: {len(found.requests):,} of {found.wanted:,} requests")
     for kind, distance, plan in plans:
         name = plan.name if plan is not None else kind if not distance else f"{kind}-{distance}"
         folder = out / name
@@ -97,11 +99,10 @@ def predict(
     from traces.format import read_trace, write_trace
 
     source = trace_path(file)
-    check_target("--out", out, source)
+    check_target("--out", out, source, new=True)
     speakers = [_speaker(text) for text in predictor]
     found = read_trace(source)
-    k = found.model.top_k
-    named = min(found.model.experts, k + (-(-k // 2) if extra is None else extra))
+    named = found.model.named(extra)
     spoken = dict(found.predictions)
     for speaker in speakers:
         if speaker.name in spoken:
@@ -238,17 +239,11 @@ def _there(folder: Path, found: Trace, plan: Any) -> bool:
 
 
 def _speaker(text: str) -> Speaker:
-    from sim.errors import ConfigError
-    from traces.lab.hybrid import Hybrid, too_late
+    from traces.lab.hybrid import Hybrid
     from traces.lab.trained import load_predictor
 
     for sign, how in (("+", "average"), (",", "union")):
         if sign in text and not Path(text).is_dir():  # a folder's name may hold either
             far, near = (load_predictor(part) for part in text.split(sign, 1))
-            if too_late(far.info, near.info):
-                raise ConfigError(
-                    f"--predictor {text}: the first speaks later of a layer than the second; "
-                    "name them the other way round"
-                )
             return Hybrid(far, near, how)  # type: ignore[arg-type]
     return load_predictor(text)

@@ -71,8 +71,11 @@ def grid(*headings: str, title: str | None = None, right: int = 0) -> Table:
     return table
 
 
-def check_target(option: str, path: Path, *read: Path) -> None:
-    """Refuse a file that cannot be made, or that is one of those ``read``. Raises ConfigError."""
+def check_target(option: str, path: Path, *read: Path, new: bool = False) -> None:
+    """Refuse a file that cannot be made, or that is one of those ``read``. Raises ConfigError.
+
+    ``new``: any that is there already, as it may be the only copy of a recording.
+    """
     from sim.errors import ConfigError
 
     if path.is_dir():
@@ -81,6 +84,8 @@ def check_target(option: str, path: Path, *read: Path) -> None:
         raise ConfigError(f"{option}: {path.parent} is no folder")
     if path.exists() and any(other.exists() and path.samefile(other) for other in read):
         raise ConfigError(f"{option}: {path} is what is read; name another file")
+    if new and path.exists():
+        raise ConfigError(f"{option}: {path} exists already; remove it or name another file")
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -44,9 +44,11 @@ def validate(file: File) -> None:
         f"{file}: good: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}, "
         f"{layers} MoE layers x {experts} experts, top-{k}"
     )
-    wanted = found.meta.recorded.get("requests", "")
-    if wanted.isdecimal() and int(wanted) > len(found.requests):
-        print(f"unfinished: {wanted} requests were to be captured; run the capture again to go on")
+    if found.wanted > len(found.requests):
+        print(
+            f"unfinished: {found.wanted:,} requests were to be captured; run the capture again to "
+            "go on"
+        )
 
 
 @trace.command("import")
@@ -68,7 +70,7 @@ def import_trace(
     from traces.format import write_trace
     from traces.importers import import_trace as read_other
 
-    check_target("--out", out, file)
+    check_target("--out", out, file, new=True)
     found = read_other(file, file_format, load_model(model) if model else None)
     write_trace(out, found)
     requests, tokens = count(len(found.requests), "request"), count(found.tokens, "token")
@@ -88,7 +90,7 @@ def export_trace(
     from traces.format import read_trace
 
     path = trace_path(file)
-    check_target("--out", out, path)
+    check_target("--out", out, path, new=True)
     found = read_trace(path, predictions=(), weights=False)
     write_other(out, found, file_format)
     print(f"{out}: {count(int((found.experts >= 0).sum()), 'routed expert')}, {found.model.name}")
@@ -105,11 +107,15 @@ def _print(found: dict[str, Any]) -> None:
         f"{model['name']}: {found['moe_layers']} MoE layers x {model['experts']} experts, "
         f"top-{model['top_k']}",
     )
-    facts.add_row("requests", f"{found['requests']:,}")
+    missing = found["wanted_requests"] - found["requests"]
+    unfinished = f", {missing:,} more were to be captured" if missing > 0 else ""
+    facts.add_row("requests", f"{found['requests']:,}{unfinished}")
     facts.add_row(
         "tokens", f"{tokens['all']:,}: {tokens['prefill']:,} prefill, {tokens['decode']:,} decode"
     )
     for key, text in found["recorded"].items():
+        if key == "requests":
+            continue
         facts.add_row(key, text)
     measures = ("routing_entropy", "reuse", "top_tenth_share", "gini")
     layers = grid("layer", *(m.replace("_", " ") for m in measures), right=4)

@@ -75,8 +75,8 @@ class Decoder:
     def running(self) -> bool:
         return bool(self.real.any())
 
-    def feed(self) -> None:
-        """One forward pass over what is due, after which ``ids`` is what is due next."""
+    def forward(self) -> torch.Tensor:
+        """One pass over what is due: logits of what follows each request, float32 [B, vocab]."""
         out = self.model(
             input_ids=self.ids,
             attention_mask=self.mask,
@@ -86,8 +86,13 @@ class Decoder:
             **self.last,
         )
         self.cache = out.past_key_values
+        logits: torch.Tensor = out.logits[:, -1].float()
+        return logits
+
+    def feed(self) -> None:
+        """A forward pass, after which ``ids`` is what is due next."""
         alive = self.real[:, -1]
-        chosen = self._choose(out.logits[:, -1].float(), alive)
+        chosen = self._choose(self.forward(), alive)
         goes_on = torch.zeros_like(alive)
         for row, token in enumerate(chosen.tolist()):
             if alive[row]:
@@ -118,30 +123,56 @@ def generate(
     timer: TimingRecorder | None = None,
 ) -> Rows:
     """Run a batch to its end, under ``recorder``: its rows, request by request."""
-    passes: list[Rows] = []
-    with torch.no_grad():
-        while decoder.running:
-            ids, real, position = decoder.ids, decoder.real, decoder.position
+    return _by_request(list(passes(decoder, recorder, predict, timer)))
+
+
+def passes(
+    decoder: Decoder,
+    recorder: RoutingRecorder,
+    predict: Predict | None = None,
+    timer: TimingRecorder | None = None,
+) -> Iterator[Rows]:
+    """The rows of one forward pass after the other: the prompts', then a step each."""
+    prefill = True
+    while decoder.running:
+        ids, real, position = decoder.ids, decoder.real, decoder.position
+        with torch.no_grad():
             decoder.feed()
             if timer is not None:
-                timer.end_pass(prefill=not passes, requests=len(real), tokens=real.shape[1])
+                timer.end_pass(prefill=prefill, requests=len(real), tokens=real.shape[1])
             recording = recorder.take()
             wanted = real.flatten()
             if not wanted.all():
                 recording = recording.select(wanted)
             named = predict(recording, ids.flatten()[wanted.to(ids.device)]) if predict else {}
-            owner = torch.arange(len(real))[:, None].expand_as(real)
-            passes.append(
-                Rows(
-                    request=owner[real],
-                    position=position[real],
-                    prefill=torch.full((int(wanted.sum()),), not passes),
-                    token=ids.cpu()[real],
-                    recording=_to_cpu(recording),
-                    named={k: (e.cpu(), s.cpu()) for k, (e, s) in named.items()},
-                )
-            )
-    return _by_request(passes)
+        owner = torch.arange(len(real))[:, None].expand_as(real)
+        yield Rows(
+            request=owner[real],
+            position=position[real],
+            prefill=torch.full((int(wanted.sum()),), prefill),
+            token=ids.cpu()[real],
+            recording=_to_cpu(recording),
+            named={k: (e.cpu(), s.cpu()) for k, (e, s) in named.items()},
+        )
+        prefill = False
+
+
+def pads_well(model: Any) -> bool:
+    """Whether a request goes on alike beside a longer one, whose length it is padded to.
+
+    Rounding moves logits by some percent; a model whose state takes padding for text, as some of
+    linear attention do in transformers, moves them by more than their own size.
+    """
+
+    def after(prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        decoder = Decoder(model, prompts, range(len(prompts)), Sampling(3))
+        with torch.no_grad():
+            decoder.feed()
+            decoder.ids = torch.ones_like(decoder.ids)
+            return decoder.forward()[0]
+
+    alone, beside = after([[0, 1, 2]]), after([[0, 1, 2], list(range(3)) * 3])
+    return float((alone - beside).norm()) < float(alone.norm()) / 2
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from traces.hf_config import ModelConfigError, read_hf_config
 from traces.model import GroupedQueryAttention, ModelSpec
 from traces.trace import TraceError
 
+SAMPLED = 1024  # numbers of a matrix that stand for it in the digest
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -31,14 +34,17 @@ class Loaded:
         found: torch.device = next(self.model.parameters()).device
         return found
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Of the routers' weights: what a predictor is made for."""
+        """Of the model that a predictor is made for: the routers whole, samples of all else."""
+        routers = {id(v) for part in self.roles.moe for v in _values(part.router).values()}
         whole = hashlib.blake2b(digest_size=8)
-        for part in self.roles.moe:
-            for name, values in sorted(part.router.state_dict().items()):
-                whole.update(name.encode())
-                whole.update(values.detach().float().cpu().numpy().tobytes())
+        for name, values in sorted(_values(self.model).items()):
+            flat = values.detach().flatten()
+            if id(values) not in routers:  # reading tens of gigabytes would take minutes
+                flat = flat[:: max(1, len(flat) // SAMPLED)]
+            whole.update(name.encode())
+            whole.update(flat.float().cpu().numpy().tobytes())
         return whole.hexdigest()
 
     @property
@@ -48,6 +54,11 @@ class Loaded:
         if said is None:
             said = self.model.config.get_text_config().eos_token_id
         return frozenset([said] if isinstance(said, int) else said or ())
+
+
+def _values(module: Any) -> dict[str, torch.Tensor]:
+    """Weights, and what is kept beside them, such as a bias that only selects."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def load_model(source: str, device: str = "cpu") -> Loaded:

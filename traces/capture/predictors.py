@@ -69,13 +69,15 @@ class GatePredictor:
         return experts, scores
 
 
-def live_predictors(loaded: Loaded, given: list[str], extra: int) -> dict[str, LivePredictor]:
+def live_predictors(
+    loaded: Loaded, given: list[str], extra: int | None
+) -> dict[str, LivePredictor]:
     """``next-gate[:DISTANCE]``, ``early-gate``, ``own-gate`` or a folder of a trained predictor.
 
-    By their names; they name ``extra`` experts beyond top-k. Raises TraceError for what is none
-    of these, or was trained on another model.
+    By their names; they name ``extra`` experts beyond top-k, by default as ``ModelSpec.named``.
+    Raises TraceError for what is none of these, or was trained on another model.
     """
-    named = min(loaded.spec.top_k + extra, loaded.spec.experts)
+    named = loaded.spec.named(extra)
     found: dict[str, LivePredictor] = {}
     for text in given:
         kind, _, distance = text.partition(":")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from traces.capture.hooks import Hooks
-from traces.capture.roles import Roles, logits_among, routed, tensors
+from traces.capture.roles import MoELayer, Roles, logits_among, routed, tensors
+from traces.trace import TraceError
 
 
 @dataclass
@@ -63,7 +65,9 @@ class RoutingRecorder(Hooks):
                 )
             if self._inputs or self._logits:
                 self._handles.append(
-                    part.router.register_forward_hook(self._on_router, with_kwargs=True)
+                    part.router.register_forward_hook(
+                        partial(self._on_router, part), with_kwargs=True
+                    )
                 )
         return self
 
@@ -83,18 +87,23 @@ class RoutingRecorder(Hooks):
     def _on_layer(self, _module: Any, args: Any, kwargs: Any) -> None:
         self._keep("layer_input", next(tensors((args, kwargs))))
 
-    def _on_router(self, _module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def _on_router(self, part: MoELayer, _module: Any, args: Any, kwargs: Any, output: Any) -> None:
         if self._inputs:
             self._keep("gate_input", next(tensors((args, kwargs))))
         if self._logits:
             scores = logits_among(tuple(tensors(output)), self._roles.experts)
             if scores is None:
                 raise NoLogitsError
-            self._keep("logits", scores)
+            self._keep("logits", part.as_logits(scores))
 
     def take(self) -> Recording:
         seen, self._seen = self._seen, {}
         stacked = {name: torch.stack(values, dim=1) for name, values in seen.items()}
+        for name, values in stacked.items():
+            if len(values) != len(stacked["experts"]):  # several streams a token, say
+                raise TraceError(
+                    f"{name} of this architecture is not one vector a token: no states"
+                )
         return Recording(**stacked)
 
 

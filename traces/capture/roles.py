@@ -31,20 +31,34 @@ class MoELayer:
     router: nn.Module
     experts: nn.Module
     beside: tuple[Any, ...] = ()  # what the router is handed after the gate input
+    batched: bool = False  # the router takes [batch, rows, hidden], not [rows, hidden]
+    probabilities: bool = False  # it gives out a softmax in place of logits
 
     def route(self, gate_input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What this layer's gate says of [rows, hidden]: experts [rows, k], logits [rows, E].
 
-        Raises TraceError where the router gives out no logits.
+        Raises TraceError where the router gives out no logits, or looks at more than that.
         """
+        asks = [b for b in tensors(self.beside) if not b.is_floating_point()]
+        if asks:  # for the tokens themselves
+            raise TraceError(f"{self._kind}: chooses by more than the gate input")
+        given = gate_input[None] if self.batched else gate_input
         # Past the hooks: what a predictor asks is not what the model routes.
-        results = tuple(tensors(self.router.forward(gate_input, *self.beside)))
+        results = [r.flatten(0, -2) for r in tensors(self.router.forward(given, *self.beside))]
         for numbers in results:
             if not numbers.is_floating_point():
                 for logits in results:
                     if logits.is_floating_point() and logits.shape[-1] > numbers.shape[-1]:
-                        return numbers, logits.float()
-        raise TraceError(f"{type(self.router).__name__}: gives out no score of every expert")
+                        return numbers, self.as_logits(logits.float())
+        raise TraceError(f"{self._kind}: gives out no score of every expert")
+
+    def as_logits(self, scores: torch.Tensor) -> torch.Tensor:
+        """The router's scores, which a softmax makes its probabilities."""
+        return scores.float().clamp(min=1e-30).log() if self.probabilities else scores
+
+    @property
+    def _kind(self) -> str:
+        return type(self.router).__name__
 
     def matrix(self, experts: int, hidden: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Weight [E, hidden] and bias [E] of a gate that is one linear map; None of any other."""
@@ -55,8 +69,11 @@ class MoELayer:
         weight = weights[0].detach().float()
         bias = named.get("bias", torch.zeros(experts, device=weight.device)).detach().float()
         probe = torch.randn(4, hidden, device=weight.device).to(weights[0].dtype)
-        with torch.no_grad():
-            _, logits = self.route(probe)
+        try:
+            with torch.no_grad():
+                _, logits = self.route(probe)
+        except TraceError:
+            return None
         linear = probe.float() @ weight.T + bias
         near = torch.allclose(logits, linear, rtol=2e-2, atol=2e-2 * float(linear.std()))
         return (weight, bias) if near else None
@@ -189,8 +206,17 @@ def _moe_layer(index: int, layer: nn.Module, calls: list[Call]) -> tuple[MoELaye
             norm, mixer = _before_the_gate(layer, calls)
             if mixer is not None and other.module in mixer.modules():
                 mixer = None  # a layer that is nothing but its experts
-            beside = other.positional[1:]
-            parts = MoELayer(index, layer, norm, mixer, other.module, call.module, beside)
+            parts = MoELayer(
+                index,
+                layer,
+                norm,
+                mixer,
+                other.module,
+                call.module,
+                beside=other.positional[1:],
+                batched=other.arguments[0].ndim == 3,
+                probabilities=_probabilities(logits_among(other.results, count)),
+            )
             return parts, count, numbers.shape[1]
     return None
 
@@ -206,6 +232,13 @@ def _experts(router: Call, experts: nn.Module, top_k: int) -> int | None:
             return int(result.shape[1])
     said = getattr(experts, "num_experts", None)
     return said if isinstance(said, int) else None
+
+
+def _probabilities(scores: torch.Tensor | None) -> bool:
+    if scores is None:
+        return False
+    whole = scores.float().sum(dim=-1)
+    return bool((scores >= 0).all() and torch.allclose(whole, torch.ones_like(whole), atol=1e-2))
 
 
 def _before_the_gate(

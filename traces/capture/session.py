@@ -17,7 +17,16 @@ import numpy as np
 import torch
 import transformers
 
-from traces.capture.generate import Decoder, Named, Rows, Sampling, evaluating, generate
+from traces.capture.generate import (
+    Decoder,
+    Named,
+    Rows,
+    Sampling,
+    evaluating,
+    generate,
+    pads_well,
+    passes,
+)
 from traces.capture.models import Loaded, encode
 from traces.capture.prompts import read_prompts
 from traces.capture.recorder import NoLogitsError, Recording, RoutingRecorder
@@ -88,38 +97,27 @@ def capture(
     last request that was written. Raises TraceError before anything runs where the prompts, the
     folder or the settings do not allow it.
     """
+    folder = parts_folder(out, settings)
     prompts = read_prompts(prompt_file)
     ids = encode(loaded, prompt_file, prompts, settings.max_new_tokens)
     documents = [prompt.document_number for prompt in prompts]
-    one_file = out.suffix == ".parquet"
-    if one_file and (settings.states or settings.logits or settings.timing):
-        raise TraceError(f"{out}: states, logits and timings need a folder, not one file")
-    if one_file and out.exists():
-        raise TraceError(f"{out}: exists already")
-    folder = out.with_name(f"{out.name}.parts") if one_file else out
-    if folder.exists() and not folder.is_dir():
-        raise TraceError(f"{folder}: is a file, not a folder of parts")
     predictors = predictors or {}
     meta = _meta(loaded, ids, documents, settings, predictors)
     with _only_one(folder), evaluating(loaded.model), ExitStack() as stack:
-        inputs = settings.states or bool(predictors)
-        recorder = RoutingRecorder(loaded.roles, inputs=inputs, logits=settings.logits)
+        _check_padding(loaded, ids, settings.batch_size)
+        recorder = _recorder(loaded, settings, bool(predictors))
         writer = TraceWriter(folder, meta, _part_rows(loaded, settings))
         done = len(writer.requests)
         if settings.states:
             _keep_gates(loaded, folder)
         if writer.requests != frozenset(range(done)):
             raise TraceError(f"{folder}: its requests are not the first of {prompt_file}")
-        for stale in folder.glob(
-            f"timing-{'[0-9]' * 6}.parquet"
-        ):  # of requests that are done again
-            if int(stale.stem.removeprefix("timing-")) >= done:
+        for stale in folder.glob(f"timing-{'[0-9]' * 6}.parquet"):
+            if int(stale.stem.removeprefix("timing-")) >= done:  # of requests done again
                 stale.unlink()
         stack.enter_context(writer)  # what is whole is written, whatever ends the capture
         stack.enter_context(recorder)
-        timer = TimingRecorder(loaded.roles, loaded.device) if settings.timing else None
-        if timer is not None:
-            stack.enter_context(timer)
+        timer = _timer(loaded, settings, stack)
         predict = _predict(predictors) if predictors else None
         advance(done, len(ids))
         while done < len(ids):
@@ -137,50 +135,97 @@ def capture(
             done = numbers.stop
             advance(done, len(ids))
     trace = read_trace(folder)
-    if one_file:
+    if folder != out:
         trace.path = out
         write_trace(out, trace)
         shutil.rmtree(folder)
     return trace
 
 
+def parts_folder(out: Path, settings: Settings) -> Path:
+    """Where the parts of ``out`` are gathered. Raises TraceError for what cannot be written to."""
+    if out.suffix != ".parquet":
+        if out.exists() and not out.is_dir():
+            raise TraceError(f"{out}: is a file, not a folder of parts")
+        return out
+    if settings.states or settings.logits or settings.timing:
+        raise TraceError(f"{out}: states, logits and timings need a folder, not one file")
+    folder = out.with_name(f"{out.name}.parts")
+    if out.exists():
+        left = f"; {folder}, of which it was made, can go" if folder.exists() else ""
+        raise TraceError(f"{out}: exists already{left}")
+    if folder.exists() and not folder.is_dir():
+        raise TraceError(f"{folder}: is a file, not a folder of parts")
+    return folder
+
+
+def _check_padding(loaded: Loaded, ids: Sequence[Sequence[int]], batch_size: int) -> None:
+    lengths = list(map(len, ids))
+    batches = (lengths[i : i + batch_size] for i in range(0, len(lengths), batch_size))
+    if any(len(set(batch)) > 1 for batch in batches) and not pads_well(loaded.model):
+        raise TraceError(
+            f"{loaded.spec.name}: routes otherwise where prompts of different lengths run together "
+            "(padding enters its state): --batch-size 1"
+        )
+
+
 def measure_overhead(
-    loaded: Loaded, prompt_file: Path, settings: Settings, rounds: int = 5
+    loaded: Loaded,
+    prompt_file: Path,
+    settings: Settings,
+    predictors: dict[str, LivePredictor] | None = None,
+    rounds: int = 5,
 ) -> Overhead:
-    """Decode the first batch with and without hooks in turns; medians of the rounds."""
+    """Decode the first batch as ``capture`` does and without hooks, in turns; medians of rounds."""
     prompts = read_prompts(prompt_file)[: settings.batch_size]
     steps = min(PROBE_STEPS, settings.max_new_tokens)
     ids = encode(loaded, prompt_file, prompts, steps)
-    how = Sampling(steps)
     backend = torch.get_device_module(loaded.device)
+    predict = _predict(predictors) if predictors else None
 
-    def decode(recorder: RoutingRecorder | None) -> float:
-        decoder = Decoder(loaded.model, ids, range(len(ids)), how)
-        with torch.no_grad(), recorder or ExitStack():
-            decoder.feed()
-            if recorder is not None:
-                recorder.take()
-            backend.synchronize()
-            start, fed = time.perf_counter(), 0
-            while decoder.running:
-                fed += len(ids)
+    def rate(decode: Callable[[Decoder], Iterator[Any]]) -> float:
+        fed = decode(Decoder(loaded.model, ids, range(len(ids)), Sampling(steps)))
+        next(fed)  # the prompts
+        backend.synchronize()
+        start = time.perf_counter()
+        done = len(ids) * sum(1 for _ in fed)
+        backend.synchronize()
+        return done / (time.perf_counter() - start)
+
+    def plain(decoder: Decoder) -> Iterator[None]:
+        while decoder.running:
+            with torch.no_grad():
                 decoder.feed()
-                if recorder is not None:
-                    recorder.take()
-            backend.synchronize()
-            return fed / (time.perf_counter() - start)
+            yield
 
-    hooked, plain = [], []
+    def hooked(decoder: Decoder) -> Iterator[Any]:
+        with ExitStack() as stack:
+            recorder = stack.enter_context(_recorder(loaded, settings, predict is not None))
+            timer = _timer(loaded, settings, stack)
+            yield from passes(decoder, recorder, predict, timer)
+
+    rates, without = [], []
     started = time.perf_counter()
     with evaluating(loaded.model):
-        decode(None)
+        rate(plain)
         for _ in range(rounds):
-            plain.append(decode(None))
-            hooked.append(decode(RoutingRecorder(loaded.roles)))
+            without.append(rate(plain))
+            rates.append(rate(hooked))
             if time.perf_counter() - started > PROBE_SECONDS:
                 break
-    ratio = statistics.median(h / p for h, p in zip(hooked, plain))
-    return Overhead(statistics.median(hooked), ratio)
+    ratio = statistics.median(h / p for h, p in zip(rates, without))
+    return Overhead(statistics.median(rates), ratio)
+
+
+def _recorder(loaded: Loaded, settings: Settings, predicted: bool) -> RoutingRecorder:
+    inputs = settings.states or predicted
+    return RoutingRecorder(loaded.roles, inputs=inputs, logits=settings.logits)
+
+
+def _timer(loaded: Loaded, settings: Settings, stack: ExitStack) -> TimingRecorder | None:
+    if not settings.timing:
+        return None
+    return stack.enter_context(TimingRecorder(loaded.roles, loaded.device))
 
 
 def _meta(
@@ -194,7 +239,7 @@ def _meta(
     text = hashlib.blake2b(repr((list(map(list, ids)), documents)).encode(), digest_size=8)
     recorded = {
         "source": f"captured while {type(loaded.model).__name__} ran",
-        "weights": f"{loaded.digest} (digest of the routers)",
+        "weights": f"{loaded.digest} (digest)",
         "requests": str(len(ids)),
         "prompts": f"{text.hexdigest()} (digest)",
         "sampling": f"at most {settings.max_new_tokens} new tokens, temperature "
@@ -290,4 +335,6 @@ def _only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TraceError(f"{folder}: another capture is writing to it") from None
+        for half in folder.glob(".*.tmp"):  # of one that was killed
+            half.unlink()
         yield

@@ -9,7 +9,7 @@ from scipy.special import expit
 from traces.trace import Array
 
 BINS = 15
-CALIBRATION_ROWS = 2048  # enough for two numbers a layer
+CALIBRATION_ROWS = 2048  # enough for two numbers a layer, and to see how far they are off
 LEAST_SLOPE = 1e-6
 
 
@@ -36,6 +36,23 @@ def fit_platt(scores: Array, routed: Array) -> tuple[float, float]:
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     slope = float(found.x[0] / scale)
     return slope, float(found.x[1]) - slope * middle
+
+
+def named_error(probability: Array, routed: Array, named: int) -> float:
+    """The calibration error of the ``named`` likeliest experts of each token, both [N, E]."""
+    best = np.argpartition(-probability, named - 1, axis=1)[:, :named]
+    said, true = (np.take_along_axis(values, best, axis=1) for values in (probability, routed))
+    return calibration_error(said.ravel(), true.ravel())
+
+
+def some(rows: Array, seed: int = 0) -> Array:
+    """At most CALIBRATION_ROWS of the rows of a mask, as a mask."""
+    at = np.flatnonzero(rows)
+    if len(at) > CALIBRATION_ROWS:
+        at = np.random.default_rng(seed).choice(at, CALIBRATION_ROWS, replace=False)
+    chosen = np.zeros(len(rows), bool)
+    chosen[at] = True
+    return chosen
 
 
 def calibration_error(probability: Array, routed: Array) -> float:

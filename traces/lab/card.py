@@ -29,13 +29,14 @@ class Card(BaseModel):
     kind: str
     info: PredictionInfo
     model: ModelSpec
-    weights: str | None = Field(description="digest of the routers it was made for, if known")
+    weights: str | None = Field(description="digest of the model it was made for, if known")
     documents: tuple[int, ...]
     settings: dict[str, str | int | float]
     losses: tuple[float, ...] = ()
     # Of each layer: probability = sigmoid(slope * score + offset), fitted on the calibration split.
     slope: tuple[float, ...]
     offset: tuple[float, ...]
+    # Of the experts that it would name, on the held-out documents.
     calibration_error: float | None = None
 
     def check_trace(self, trace: Trace) -> None:
@@ -50,8 +51,8 @@ class Card(BaseModel):
             )
         if None not in (self.weights, digest) and self.weights != digest:
             raise TraceError(
-                f"predictor {self.name}: trained on another {self.model.name}: the routers' "
-                f"weights are {digest}, not {self.weights}"
+                f"predictor {self.name}: trained on another {self.model.name}: the digest "
+                f"of the weights is {digest}, not {self.weights}"
             )
 
     def seen(self, trace: Trace) -> Array:
@@ -109,7 +110,7 @@ def document_numbers(trace: Trace) -> Array:
 
 
 def weights_digest(trace: Trace) -> str | None:
-    """Of the routers of the model that a capture ran, where the trace says it."""
+    """Of the weights of the model that a capture ran, where the trace says it."""
     said = trace.meta.recorded.get("weights", "").split()
     return said[0] if said else None
 

@@ -27,8 +27,8 @@ class Counting(ABC):
     # Whether it may speak layers ahead: not where it reads what the layer before was routed to.
     any_distance: ClassVar[bool] = True
 
-    def __init__(self, tables: dict[str, Array], distance: int = 0) -> None:
-        self.tables, self.distance = tables, distance
+    def __init__(self, tables: dict[str, Array]) -> None:
+        self.tables = tables
 
     @classmethod
     @abstractmethod
@@ -36,8 +36,12 @@ class Counting(ABC):
         """Count over ``rows`` (bool [T])."""
 
     @abstractmethod
-    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
-        """Of the rows at the indices ``rows``; None in a layer where it is silent."""
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array:
+        """Of the rows at the indices ``rows``."""
+
+    @abstractmethod
+    def reads(self, experts: int, top_k: int) -> int:
+        """Numbers of its tables that it looks at, and adds or multiplies, for a token and layer."""
 
 
 class LayerFrequency(Counting):
@@ -48,18 +52,24 @@ class LayerFrequency(Counting):
     def fit(cls, trace: Trace, rows: Array) -> dict[str, Array]:
         return {"frequency": frequency(trace, rows)}
 
-    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array:
         return np.broadcast_to(self.tables["frequency"][layer], (len(rows), trace.model.experts))
+
+    def reads(self, experts: int, top_k: int) -> int:
+        return experts
 
 
 class PreviousToken(LayerFrequency):
     kind = "previous-token"
     summary = "The experts of the request's previous token in the same layer, then the frequent"
 
-    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array:
         before = known_before(trace, one_hot(trace, layer))[rows]
         said: Array = before + self.tables["frequency"][layer] / 2
         return said
+
+    def reads(self, experts: int, top_k: int) -> int:
+        return experts + top_k
 
 
 class TokenTable(Counting):
@@ -74,9 +84,11 @@ class TokenTable(Counting):
         at = np.searchsorted(known, trace.token_id[rows])
         layers, experts, _ = trace.model.topology
         counts = np.zeros((layers, len(known), experts), np.float32)
+        seen = np.zeros((layers, len(known)), np.float32)
         for layer in range(layers):
             np.add.at(counts[layer], at, one_hot(trace, layer)[rows])
-        seen = np.bincount(at, minlength=len(known)).astype(np.float32)
+            routed = trace.experts[rows, layer, 0] >= 0
+            seen[layer] = np.bincount(at[routed], minlength=len(known))
         return {
             "frequency": frequency(trace, rows),
             "token": known,
@@ -84,8 +96,11 @@ class TokenTable(Counting):
             "seen": seen,
         }
 
-    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array:
         return log_odds(self._chance(trace, rows, layer))
+
+    def reads(self, experts: int, top_k: int) -> int:
+        return 2 * experts
 
     def _chance(self, trace: Trace, rows: Array, layer: int) -> Array:
         if trace.token_id is None:
@@ -94,7 +109,7 @@ class TokenTable(Counting):
         at = np.searchsorted(known, trace.token_id[rows]).clip(max=len(known) - 1)
         found = known[at] == trace.token_id[rows]
         count = self.tables["count"][layer][at].astype(np.float32) * found[:, None]
-        seen = self.tables["seen"][at] * found
+        seen = self.tables["seen"][layer][at] * found
         chance: Array = (count + SMOOTHING * usual) / (seen + SMOOTHING)[:, None]
         return chance
 
@@ -115,13 +130,16 @@ class Transition(Counting):
             before = after
         return {"frequency": frequency(trace, rows), "evidence": evidence}
 
-    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array:
         usual = np.log(self.tables["frequency"][layer] + TINY)
         if not layer:
             return np.broadcast_to(usual, (len(rows), trace.model.experts))
         evidence = one_hot(trace, layer - 1)[rows] @ self.tables["evidence"][layer]
         said: Array = evidence + usual
         return said
+
+    def reads(self, experts: int, top_k: int) -> int:
+        return (1 + top_k) * experts
 
 
 class Combined(Counting):
@@ -141,15 +159,17 @@ class Combined(Counting):
             again[layer] = lift(previous(trace, now)[rows], now[rows])
         return tables | {"again": again}
 
-    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array:
         said = TokenTable(self.tables).scores(trace, rows, layer)
-        assert said is not None
         before = known_before(trace, one_hot(trace, layer))[rows]
         said = said + self.PREVIOUS * (before @ self.tables["again"][layer])
         if layer:
             evidence = one_hot(trace, layer - 1)[rows] @ self.tables["evidence"][layer]
             said = said + self.TRANSITION * evidence
         return np.asarray(said)
+
+    def reads(self, experts: int, top_k: int) -> int:
+        return (2 + 2 * top_k) * experts
 
 
 class ActivationMatrix(Counting):
@@ -165,11 +185,11 @@ class ActivationMatrix(Counting):
         stored = [use(trace, a, b) for a, b in requests[::step][:STORED]]
         return {"frequency": frequency(trace, rows), "stored": np.stack(stored, axis=1)}
 
-    def __init__(self, tables: dict[str, Array], distance: int = 0) -> None:
-        super().__init__(tables, distance)
+    def __init__(self, tables: dict[str, Array]) -> None:
+        super().__init__(tables)
         self._nearest: tuple[Trace, Array, Array] | None = None
 
-    def scores(self, trace: Trace, rows: Array, layer: int) -> Array | None:
+    def scores(self, trace: Trace, rows: Array, layer: int) -> Array:
         if self._nearest is None or self._nearest[0] is not trace:
             self._nearest = (trace, *self._match(trace))
         _, nearest, started = self._nearest
@@ -177,6 +197,11 @@ class ActivationMatrix(Counting):
         matched = self.tables["stored"][layer][nearest[rows]]
         said: Array = np.where(started[rows, None], matched, usual) + TINY * usual
         return said
+
+    def reads(self, experts: int, top_k: int) -> int:
+        """With every stored matrix's likeness kept up as experts are routed to."""
+        stored = self.tables["stored"].shape[1]
+        return int(stored * top_k + 2 * experts)
 
     def _match(self, trace: Trace) -> tuple[Array, Array]:
         """Stored matrix nearest to each row's request so far, and whether it has any past."""
@@ -256,6 +281,8 @@ def use(trace: Trace, start: int, end: int) -> Array:
 
 def lift(before: Array, after: Array) -> Array:
     """Evidence of i ``before`` for j ``after``, 0/1 [N, E]: log P(i | j) / P(i), [E, E]."""
+    both = before.any(axis=1) & after.any(axis=1)
+    before, after = before[both], after[both]
     given = (before.T @ after + 1) / (after.sum(axis=0) + 2)
     usual = (before.sum(axis=0) + 1) / (len(before) + 2)
     ratio: Array = np.log(given / usual[:, None]).astype(np.float32)

@@ -9,25 +9,32 @@ from typing import Literal
 import numpy as np
 
 from traces.lab.trained import Speaker
-from traces.trace import Array, PredictionInfo, Trace
+from traces.trace import Array, PredictionInfo, Trace, TraceError
 
 
-def too_late(far: PredictionInfo, near: PredictionInfo) -> bool:
-    """Whether ``far`` says later than ``near`` what it says of a layer: no such hybrid can run."""
-    order = ("layer_start", "gate_input", "routed")
-    return (-far.distance, order.index(far.trigger)) > (-near.distance, order.index(near.trigger))
+def _moment(info: PredictionInfo) -> tuple[int, int]:
+    """When it speaks of a layer: layers before it, then the point within the one that it reads."""
+    return -info.distance, ("layer_start", "gate_input", "routed").index(info.trigger)
 
 
 @dataclass
 class Hybrid:
     """``average`` adds up log odds; ``union`` names the near one's top-k, then the distant one's.
 
-    It speaks when the near one does; where one is silent the other speaks alone.
+    It speaks when the near one does; where one is silent the other speaks alone. Raises TraceError
+    where the far one speaks later of a layer than the near one.
     """
 
     far: Speaker
     near: Speaker
     how: Literal["average", "union"]
+
+    def __post_init__(self) -> None:
+        if _moment(self.far.info) > _moment(self.near.info):
+            raise TraceError(
+                f"{self.name}: {self.far.name} speaks later of a layer than {self.near.name}; "
+                "name them the other way round"
+            )
 
     @property
     def name(self) -> str:
@@ -54,8 +61,9 @@ class Hybrid:
                 said = (far + near) / 2
             else:
                 said = _union(far, near, trace.model.top_k)
-            # One that is silent has no say.
+            # One that is silent in a layer has no say; on a document, it silences both.
             said = np.where(np.isnan(near), far, np.where(np.isnan(far), near, said))
+            said[:, np.isnan(far[-1, :, 0]) | np.isnan(near[-1, :, 0])] = np.nan
             yield rows, said.astype(np.float32)
 
 

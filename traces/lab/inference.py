@@ -84,8 +84,8 @@ class Network:
 def levelled(said: torch.Tensor, top_k: int, loss: str) -> torch.Tensor:
     """Scores on one level for all tokens, [..., E], without which they are no probabilities.
 
-    Losses that a constant added to a token's scores does not change leave their level open: it
-    is put between the k-th and the next. The order is the same.
+    Losses that centre a token's scores, or leave their level open, say nothing of where the
+    routed end: the level is put between the k-th and the next. The order is the same.
     """
     if loss not in LEVEL_FREE or top_k == said.shape[-1]:
         return said

@@ -101,7 +101,8 @@ LOSSES: dict[str, Loss] = {
     "ranking-bce": ranking_bce,
     "kl": distil,
 }
-LEVEL_FREE = frozenset({"mse", "kl"})  # a constant added to all experts' scores is the same
+# Those whose scores' level says nothing of where the k-th stands: centred, or left open.
+LEVEL_FREE = frozenset({"mse", "kl"})
 NEEDS_LOGITS = frozenset({"mse", "ranking-bce", "kl"})
 
 

@@ -16,7 +16,7 @@ import torch
 from scipy.special import expit
 
 from traces.files import replacing
-from traces.lab.calibration import CALIBRATION_ROWS, calibration_error, fit_platt
+from traces.lab.calibration import fit_platt, named_error, some
 from traces.lab.card import Card, learned, split_rows, training_rows, weights_digest, write_card
 from traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
 from traces.lab.losses import LOSSES, NEEDS_LOGITS, Target
@@ -107,7 +107,7 @@ def train(
     width = sum(states[kind].width for kind in READS[plan.kind])
     groups = list(layer_groups(layers, int(rows["train"].sum()) * width * 2))
     total = len(groups) * plan.epochs
-    networks, losses, scales = [], [], []
+    networks, losses, scales, errors = [], [], [], []
     for done, group in enumerate(groups):
         network = Stacked(plan.architecture, len(group), width, plan.hidden, trace.model.experts)
         if gates is not None:
@@ -121,14 +121,14 @@ def train(
                 advance(at * plan.epochs + epoch, total)
 
         losses.append(_fit(network, examples, plan, tell))
-        # Calibrated as it is used; 10 % of documents, apart from training and test.
-        held = _some(rows["calibrate"], CALIBRATION_ROWS, plan.seed)
-        said, truth = _say(network, _examples(trace, states, plan, group, held), plan.loss)
+        # Calibrated on documents apart from those of training, and measured on others again.
+        said, truth = _say(network, trace, states, plan, group, rows["calibrate"])
+        apart, true = _say(network, trace, states, plan, group, rows["held-out"])
         for layer in range(len(group)):
             slope, offset = fit_platt(said[layer], truth[layer])
-            chance = expit(slope * said[layer] + offset)
-            error = calibration_error(chance.ravel(), truth[layer].ravel())
-            scales.append((slope, offset, error))
+            chance = expit(slope * apart[layer] + offset)
+            scales.append((slope, offset))
+            errors.append(named_error(chance, true[layer], trace.model.named()))
         networks.append(network.cpu().eval())
     folder.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()  # a full disk is then an OSError, which torch.save's is not
@@ -156,9 +156,9 @@ def train(
             "share": plan.share,
         },
         losses=tuple(round(float(v), 6) for v in np.mean(losses, axis=0)),
-        slope=tuple(s for s, _, _ in scales),
-        offset=tuple(o for _, o, _ in scales),
-        calibration_error=round(float(np.mean([e for _, _, e in scales])), 6),
+        slope=tuple(s for s, _ in scales),
+        offset=tuple(o for _, o in scales),
+        calibration_error=round(float(np.mean(errors)), 6),
     )
     write_card(folder, card)
     return card
@@ -201,14 +201,22 @@ def _fit(
     return epochs
 
 
-def _say(network: Stacked, examples: Examples, loss: str) -> tuple[Array, Array]:
-    """What it says of every example, float [G, N, E], and the truth, bool of the same shape."""
+def _say(
+    network: Stacked,
+    trace: Trace,
+    states: dict[str, States],
+    plan: Plan,
+    layers: range,
+    rows: Array,
+) -> tuple[Array, Array]:
+    """What it says of some of ``rows``, float [G, N, E], and the truth, bool of the same shape."""
+    examples = _examples(trace, states, plan, layers, some(rows, plan.seed))
     every = torch.arange(examples.inputs.shape[1])
     inputs, target = examples.batch(every, every)
     network.eval()
     with torch.no_grad():
         said = network(inputs.to(next(network.parameters()).device)).cpu()
-        said = levelled(said, examples.experts.shape[2], loss)
+        said = levelled(said, examples.experts.shape[2], plan.loss)
     return said.numpy(), target.routed.numpy() > 0
 
 
@@ -257,16 +265,6 @@ def _examples(
         logits = torch.from_numpy(np.stack([states["logits"].layer(l, rows) for l in layers]))
     inputs = state_inputs(states, plan.kind, firing, rows)
     return Examples(inputs, torch.from_numpy(experts.copy()), logits, trace.model.experts)
-
-
-def _some(rows: Array, most: int, seed: int) -> Array:
-    """At most ``most`` of the rows of a mask, as a mask."""
-    at = np.flatnonzero(rows)
-    if len(at) > most:
-        at = np.random.default_rng(seed).choice(at, most, replace=False)
-    chosen = np.zeros(len(rows), bool)
-    chosen[at] = True
-    return chosen
 
 
 def _info(

@@ -60,7 +60,8 @@ class Hits:
 
     @property
     def later(self) -> list[int]:
-        """Those it speaks of but layer 0, whose input is the token's embedding alone."""
+        """Those it speaks of but MoE layer 0, mostly a table of tokens: often nothing but the
+        embedding, or a dense layer or two, comes before it."""
         return [layer for layer in self.layers if layer > 0]
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 import zipfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -10,10 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from traces.capture.recorder import Recording
 from traces.files import replacing
-from traces.lab.calibration import CALIBRATION_ROWS, fit_platt
+from traces.lab.calibration import fit_platt, named_error, some
 from traces.lab.card import (
     Card,
     learned,
@@ -87,19 +90,11 @@ class Trained:
         slope = np.array(self.card.slope)
         offset = np.array(self.card.offset)
         for rows in _whole_requests(trace):
-            part = replace(
-                trace,
-                request_id=trace.request_id[rows],
-                phase=trace.phase[rows],
-                experts=trace.experts[rows],
-                token_id=None if trace.token_id is None else trace.token_id[rows],
-            )
+            part = _rows_of(trace, rows)
             every = np.arange(part.tokens)
             out = np.full((layers, part.tokens, experts), np.nan, np.float32)
             for layer in range(self.info.distance, layers):
-                said = model.scores(part, every, layer)
-                if said is not None:
-                    out[layer] = slope[layer] * said + offset[layer]
+                out[layer] = slope[layer] * model.scores(part, every, layer) + offset[layer]
             yield rows, out
 
     def _network(self, trace: Trace) -> Iterator[tuple[slice, Array]]:
@@ -125,7 +120,7 @@ class Trained:
                 tables = {name: saved[name] for name in saved.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise TraceError(f"{path}: damaged: {error}") from None
-        return KINDS[self.card.kind](tables, self.info.distance)
+        return KINDS[self.card.kind](tables)
 
 
 @dataclass
@@ -161,19 +156,22 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
             f"{kind}-{distance}: the model has only {trace.model.moe_layers} MoE layers"
         )
     tables = made.fit(trace, rows["train"])
-    model = made(tables, distance)
-    layers, experts, _ = trace.model.topology
-    held = np.flatnonzero(rows["calibrate"])
-    held = np.random.default_rng(0).permutation(held)[:CALIBRATION_ROWS]
-    scales = []
+    model = made(tables)
+    layers, experts, top_k = trace.model.topology
+    scales, errors = [], []
     # What a text teaches is the same where its tokens came one by one.
     decoded = replace(trace, phase=np.full_like(trace.phase, DECODE))
     for layer in range(layers):
-        said = model.scores(decoded, held, layer)
-        if said is None:
+        routed = trace.experts[:, layer, 0] >= 0
+        held, apart = (some(rows[split] & routed) for split in ("calibrate", "held-out"))
+        if not (held.any() and apart.any()):  # a layer that hardly routes
             scales.append((1.0, 0.0))
             continue
-        slope, offset = fit_platt(said, one_hot(trace, layer)[held] > 0)
+        truth = one_hot(trace, layer) > 0
+        said = model.scores(decoded, np.flatnonzero(held), layer)
+        slope, offset = fit_platt(said, truth[held])
+        chance = expit(slope * model.scores(decoded, np.flatnonzero(apart), layer) + offset)
+        errors.append(named_error(chance, truth[apart], trace.model.named()))
         scales.append((slope, offset))
     documents = learned(trace)
     name = kind if not distance else f"{kind}-{distance}"
@@ -183,8 +181,9 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
         info=PredictionInfo(
             trigger="layer_start",
             distance=distance,
-            flops=2.0 * experts,
-            bytes=BYTES_PER_COUNT * experts,
+            flops=model.reads(experts, top_k) + 2.0 * experts,  # the last: calibration
+            bytes=BYTES_PER_COUNT * model.reads(experts, top_k),
+            time_us=_time(made, tables, decoded),
             description=f"{made.summary}; counted over {int(rows['train'].sum()):,} tokens of "
             f"{len(documents)} documents, none of which it speaks of. Scores are probabilities, "
             "calibrated on documents apart.",
@@ -195,12 +194,28 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
         settings={"distance": distance},
         slope=tuple(s for s, _ in scales),
         offset=tuple(o for _, o in scales),
+        calibration_error=round(float(np.mean(errors)), 6) if errors else None,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / TABLES) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **tables)  # type: ignore[arg-type]
     write_card(folder, card)
     return card
+
+
+def _time(made: type[Counting], tables: dict[str, Array], trace: Trace) -> float:
+    """Microseconds for one token and layer, the whole model's at once, on this machine's CPU."""
+    _, start, end = max(trace.requests, key=lambda request: request[2] - request[1])
+    step = _rows_of(trace, slice(start, min(end, start + 2)))
+    row = np.array([step.tokens - 1])
+    taken = []
+    for _ in range(20):
+        began = time.perf_counter()
+        model = made(tables)
+        for layer in range(trace.model.moe_layers):
+            model.scores(step, row, layer)
+        taken.append(time.perf_counter() - began)
+    return round(1e6 * statistics.median(taken[5:]) / trace.model.moe_layers, 2)
 
 
 def predict(trace: Trace, speaker: Speaker, named: int) -> Prediction:
@@ -222,6 +237,17 @@ def best(said: Array, named: int) -> tuple[Array, Array]:
     silent = np.isnan(said[:, :, 0])
     experts[silent], scores[silent] = -1, 0
     return experts.transpose(1, 0, 2), scores.astype(np.float16).transpose(1, 0, 2)
+
+
+def _rows_of(trace: Trace, rows: slice) -> Trace:
+    """What a predictor that counts reads of some rows."""
+    return replace(
+        trace,
+        request_id=trace.request_id[rows],
+        phase=trace.phase[rows],
+        experts=trace.experts[rows],
+        token_id=None if trace.token_id is None else trace.token_id[rows],
+    )
 
 
 def _with_silent(said: torch.Tensor, distance: int) -> Array:
