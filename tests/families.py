@@ -100,13 +100,13 @@ ODD: dict[str, dict[str, Any]] = {
 }
 
 
-def build(family: str, seed: int = 0) -> Any:
+def build(family: str, seed: int = 0, **shape: Any) -> Any:
     """A model in float32 whose routers are no longer alike: biases that select are random too."""
     import torch
     import transformers
 
     torch.manual_seed(seed)
-    shape = {**_BASE, **(FAMILIES | ODD)[family]}
+    shape = {**_BASE, **(FAMILIES | ODD)[family], **shape}
     config = getattr(transformers, f"{family}Config")(**shape)
     model = getattr(transformers, f"{family.removesuffix('Text')}ForCausalLM")(config).eval()
     for name, values in model.state_dict().items():
@@ -121,6 +121,33 @@ def build(family: str, seed: int = 0) -> Any:
 
 def save(family: str, folder: Path, seed: int = 0) -> Path:
     build(family, seed).save_pretrained(folder)
+    return folder
+
+
+def mxfp4(folder: Path) -> Path:
+    """A GPT-OSS as it is published: experts in blocks of 32 numbers of 4 bits and a scale."""
+    import json
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    model = build("GptOss", hidden_size=64, intermediate_size=64)
+    model.bfloat16().save_pretrained(folder)
+    (file,) = folder.glob("*.safetensors")
+    stored = {}
+    for name, values in load_file(file).items():
+        if name.endswith(("gate_up_proj", "down_proj")):
+            experts, rows, columns = values.shape
+            shape = (experts, columns, rows // 32)
+            stored[f"{name}_blocks"] = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8)
+            stored[f"{name}_scales"] = torch.full(shape, 125, dtype=torch.uint8)
+        else:
+            stored[name] = values
+    save_file(stored, file, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    kept = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "embed_tokens", "lm_head"]
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": kept}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_support import run_cli
-from families import FAMILIES, ODD, VOCAB, build, dense, save
+from families import FAMILIES, ODD, VOCAB, build, dense, mxfp4, save
 from numpy.testing import assert_allclose
 
 from traces.format import DECODE, PREFILL, Trace, TraceError, read_trace
@@ -23,12 +24,13 @@ from traces.format import DECODE, PREFILL, Trace, TraceError, read_trace
 torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 
-from traces.capture.generate import _to_cpu  # noqa: E402
+from traces.capture.generate import Decoder, _to_cpu  # noqa: E402
 from traces.capture.models import Loaded, load_model  # noqa: E402
-from traces.capture.predictors import live_predictors  # noqa: E402
+from traces.capture.predictors import GatePredictor, live_predictors  # noqa: E402
 from traces.capture.prompts import read_prompts  # noqa: E402
-from traces.capture.recorder import Recording  # noqa: E402
+from traces.capture.recorder import Recording, RoutingRecorder  # noqa: E402
 from traces.capture.session import Settings, capture, measure_overhead  # noqa: E402
+from traces.capture.timing import TimingRecorder  # noqa: E402
 from traces.states import open_states, read_gates  # noqa: E402
 
 LENGTHS = (5, 11, 3, 8, 1, 7)
@@ -154,15 +156,17 @@ def test_greedy_tokens_are_those_of_generate(loaded: Loaded, tmp_path: Path) -> 
     prompts = write_prompts(tmp_path / "p.jsonl")
     trace = capture(loaded, prompts, tmp_path / "t", Settings(NEW, 4, states=True))
     for request, line in enumerate(prompts.read_text().splitlines()):
-        prompt = torch.tensor(json.loads(line)["tokens"])[None]
-        whole = loaded.model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=NEW,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        np.testing.assert_array_equal(fed(trace, request)[0], whole[0, :-1])
+        prompt = json.loads(line)["tokens"]
+        assert fed(trace, request)[0].tolist() == prompt + greedy(loaded, prompt)[:-1]
+
+
+def greedy(loaded: Loaded, prompt: list[int]) -> list[int]:
+    ids = torch.tensor(prompt)[None]
+    mask = torch.ones_like(ids)
+    how = {"max_new_tokens": NEW, "do_sample": False, "pad_token_id": 0}
+    whole = loaded.model.generate(ids, attention_mask=mask, **how)
+    new: list[int] = whole[0, len(prompt) :].tolist()
+    return new
 
 
 def test_rows_are_the_real_tokens_alone(loaded: Loaded, tmp_path: Path) -> None:
@@ -175,7 +179,9 @@ def test_rows_are_the_real_tokens_alone(loaded: Loaded, tmp_path: Path) -> None:
         given = json.loads(prompts.read_text().splitlines()[request])["tokens"]
         assert (trace.phase[rows] == PREFILL).sum() == length
         assert trace.token_id[rows][:length].tolist() == given
-        assert 0 <= (trace.phase[rows] == DECODE).sum() <= NEW - 1
+        # Short of NEW - 1 only where the text ended: its last token was not fed.
+        steps = (trace.phase[rows] == DECODE).sum()
+        assert steps == NEW - 1 or greedy(loaded, given)[steps] in loaded.stop
         np.testing.assert_array_equal(trace.position[rows], np.arange(rows.sum()))
 
 
@@ -331,6 +337,25 @@ def test_other_settings_do_not_go_on_with_a_capture(qwen: Path, tmp_path: Path) 
     assert [r for r, _, _ in again.requests] == list(range(len(LENGTHS)))
 
 
+def test_a_predictors_time_may_be_another_when_it_goes_on(qwen: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(qwen))
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    times = []
+    for lengths in ("some", "all"):
+        gates = live_predictors(loaded, ["next-gate"], extra=0)
+        times.append(gates["next-gate"].info.time_us)
+
+        def stop(done: int, of: int, some: bool = lengths == "some") -> None:
+            if done >= 2 and some:
+                raise KeyboardInterrupt
+
+        with suppress(KeyboardInterrupt):
+            capture(loaded, prompts, tmp_path / "t", Settings(NEW, 2), gates, stop)
+    trace = read_trace(tmp_path / "t")
+    assert len(trace.requests) == len(LENGTHS)
+    assert trace.meta.predictions["next-gate"].time_us == times[0]
+
+
 def test_timings_of_every_layer_and_pass(qwen: Path, tmp_path: Path) -> None:
     import pandas as pd
 
@@ -360,12 +385,34 @@ def test_timings_of_requests_done_again_are_not_counted_twice(qwen: Path, tmp_pa
     assert frame.query("prefill == 1 and layer == 0")["requests"].sum() == len(LENGTHS)
 
 
-def test_overhead_is_measured_in_one_run(qwen: Path, tmp_path: Path) -> None:
-    found = measure_overhead(
-        load_model(str(qwen)), write_prompts(tmp_path / "p.jsonl"), Settings(NEW, 2), rounds=1
-    )
-    assert found.tokens_per_second > 0
-    assert found.ratio > 0
+def test_overhead_compares_the_same_steps(
+    qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With everything that the capture records, and with nothing, in turns."""
+    loaded = load_model(str(qwen))
+    calls: list[str] = []
+
+    def count(owner: type, name: str) -> None:
+        whole = getattr(owner, name)
+
+        def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return whole(self, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for owner, name in (
+        (Decoder, "feed"),
+        (RoutingRecorder, "take"),
+        (TimingRecorder, "end_pass"),
+        (GatePredictor, "predict"),
+    ):
+        count(owner, name)
+    gates = live_predictors(loaded, ["next-gate"], extra=0)
+    settings = Settings(NEW, 2, timing=True)
+    measure_overhead(loaded, write_prompts(tmp_path / "p.jsonl"), settings, gates, rounds=1)
+    plain, hooked = ["feed"] * NEW, ["feed", "end_pass", "take", "predict"] * NEW
+    assert calls == plain + plain + hooked  # the first to warm up
 
 
 @pytest.mark.parametrize(
@@ -500,6 +547,15 @@ def test_odd_routers(family: str, tmp_path: Path) -> None:
     assert (logits < 0).any()
     if family == "Gemma4Text":  # a softmax of them is its probabilities
         assert_allclose(np.exp(logits.astype(float)).sum(axis=1), 1, rtol=1e-2)
+
+
+def test_mxfp4_experts_are_widened(tmp_path: Path) -> None:
+    """Their kernels would hide the routing."""
+    pytest.importorskip("accelerate", reason="needs the capture extra (accelerate)")
+    loaded = load_model(str(mxfp4(tmp_path / "model")))
+    assert all(v.dtype == torch.bfloat16 for v in loaded.roles.moe[0].experts.parameters())
+    trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", Settings(NEW, 4))
+    assert len(trace.requests) == len(LENGTHS)
 
 
 def test_another_models_weights_have_another_digest(qwen: Path, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_hugging_face_config(tmp_path: Path) -> None:
     }
     (folder / "config.json").write_text(json.dumps(config))
     model = load_model(folder / "config.json")
+    assert load_model(folder) == model
     assert model == load_model("mixtral-8x7b").model_copy(update={"name": model.name})
     assert model.name == "my-mixtral"
 

@@ -32,6 +32,7 @@ FULL = [
         "hardware": ["a100-pcie-40gb", "snapdragon-8"],
     },
     {"predictor": [{"name": "oracle", "recall": r} for r in (0.5, 0.75, 1.0)]},
+    {"predictor": ["none", "oracle"], "hardware.host_link.gb_s": [20, 5, 10]},
 ]
 
 
@@ -64,7 +65,7 @@ def drawn(draw: Any, cut: Cut) -> Figure:
 
 
 def texts(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.texts)
+    return " ".join(" ".join(text.get_text() for text in figure.texts).split())
 
 
 def test_every_figure_is_written_twice_and_shows_something(finished: Path, tmp_path: Path) -> None:
@@ -108,11 +109,26 @@ def test_latency_vs_cache_draws_each_point_once(finished: Path) -> None:
             (frame["eviction"] == eviction)
             & (frame["predictor"] == predictor)
             & (frame["hardware"] == "a100-pcie-40gb")
+            & (frame["config.hardware.host_link.gb_s"] == "none")
             & (frame["recall"].isna() | (frame["recall"] == 1))
         ].sort_values("capacity")
         assert list(line.get_ydata()) == list(rows["tpot_ms.mean"])
     assert "a100-pcie-40gb (1 of 2 swept)" in texts(figure)
     assert "oracle recall 1 (1 of 3 swept)" in texts(figure)
+
+
+def test_what_if_draws_swept_numbers_in_their_order(finished: Path) -> None:
+    results = read(finished)
+    figure = drawn(curves.what_if, results)
+    (panel,) = figure.axes
+    assert panel.get_xlabel() == "hardware.host_link.gb_s"
+    lines = {line.get_label(): line for line in panel.get_lines()}
+    assert set(lines) == {"none", "oracle"}
+    for predictor, line in lines.items():
+        rows = results.frame[results.frame["predictor"] == predictor]
+        times = dict(zip(rows["config.hardware.host_link.gb_s"], rows["tpot_ms.mean"]))
+        assert list(line.get_xdata()) == [5, 10, 20]
+        assert list(line.get_ydata()) == [times["5.0"], times["10.0"], times["20.0"]]
 
 
 def test_latency_vs_recall_shows_bounds_that_hold(finished: Path) -> None:
@@ -139,7 +155,7 @@ def test_stall_bars_add_up_to_the_time_of_the_run(finished: Path) -> None:
 
 
 def test_a_figure_without_its_axes_is_skipped_with_the_reason(tmp_path: Path) -> None:
-    out = run_sweep(tmp_path, {"predictor": ["none", "oracle"], "prefetch.extra": [0, 1]})
+    out = run_sweep(tmp_path, {"predictor": ["none", "oracle"], "cache.scope": ["global", "layer"]})
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "latency_vs_cache.png").touch()  # an earlier sweep's
     told = dict(draw_all(out, tmp_path / "figures"))
@@ -151,7 +167,7 @@ def test_a_figure_without_its_axes_is_skipped_with_the_reason(tmp_path: Path) ->
     assert names == {"stall_breakdown", "hit_rate_by_layer"}
     held = read(out).held(("predictor",))
     assert len(held.frame) == 2
-    assert "prefetch.extra 0 (1 of 2 swept)" in held.fixed.values()
+    assert "cache.scope global (1 of 2 swept)" in held.fixed.values()
 
 
 def test_holding_leaves_one_point_for_each_free_value(finished: Path) -> None:

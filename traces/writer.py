@@ -48,9 +48,10 @@ class TraceWriter:
 
     def _resume(self) -> None:
         parts = open_parts(self.folder)
-        if parts[0].meta != self.meta:
+        if _untimed(parts[0].meta) != _untimed(self.meta):
             other = _difference(parts[0].meta, self.meta)
             raise TraceError(f"{self.folder}: holds parts of another trace: {other}")
+        self.meta = parts[0].meta
         ids = np.concatenate([part.read_ids() for part in parts])
         count = len(request_bounds(ids)) - 1
         final = read_trace(self.folder, requests=slice(count - 1, count))
@@ -127,6 +128,14 @@ class TraceWriter:
         at: TracebackType | None,
     ) -> None:
         self.flush()
+
+
+def _untimed(meta: TraceMeta) -> TraceMeta:
+    """Without what is measured anew in every run."""
+    predictions = {
+        name: info.model_copy(update={"time_us": None}) for name, info in meta.predictions.items()
+    }
+    return meta.model_copy(update={"predictions": predictions})
 
 
 def _difference(there: TraceMeta, ours: TraceMeta) -> str:

@@ -56,6 +56,35 @@ def latency_vs_cache(results: Cut) -> Figure | str:
     return figure
 
 
+def what_if(results: Cut) -> Figure | str:
+    """TPOT against any number of the config that was swept: a panel each, a line a predictor."""
+    numbers = {d: by_number for d in results.others if len(by_number := results.numbers(d)) > 1}
+    if not numbers:
+        return "needs several values of a number, such as hardware.host_link.gb_s"
+    swept, more = list(numbers)[:MAX_PANELS], []
+    if len(numbers) > MAX_PANELS:
+        more = [f"first {MAX_PANELS} of {len(numbers)} swept keys"]
+    cuts = {key: results.held((key, "predictor")) for key in swept}
+    predictors, more_lines = limited(results, "predictor", MAX_LINES)
+    fixed = {d: note for cut in cuts.values() for d, note in cut.fixed.items()}
+    notes = [*fixed.values(), *more, *more_lines]
+    figure, axes = panels(len(swept), "What if: latency against swept values", notes, sharey=True)
+    styles = palette(results.values("predictor"))
+    for panel, (key, cut) in zip(axes, cuts.items()):
+        for predictor in predictors:
+            line = cut.frame[cut.frame["predictor"] == predictor]
+            at = line[key].map(numbers[key]).dropna().sort_values()
+            if len(at) > 1:
+                height = line.loc[at.index, "tpot_ms.mean"]
+                panel.plot(at, height, label=predictor, **styles[predictor])
+        panel.set(xlabel=key.removeprefix("config."))
+    from_zero(axes)
+    for panel in _left(axes):
+        panel.set_ylabel("time per output token, ms")
+    legend(figure, axes, "predictor")
+    return figure
+
+
 def latency_vs_recall(results: Cut) -> Figure | str:
     """What a better predictor would bring: an oracle degraded to each slot recall.
 

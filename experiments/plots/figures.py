@@ -14,6 +14,7 @@ from experiments.plots.style import look, remove, save
 FIGURES: dict[str, Callable[[Cut], Figure | str]] = {
     "latency_vs_cache": curves.latency_vs_cache,
     "latency_vs_recall": curves.latency_vs_recall,
+    "what_if": curves.what_if,
     "stall_breakdown": bars.stall_breakdown,
     "hit_rate_by_layer": curves.hit_rate_by_layer,
     "hardware_comparison": bars.hardware_comparison,

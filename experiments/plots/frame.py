@@ -42,6 +42,13 @@ class Cut:
         """The values that occur, in the sweep's order; no recall is no value."""
         return list(self.frame[dimension].dropna().unique())
 
+    def numbers(self, dimension: str) -> dict[str, float]:
+        """The values of a dimension that were given, as numbers; nothing where one is not."""
+        try:
+            return {v: float(v) for v in self.values(dimension) if v != "none"}
+        except ValueError:
+            return {}
+
     def varies(self, dimension: str) -> bool:
         return len(self.values(dimension)) > 1
 

@@ -28,13 +28,15 @@ def list_models() -> list[str]:
 
 
 def load_model(name_or_path: str | Path) -> ModelSpec:
-    """The spec of a catalogue name, of a YAML file, or of a Hugging Face ``config.json``.
+    """The spec of a catalogue name, of a YAML file, or of a Hugging Face model.
 
-    A JSON file is taken for a Hugging Face config, and named after its folder. Raises ModelError
+    Of the last, the folder or the ``config.json`` in it, after which it is named. Raises ModelError
     naming the file and key at fault, or the nearest known name.
     """
     text = str(name_or_path)
     path = Path(text)
+    if (path / "config.json").is_file():
+        path = path / "config.json"
     if text in list_models():
         return _spec(_FOLDER / f"{text}.yaml")
     if path.suffix in (".yaml", ".yml"):

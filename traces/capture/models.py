@@ -77,8 +77,15 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
     hub_logging.set_verbosity_error()
     try:
         config = transformers.AutoConfig.from_pretrained(source)
+        quantised = getattr(config, "quantization_config", None) or {}
+        # MXFP4 kernels (GPT-OSS) choose and run experts in one, where no hook can look.
+        wide = (
+            {"quantization_config": transformers.Mxfp4Config(dequantize=True)}
+            if quantised.get("quant_method") == "mxfp4"
+            else {}
+        )
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype="auto", output_loading_info=True
+            source, dtype="auto", output_loading_info=True, **wide
         )
         model = model.to(device).eval()
     except (ValueError, OSError, KeyError, RuntimeError, ImportError, SafetensorError) as error:

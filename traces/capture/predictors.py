@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ class GatePredictor:
     early: bool = False
     seen: Collection[int] = ()
 
-    @property
+    @cached_property
     def info(self) -> PredictionInfo:
         hidden, experts = self.loaded.spec.hidden, self.loaded.spec.experts
         reads = "its own input, a control"
@@ -47,8 +50,24 @@ class GatePredictor:
             distance=self.distance,
             flops=2 * hidden * experts,
             bytes=BYTES_PER_WEIGHT * hidden * experts,
+            time_us=self._time(),
             description=f"The layer's own gate on {reads}. Scores are the softmax over all.",
         )
+
+    def _time(self) -> float:
+        """Microseconds for one token and layer, where the model is."""
+        part, model = self.loaded.roles.moe[-1], self.loaded.model
+        row = torch.zeros(1, self.loaded.spec.hidden, dtype=model.dtype, device=model.device)
+        backend = torch.get_device_module(model.device)
+        taken = []
+        with torch.no_grad():
+            for _ in range(30):
+                backend.synchronize()
+                start = time.perf_counter()
+                part.route(row)
+                backend.synchronize()
+                taken.append(time.perf_counter() - start)
+        return round(1e6 * statistics.median(taken[10:]), 2)
 
     def predict(self, recording: Recording, tokens: torch.Tensor) -> tuple[Any, Any]:
         inputs = recording.layer_input if self.early else recording.gate_input

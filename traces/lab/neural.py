@@ -80,12 +80,15 @@ class Examples:
     logits: torch.Tensor | None
     count: int
 
-    def batch(self, rows: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, Target]:
+    def batch(
+        self, rows: torch.Tensor, wanted: torch.Tensor, device: torch.device
+    ) -> tuple[torch.Tensor, Target]:
         """Inputs of ``rows`` and the targets of ``wanted``, the same rows unless shuffled."""
-        experts = self.experts[:, wanted]
-        routed = torch.zeros(*experts.shape[:2], self.count).scatter_(2, experts, 1.0)
-        logits = None if self.logits is None else self.logits[:, wanted].float()
-        return self.inputs[:, rows].float(), Target(routed, logits)
+        experts = self.experts[:, wanted].to(device)  # narrow as they are; widened over there
+        shape = (*experts.shape[:2], self.count)
+        routed = torch.zeros(shape, device=device).scatter_(2, experts, 1.0)
+        logits = None if self.logits is None else self.logits[:, wanted].to(device).float()
+        return self.inputs[:, rows].to(device).float(), Target(routed, logits)
 
 
 def train(
@@ -185,12 +188,8 @@ def _fit(
         for rows in torch.randperm(count, generator=generator).split(plan.batch):
             if len(rows) == 1 < count:
                 continue  # BatchNorm knows no spread of one
-            inputs, target = examples.batch(rows, other[rows])
-            on_device = Target(
-                target.routed.to(device),
-                None if target.logits is None else target.logits.to(device),
-            )
-            loss = loss_of(network(inputs.to(device)), on_device)
+            inputs, target = examples.batch(rows, other[rows], device)
+            loss = loss_of(network(inputs), target)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -212,12 +211,11 @@ def _say(
     """What it says of some of ``rows``, float [G, N, E], and the truth, bool of the same shape."""
     examples = _examples(trace, states, plan, layers, some(rows, plan.seed))
     every = torch.arange(examples.inputs.shape[1])
-    inputs, target = examples.batch(every, every)
+    inputs, target = examples.batch(every, every, next(network.parameters()).device)
     network.eval()
     with torch.no_grad():
-        said = network(inputs.to(next(network.parameters()).device)).cpu()
-        said = levelled(said, examples.experts.shape[2], plan.loss)
-    return said.numpy(), target.routed.numpy() > 0
+        said = levelled(network(inputs), examples.experts.shape[2], plan.loss)
+    return said.cpu().numpy(), target.routed.cpu().numpy() > 0
 
 
 def _states(trace: Trace, plan: Plan) -> dict[str, States]:

@@ -36,15 +36,16 @@ RECORDED = {
 def make_model(recipe: Recipe, corpus: Corpus, work: Path) -> list[Any]:
     """Train, and save what ``load_model`` reads; gives the log of the training."""
     model, log = train(corpus, recipe, work)
-    folder = work / "model"
-    if not (folder / "config.json").exists():
+    folder, half = work / "model", work / "model.part"
+    if not folder.exists():
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=corpus.tokenizer, eos_token=SEPARATOR, bos_token=SEPARATOR
         )
-        tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(half)
         model.generation_config.eos_token_id = None  # a text that ends goes on with another
         model.config.eos_token_id = None
-        model.save_pretrained(folder)
+        model.save_pretrained(half)
+        half.rename(folder)
     return log
 
 
