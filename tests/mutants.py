@@ -14,8 +14,8 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant("compiled/order.py", "column += others", "column += 1"),
     Mutant("compiled/order.py", "if was > above:", "if was >= above:"),
-    Mutant("compiled/order.py", "own == score and y < x", "own == score and y > x"),
-    Mutant("compiled/order.py", "after != head and _lower", "after != head and not _lower"),
+    Mutant("compiled/order.py", "x, y = min(x, y)", "x, y = max(x, y)"),
+    Mutant("compiled/order.py", "order[after, SCORE] < score", "order[after, SCORE] > score"),
     Mutant("compiled/memory.py", "        while missing > 0:\n", "        while missing >= 0:\n"),
     Mutant(
         "compiled/memory.py",

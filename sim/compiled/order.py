@@ -1,7 +1,7 @@
 """The order in which residents leave a tier, which an eviction's scores give, or its own queues.
 
-Scores stand in a tree eight wide, or, where a new score is the highest so far (``ASCENDING``), in
-a list from the lowest to the highest: its head is whoever leaves next. Either keeps any scores.
+Scores stand in a tree eight wide, or, where no new score is below another (``ASCENDING``), in a
+list from the lowest to the highest, those alike in the order in which they came.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def take_first(t: Tier, p: int) -> tuple[int, int]:
         return policies.victim(t.of[EVICTION], t.state, p, t.of[NOW_AT]), 0
     root = t.part[p, ROOT] & INDEX
     if t.of[KEPT_IN] == IN_LIST:
-        x = t.order[root, AFTER] & INDEX
-        if x == root:
+        x = _head(t.order, root)
+        if x < 0:
             return -1, 0
-        _unlink(t.order, x)
-        return x, t.order[x, SCORE]
+        _unlink(t.order, x & INDEX)
+        return x, t.order[x & INDEX, SCORE]
     leaves = t.part[p, LEAVES]
     place = _lowest(t.order, root, leaves)
     if place < 0:
@@ -58,7 +58,7 @@ def put_back(t: Tier, x: int, score: int) -> None:
     elif t.of[KEPT_IN] == IN_LIST:
         head = t.at[x, BASE] & INDEX
         after = t.order[head, AFTER] & INDEX
-        while after != head and _lower(t.order, after, score, x):
+        while after != head and t.order[after, SCORE] < score:
             after = t.order[after, AFTER] & INDEX
         _link(t.order, x, t.order[after, BEFORE] & INDEX)
     else:
@@ -69,13 +69,9 @@ def put_back(t: Tier, x: int, score: int) -> None:
 def add(t: Tier, x: int, score: int) -> None:
     if t.of[KEPT_IN] == IN_TREE:
         _write(t.order, t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX, score)
-    elif t.of[KEPT_IN] == IN_LIST:  # from the end, as few have a higher score
-        head = t.at[x, BASE] & INDEX
-        before = t.order[head, BEFORE] & INDEX
-        while before != head and not _lower(t.order, before, score, x):
-            before = t.order[before, BEFORE] & INDEX
+    elif t.of[KEPT_IN] == IN_LIST:
         t.order[x, SCORE] = score
-        _link(t.order, x, before)
+        _link(t.order, x, t.order[t.at[x, BASE] & INDEX, BEFORE] & INDEX)
 
 
 @part
@@ -113,10 +109,18 @@ def _link(order: Array, x: int, before: int) -> None:
 
 
 @part
-def _lower(order: Array, y: int, score: int, x: int) -> bool:
-    """Whether ``y`` leaves before ``x`` with ``score``."""
-    own = order[y, SCORE]
-    return bool(own < score or (own == score and y < x))
+def _head(order: Array, root: int) -> int:
+    """The lowest of those with the lowest score; -1 where nobody is.
+
+    Looked for here, not kept in order: which of a token's experts is higher no branch can guess.
+    """
+    x = order[root, AFTER] & INDEX
+    if x == root:
+        return -1
+    score, y = order[x, SCORE], order[x, AFTER] & INDEX
+    while y != root and order[y, SCORE] == score:
+        x, y = min(x, y), order[y, AFTER] & INDEX
+    return int(x)
 
 
 # The tree.

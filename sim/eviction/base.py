@@ -11,7 +11,7 @@ what they remember in ``State`` and use numbers, tuples and each other, no Pytho
 that brings its own ``new_state`` may remember anything, and runs on the SimPy engine alone.
 
 One whose every new score is at least as high as all others may say so, ``ASCENDING = True``: the
-compiled engine then keeps the order in a list, which is faster and right in any case.
+compiled engine then keeps the order in a list, which is faster, and wrong for any other.
 
 One that keeps queues instead of scores has ``victim`` and ``kept`` too (``QueueHooks``), and
 returns 0 as every score.
