@@ -99,6 +99,35 @@ ODD: dict[str, dict[str, Any]] = {
     },
 }
 
+# Of no config that is known: the shape is taken from the modules.
+UNKNOWN: dict[str, dict[str, Any]] = {
+    "Qwen3Next": {
+        "num_experts": 8,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 24,
+        "head_dim": 8,
+        "layer_types": ["full_attention"] * 3,
+    },
+    "NemotronH": {
+        "n_routed_experts": 8,
+        "moe_intermediate_size": 16,
+        "moe_shared_expert_intermediate_size": 16,
+        "layers_block_type": ["attention", "moe", "attention"],
+        "head_dim": 8,
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 8,
+        "n_groups": 1,
+        "n_group": 1,
+        "topk_group": 1,
+    },
+    "Zaya": {
+        "num_experts": 8,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 16,
+        "head_dim": 8,
+    },
+}
+
 
 def build(family: str, seed: int = 0, **shape: Any) -> Any:
     """A model in float32 whose routers are no longer alike: biases that select are random too."""
@@ -106,7 +135,7 @@ def build(family: str, seed: int = 0, **shape: Any) -> Any:
     import transformers
 
     torch.manual_seed(seed)
-    shape = {**_BASE, **(FAMILIES | ODD)[family], **shape}
+    shape = {**_BASE, **(FAMILIES | ODD | UNKNOWN)[family], **shape}
     config = getattr(transformers, f"{family}Config")(**shape)
     model = getattr(transformers, f"{family.removesuffix('Text')}ForCausalLM")(config).eval()
     for name, values in model.state_dict().items():

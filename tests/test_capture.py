@@ -549,6 +549,52 @@ def test_odd_routers(family: str, tmp_path: Path) -> None:
         assert_allclose(np.exp(logits.astype(float)).sum(axis=1), 1, rtol=1e-2)
 
 
+def test_a_shape_from_the_modules(tmp_path: Path) -> None:
+    """Of a family whose config is not known; shared experts count, as they cost time."""
+    loaded = load_model(str(save("Qwen3Next", tmp_path / "model")))
+    spec = loaded.spec
+    assert (spec.expert_hidden, spec.shared_experts, spec.shared_hidden) == (16, 1, 24)
+    trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", Settings(NEW, 1))
+    assert "modules" in trace.meta.recorded["shape"]
+
+
+def test_layers_of_nothing_but_experts_have_no_states(tmp_path: Path) -> None:
+    """Their input norm gives out what the gate reads: predicting from it would be no prediction."""
+    loaded = load_model(str(save("NemotronH", tmp_path / "model")))
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    assert capture(loaded, prompts, tmp_path / "t", Settings(NEW, 1)).model.moe_layers == 1
+    with pytest.raises(TraceError, match="nothing but experts"):
+        capture(loaded, prompts, tmp_path / "u", Settings(NEW, 1, states=True))
+
+
+def test_experts_without_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="9 experts are routed to, 8 have weights"):
+        load_model(str(save("Zaya", tmp_path / "model")))
+
+
+def test_states_of_a_capture_that_failed_are_not_the_next_ones(qwen: Path, tmp_path: Path) -> None:
+    """Their part was never written; another model's capture begins in the same folder."""
+    import pyarrow.parquet as pq
+
+    prompts = write_prompts(tmp_path / "p.jsonl")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    loaded, settings = load_model(str(qwen)), Settings(NEW, 2, states=True, logits=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pq, "write_table", full)
+        with pytest.raises(OSError, match="No space"):
+            capture(loaded, prompts, tmp_path / "t", settings)
+    assert list((tmp_path / "t").glob("*.npy"))
+    (tmp_path / "t" / ".draft.tmp").touch()  # not ours
+    other = load_model(str(save("Olmoe", tmp_path / "other")))
+    capture(other, prompts, tmp_path / "t", Settings(NEW, 2))
+    assert open_states(tmp_path / "t") == {}
+    assert read_gates(tmp_path / "t") is None
+    assert (tmp_path / "t" / ".draft.tmp").exists()
+
+
 def test_mxfp4_experts_are_widened(tmp_path: Path) -> None:
     """Their kernels would hide the routing."""
     pytest.importorskip("accelerate", reason="needs the capture extra (accelerate)")

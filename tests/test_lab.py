@@ -19,7 +19,13 @@ pytest.importorskip("transformers", reason="needs the capture extra (transformer
 from traces.format import read_trace, write_trace  # noqa: E402
 from traces.lab.calibration import calibration_error, fit_platt  # noqa: E402
 from traces.lab.card import document_numbers, split_rows  # noqa: E402
-from traces.lab.counts import KINDS, LayerFrequency, one_hot  # noqa: E402
+from traces.lab.counts import (  # noqa: E402
+    KINDS,
+    TINY,
+    ActivationMatrix,
+    LayerFrequency,
+    one_hot,
+)
 from traces.lab.hybrid import Hybrid, _union  # noqa: E402
 from traces.lab.losses import LOSSES, Target  # noqa: E402
 from traces.lab.networks import Stacked  # noqa: E402
@@ -28,7 +34,15 @@ from traces.lab.scoring import count_hits  # noqa: E402
 from traces.lab.trained import load_predictor, predict, train_counting  # noqa: E402
 from traces.model import GroupedQueryAttention, ModelSpec  # noqa: E402
 from traces.states import write_gates  # noqa: E402
-from traces.trace import PREFILL, Prediction, PredictionInfo, Trace, TraceMeta  # noqa: E402
+from traces.trace import (  # noqa: E402
+    DECODE,
+    PREFILL,
+    Prediction,
+    PredictionInfo,
+    Trace,
+    TraceError,
+    TraceMeta,
+)
 from traces.writer import TraceWriter  # noqa: E402
 
 LAYERS, EXPERTS, TOP_K, HIDDEN = 3, 24, 3, 16
@@ -283,6 +297,23 @@ def test_a_share_of_the_documents(captured: Trace, tmp_path: Path) -> None:
     assert len(part.documents) == 7 + 4  # of 28 to train on, and 4 to calibrate
 
 
+def test_flops_of_what_is_read() -> None:
+    """A gate reads its own input alone, also where the predictor reads two."""
+    both = Stacked("gate", 2, 2 * HIDDEN, 8, EXPERTS)
+    both.start_at(torch.randn(2, EXPERTS, HIDDEN), torch.zeros(2, EXPERTS))
+    assert both.flops == 2 * (2 * HIDDEN * 8 + 8 * EXPERTS + HIDDEN * EXPERTS)
+    assert Stacked("arch2", 1, HIDDEN, 1, EXPERTS).flops == 2 * (HIDDEN + EXPERTS)
+
+
+def test_gates_of_another_model_are_refused(captured: Trace, tmp_path: Path) -> None:
+    trace = made_up(tmp_path / "t")
+    write_gates(
+        tmp_path / "t", np.zeros((LAYERS, EXPERTS, 5), np.float32), np.zeros((LAYERS, EXPERTS))
+    )
+    with pytest.raises(TraceError, match="another model's"):
+        train(trace, tmp_path / "p", replace(QUICK, architecture="gate"))
+
+
 def test_training_is_repeatable(captured: Trace, tmp_path: Path) -> None:
     said = []
     for name in ("a", "b"):
@@ -323,6 +354,26 @@ def test_calibration_error_of_known_cases() -> None:
     assert calibration_error(np.full(100, 0.9), np.zeros(100, bool)) == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize("kind", ["pre-attention", "token-table"])
+def test_the_error_told_is_that_of_documents_held_out(
+    captured: Trace, kind: str, tmp_path: Path
+) -> None:
+    """Of the experts that it names: as ``score`` has it, but for the mean over layers."""
+    every = replace(captured, phase=np.full_like(captured.phase, DECODE))
+    if kind in KINDS:
+        card = train_counting(captured, tmp_path, kind)
+    else:
+        card = train(captured, tmp_path, replace(QUICK, epochs=2))
+    said = predict(every, load_predictor(tmp_path), SPEC.named())
+    held = split_rows(captured)["held-out"]
+    right = (said.experts[held][..., None] == captured.experts[held][:, :, None, :]).any(-1)
+    errors = [
+        calibration_error(said.scores[held, layer].astype(float).ravel(), right[:, layer].ravel())
+        for layer in range(LAYERS)
+    ]
+    assert card.calibration_error == pytest.approx(np.mean(errors), abs=2e-4)
+
+
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_recorded_scores_are_probabilities(captured: Trace, loss: str, tmp_path: Path) -> None:
     train(captured, tmp_path, replace(QUICK, architecture="linear", loss=loss, peak_rate=3e-2))
@@ -343,7 +394,8 @@ def test_counting_predictors_read_only_the_past(captured: Trace, kind: str) -> N
     """
     made = KINDS[kind]
     model = made(made.fit(captured, np.ones(captured.tokens, bool)))
-    row = 3 * LENGTH + 17
+    row = 3 * LENGTH + 47
+    assert captured.phase[row] == DECODE  # in prefill they know nothing of the past at all
     other = replace(captured, experts=captured.experts.copy())
     rng = np.random.default_rng(5)
     for layer in range(LAYERS):
@@ -352,11 +404,49 @@ def test_counting_predictors_read_only_the_past(captured: Trace, kind: str) -> N
         changed[row + 1 :] = rng.permutation(EXPERTS)[:TOP_K]
         before = model.scores(captured, np.array([row]), layer)
         after = made(model.tables).scores(replace(other, experts=changed), np.array([row]), layer)
-        if before is None:
-            assert after is None
-        else:
-            assert after is not None
-            assert_allclose(before, after)
+        assert_allclose(before, after)
+
+
+def test_the_present_token_does_not_choose_the_stored_request(captured: Trace) -> None:
+    """Of two requests stored, one is alike in its past, the other in the token to be predicted."""
+    rows = np.isin(captured.request_id, [0, 1])
+    model = ActivationMatrix(ActivationMatrix.fit(captured, rows))
+    row = 3 * LENGTH + 47
+    mixed = replace(captured, experts=captured.experts.copy())
+    mixed.experts[3 * LENGTH : row] = captured.experts[:47]
+    mixed.experts[row:] = captured.experts[LENGTH + 47]
+    likeness = model.scores(mixed, np.array([row]), 0)[0]
+    of_past = model.tables["stored"][0, 0] + TINY * model.tables["frequency"][0]
+    assert_allclose(likeness, of_past)
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        ("layer-frequency", EXPERTS),
+        ("previous-token", EXPERTS + TOP_K),
+        ("token-table", 2 * EXPERTS),
+        ("transition", (1 + TOP_K) * EXPERTS),
+        ("combined", (2 + 2 * TOP_K) * EXPERTS),
+        ("activation-matrix", 28 * TOP_K + 2 * EXPERTS),  # 70 % of the requests are stored
+    ],
+)
+def test_counting_costs_what_it_looks_up(
+    captured: Trace, kind: str, numbers: int, tmp_path: Path
+) -> None:
+    info = train_counting(captured, tmp_path, kind).info
+    assert (info.bytes, info.flops) == (4 * numbers, numbers + 2 * EXPERTS)
+    assert info.time_us is not None
+
+
+def test_a_layer_that_never_routed_is_not_spoken_of(captured: Trace, tmp_path: Path) -> None:
+    sparse = replace(captured, experts=captured.experts.copy())
+    sparse.experts[:, 1] = -1
+    for kind in KINDS:
+        train_counting(sparse, tmp_path / kind, kind)
+        said = predict(captured, load_predictor(tmp_path / kind), TOP_K).experts
+        assert (said[:, 1] == -1).all()
+        assert (said[:, 2] >= 0).any()
 
 
 def test_frequency_is_the_share_of_tokens(captured: Trace) -> None:
@@ -391,8 +481,6 @@ def test_figures_of_the_gpt_oss_recording() -> None:
         found, layers = np.zeros(2), 0
         for layer in range(trace.model.moe_layers):
             said = model.scores(trace, rows, layer)
-            if said is None:
-                continue
             best = np.argsort(-said, axis=1)[:, :8]
             right = (best[:, :, None] == trace.experts[rows, layer][:, None, :]).any(axis=2)
             found += right[:, :4].mean(), right.sum(axis=1).mean() / 4
@@ -495,6 +583,9 @@ def test_scores_by_hand() -> None:
     assert value(hits.top_1([0])) == pytest.approx(2 / 3)
     assert value(hits.slot_recall(2, [0], "decode")) == pytest.approx(1 / 4)
     assert hits.slot_recall(2, [0], "prefill").value == 1
+    # Each score in a bin of its own: |0.9 - 1| + |0.8 - 1| + 0.1, then |1.8 - 1| + 1.6 + |0.2 - 1|.
+    assert hits.calibration["prefill"] == pytest.approx(0.4 / 3, abs=1e-3)
+    assert hits.calibration["decode"] == pytest.approx(3.2 / 6, abs=1e-3)
     decode = hits.slot_recall(2, [0], "decode")
     assert decode is not None
     assert (decode.low, decode.high) == (0.0, 0.5)
@@ -534,6 +625,13 @@ def test_train_predict_score(captured: Trace, tmp_path: Path) -> None:
     ]
     again = run_cli("trace", "train", captured.path, "-o", out, "--predictor", "token-table")
     assert "there already" in again.out
+    changed = captured.experts.copy()
+    changed[0] = np.roll(changed[0], 1, axis=1)
+    write_trace(tmp_path / "more.parquet", replace(captured, experts=changed))
+    more = run_cli(
+        *("trace", "train", tmp_path / "more.parquet", "-o", out, "--predictor", "token-table")
+    )
+    assert (more.code, "other data" in more.err) == (2, True)
     other = run_cli("trace", "train", captured.path, "-o", out, "--predictor", "pre-attention")
     assert (other.code, "other settings" in other.err) == (2, True)
     trace = tmp_path / "t.parquet"

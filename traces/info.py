@@ -125,7 +125,7 @@ def _prediction_info(trace: Trace, name: str) -> dict[str, Any]:
         "layer0_exact_set": _known(exact[0]),
         "slot_recall_by_layer": [_known(share) for share in slots],
         "exact_set_by_layer": [_known(share) for share in exact],
-        "calibration_error": hits.calibration,
+        "calibration_error": hits.calibration["all"],
     }
 
 

@@ -60,6 +60,15 @@ def write_states(part: Path, states: Mapping[str, Array]) -> None:
             file.write(narrow.data)
 
 
+def remove_states(folder: Path, first: int) -> None:
+    """Those beside the parts from number ``first`` on, which are yet to be written."""
+    for kind in KINDS:
+        for path in folder.glob(f"part-*.{kind}.npy"):
+            number = path.name.split(".")[0].removeprefix("part-")
+            if number.isdecimal() and int(number) >= first:
+                path.unlink()
+
+
 def open_states(folder: Path) -> dict[str, States]:
     """The kinds of states there are for every part of the trace in ``folder``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ import numpy as np
 
 from traces.format import check_predictions, read_trace, write_trace
 from traces.parts import open_parts, part_paths
-from traces.states import write_states
+from traces.states import remove_states, write_states
 from traces.trace import Array, Prediction, Trace, TraceError, TraceMeta, request_bounds
 from traces.validate import validate as validate_trace
 
@@ -39,10 +39,10 @@ class TraceWriter:
         self.last: Row | None = None
         self._requests: set[int] = set()
         self._columns: dict[str, Any] | None = None  # optional ones, the same in every part
-        self._pending: list[Trace] = []
-        self._states: list[Mapping[str, Array]] = []
+        self._pending: list[tuple[Trace, Mapping[str, Array]]] = []
         self.folder.mkdir(parents=True, exist_ok=True)
         self._next = len(part_paths(self.folder))
+        remove_states(self.folder, self._next)  # whose part was never written
         if self._next:
             self._resume()
 
@@ -81,9 +81,8 @@ class TraceWriter:
         self._check_continuity(batch)
         self._columns, self.last = columns, _row(batch, -1)
         self._requests.update(np.unique(batch.request_id).tolist())
-        self._pending.append(batch)
-        self._states.append(states or {})
-        if sum(part.tokens for part in self._pending) >= self.part_rows:
+        self._pending.append((batch, states or {}))
+        if sum(part.tokens for part, _ in self._pending) >= self.part_rows:
             self.flush()
 
     def _check_continuity(self, batch: Trace) -> None:
@@ -110,11 +109,11 @@ class TraceWriter:
         if not self._pending:
             return
         path = self.folder / f"part-{self._next:05d}.parquet"
-        kinds = self._states[0]
-        write_states(path, {k: np.concatenate([s[k] for s in self._states]) for k in kinds})
-        write_trace(path, _concatenate(path, self._pending))  # last: a part there is whole
+        batches, states = zip(*self._pending)
+        write_states(path, {k: np.concatenate([s[k] for s in states]) for k in states[0]})
+        write_trace(path, _concatenate(path, batches))  # last: a part there is whole
         self._next += 1
-        self._pending, self._states = [], []
+        self._pending = []
 
     close = flush
 
@@ -169,7 +168,7 @@ def _optional_columns(trace: Trace) -> dict[str, Any]:
     return columns
 
 
-def _concatenate(path: Path, batches: list[Trace]) -> Trace:
+def _concatenate(path: Path, batches: Sequence[Trace]) -> Trace:
     """The rows of ``batches``, whose columns are the same, one after the other."""
     first = batches[0]
 

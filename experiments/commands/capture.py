@@ -67,6 +67,8 @@ def capture(
     read_prompts(prompts)  # before the model, which may take minutes to load
     parts_folder(out, settings)
     loaded = load_model(model, device)
+    if loaded.inferred:
+        say(f"{loaded.spec.name}: its shape, which costs follow from, is taken from its modules")
     named = live_predictors(loaded, predictor or [], extra)
     try:
         with progress("capturing", "request") as advance:
@@ -82,7 +84,8 @@ def capture(
         together = count(min(batch_size, len(found.requests)), "request")
         print(
             f"decode, {together} at once: {overhead.tokens_per_second:,.0f} "
-            f"tokens/s with all of it recorded, {percent(overhead.ratio)} of the rate without"
+            f"tokens/s with all of it recorded, {percent(overhead.ratio)} of the rate without; "
+            "writing apart"
         )
 
 

@@ -32,10 +32,11 @@ def train(
         str, typer.Option(help="mse, weighted-bce, focal, ranking-bce or kl.")
     ] = "weighted-bce",
     hidden: Annotated[
-        int, typer.Option(min=1, help="Width of the hidden layer; the paper's is 2,048.")
+        int,
+        typer.Option(min=1, max=1 << 16, help="Width of the hidden layer; the paper's is 2,048."),
     ] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of weights and order.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train predictors on a captured trace; 20 % of its documents are held out."""
@@ -127,7 +128,7 @@ def score(
     """How well each recorded predictor guessed: with intervals, prefill, decode, layer 0 apart."""
     import json
 
-    from experiments.commands.output import console, grid
+    from experiments.commands.output import console, grid, percent
     from sim.errors import ConfigError
     from sim.inputs import trace_path
     from traces.format import read_trace
@@ -153,8 +154,9 @@ def score(
             "slots",
             "exact",
             "layer 0 slots",
+            "calibration error",
             "documents",
-            right=8,
+            right=9,
         )
         for name, h in hits.items():
             later, first = h.later, h.first_layer
@@ -167,6 +169,7 @@ def score(
                 _cell(h.slot_recall(h.width, later, phase)),
                 _cell(h.exact_set(h.width, later, phase)),
                 _cell(h.slot_recall(k, first, phase)),
+                percent(h.calibration[phase]),
                 str(h.documents),
             )
         console().print(table)
@@ -224,7 +227,7 @@ def _plan(
 def _there(folder: Path, found: Trace, plan: Any) -> bool:
     """Whether the same predictor is in ``folder`` already. Raises ConfigError for another one."""
     from sim.errors import ConfigError
-    from traces.lab.card import CARD, learned, read_card
+    from traces.lab.card import CARD, data_digest, learned, read_card
 
     if not (folder / CARD).exists():
         return False
@@ -233,7 +236,11 @@ def _there(folder: Path, found: Trace, plan: Any) -> bool:
     share = 1.0 if plan is None else plan.share
     if card.documents != learned(found, share):
         raise ConfigError(f"{folder}: holds a predictor trained on other documents")
-    if plan is not None and any(card.settings[k] != getattr(plan, k) for k in card.settings):
+    if card.settings.get("data") != data_digest(found):
+        raise ConfigError(f"{folder}: holds a predictor trained on other data")
+    if plan is not None and any(
+        card.settings[k] != getattr(plan, k) for k in card.settings if hasattr(plan, k)
+    ):
         raise ConfigError(f"{folder}: holds a predictor trained with other settings")
     return True
 

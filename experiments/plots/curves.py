@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from experiments.plots.style import COLOURS, MARKERS, NONE, from_zero, legend, p
 
 MAX_PANELS = 4
 MAX_LINES = 7
+PANEL_CHARACTERS = 44  # of a title, before it is wrapped
 
 
 def limited(cut: Cut, dimension: str, most: int) -> tuple[list[str], list[str]]:
@@ -66,8 +68,10 @@ def what_if(results: Cut) -> Figure | str:
         more = [f"first {MAX_PANELS} of {len(numbers)} swept keys"]
     cuts = {key: results.held((key, "predictor")) for key in swept}
     predictors, more_lines = limited(results, "predictor", MAX_LINES)
-    fixed = {d: note for cut in cuts.values() for d, note in cut.fixed.items()}
-    notes = [*fixed.values(), *more, *more_lines]
+    held = [set(cut.fixed.values()) for cut in cuts.values()]
+    common = set.intersection(*held)
+    told = [note for note in cuts[swept[0]].fixed.values() if note in common]
+    notes = [*told, *more, *more_lines]
     figure, axes = panels(len(swept), "What if: latency against swept values", notes, sharey=True)
     styles = palette(results.values("predictor"))
     for panel, (key, cut) in zip(axes, cuts.items()):
@@ -77,7 +81,8 @@ def what_if(results: Cut) -> Figure | str:
             if len(at) > 1:
                 height = line.loc[at.index, "tpot_ms.mean"]
                 panel.plot(at, height, label=predictor, **styles[predictor])
-        panel.set(xlabel=key.removeprefix("config."))
+        own = ", ".join(note for note in cut.fixed.values() if note not in common)
+        panel.set(xlabel=key.removeprefix("config."), title=fill(own, PANEL_CHARACTERS))
     from_zero(axes)
     for panel in _left(axes):
         panel.set_ylabel("time per output token, ms")

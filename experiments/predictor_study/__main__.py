@@ -17,6 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     one = steps.add_parser("measure", help="train and score on one bundled model")
     one.add_argument("name")
     one.add_argument("--work", type=Path, required=True, help="what traces.twins was given")
+    one.add_argument(
+        "--recorded", action="store_true", help="only what the trace has, and what counts on it"
+    )
     write = steps.add_parser("render", help="write the page from the results")
     write.add_argument("--docs", type=Path, default=Path("docs/predictors.md"))
     given = parser.parse_args(arguments)
@@ -25,10 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
         from traces.format import read_trace
         from traces.samples import sample_path
 
-        if (given.work / "learn").is_dir():
-            found = measure(given.work)
-        else:
+        if given.recorded:
             found = measure_recorded(read_trace(sample_path(given.name)), given.work)
+        else:
+            found = measure(given.work)
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / f"{given.name}.json").write_text(json.dumps(found, indent=1) + "\n")
     else:

@@ -99,6 +99,7 @@ def speakers(learned: Trace, folder: Path) -> Iterator[Speaker]:
 def summarise(trace: Trace, name: str) -> dict[str, Any]:
     """By group of layers: slots and exact sets among k and among all named, and top-1, decode."""
     hits, info = count_hits(trace, name), trace.predictions[name].info
+    calibration = hits.calibration["decode"]
     layers = trace.model.moe_layers
     third = (layers - 1) // 3
     groups = {
@@ -123,7 +124,7 @@ def summarise(trace: Trace, name: str) -> dict[str, Any]:
         "flops": info.flops,
         "bytes": info.bytes,
         "time_us": info.time_us,
-        "calibration_error": None if hits.calibration is None else round(hits.calibration, 4),
+        "calibration_error": None if calibration is None else round(calibration, 4),
     }
 
 

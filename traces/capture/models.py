@@ -10,16 +10,23 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 
 from traces.capture.prompts import Prompt
-from traces.capture.roles import Roles, find_roles
+from traces.capture.roles import MoELayer, Roles, find_roles
 from traces.hf_config import ModelConfigError, read_hf_config
 from traces.model import GroupedQueryAttention, ModelSpec
 from traces.trace import TraceError
 
 SAMPLED = 1024  # numbers of a matrix that stand for it in the digest
+
+# What transformers raises for a config that says nonsense, or a checkpoint that is none.
+_CANNOT_LOAD = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(OSError, RuntimeError, ImportError, SafetensorError, StrictDataclassError),
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Loaded:
     roles: Roles
     spec: ModelSpec
     source: Path | str  # folder or hub id
+    inferred: bool = False  # its shape is from what was seen, not from its config
 
     @property
     def device(self) -> torch.device:
@@ -37,11 +45,11 @@ class Loaded:
     @cached_property
     def digest(self) -> str:
         """Of the model that a predictor is made for: the routers whole, samples of all else."""
-        routers = {id(v) for part in self.roles.moe for v in _values(part.router).values()}
+        routers = {v.data_ptr() for p in self.roles.moe for v in p.router.state_dict().values()}
         whole = hashlib.blake2b(digest_size=8)
-        for name, values in sorted(_values(self.model).items()):
-            flat = values.detach().flatten()
-            if id(values) not in routers:  # reading tens of gigabytes would take minutes
+        for name, values in sorted(self.model.state_dict().items()):
+            flat = values.flatten()
+            if values.data_ptr() not in routers:  # reading tens of gigabytes would take minutes
                 flat = flat[:: max(1, len(flat) // SAMPLED)]
             whole.update(name.encode())
             whole.update(flat.float().cpu().numpy().tobytes())
@@ -54,11 +62,6 @@ class Loaded:
         if said is None:
             said = self.model.config.get_text_config().eos_token_id
         return frozenset([said] if isinstance(said, int) else said or ())
-
-
-def _values(module: Any) -> dict[str, torch.Tensor]:
-    """Weights, and what is kept beside them, such as a bias that only selects."""
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def load_model(source: str, device: str = "cpu") -> Loaded:
@@ -88,17 +91,18 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
             source, dtype="auto", output_loading_info=True, **wide
         )
         model = model.to(device).eval()
-    except (ValueError, OSError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except _CANNOT_LOAD as error:
         raise TraceError(f"{source}: cannot be loaded: {_first_line(error)}") from None
     missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
     if missing:  # transformers would make up random ones
         raise TraceError(f"{source}: the checkpoint has no weights {missing[0]}")
     try:
         roles = find_roles(model)
-    except TraceError as error:
-        raise TraceError(f"{source}: {error}") from None
+    except _CANNOT_LOAD as error:
+        raise TraceError(f"{source}: {_first_line(error)}") from None
     name = path.name if path.exists() else source.rsplit("/", 1)[-1]
-    return Loaded(model, roles, model_spec(config.get_text_config(), roles, name), source)
+    spec, inferred = model_spec(config.get_text_config(), roles, name)
+    return Loaded(model, roles, spec, source, inferred)
 
 
 def check_device(device: str) -> None:
@@ -113,13 +117,14 @@ def check_device(device: str) -> None:
         raise TraceError(f"--device {device}: {_first_line(error)}") from None
 
 
-def model_spec(config: Any, roles: Roles, name: str) -> ModelSpec:
-    """The shape for the simulator, checked against what was seen to route."""
+def model_spec(config: Any, roles: Roles, name: str) -> tuple[ModelSpec, bool]:
+    """The shape for the simulator, checked against what was seen to route; whether inferred."""
     routing = tuple(part.index for part in roles.moe)
+    inferred = False
     try:
         spec = read_hf_config(config.to_dict(), name)
     except ModelConfigError:
-        spec = _seen_spec(config, roles, name)
+        spec, inferred = _seen_spec(config, roles, name), True
     if (spec.moe_layer_indices, spec.experts, spec.top_k) != (
         routing,
         roles.experts,
@@ -130,12 +135,13 @@ def model_spec(config: Any, roles: Roles, name: str) -> ModelSpec:
             f"experts, top-{spec.top_k}; layers {routing} were seen to, of {roles.experts} "
             f"experts, top-{roles.top_k}"
         )
-    return spec
+    return spec, inferred
 
 
 def _seen_spec(config: Any, roles: Roles, name: str) -> ModelSpec:
     """Of a family that ``hf_config`` does not know: from what is seen, attention as grouped."""
-    expert = sum(values.numel() for values in roles.moe[0].experts.parameters()) // roles.experts
+    expert = _weights(roles.moe[0].experts) // roles.experts
+    shared = round(_beside_experts(roles.moe[0]) / (3 * config.hidden_size))
     heads = config.num_attention_heads
     return ModelSpec(
         name=name,
@@ -148,6 +154,8 @@ def _seen_spec(config: Any, roles: Roles, name: str) -> ModelSpec:
         experts=roles.experts,
         top_k=roles.top_k,
         expert_hidden=max(1, round(expert / (3 * config.hidden_size))),
+        shared_experts=int(shared > 0),
+        shared_hidden=shared,
         attention=GroupedQueryAttention(
             heads=heads,
             kv_heads=getattr(config, "num_key_value_heads", None) or heads,
@@ -155,6 +163,22 @@ def _seen_spec(config: Any, roles: Roles, name: str) -> ModelSpec:
         ),
         vocab=config.vocab_size,
     )
+
+
+def _beside_experts(part: MoELayer) -> int:
+    """Weights of what runs beside the routed experts: all else in the least module that holds both.
+
+    That may be the layer itself; attention is no part of it.
+    """
+    around = [m for m in part.layer.modules() if {part.experts, part.router} <= {*m.modules()}]
+    block = min(around, key=_weights)
+    inside = {*block.modules()}
+    others = [m for m in (part.experts, part.router, part.mixer) if m is not None and m in inside]
+    return _weights(block) - sum(map(_weights, others))
+
+
+def _weights(module: Any) -> int:
+    return sum(values.numel() for values in module.parameters())
 
 
 def encode(loaded: Loaded, file: Path, prompts: list[Prompt], new_tokens: int) -> list[list[int]]:

@@ -103,14 +103,12 @@ def live_predictors(
         name = text
         predictor: LivePredictor
         if kind == "next-gate":
-            if distance and not (
-                distance.isdecimal() and 0 < int(distance) < loaded.spec.moe_layers
-            ):
+            ahead = int(distance or 1) if (distance or "1").isdecimal() else 0
+            if not 0 < ahead < loaded.spec.moe_layers:
                 raise TraceError(
                     f"--predictor {text}: the distance is a number of layers, 1 to "
                     f"{loaded.spec.moe_layers - 1}"
                 )
-            ahead = int(distance or 1)
             name = kind if ahead == 1 else f"{kind}-{ahead}"
             predictor = GatePredictor(loaded, ahead, named)
         elif text == "early-gate":

@@ -54,6 +54,11 @@ class RoutingRecorder(Hooks):
 
     def __enter__(self) -> RoutingRecorder:
         for part in self._roles.moe:
+            if self._inputs and part.mixer is None:
+                raise TraceError(
+                    f"{type(part.layer).__name__}: a layer of nothing but experts: what its norm "
+                    "gives out is what the gate reads, so there are no states to predict from"
+                )
             self._handles.append(
                 part.experts.register_forward_pre_hook(self._on_experts, with_kwargs=True)
             )

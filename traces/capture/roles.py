@@ -9,7 +9,7 @@ the *router*, and what it reads is the gate input.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,14 +33,14 @@ class MoELayer:
     beside: tuple[Any, ...] = ()  # what the router is handed after the gate input
     batched: bool = False  # the router takes [batch, rows, hidden], not [rows, hidden]
     probabilities: bool = False  # it gives out a softmax in place of logits
+    alone: bool = True  # it chooses by the gate input alone, not by tokens or earlier layers
 
     def route(self, gate_input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What this layer's gate says of [rows, hidden]: experts [rows, k], logits [rows, E].
 
         Raises TraceError where the router gives out no logits, or looks at more than that.
         """
-        asks = [b for b in tensors(self.beside) if not b.is_floating_point()]
-        if asks:  # for the tokens themselves
+        if not self.alone:
             raise TraceError(f"{self._kind}: chooses by more than the gate input")
         given = gate_input[None] if self.batched else gate_input
         # Past the hooks: what a predictor asks is not what the model routes.
@@ -138,6 +138,13 @@ def find_roles(model: Any) -> Roles:
             "trace has the same in every layer"
         )
     experts, top_k = shapes.pop()
+    for part in moe:
+        there = _with_weights(part.experts)
+        if there is not None and there < experts:
+            raise TraceError(
+                f"{type(model).__name__}: {experts} experts are routed to, {there} have weights: a "
+                "trace's experts are all loaded alike"
+            )
     return Roles(len(stack), moe, experts, top_k)
 
 
@@ -217,8 +224,27 @@ def _moe_layer(index: int, layer: nn.Module, calls: list[Call]) -> tuple[MoELaye
                 batched=other.arguments[0].ndim == 3,
                 probabilities=_probabilities(logits_among(other.results, count)),
             )
+            parts = replace(parts, alone=_alone(parts, other.arguments[0], numbers))
             return parts, count, numbers.shape[1]
     return None
+
+
+def _alone(parts: MoELayer, read: torch.Tensor, numbers: torch.Tensor) -> bool:
+    """Whether the router, given the probe's gate inputs in another order, chooses as before."""
+    rows = read.flatten(0, -2)
+    try:
+        with torch.no_grad():
+            again, _ = parts.route(rows.flip(0))
+    except (TraceError, RuntimeError, TypeError):
+        return False
+    same = again.flip(0).sort(dim=1).values == numbers.sort(dim=1).values
+    return bool(same.float().mean() > 0.9)  # rounding may turn one of scores alike
+
+
+def _with_weights(experts: nn.Module) -> int | None:
+    """How many of the experts have weights, where these are stacked; else None."""
+    stacked = [len(values) for values in experts.parameters() if values.ndim == 3]
+    return min(stacked) if stacked else None
 
 
 def _gives(call: Call, numbers: torch.Tensor) -> bool:

@@ -32,7 +32,7 @@ from traces.capture.prompts import read_prompts
 from traces.capture.recorder import NoLogitsError, Recording, RoutingRecorder
 from traces.capture.timing import TimingRecorder
 from traces.format import read_trace, write_trace
-from traces.states import KINDS, write_gates
+from traces.states import GATES, KINDS, write_gates
 from traces.trace import (
     DECODE,
     PREFILL,
@@ -108,12 +108,12 @@ def capture(
         recorder = _recorder(loaded, settings, bool(predictors))
         writer = TraceWriter(folder, meta, _part_rows(loaded, settings))
         done = len(writer.requests)
-        if settings.states:
-            _keep_gates(loaded, folder)
+        _keep_gates(loaded, folder, settings.states)
         if writer.requests != frozenset(range(done)):
             raise TraceError(f"{folder}: its requests are not the first of {prompt_file}")
-        for stale in folder.glob(f"timing-{'[0-9]' * 6}.parquet"):
-            if int(stale.stem.removeprefix("timing-")) >= done:  # of requests done again
+        for stale in folder.glob("timing-*.parquet"):
+            number = stale.stem.removeprefix("timing-")
+            if number.isdecimal() and int(number) >= done:  # of requests done again
                 stale.unlink()
         stack.enter_context(writer)  # what is whole is written, whatever ends the capture
         stack.enter_context(recorder)
@@ -247,6 +247,8 @@ def _meta(
         "precision": f"{str(loaded.model.dtype).removeprefix('torch.')} on {loaded.device.type}",
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
     }
+    if loaded.inferred:
+        recorded["shape"] = "as its modules have it: a family whose config.json is not known"
     kinds = [kind for kind in KINDS if kind in _kinds(settings)]
     if kinds:
         recorded["states"] = f"{', '.join(kinds)}, float16, beside the parts"
@@ -266,12 +268,13 @@ def _part_rows(loaded: Loaded, settings: Settings) -> int:
     return max(1, min(PART_ROWS, PART_BYTES // max(1, row)))
 
 
-def _keep_gates(loaded: Loaded, folder: Path) -> None:
+def _keep_gates(loaded: Loaded, folder: Path, states: bool) -> None:
     """For predictors that start from the layer's own gate; nothing where one is not linear."""
     spec = loaded.spec
-    found = [part.matrix(spec.experts, spec.hidden) for part in loaded.roles.moe]
+    found = [part.matrix(spec.experts, spec.hidden) for part in loaded.roles.moe if states]
     gates = [gate for gate in found if gate is not None]
-    if len(gates) == len(found):
+    (folder / GATES).unlink(missing_ok=True)  # an earlier model's
+    if gates and len(gates) == len(found):
         weight = torch.stack([weight for weight, _ in gates]).cpu().numpy()
         write_gates(folder, weight, torch.stack([bias for _, bias in gates]).cpu().numpy())
 
@@ -335,6 +338,7 @@ def _only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TraceError(f"{folder}: another capture is writing to it") from None
-        for half in folder.glob(".*.tmp"):  # of one that was killed
-            half.unlink()
+        for name in (".part-*.tmp", ".timing-*.tmp", f".{GATES}.*.tmp"):  # of one that was killed
+            for half in folder.glob(name):
+                half.unlink()
         yield

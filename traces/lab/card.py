@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from traces.errors import describe
 from traces.files import replacing
@@ -34,10 +34,18 @@ class Card(BaseModel):
     settings: dict[str, str | int | float]
     losses: tuple[float, ...] = ()
     # Of each layer: probability = sigmoid(slope * score + offset), fitted on the calibration split.
+    # Slope 0: silent, as the layer hardly routed.
     slope: tuple[float, ...]
     offset: tuple[float, ...]
     # Of the experts that it would name, on the held-out documents.
     calibration_error: float | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Card:
+        layers = self.model.moe_layers
+        if not len(self.slope) == len(self.offset) in (layers, layers - self.info.distance):
+            raise ValueError(f"{len(self.slope)} slopes and {len(self.offset)} offsets")
+        return self
 
     def check_trace(self, trace: Trace) -> None:
         """Raises TraceError for a trace of another model."""
@@ -93,6 +101,15 @@ def learned(trace: Trace, share: float = 1.0) -> tuple[int, ...]:
     """The documents that training, on ``share`` of its own, and calibration see."""
     saw = training_rows(trace, share) | split_rows(trace)["calibrate"]
     return tuple(np.unique(document_numbers(trace)[saw]).tolist())
+
+
+def data_digest(trace: Trace) -> str:
+    """Of what there was to learn from."""
+    whole = hashlib.blake2b(digest_size=8)
+    for column in (trace.request_id, trace.token_id, trace.experts):
+        if column is not None:
+            whole.update(np.ascontiguousarray(column).tobytes())
+    return whole.hexdigest()
 
 
 def document_numbers(trace: Trace) -> Array:

@@ -32,12 +32,12 @@ class Network:
     def __init__(self, card: Card, folder: Path, device: torch.device | str = "cpu") -> None:
         self.card, self.info = card, card.info
         self.kind, self.distance = card.kind, card.info.distance
-        self.loss = str(card.settings["loss"])
-        architecture: Any = card.settings["architecture"]
         width = card.model.hidden * len(READS[self.kind])
         self.groups: list[tuple[range, Stacked]] = []
         first = self.distance
         try:
+            self.loss = str(card.settings["loss"])
+            architecture: Any = card.settings["architecture"]
             saved = torch.load(folder / WEIGHTS, weights_only=True)
             for state in saved:
                 layers = len(state["w2"])

@@ -104,6 +104,7 @@ LOSSES: dict[str, Loss] = {
 # Those whose scores' level says nothing of where the k-th stands: centred, or left open.
 LEVEL_FREE = frozenset({"mse", "kl"})
 NEEDS_LOGITS = frozenset({"mse", "ranking-bce", "kl"})
+USES_LOGITS = NEEDS_LOGITS | {"weighted-bce"}  # this one where they are there
 
 
 def top_ranks(experts: int, target: Target) -> int:

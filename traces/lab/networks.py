@@ -74,9 +74,11 @@ class Stacked(nn.Module):  # type: ignore[misc]
 
     @property
     def weights(self) -> int:
-        """Of one layer, without biases and norms."""
-        matrices = [p for p in self.state_dict().values() if p.ndim == 3 and p.shape[1] > 1]
-        return sum(p[0].numel() for p in matrices)
+        """Of one layer, without biases and norms; of a gate, the inputs that it reads."""
+        state = self.state_dict()
+        gate = state.get("gate", torch.zeros(1, 0, 0))[0]
+        read = int((gate != 0).any(dim=1).sum()) * int(gate.shape[1])
+        return read + sum(int(state[name][0].numel()) for name in ("w1", "w2") if name in state)
 
 
 def _start(layers: int, rows: int, columns: int) -> nn.Parameter:

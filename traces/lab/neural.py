@@ -6,7 +6,7 @@ import io
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,9 +17,18 @@ from scipy.special import expit
 
 from traces.files import replacing
 from traces.lab.calibration import fit_platt, named_error, some
-from traces.lab.card import Card, learned, split_rows, training_rows, weights_digest, write_card
+from traces.lab.card import (
+    CARD,
+    Card,
+    data_digest,
+    learned,
+    split_rows,
+    training_rows,
+    weights_digest,
+    write_card,
+)
 from traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
-from traces.lab.losses import LOSSES, NEEDS_LOGITS, Target
+from traces.lab.losses import LOSSES, NEEDS_LOGITS, USES_LOGITS, Target
 from traces.lab.networks import Architecture, Stacked
 from traces.states import States, open_states, read_gates
 from traces.trace import Array, PredictionInfo, Trace, TraceError
@@ -134,6 +143,7 @@ def train(
             errors.append(named_error(chance, true[layer], trace.model.named()))
         networks.append(network.cpu().eval())
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)  # of weights that go now
     content = io.BytesIO()  # a full disk is then an OSError, which torch.save's is not
     torch.save([network.state_dict() for network in networks], content)
     with replacing(folder / WEIGHTS) as temporary:
@@ -157,6 +167,8 @@ def train(
             "weight_decay": plan.weight_decay,
             "seed": plan.seed,
             "share": plan.share,
+            "data": data_digest(trace),
+            "targets": _targets(states, plan),
         },
         losses=tuple(round(float(v), 6) for v in np.mean(losses, axis=0)),
         slope=tuple(s for s, _ in scales),
@@ -218,6 +230,11 @@ def _say(
     return said.cpu().numpy(), target.routed.cpu().numpy() > 0
 
 
+def _targets(states: Mapping[str, States], plan: Plan) -> str:
+    """What it learns to say: some losses weigh by the router's ranks where these are kept."""
+    return "logits" if "logits" in states and plan.loss in USES_LOGITS else "routed"
+
+
 def _states(trace: Trace, plan: Plan) -> dict[str, States]:
     assert trace.path is not None
     states = open_states(trace.path)
@@ -242,6 +259,12 @@ def _gates(trace: Trace, plan: Plan) -> tuple[Array, Array] | None:
             f"{trace.path}: {plan.name} starts from the layers' own gates, which were not kept: "
             "capture with --states (routers that are not one linear map have none)"
         )
+    layers, experts, _ = trace.model.topology
+    if (
+        gates[0].shape != (layers, experts, trace.model.hidden)
+        or gates[1].shape != gates[0].shape[:2]
+    ):
+        raise TraceError(f"{trace.path}: the gates kept there are another model's")
     return gates
 
 
@@ -259,7 +282,7 @@ def _examples(
     wanted = slice(layers.start, layers.stop)
     experts = trace.experts[rows][:, wanted].astype(np.int64).transpose(1, 0, 2)
     logits = None
-    if "logits" in states:
+    if "logits" in states and plan.loss in USES_LOGITS:
         logits = torch.from_numpy(np.stack([states["logits"].layer(l, rows) for l in layers]))
     inputs = state_inputs(states, plan.kind, firing, rows)
     return Examples(inputs, torch.from_numpy(experts.copy()), logits, trace.model.experts)

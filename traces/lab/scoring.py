@@ -42,7 +42,8 @@ class Hits:
     named: Array
     exact: Array
     first: Array
-    calibration: float | None  # error of the named experts' scores; None: no probabilities
+    # Error of the named experts' scores by phase; None: they are no probabilities.
+    calibration: dict[str, float | None]
 
     @property
     def width(self) -> int:
@@ -143,9 +144,10 @@ def summary(hits: Hits) -> dict[str, Any]:
     def plain(share: Interval | None) -> Any:
         return None if share is None else [share.value, share.low, share.high]
 
-    found: dict[str, Any] = {"calibration_error": hits.calibration}
+    found: dict[str, Any] = {"calibration_error": hits.calibration["all"]}
     for phase in PHASES:
-        found[phase] = {
+        found[phase] = {"calibration_error": hits.calibration[phase]}
+        found[phase] |= {
             name: {
                 "slot_recall": [
                     plain(hits.slot_recall(n, layers, phase)) for n in range(1, hits.width + 1)
@@ -180,6 +182,7 @@ def count_hits(trace: Trace, name: str) -> Hits:
     hits, exact = (np.zeros((layers, named, cells), np.int64) for _ in range(2))
     scored: list[Array] = []
     right: list[Array] = []
+    when: list[Array] = []
     for layer in range(layers):
         routed, guess = trace.experts[:, layer], prediction.experts[:, layer]
         spoken = (routed[:, 0] >= 0) & (guess[:, 0] >= 0)
@@ -193,6 +196,7 @@ def count_hits(trace: Trace, name: str) -> Hits:
             exact[layer, slot] = np.bincount(where, found[:, slot] == top_k, minlength=cells)
         scored.append(prediction.scores[spoken, layer].astype(np.float32).ravel())
         right.append(match.ravel())
+        when.append(trace.phase[spoken].repeat(named))
 
     def shaped(counts: Array) -> Array:
         """[layers, ..., documents × phases] to [documents, layers, phases, ...]."""
@@ -203,13 +207,19 @@ def count_hits(trace: Trace, name: str) -> Hits:
             else np.moveaxis(split, (2, 0, 3, 1), (0, 1, 2, 3))
         )
 
-    probability = np.concatenate(scored)
-    are_chances = len(probability) and ((probability >= 0) & (probability <= 1)).all()
+    def calibration(phases: tuple[int, ...]) -> float | None:
+        chosen = np.isin(phase, phases)
+        if not (are_chances and chosen.any()):
+            return None
+        return calibration_error(probability[chosen], truth[chosen])
+
+    probability, truth, phase = map(np.concatenate, (scored, right, when))
+    are_chances = bool(((probability >= 0) & (probability <= 1)).all())
     return Hits(
         top_k,
         shaped(sets),
         shaped(hits),
         shaped(exact),
         shaped(first),
-        calibration_error(probability, np.concatenate(right)) if are_chances else None,
+        {name: calibration(phases) for name, phases in PHASES.items()},
     )

@@ -15,10 +15,13 @@ import torch
 from scipy.special import expit
 
 from traces.capture.recorder import Recording
+from traces.errors import did_you_mean
 from traces.files import replacing
 from traces.lab.calibration import fit_platt, named_error, some
 from traces.lab.card import (
+    CARD,
     Card,
+    data_digest,
     learned,
     read_card,
     split_rows,
@@ -94,6 +97,8 @@ class Trained:
             every = np.arange(part.tokens)
             out = np.full((layers, part.tokens, experts), np.nan, np.float32)
             for layer in range(self.info.distance, layers):
+                if not slope[layer]:  # nothing was learned of it
+                    continue
                 out[layer] = slope[layer] * model.scores(part, every, layer) + offset[layer]
             yield rows, out
 
@@ -117,10 +122,9 @@ class Trained:
         path = self.folder / TABLES
         try:
             with np.load(path) as saved:
-                tables = {name: saved[name] for name in saved.files}
+                return KINDS[self.card.kind]({name: saved[name] for name in saved.files})
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise TraceError(f"{path}: damaged: {error}") from None
-        return KINDS[self.card.kind](tables)
 
 
 @dataclass
@@ -144,7 +148,11 @@ class LiveNetwork:
 
 def load_predictor(folder: str | Path) -> Trained:
     """Raises TraceError for a folder that holds none."""
-    return Trained(read_card(Path(folder)), Path(folder))
+    card = read_card(Path(folder))
+    known = (*READS, *KINDS)
+    if card.kind not in known:
+        raise TraceError(f"{folder}: of kind {card.kind!r}{did_you_mean(card.kind, known)}")
+    return Trained(card, Path(folder))
 
 
 def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> Card:
@@ -165,7 +173,7 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
         routed = trace.experts[:, layer, 0] >= 0
         held, apart = (some(rows[split] & routed) for split in ("calibrate", "held-out"))
         if not (held.any() and apart.any()):  # a layer that hardly routes
-            scales.append((1.0, 0.0))
+            scales.append((0.0, 0.0))
             continue
         truth = one_hot(trace, layer) > 0
         said = model.scores(decoded, np.flatnonzero(held), layer)
@@ -191,12 +199,13 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
         model=trace.model,
         weights=weights_digest(trace),
         documents=documents,
-        settings={"distance": distance},
+        settings={"distance": distance, "data": data_digest(trace)},
         slope=tuple(s for s, _ in scales),
         offset=tuple(o for _, o in scales),
         calibration_error=round(float(np.mean(errors)), 6) if errors else None,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)  # of tables that go now
     with replacing(folder / TABLES) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **tables)  # type: ignore[arg-type]
     write_card(folder, card)
