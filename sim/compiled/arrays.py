@@ -79,8 +79,8 @@ class Tier(NamedTuple):
 
 # Loads.at: a load; an expert has at most one.
 (
-    FLYING, KEY, SEQ, ORIGIN, PREDICTOR, TARGET, ISSUED, STARTED, NEEDED, LANDED,
-    STORAGE_DONE, KEPT, SERVED,
+    FLYING, KEY, SEQ, ORIGIN, STARTED, NEEDED, LANDED, KEPT, SERVED, STORAGE_DONE,
+    PREDICTOR, TARGET, ISSUED,
 ) = range(13)  # fmt: skip
 READY, LEFT, PLACE = range(3)  # Loads.way: bytes to move now, not yet through; in the queue or -1
 WAITING, ACTIVE, HEAD, FREE_AT = range(4)  # Loads.stage: queued; in service, from where; free
@@ -90,7 +90,7 @@ EXPERT, NBYTES, FINISH, ORDER = range(4)  # Loads.lane
 class Loads(NamedTuple):
     """What is on its way, by expert and by stage of the way."""
 
-    at: Array  # [x, 13]
+    at: Array  # [x, 16]: rows of whole cache lines
     unused: Array  # int8 [x]: a prefetch landed and was not used yet
     way: Array  # [stage, x, 3]
     queue: Array  # [stage, x]: a heap by key, then by age

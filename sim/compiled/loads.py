@@ -21,7 +21,6 @@ from sim.compiled.arrays import (
     KEY,
     LANDED,
     LANES,
-    LAYERS,
     LEFT,
     LISTENING,
     LOAD_ROWS,
@@ -234,9 +233,10 @@ def _issue(
     at, way = q.at, q.way
     r.of[LOADS] += 1
     at[x, FLYING] = 1
-    at[x, KEY], at[x, SEQ], at[x, ORIGIN], at[x, PREDICTOR] = key, r.of[LOADS], origin, predictor
-    at[x, TARGET], at[x, ISSUED], at[x, STARTED], at[x, NEEDED] = target, now, -1, -1
-    at[x, LANDED], at[x, STORAGE_DONE] = -1, -1
+    at[x, KEY], at[x, SEQ], at[x, ORIGIN] = key, r.of[LOADS], origin
+    at[x, STARTED], at[x, NEEDED], at[x, LANDED], at[x, STORAGE_DONE] = -1, -1, -1, -1
+    if s.of[KEEP]:
+        at[x, PREDICTOR], at[x, TARGET], at[x, ISSUED] = predictor, target, now
     size, first = cache.size[x], 0
     for stage in range(s.of[STAGES]):
         way[stage, x, READY], way[stage, x, LEFT] = 0, size
@@ -295,9 +295,9 @@ def demand(
 @part
 def propose(
     s: Setup, cache: Tier, host: Tier, q: Loads, r: Run,
-    count: int, now: int, index: int, hook: int,
+    count: int, now: int, index: int, target: int, hook: int,
 ) -> None:  # fmt: skip
-    """Queue the ``count`` experts of ``r.out`` for layer-step ``index``."""
+    """Queue the ``count`` experts of ``r.out`` for layer-step ``index``, layer ``target``."""
     r.of[PROPOSED] += count
     issued = 0
     for i in range(count):
@@ -309,7 +309,7 @@ def propose(
             _issue(s, cache, host, q, r, x, PREFETCH, key, now, index, hook)
             issued += 1
             if s.of[CANCEL]:
-                _note(q, index % s.of[LAYERS], x)
+                _note(q, target, x)
         elif q.at[x, STARTED] < 0 and key < q.at[x, KEY]:
             _requeue(s, q, r, x, key)
     q.counts[REDUNDANT] += count - issued

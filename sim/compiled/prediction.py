@@ -180,7 +180,7 @@ def act(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
         for i in range(count):
             q.at[r.out[i], KEPT] = r.of[KEEP_STAMP]
         loads.cancel(s, cache, host, q, r, target, r.of[KEEP_STAMP], now)
-    loads.propose(s, cache, host, q, r, count, now, index, hook)
+    loads.propose(s, cache, host, q, r, count, now, index, target, hook)
     if cache.of[PREDICTED]:
         for i in range(count):
             if cache.resident[r.out[i]]:

@@ -210,7 +210,7 @@ def make_loads(s: Setup, layers: int, experts: int) -> Loads:
     stage = np.zeros((stages, 4), dtype=np.int64)
     stage[:, FREE_AT] = np.where(s.link[:, STORAGE] == 1, 0, -1)
     return Loads(
-        at=np.zeros((n, 13), dtype=np.int64),
+        at=np.zeros((n, 16), dtype=np.int64),
         unused=np.zeros(n, dtype=np.int8),
         way=way,
         queue=np.zeros((stages, n), dtype=np.int64),
