@@ -35,7 +35,7 @@ def choose(inputs: Inputs, *, watched: bool = False) -> Engine:
 def _refused(inputs: Inputs, watched: bool) -> str | None:
     """Why the compiled engine cannot run ``inputs``."""
     if find_spec("numba") is None:
-        return "needs numba: pip install 'moe-prefetch-sim[compiled]'"
+        return "needs numba: pip install -e '.[compiled]' in the clone"
     if watched:
         return "draws no timeline: use engine: simpy"
     for kind, module in (("eviction", inputs.eviction), ("prefetch policy", inputs.policy)):

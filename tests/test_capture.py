@@ -305,6 +305,10 @@ def test_a_killed_capture_goes_on_and_loses_nothing(qwen: Path, tmp_path: Path) 
     assert 0 < len(before.requests) < 400
     validated = run_cli("trace", "validate", broken)
     assert (validated.code, "unfinished: 400" in validated.out) == (0, True)
+    config = tmp_path / "run.yaml"
+    config.write_text(f"trace: {broken}\ncache: {{capacity: 100%}}\n")
+    simulated = run_cli("run", config)
+    assert (simulated.code, "unfinished capture" in simulated.err) == (0, True), simulated.err
     for out in (broken, tmp_path / "whole"):
         subprocess.run([*command, str(out)], stderr=subprocess.DEVNULL, check=True)
     mended, whole = read_trace(broken), read_trace(tmp_path / "whole")
@@ -621,6 +625,9 @@ def test_a_finished_file_is_not_captured_over(qwen: Path, tmp_path: Path) -> Non
     result = capture_command(tmp_path / "no-model", write_prompts(tmp_path / "p.jsonl"), out)
     assert (result.code, "exists already" in result.err) == (2, True), result.err
     assert out.read_bytes() == b"mine"
+    model = save("Qwen3Moe", tmp_path / "model")
+    result = capture_command(model, tmp_path / "p.jsonl", model)
+    assert (result.code, "which is no part of a trace" in result.err) == (2, True), result.err
 
 
 def test_families_differ_in_what_makes_routing_hard() -> None:

@@ -242,7 +242,7 @@ def test_a_cluster_has_its_own_number_of_workers(tmp_path: Path) -> None:
 
 def test_without_dask_the_option_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    told = r"pip install 'moe-prefetch-sim\[cluster\]'"
+    told = r"pip install -e '.\[cluster\]'"
     with pytest.raises(ConfigError, match=told), pools.cluster("127.0.0.1:8786"):
         pass
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -432,7 +433,8 @@ def test_ctrl_c_is_not_lost_in_an_import(folder: Path) -> None:
 def test_ctrl_c_waits_for_no_point_that_is_not_running(folder: Path) -> None:
     config, extra = counted(folder, 40)
     err = interrupted(folder, config, extra, lambda: bool(finished(folder / "out")), jobs=1)
-    assert "stopping after 1 running point;" in err
+    # None where the one that ran had just ended.
+    assert re.search(r"stopping after (1 running point|0 running points);", err), err
 
 
 def test_points_that_ended_before_the_stop_was_seen_are_kept(

@@ -40,7 +40,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train predictors on a captured trace; 20 % of its documents are held out."""
-    from experiments.commands.output import need_extra, percent, progress, say
+    from experiments.commands.output import need_extra, percent, progress
 
     with need_extra("capture", *NEEDS):
         from traces.capture.models import check_device
@@ -54,8 +54,7 @@ def train(
     check_device(device)
     plans = [_plan(text, arch, loss, hidden, epochs, seed) for text in predictor or _every()]
     found = read_trace(trace_path(file))
-    if found.wanted > len(found.requests):
-        say(f"{file}: unfinished: {len(found.requests):,} of {found.wanted:,} requests")
+    _tell_unfinished(file, found)
     for kind, distance, plan in plans:
         name = plan.name if plan is not None else kind if not distance else f"{kind}-{distance}"
         folder = out / name
@@ -103,6 +102,7 @@ def predict(
     check_target("--out", out, source, new=True)
     speakers = [_speaker(text) for text in predictor]
     found = read_trace(source)
+    _tell_unfinished(file, found)
     named = found.model.named(extra)
     spoken = dict(found.predictions)
     for speaker in speakers:
@@ -174,6 +174,13 @@ def score(
             )
         console().print(table)
         console().print()
+
+
+def _tell_unfinished(file: str, found: Trace) -> None:
+    from experiments.commands.output import say
+
+    if found.wanted > len(found.requests):
+        say(f"{file}: unfinished: {len(found.requests):,} of {found.wanted:,} requests")
 
 
 def _cell(share: Interval | None) -> str:

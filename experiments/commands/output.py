@@ -56,7 +56,7 @@ def need_extra(extra: str, *packages: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in packages:
             raise
-        raise ConfigError(f"needs {error.name}: pip install 'moe-prefetch-sim[{extra}]'") from None
+        raise ConfigError(f"needs {error.name}: pip install -e '.[{extra}]' in the clone") from None
 
 
 def grid(*headings: str, title: str | None = None, right: int = 0) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments.plots.frame import MAIN, Cut, title_of
 from experiments.plots.style import COLOURS, MARKERS, NONE, from_zero, legend, palette, panels
@@ -174,6 +174,7 @@ def hit_rate_by_layer(results: Cut) -> Figure | str:
                 rates = np.array([np.nan if r is None else r for r in by_layer], dtype=float)
                 panel.plot(rates, label=predictor, markevery=(i, 6), **styles[predictor])
         panel.set(title=eviction, xlabel="MoE layer", ylim=(-0.03, 1.03))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.yaxis.set_major_formatter(PercentFormatter(1))
     for panel in _left(axes):
         panel.set_ylabel("routed experts found resident")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.plots.style import (
     COLOURS,
@@ -38,6 +39,7 @@ def expert_invocations(trace: Trace) -> Figure | str:
     image = heat.imshow(share, aspect="auto", cmap="viridis", vmin=0, vmax=top, rasterized=True)
     heat.grid(visible=False)
     heat.set(xlabel="expert", ylabel="MoE layer", title="Share of its layer's uses")
+    heat.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(image, ax=heat, extend="max", label="uses over an equal share")
     ranked = -np.sort(-share, axis=1)
     rank = np.arange(1, experts + 1)
@@ -108,6 +110,7 @@ def accuracy_by_layer(trace: Trace) -> Figure | str:
         panel.axvline(0, color=NONE, linewidth=0.8, linestyle=":")
         words = "slot recall" if metric == "slots" else "exact set"
         panel.set(xlabel="MoE layer", title=f"{phase}: {words}")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_ylim(0, 1.02)
     legend(figure, axes)
     return figure
@@ -139,6 +142,7 @@ def recall_against_loaded(trace: Trace) -> Figure | str:
         panel.text(k, 1.03, f"k = {k}", size=7, color="#555555", ha="center")
         words = "slot recall" if metric == "slots" else "exact set"
         panel.set(xlabel="experts loaded a layer", title=words)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_ylim(0, 1.08)
     legend(figure, axes)
     return figure

@@ -65,7 +65,7 @@ def cluster(address: str) -> Iterator[Pool]:
     Raises ConfigError if Dask is not installed, or nobody answers.
     """
     if find_spec("distributed") is None:
-        raise ConfigError("--scheduler needs Dask: pip install 'moe-prefetch-sim[cluster]'")
+        raise ConfigError("--scheduler needs Dask: pip install -e '.[cluster]' in the clone")
     with nothing_to_keep():
         from distributed import Client, KilledWorker
 

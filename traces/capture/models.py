@@ -92,7 +92,8 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
         )
         model = model.to(device).eval()
     except _CANNOT_LOAD as error:
-        raise TraceError(f"{source}: cannot be loaded: {_first_line(error)}") from None
+        here = "" if path.exists() else "no folder here; as a model's id "
+        raise TraceError(f"{source}: {here}cannot be loaded: {_first_line(error)}") from None
     missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
     if missing:  # transformers would make up random ones
         raise TraceError(f"{source}: the checkpoint has no weights {missing[0]}")

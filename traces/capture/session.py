@@ -46,6 +46,7 @@ from traces.trace import (
 from traces.writer import TraceWriter
 
 PART_ROWS, PART_BYTES = 4096, 1 << 28
+OWN = ("part-*.parquet", "part-*.npy", "timing-*.parquet", "figures")  # in a trace's folder
 PROBE_STEPS, PROBE_SECONDS = 24, 10.0
 
 
@@ -147,6 +148,9 @@ def parts_folder(out: Path, settings: Settings) -> Path:
     if out.suffix != ".parquet":
         if out.exists() and not out.is_dir():
             raise TraceError(f"{out}: is a file, not a folder of parts")
+        for path in out.glob("[!.]*"):
+            if not any(path.match(own) for own in (*OWN, GATES)):
+                raise TraceError(f"{out}: holds {path.name}, which is no part of a trace")
         return out
     if settings.states or settings.logits or settings.timing:
         raise TraceError(f"{out}: states, logits and timings need a folder, not one file")
