@@ -134,6 +134,7 @@ def passes(
 ) -> Iterator[Rows]:
     """The rows of one forward pass after the other: the prompts', then a step each."""
     prefill = True
+    owners = torch.arange(len(decoder.real))[:, None]
     while decoder.running:
         ids, real, position = decoder.ids, decoder.real, decoder.position
         with torch.no_grad():
@@ -145,11 +146,11 @@ def passes(
             if not wanted.all():
                 recording = recording.select(wanted)
             named = predict(recording, ids.flatten()[wanted.to(ids.device)]) if predict else {}
-        owner = torch.arange(len(real))[:, None].expand_as(real)
+        owner = owners.expand_as(real)[real]
         yield Rows(
-            request=owner[real],
+            request=owner,
             position=position[real],
-            prefill=torch.full((int(wanted.sum()),), prefill),
+            prefill=torch.full_like(owner, prefill, dtype=torch.bool),
             token=ids.cpu()[real],
             recording=_to_cpu(recording),
             named={k: (e.cpu(), s.cpu()) for k, (e, s) in named.items()},
@@ -199,8 +200,8 @@ def _to_cpu(recording: Recording) -> Recording:
         return None if values is None else values.float().clamp(-most, most).half().cpu()
 
     return Recording(
-        recording.experts.to(torch.int16).cpu(),
-        recording.weights.float().cpu(),
+        recording.experts.cpu(),
+        recording.weights.cpu(),
         half(recording.layer_input),
         half(recording.gate_input),
         half(recording.logits),
@@ -217,7 +218,7 @@ def _by_request(passes: list[Rows]) -> Rows:
         parts = [getattr(p.recording, name) for p in passes]
         return None if parts[0] is None else join(parts)
 
-    experts, weights = heaviest_first(state("experts"), state("weights"))
+    experts, weights = heaviest_first(state("experts"), state("weights").float())
     names: Mapping[str, Any] = passes[0].named
     return Rows(
         request=join([p.request for p in passes]),
@@ -225,7 +226,7 @@ def _by_request(passes: list[Rows]) -> Rows:
         prefill=join([p.prefill for p in passes]),
         token=join([p.token for p in passes]),
         recording=Recording(
-            experts,
+            experts.to(torch.int16),
             weights,
             state("layer_input"),
             state("gate_input"),

@@ -81,7 +81,8 @@ class RoutingRecorder(Hooks):
         self._seen.setdefault(name, []).append(value if value.ndim == 2 else value.flatten(0, -2))
 
     def _on_experts(self, _module: Any, args: Any, kwargs: Any) -> None:
-        handed = routed((*tensors(args), *tensors(kwargs)))
+        given = (*args, *kwargs.values())
+        handed = routed([value for value in given if isinstance(value, torch.Tensor)])
         assert handed is not None, "the experts were found by this very pattern"
         self._keep("experts", handed[0])
         self._keep("weights", handed[1])

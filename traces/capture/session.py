@@ -178,7 +178,7 @@ def measure_overhead(
     prompt_file: Path,
     settings: Settings,
     predictors: dict[str, LivePredictor] | None = None,
-    rounds: int = 5,
+    rounds: int = 25,
 ) -> Overhead:
     """Decode the first batch as ``capture`` does and without hooks, in turns; medians of rounds."""
     prompts = read_prompts(prompt_file)[: settings.batch_size]
