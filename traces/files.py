@@ -21,3 +21,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_numbered(folder: Path, pattern: str, first: int) -> None:
+    """Files such as ``part-00007.KIND.npy`` from number ``first`` on: they are made again."""
+    for path in folder.glob(pattern):
+        number = path.name.split(".")[0].rpartition("-")[2]
+        if number.isdecimal() and int(number) >= first:
+            path.unlink()

@@ -27,7 +27,7 @@ def trace_info(trace: Trace) -> dict[str, Any]:
         "moe_layers": trace.model.moe_layers,
         "recorded": trace.meta.recorded,
         "requests": len(trace.requests),
-        "wanted_requests": trace.wanted,
+        "missing_requests": trace.missing,
         "tokens": {
             "all": trace.tokens,
             "prefill": int((trace.phase == PREFILL).sum()),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.files import replacing
+from traces.files import remove_numbered, replacing
 from traces.parts import open_parts
 from traces.trace import Array, TraceError
 
@@ -63,10 +63,7 @@ def write_states(part: Path, states: Mapping[str, Array]) -> None:
 def remove_states(folder: Path, first: int) -> None:
     """Those beside the parts from number ``first`` on, which are yet to be written."""
     for kind in KINDS:
-        for path in folder.glob(f"part-*.{kind}.npy"):
-            number = path.name.split(".")[0].removeprefix("part-")
-            if number.isdecimal() and int(number) >= first:
-                path.unlink()
+        remove_numbered(folder, f"part-*.{kind}.npy", first)
 
 
 def open_states(folder: Path) -> dict[str, States]:

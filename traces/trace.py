@@ -106,10 +106,10 @@ class Trace:
         return [(int(self.request_id[a]), a, b) for a, b in pairwise(bounds)]
 
     @property
-    def wanted(self) -> int:
-        """How many requests its capture was to record; those that there are, where none says."""
+    def missing(self) -> int:
+        """How many requests its capture has yet to record; 0 where it does not say."""
         said = self.meta.recorded.get("requests", "")
-        return int(said) if said.isdecimal() else len(self.requests)
+        return max(0, int(said) - len(self.requests)) if said.isdecimal() else 0
 
 
 def request_bounds(request_id: Array) -> Array:

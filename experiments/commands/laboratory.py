@@ -179,8 +179,8 @@ def score(
 def _tell_unfinished(file: str, found: Trace) -> None:
     from experiments.commands.output import say
 
-    if found.wanted > len(found.requests):
-        say(f"{file}: unfinished: {len(found.requests):,} of {found.wanted:,} requests")
+    if found.missing:
+        say(f"{file}: of an unfinished capture: {found.missing:,} requests are missing")
 
 
 def _cell(share: Interval | None) -> str:

@@ -87,11 +87,8 @@ def _warn(inputs: Inputs) -> None:
     from experiments.commands.output import say, size
 
     trace = inputs.workload.trace
-    if inputs.config.requests is None and trace.wanted > len(trace.requests):
-        say(
-            f"warning: the trace is of an unfinished capture: {len(trace.requests):,} of "
-            f"{trace.wanted:,} requests"
-        )
+    if inputs.config.requests is None and trace.missing:
+        say(f"warning: the trace is of an unfinished capture: {trace.missing:,} requests to come")
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:

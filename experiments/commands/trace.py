@@ -44,10 +44,10 @@ def validate(file: File) -> None:
         f"{file}: good: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}, "
         f"{layers} MoE layers x {experts} experts, top-{k}"
     )
-    if found.wanted > len(found.requests):
+    if found.missing:
+        wanted = len(found.requests) + found.missing
         print(
-            f"unfinished: {found.wanted:,} requests were to be captured; run the capture again to "
-            "go on"
+            f"unfinished: {wanted:,} requests were to be captured; run the capture again to go on"
         )
 
 
@@ -107,8 +107,8 @@ def _print(found: dict[str, Any]) -> None:
         f"{model['name']}: {found['moe_layers']} MoE layers x {model['experts']} experts, "
         f"top-{model['top_k']}",
     )
-    missing = found["wanted_requests"] - found["requests"]
-    unfinished = f", {missing:,} more were to be captured" if missing > 0 else ""
+    missing = found["missing_requests"]
+    unfinished = f", {missing:,} more were to be captured" if missing else ""
     facts.add_row("requests", f"{found['requests']:,}{unfinished}")
     facts.add_row(
         "tokens", f"{tokens['all']:,}: {tokens['prefill']:,} prefill, {tokens['decode']:,} decode"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +15,7 @@ from traces.capture.recorder import Recording
 from traces.capture.session import LivePredictor
 from traces.errors import did_you_mean
 from traces.lab.trained import load_predictor
+from traces.timing import median_us
 from traces.trace import PredictionInfo, TraceError
 
 BYTES_PER_WEIGHT = 2  # bf16
@@ -59,15 +58,13 @@ class GatePredictor:
         part, model = self.loaded.roles.moe[-1], self.loaded.model
         row = torch.zeros(1, self.loaded.spec.hidden, dtype=model.dtype, device=model.device)
         backend = torch.get_device_module(model.device)
-        taken = []
+
+        def ask() -> None:
+            part.route(row)
+            backend.synchronize()
+
         with torch.no_grad():
-            for _ in range(30):
-                backend.synchronize()
-                start = time.perf_counter()
-                part.route(row)
-                backend.synchronize()
-                taken.append(time.perf_counter() - start)
-        return round(1e6 * statistics.median(taken[10:]), 2)
+            return median_us(ask, 20)
 
     def predict(self, recording: Recording, tokens: torch.Tensor) -> tuple[Any, Any]:
         inputs = recording.layer_input if self.early else recording.gate_input

@@ -31,6 +31,7 @@ from traces.capture.models import Loaded, encode
 from traces.capture.prompts import read_prompts
 from traces.capture.recorder import NoLogitsError, Recording, RoutingRecorder
 from traces.capture.timing import TimingRecorder
+from traces.files import remove_numbered
 from traces.format import read_trace, write_trace
 from traces.states import GATES, KINDS, write_gates
 from traces.trace import (
@@ -112,10 +113,7 @@ def capture(
         _keep_gates(loaded, folder, settings.states)
         if writer.requests != frozenset(range(done)):
             raise TraceError(f"{folder}: its requests are not the first of {prompt_file}")
-        for stale in folder.glob("timing-*.parquet"):
-            number = stale.stem.removeprefix("timing-")
-            if number.isdecimal() and int(number) >= done:  # of requests done again
-                stale.unlink()
+        remove_numbered(folder, "timing-*.parquet", done)
         stack.enter_context(writer)  # what is whole is written, whatever ends the capture
         stack.enter_context(recorder)
         timer = _timer(loaded, settings, stack)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +29,7 @@ from traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
 from traces.lab.losses import LOSSES, NEEDS_LOGITS, USES_LOGITS, Target
 from traces.lab.networks import Architecture, Stacked
 from traces.states import States, open_states, read_gates
+from traces.timing import median_us
 from traces.trace import Array, PredictionInfo, Trace, TraceError
 
 Kind = Literal["pre-attention", "cross-layer", "both-inputs"]
@@ -334,10 +333,5 @@ def _time(network: Stacked) -> float:
     )
     single.load_state_dict(state)
     token = torch.randn(1, 1, width)
-    taken = []
     with torch.no_grad():
-        for _ in range(60):
-            start = time.perf_counter()
-            single(token)
-            taken.append(time.perf_counter() - start)
-    return round(1e6 * statistics.median(taken[10:]), 2)
+        return median_us(lambda: single(token), 50)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 import zipfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +30,7 @@ from traces.lab.counts import KINDS, Counting, one_hot
 from traces.lab.inference import READS, Network
 from traces.model import ModelSpec
 from traces.states import open_states
+from traces.timing import median_us
 from traces.trace import DECODE, Array, Prediction, PredictionInfo, Trace, TraceError
 
 TABLES = "tables.npz"
@@ -217,14 +216,13 @@ def _time(made: type[Counting], tables: dict[str, Array], trace: Trace) -> float
     _, start, end = max(trace.requests, key=lambda request: request[2] - request[1])
     step = _rows_of(trace, slice(start, min(end, start + 2)))
     row = np.array([step.tokens - 1])
-    taken = []
-    for _ in range(20):
-        began = time.perf_counter()
+
+    def speak() -> None:
         model = made(tables)
         for layer in range(trace.model.moe_layers):
             model.scores(step, row, layer)
-        taken.append(time.perf_counter() - began)
-    return round(1e6 * statistics.median(taken[5:]) / trace.model.moe_layers, 2)
+
+    return round(median_us(speak, 15) / trace.model.moe_layers, 2)
 
 
 def predict(trace: Trace, speaker: Speaker, named: int) -> Prediction:
