@@ -55,11 +55,8 @@ class Tier:
             self.state = begin(self.state, self._rooms())
         self._victim = getattr(eviction, "victim", None)  # of one that keeps queues
         self._kept = getattr(eviction, "kept", None)
-        self._inserted, self._used, self._evicted = (
-            eviction.inserted,
-            eviction.used,
-            eviction.evicted,
-        )
+        self._inserted, self._used = eviction.inserted, eviction.used
+        self._evicted = getattr(eviction, "evicted", None)
         self._passed = getattr(eviction, "passed", None)
         self.notes_passing = self._passed is not None
         self._predicted = getattr(eviction, "predicted", None)
@@ -208,6 +205,7 @@ class Tier:
 
     def _left(self, x: int) -> None:
         self.free[self.partition_of[x]] += self.sizes[x]
-        self._evicted(self.state, x, self.now, self.scores[x])
+        if self._evicted is not None:
+            self._evicted(self.state, x, self.now, self.scores[x])
         if self.on_evict is not None:
             self.on_evict(x)

@@ -19,7 +19,7 @@ from sim.errors import ConfigError, did_you_mean
 CONTRACTS = {
     "predictors": ("Params", "Predictor"),
     "prefetch": ("propose",),
-    "eviction": ("inserted", "used", "evicted"),
+    "eviction": ("inserted", "used"),
 }
 _INTERNAL = {"base", "lists"}
 

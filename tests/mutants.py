@@ -15,27 +15,27 @@ MUTANTS = [
     Mutant("compiled/order.py", "column += others", "column += 1"),
     Mutant("compiled/order.py", "if was > above:", "if was >= above:"),
     Mutant("compiled/order.py", "x, y = min(x, y)", "x, y = max(x, y)"),
-    Mutant("compiled/order.py", "order[after, SCORE] < score", "order[after, SCORE] > score"),
+    Mutant("compiled/order.py", "A_NODE + SCORE] < score", "A_NODE + SCORE] > score"),
     Mutant("compiled/memory.py", "        while missing > 0:\n", "        while missing >= 0:\n"),
     Mutant(
         "compiled/memory.py",
-        "t.part[p, FREE] += t.size[y]\n",
-        "t.part[p, FREE] += t.size[y] - 1\n",
+        "t.part[free] += t.size[y]\n",
+        "t.part[free] += t.size[y] - 1\n",
     ),
-    Mutant(
-        "compiled/memory.py", "if t.of[SPARED] and victims > 0", "if t.of[SPARED] and victims > 1"
-    ),
+    Mutant("compiled/memory.py", "if t.spared and victims > 0", "if t.spared and victims > 1"),
     Mutant(
         "compiled/memory.py", "    if needed:\n        score", "    if not needed:\n        score"
     ),
     Mutant("compiled/memory.py", "for i in range(aside - 1, -1, -1)", "for i in range(aside)"),
-    Mutant("compiled/links.py", "at[a, SEQ] < at[b, SEQ]", "at[a, SEQ] > at[b, SEQ]"),
+    Mutant("compiled/links.py", "at[a + SEQ] < at[b + SEQ]", "at[a + SEQ] > at[b + SEQ]"),
+    Mutant("compiled/loads.py", "A_LOAD + SEQ] > q.at[at + SEQ]", "A_LOAD + SEQ] < q.at[at + SEQ]"),
+    Mutant("compiled/loads.py", "if not base <= x < base + s.experts or ", "if "),
     Mutant("compiled/links.py", "behind = now == q", "behind = now <= 1 + q"),
     Mutant("compiled/links.py", "np.rint(alpha + service)", "np.floor(alpha + service)"),
     Mutant(
         "compiled/links.py",
-        "max(bus, stream) + s.link[stage, LATENCY]",
-        "max(bus, stream + s.link[stage, LATENCY])",
+        "max(bus, stream) + way.link[stage, LATENCY]",
+        "max(bus, stream + way.link[stage, LATENCY])",
     ),
     Mutant("compiled/links.py", "ORDER] < order)", "ORDER] > order)"),
     Mutant(
@@ -43,27 +43,27 @@ MUTANTS = [
     ),
     Mutant(
         "compiled/loads.py",
-        "if 0 < s.link[stage, CHUNK] < nbytes:",
-        "if 0 < s.link[stage, CHUNK] <= nbytes:",
+        "if 0 < way.link[stage, CHUNK] < nbytes:",
+        "if 0 < way.link[stage, CHUNK] <= nbytes:",
     ),
     Mutant(
         "compiled/loads.py",
         "    memory.insert(cache, x, needed)\n",
         "    memory.insert(cache, x, True)\n",
     ),
-    Mutant("compiled/loads.py", "first = int(host.resident[x])", "first = 0"),
+    Mutant("compiled/loads.py", "first = int(way.host.resident[x])", "first = 0"),
     Mutant(
         "compiled/loads.py",
-        "q.counts[REDUNDANT] += count - issued",
-        "q.counts[REDUNDANT] += count - issued + 1",
+        "r.of[COUNTS + REDUNDANT] += count - issued",
+        "r.of[COUNTS + REDUNDANT] += count - issued + 1",
     ),
     Mutant(
         "compiled/loads.py", "r.priority[i] * PRIORITY + index", "r.priority[i] * PRIORITY - index"
     ),
     Mutant(
         "compiled/loads.py",
-        "and q.at[x, STARTED] < 0 and q.at[x, NEEDED] < 0)",
-        "and q.at[x, NEEDED] < 0)",
+        "if q.at[at + STARTED] >= 0:",
+        "if q.at[at + STARTED] >= 1 << 60:",
     ),
     Mutant(
         "compiled/prediction.py",
@@ -83,7 +83,7 @@ MUTANTS = [
     Mutant("compiled/prediction.py", "for later in range(layer + 1", "for later in range(layer"),
     Mutant("compiled/kernel.py", "read = before + s.step_cost[cost, NORM]", "read = before"),
     Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
-    Mutant("compiled/kernel.py", "size * (end - first) > capacity", "size * end > capacity"),
+    Mutant("compiled/kernel.py", "size * (end - first) > cache", "size * end > cache"),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),
     Mutant("compiled/shortcut.py", "if r.of[PENDING] == 0:", "if r.of[PENDING] < 2:"),
     Mutant("compiled/shortcut.py", "split = max(started, free)", "split = started"),

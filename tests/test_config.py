@@ -391,7 +391,7 @@ POLICIES = {
     "half": "def new_state(*_): ...\ndef inserted(*_): ...\nused = 3\n",
     "function": "def Params(): ...\nclass Predictor: ...\n",
     "plain": "class Params: ...\nclass Predictor: ...\n",
-    "whole": "def new_state(*_): ...\ninserted = used = evicted = new_state\n",
+    "whole": "def new_state(*_): ...\ninserted = used = new_state\n",
 }
 
 

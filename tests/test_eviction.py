@@ -264,7 +264,6 @@ def test_a_policy_of_ones_own_by_import_path(
         "def new_state(experts, layers, seed, future):\n    return ()\n"
         "def inserted(state, x, now):\n    return -now\n"
         "def used(state, x, now, score):\n    return -now\n"
-        "def evicted(state, x, now, score):\n    pass\n"
     )
     (folder / "wrong.py").write_text(
         (folder / "most_recent.py").read_text().replace("return -now", "return -now / 2")

@@ -1,7 +1,9 @@
 """The kernel's memory: few flat tables, and names for their columns and scalars.
 
 All integers are 64 bits unless said; times in ns, -1 where not reached; sizes in bytes; ``x`` a
-flat expert id. Tables are few because the time to compile the kernel grows with their number.
+flat expert id. Tables are few because the time to compile the kernel grows with their number. Those
+that the kernel reads most are flat, with rows of a width that is a constant here: column C of row i
+is at ``i * WIDTH + C``, one instruction where a second axis needs its length and a product.
 """
 
 from __future__ import annotations
@@ -14,25 +16,35 @@ Array = Any  # NDArray of the dtype and shape that the comment gives
 
 FAR = 1 << 62  # later than any time, above any score
 
-# Setup.of: what does not change in a run.
-(
-    LAYERS, EXPERTS, TOP_K, STEPS, HOOKS, STAGES, HOST, GROUPED, CANCEL, EXTRA, POLICY, TIMED,
-    LAUNCH, KEEP,
-) = range(14)  # fmt: skip
-THRESHOLD, WIRE = range(2)  # Setup.real; WIRE: bytes a ns into the cache
 COST, FIRST_ROW, PREFILL, REQUESTS = range(4)  # Setup.steps
+A_STEP = 4  # columns
 TRIGGER, DISTANCE, INLINE, TABLE, WIDTH = range(5)  # Setup.hooks; TABLE: where in ids
 AT_START, AT_GATE, AT_ROUTED = range(3)  # a hook's TRIGGER
-STORAGE, LATENCY, CHUNK, LANES = range(4)  # Setup.link
+STORAGE, LATENCY, CHUNK, LANES = range(4)  # Way.link
 GB_S, ISOLATED, QUEUED, STREAM_GB_S = range(4)  # Setup.rate; two of them ns before the bytes
 
 
 class Setup(NamedTuple):
-    """What a run is given. H predictors, S steps, L layers, E experts a layer, U step costs."""
+    """What a run is given, and does not change. Numbers, and tables of H predictors, S steps,
+    L layers, E experts a layer, U step costs; what is true or false is 1 or 0.
+    """
 
-    of: Array  # [14]
-    real: Array  # float [2]
-    steps: Array  # [S + 1, 4]
+    layers: int
+    experts: int  # a layer
+    top_k: int
+    step_count: int
+    stages: int  # of a load's way
+    has_host: int  # a tier of host memory
+    grouped: int
+    cancels: int
+    extra: int
+    policy: int
+    timed: int  # the policy needs times
+    launch_ns: int  # of an expert, or of a group
+    keeps: int  # records of each layer and load
+    threshold: float
+    wire: float  # bytes a ns into the cache
+    steps: Array  # [S + 1 rows]
     rows: Array  # [tokens]: of the trace, by step
     routed: Array  # int32 [routed experts], by step and layer
     tokens: Array  # int32 [routed experts]: how many each serves
@@ -44,34 +56,42 @@ class Setup(NamedTuple):
     delay: Array  # [H, S]
     ids: Array  # int32: the tables [tokens, L, m] of all hooks, one after the other
     scores: Array  # float32
-    link: Array  # [stage, 4]
     rate: Array  # float [stage, 4]
     load_ns: Array  # [L]: one queued load, for deadlines
 
 
-EVICTION, NOW_AT, PASSED, PREDICTED, SPARED, KEPT_IN, PIN = range(7)  # Tier.of
-IN_TREE, IN_LIST, OWN_QUEUES = range(3)  # Tier.of[KEPT_IN]: who keeps the order of leaving
+NOW_AT, PIN = range(2)  # Tier.of: the layer-step; the pin that counts
+IN_TREE, IN_LIST, OWN_QUEUES = range(3)  # Tier.kept_in: who keeps the order of leaving
 PARTITION, BASE, LEAF = range(3)  # Tier.at
+A_PLACE = 4  # its columns
 FREE, CAPACITY, ROOT, LEAVES, FIRST = range(5)  # Tier.part
+A_PARTITION = 8  # columns
 BEFORE, AFTER, SCORE = range(3)  # Tier.order, in a list
+A_NODE = 4  # its columns
+FANOUT = 8  # Tier.order, in a tree: its columns
 
 
 class Tier(NamedTuple):
     """A memory level. ``x`` is pinned where ``pin[x]`` is ``of[PIN]``.
 
-    ``order`` has, for each partition, its residents' scores. In a tree: rows of 8 from row ROOT
-    (BASE of its experts) on. What stands at place p (row p // 8, column p % 8) is the lowest of row
-    p + 2; from place LEAVES on are its experts in order, FAR where not resident. In a list: a ring
-    of BEFORE and AFTER, from the head (row ROOT) to the lowest score and on; row x is expert x.
+    ``order`` has, for each partition, its residents' scores. In a tree: rows from row ROOT (BASE of
+    its experts) on. What stands at place p (row p // FANOUT, column p % FANOUT) is the lowest of
+    row p + 2; from place LEAVES on are its experts in order, FAR where not resident. In a list: a
+    ring of BEFORE and AFTER, from the head (row ROOT) to the lowest score and on; row x is of x.
     """
 
-    of: Array  # [7]: eviction, layer-step, which of the optional functions it has, the pin
+    eviction: int
+    passed: int  # whether it has this function
+    predicted: int
+    spared: int
+    kept_in: int
+    of: Array  # [2]
     size: Array  # [x]
-    at: Array  # int32 [x, 3]
-    part: Array  # [partition, 5]
+    at: Array  # int32 [x rows]
+    part: Array  # [partition rows]
     resident: Array  # int8 [x]
     pin: Array  # [x]
-    order: Array  # [rows, 8 or 4]
+    order: Array  # [rows]
     victims: Array  # [x, 2]: scratch, experts and scores
     aside: Array  # [x, 2]: scratch
     state: State
@@ -79,29 +99,41 @@ class Tier(NamedTuple):
 
 # Loads.at: a load; an expert has at most one.
 (
-    FLYING, KEY, SEQ, ORIGIN, STARTED, NEEDED, LANDED, KEPT, SERVED, STORAGE_DONE,
+    FLYING, KEY, SEQ, ORIGIN, STARTED, NEEDED, LANDED, PLACE, _, KEPT, SERVED, STORAGE_DONE,
     PREDICTOR, TARGET, ISSUED,
-) = range(13)  # fmt: skip
-READY, LEFT, PLACE = range(3)  # Loads.way: bytes to move now, not yet through; in the queue or -1
-WAITING, ACTIVE, HEAD, FREE_AT = range(4)  # Loads.stage: queued; in service, from where; free
-EXPERT, NBYTES, FINISH, ORDER = range(4)  # Loads.lane
+) = range(15)  # fmt: skip
+A_LOAD = 16  # columns: whole cache lines. PLACE + stage: in that queue, or -1
+# Loads.stage: how many wait, how many are in service; when it is free; what is in service, if one.
+WAITING, ACTIVE, FREE_AT, MOVING, HEAD = range(5)  # HEAD: where Way.lane begins
+A_STAGE = 8  # columns
 
 
 class Loads(NamedTuple):
     """What is on its way, by expert and by stage of the way."""
 
-    at: Array  # [x, 16]: rows of whole cache lines
+    at: Array  # [x rows]
     unused: Array  # int8 [x]: a prefetch landed and was not used yet
-    way: Array  # [stage, x, 3]
     queue: Array  # [stage, x]: a heap by key, then by age
-    stage: Array  # [stage, 4]
-    lane: Array  # [stage, a power of two, 4]: a ring of chunks in service by FINISH, then ORDER
-    noted: Array  # [layer, 4 E, 2]: prefetches for it in order of issue, and their SEQ
-    noted_count: Array  # [layer]
-    blocked: Array  # [x]: scratch
+    stage: Array  # [stage rows]
+    aside: Array  # [x]: scratch
     arrived: Array  # [E]
-    counts: Array  # [7]
-    moved: Array  # [stage, origin]
+
+
+READY, LEFT = range(2)  # Way.bytes: to move now, not yet through
+EXPERT, NBYTES, FINISH, ORDER = range(4)  # Way.lane
+
+
+class Way(NamedTuple):
+    """What a way needs that is more than one host link which moves experts whole.
+
+    Where it is no more the kernel is compiled for None in its stead: most runs are of that kind,
+    and take less time without the rest.
+    """
+
+    host: Tier  # any where Setup.of[HOST] is 0
+    link: Array  # [stage, 4]
+    bytes: Array  # [stage, x, 2]
+    lane: Array  # [stage, a power of two, 4]: a ring of chunks in service by FINISH, then ORDER
 
 
 # Run.of: where the run stands.
@@ -112,7 +144,11 @@ class Loads(NamedTuple):
     LAYER_ROWS, STEP_ROWS, LOAD_ROWS, LOADS_LANDED, BROKEN, ENDED,
     AT_ONCE,
 ) = range(38)  # fmt: skip
+# Then stalls of the present layer, by kind, and of all; loads by disposition; bytes by stage and
+# origin.
+STALLS, STALLED, COUNTS, MOVED, ALL = 38, 42, 46, 53, 57
 OUT_AT, OUT_ORDER, OUT_HOOK, OUT_INDEX, OUT_LEAD = range(5)  # Run.pending
+A_PENDING = 8  # columns
 # What the forward pass waits for.
 ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
 
@@ -120,16 +156,14 @@ ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
 class Run(NamedTuple):
     """Where the run stands, its totals, and its records since they were last taken away."""
 
-    of: Array  # [38]
-    stalls: Array  # [4]: of the present layer
+    of: Array  # [57]
     seen: Array  # [x]: stamp
     out: Array  # [E]
     priority: Array  # [E]
     ids: Array  # int32: scratch for several tokens
     scores: Array  # float32
-    pending: Array  # [n, 5]: predictions that are not out yet, a heap by time, then order
+    pending: Array  # [n rows]: predictions that are not out yet, a heap by time, then order
     counts: Array  # [prefill, layer, 3]: experts, hits, late
-    stalled: Array  # [4]: of all layers
     layers: Array  # [rows, 12]
     steps: Array  # [rows, 7]
     loads: Array  # [rows, 10]

@@ -8,22 +8,26 @@ from typing import NamedTuple
 import numpy as np
 
 from sim.compiled.arrays import (
+    A_PENDING,
+    ALL,
     BROKEN,
+    COUNTS,
     EVENTS,
     LAYER_ROWS,
     LOAD_ROWS,
     LOADS_LANDED,
+    MOVED,
     OVER,
     PENDING,
     PHASE,
     PROPOSED,
+    STALLED,
     STEP_ROWS,
     Run,
 )
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
-from sim.eviction import lru
 from sim.inputs import Inputs
 from sim.loads import DISPOSITIONS
 from sim.memory import Tier
@@ -71,34 +75,34 @@ def simulate(
     workload = inputs.workload
     layers, experts = workload.layers, workload.experts
     s = setup.make_setup(inputs, cost, hooks, device, keep=loads.keep)
-    steps = len(s.steps) - 1
+    steps = len(workload.table.kind)
     chunk = steps
     if loads.keep:
         chunk = max(1, min(steps, _RECORDS // (layers * experts * (len(hooks) + 1))))
-    r = setup.make_run(s, layers, experts, chunk)
-    q = setup.make_loads(s, layers, experts)
+    r = setup.make_run(s, chunk)
+    q = setup.make_loads(s, device)
     gpu = setup.make_tier(cache, inputs.eviction, -1)
-    below = gpu if host is None else setup.make_tier(host, lru, 1)
+    way = setup.make_way(device, host, gpu)
     tables = LayerRecords(), StepRecords(), loads
     until = min(chunk, steps)
     while r.of[PHASE] != OVER:
         last = until >= steps
-        go(s, gpu, below, q, r, steps + 1 if last else until)
+        go(s, gpu, way, q, r, steps + 1 if last else until)
         if r.of[BROKEN]:
             raise AssertionError(_BROKEN[r.of[BROKEN]])
         _take(tables, r)
-        if r.of[PENDING] >= len(r.pending) - 3 * len(hooks):
+        if r.of[PENDING] >= len(r.pending) // A_PENDING - 3 * len(hooks):
             r = _more_room(r)
         elif not last:
             until = min(until + chunk, steps)
     loads.landed = int(r.of[LOADS_LANDED])
     return Finished(
         *tables[:2],
-        totals=LayerTotals(r.counts, r.stalled),
+        totals=LayerTotals(r.counts, r.of[STALLED:COUNTS]),
         events=int(r.of[EVENTS]) + SIMPY_EVENTS,
         proposed=int(r.of[PROPOSED]),
-        dispositions=q.counts[: len(DISPOSITIONS)].tolist(),
-        moved_bytes=q.moved.tolist(),
+        dispositions=r.of[COUNTS : COUNTS + len(DISPOSITIONS)].tolist(),
+        moved_bytes=r.of[MOVED:ALL].reshape(-1, 2)[: s.stages].tolist(),
     )
 
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from sim.compiled import jit, links, loads, memory, prediction, shortcut
 from sim.compiled.arrays import (
+    A_LOAD,
+    A_PARTITION,
+    A_PENDING,
+    A_STEP,
     ARRIVED,
     AT_GATE,
     AT_ONCE,
@@ -17,7 +21,6 @@ from sim.compiled.arrays import (
     BEGUN,
     BROKEN,
     BUSY,
-    CANCEL,
     CAPACITY,
     CHANGED,
     COST,
@@ -25,32 +28,24 @@ from sim.compiled.arrays import (
     DONE,
     ENDED,
     EVENTS,
-    EXPERTS,
     FAR,
     FIRST_ROW,
     FREE_FROM,
     GATE_AT,
-    GROUPED,
     HITS,
-    HOOKS,
-    KEEP,
     KEEP_STAMP,
     KEPT,
     LANDED,
     LANDING,
     LATE_HITS,
-    LAUNCH,
     LAYER,
     LAYER_ROWS,
-    LAYERS,
     LISTENING,
     NOW,
     NOW_AT,
     ORIGIN,
     OUT_AT,
     OVER,
-    PARTITION,
-    PASSED,
     PENDING,
     PHASE,
     PIN,
@@ -60,12 +55,13 @@ from sim.compiled.arrays import (
     ROUTED_UNTIL,
     ROUTING,
     SERVED,
+    STALLED,
+    STALLS,
     START,
     STARTED,
     STEP,
     STEP_BUSY,
     STEP_ROWS,
-    STEPS,
     STORAGE_DONE,
     STREAM,
     STREAMING,
@@ -76,6 +72,7 @@ from sim.compiled.arrays import (
     Run,
     Setup,
     Tier,
+    Way,
 )
 from sim.compiled.jit import INDEX, part
 from sim.loads import DEMAND
@@ -93,13 +90,13 @@ def _until(r: Run, phase: int, time: int) -> None:
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
     layer, now = r.of[LAYER] & INDEX, r.of[NOW]
-    cost = s.steps[r.of[STEP] & INDEX, COST] & INDEX
+    cost = s.steps[(r.of[STEP] & INDEX) * A_STEP + COST] & INDEX
     r.of[START] = now
     before, gate = s.layer_cost[cost, layer, PROLOGUE], s.step_cost[cost, GATE]
     attention = before + s.layer_cost[cost, layer, ATTENTION]
     r.of[GATE_AT] = now + attention + gate
     r.of[BUSY] += attention + gate
-    if s.of[HOOKS] > 0:
+    if len(s.hooks) > 0:
         read = before + s.step_cost[cost, NORM]
         for trigger in (AT_START, AT_GATE):
             now = prediction.fire(s, r, trigger, cost, now, read)
@@ -114,33 +111,35 @@ def _begin(s: Setup, r: Run) -> None:
 
 
 @part
-def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
+def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """Routing is known: hits, misses, and what computes at once."""
     step, layer = r.of[STEP] & INDEX, r.of[LAYER] & INDEX
-    cost = s.steps[step, COST] & INDEX
-    index = (step * s.of[LAYERS] + layer) & INDEX
+    cost = s.steps[step * A_STEP + COST] & INDEX
+    index = (step * s.layers + layer) & INDEX
     first, end = s.first_routed[index] & INDEX, s.first_routed[index + 1] & INDEX
-    r.of[ROUTED_UNTIL] = cache.of[NOW_AT] = host.of[NOW_AT] = cache.of[PIN] = index
+    r.of[ROUTED_UNTIL] = cache.of[NOW_AT] = cache.of[PIN] = index
+    if way is not None:
+        way.host.of[NOW_AT] = index
     r.of[UNPIN_AT] = -1
-    work = s.of[LAUNCH] * (min(end - first, 1) if s.of[GROUPED] else end - first)
+    work = s.launch_ns * (min(end - first, 1) if s.grouped else end - first)
     for i in range(first, end):
-        cache.pin[s.routed[i]] = index
+        cache.pin[s.routed[i] & INDEX] = index
         work += s.expert[layer, s.tokens[i] & INDEX]
-    if s.of[CANCEL] and q.noted_count[layer] > 0:
+    if s.cancels and loads.some_queued(s, way, q):
         r.of[KEEP_STAMP] += 1
         for i in range(first, end):
-            q.at[s.routed[i], KEPT] = r.of[KEEP_STAMP]
-        loads.cancel(s, cache, host, q, r, layer, r.of[KEEP_STAMP], now)
+            q.at[(s.routed[i] & INDEX) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
+        loads.cancel(s, cache, way, q, r, layer, r.of[KEEP_STAMP], now)
     hits = loads.hit(s, cache, q, r, first, end, now)
     missing = end - first - hits
     r.of[HITS], r.of[LATE_HITS], r.of[AWAITED] = hits, 0, missing
-    if cache.of[PASSED]:
-        base = layer * s.of[EXPERTS]
-        for x in range(base, base + s.of[EXPERTS]):
+    if cache.passed:
+        base = layer * s.experts
+        for x in range(base, base + s.experts):
             if cache.resident[x] and cache.pin[x] != index:
                 memory.pass_over(cache, x)
     asked = now
-    if s.of[HOOKS] > 0:
+    if len(s.hooks) > 0:
         now = prediction.fire(s, r, AT_ROUTED, cost, now, 0)
     if missing == 0:
         work += s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED]
@@ -148,29 +147,29 @@ def _route(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
         r.of[ENDED] = now + work
         return
     some = s.routed[first] & INDEX
-    size, capacity = cache.size[some], cache.part[cache.at[some, PARTITION] & INDEX, CAPACITY]
-    r.of[STREAMING] = size * (end - first) > capacity
-    if not r.of[STREAMING] and shortcut.applies(s, q, r, size, missing, asked):
+    size, p = cache.size[some], memory.partition(cache, some)
+    r.of[STREAMING] = size * (end - first) > cache.part[p * A_PARTITION + CAPACITY]
+    if way is None and not r.of[STREAMING] and shortcut.applies(s, q, r, size, missing, asked):
         r.of[AWAITED] = 0
         shortcut.take(s, cache, q, r, first, end, layer, cost, index, asked, now)
         return
-    r.of[LATE_HITS] = loads.demand(s, cache, host, q, r, first, end, asked, index)
+    r.of[LATE_HITS] = loads.demand(s, cache, way, q, r, first, end, asked, index)
     # The shared experts first, and those that are there.
     ready = 0
     work = s.step_cost[cost, SHARED]
-    if not s.of[GROUPED]:
+    if not s.grouped:
         work += s.step_cost[cost, FIXED]
     for i in range(first, end):
         x = s.routed[i] & INDEX
-        q.at[x, SERVED] = s.tokens[i]
+        q.at[x * A_LOAD + SERVED] = s.tokens[i]
         if cache.resident[x]:
             ready += 1
-            if not s.of[GROUPED]:
-                work += s.of[LAUNCH] + s.expert[layer, s.tokens[i] & INDEX]
+            if not s.grouped:
+                work += s.launch_ns + s.expert[layer, s.tokens[i] & INDEX]
             if r.of[STREAMING]:
-                q.at[x, SERVED] = -s.tokens[i]  # of the group that is computed first
+                q.at[x * A_LOAD + SERVED] = -s.tokens[i]  # of the group that is computed first
     r.of[DONE] = ready
-    r.of[DISPATCH] = s.step_cost[cost, FIXED] if s.of[GROUPED] else 0  # with the group, once
+    r.of[DISPATCH] = s.step_cost[cost, FIXED] if s.grouped else 0  # with the group, once
     r.of[BUSY] += work
     r.of[FREE_FROM] = now + work
 
@@ -195,33 +194,33 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     """Compute what has landed; share out the idle spans before, as ``engine._split_stall``."""
     at, layer, free = q.at, r.of[LAYER] & INDEX, r.of[FREE_FROM]
     for i in range(r.of[ARRIVED]):
-        x = q.arrived[i] & INDEX
-        landed = at[x, LANDED]
+        load = (q.arrived[i] & INDEX) * A_LOAD
+        landed = at[load + LANDED]
         if landed > free:
-            off_storage = at[x, STORAGE_DONE] >= 0
-            split = at[x, STORAGE_DONE] if off_storage else at[x, STARTED]
+            off_storage = at[load + STORAGE_DONE] >= 0
+            split = at[load + STORAGE_DONE] if off_storage else at[load + STARTED]
             split = min(max(split, free), landed)
-            r.stalls[3 if off_storage else 2] += split - free
-            r.stalls[0 if at[x, ORIGIN] == DEMAND else 1] += landed - split
+            r.of[STALLS + (3 if off_storage else 2)] += split - free
+            r.of[STALLS + (0 if at[load + ORIGIN] == DEMAND else 1)] += landed - split
             free = landed
-        if not s.of[GROUPED]:
-            work = s.of[LAUNCH] + s.expert[layer, at[x, SERVED] & INDEX]
+        if not s.grouped:
+            work = s.launch_ns + s.expert[layer, at[load + SERVED] & INDEX]
             r.of[BUSY] += work
             free += work
             if r.of[STREAMING]:
-                at[x, SERVED] = -at[x, SERVED]
-    if s.of[GROUPED]:
-        index = r.of[STEP] * s.of[LAYERS] + layer
+                at[load + SERVED] = -at[load + SERVED]
+    if s.grouped:
+        index = r.of[STEP] * s.layers + layer
         group, work = 0, r.of[DISPATCH]
         for i in range(s.first_routed[index], s.first_routed[index + 1]):
             x = s.routed[i] & INDEX
             if cache.pin[x] == index and cache.resident[x]:
                 group += 1
-                tokens = abs(at[x, SERVED])
+                tokens = abs(at[x * A_LOAD + SERVED])
                 work += s.expert[layer, tokens]
-                at[x, SERVED] = -tokens
+                at[x * A_LOAD + SERVED] = -tokens
         if group > 0:
-            work += s.of[LAUNCH]
+            work += s.launch_ns
         r.of[BUSY] += work
         free += work
         r.of[DISPATCH] = 0
@@ -232,11 +231,12 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
 @part
 def _make_room(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     """What has been computed of a set that streams is unpinned."""
-    index = r.of[STEP] * s.of[LAYERS] + r.of[LAYER]
+    index = r.of[STEP] * s.layers + r.of[LAYER]
     for i in range(s.first_routed[index], s.first_routed[index + 1]):
         x = s.routed[i] & INDEX
-        if q.at[x, SERVED] < 0:
-            q.at[x, SERVED] = -q.at[x, SERVED]
+        load = x * A_LOAD
+        if q.at[load + SERVED] < 0:
+            q.at[load + SERVED] = -q.at[load + SERVED]
             cache.pin[x] = -2
     r.of[CHANGED] = 1
 
@@ -244,33 +244,35 @@ def _make_room(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
 @part
 def _end_layer(s: Setup, r: Run, now: int) -> None:
     step, layer = r.of[STEP] & INDEX, r.of[LAYER] & INDEX
-    index = (step * s.of[LAYERS] + layer) & INDEX
-    experts, prefill = s.first_routed[index + 1] - s.first_routed[index], s.steps[step, PREFILL] & 1
+    index = (step * s.layers + layer) & INDEX
+    experts = s.first_routed[index + 1] - s.first_routed[index]
+    prefill = s.steps[step * A_STEP + PREFILL] & 1
     r.of[UNPIN_AT] = now
     r.counts[prefill, layer, 0] += experts
     r.counts[prefill, layer, 1] += r.of[HITS]
     r.counts[prefill, layer, 2] += r.of[LATE_HITS]
-    if s.of[KEEP]:
-        row = r.layers[r.of[LAYER_ROWS] & INDEX]
+    if s.keeps:
+        kept = r.layers[r.of[LAYER_ROWS] & INDEX]
         r.of[LAYER_ROWS] += 1
-        row[0], row[1], row[2], row[3], row[4] = step, layer, experts, r.of[HITS], r.of[LATE_HITS]
-        row[5], row[6], row[7] = r.of[START], r.of[ROUTED_AT], now
+        kept[0], kept[1], kept[2], kept[3] = step, layer, experts, r.of[HITS]
+        kept[4], kept[5], kept[6], kept[7] = r.of[LATE_HITS], r.of[START], r.of[ROUTED_AT], now
         for i in range(4):
-            row[8 + i] = r.stalls[i]
+            kept[8 + i] = r.of[STALLS + i]
     if r.of[HITS] < experts:
         for i in range(4):
-            r.stalled[i] += r.stalls[i]
-            r.stalls[i] = 0
-    if layer + 1 < s.of[LAYERS]:
+            r.of[STALLED + i] += r.of[STALLS + i]
+            r.of[STALLS + i] = 0
+    if layer + 1 < s.layers:
         r.of[NOW], r.of[LAYER] = now, layer + 1
         return
-    epilogue = s.step_cost[s.steps[step, COST], EPILOGUE]
+    row = step * A_STEP
+    epilogue = s.step_cost[s.steps[row + COST] & INDEX, EPILOGUE]
     now += epilogue
     r.of[BUSY] += epilogue
     out = r.steps[r.of[STEP_ROWS] & INDEX]
     r.of[STEP_ROWS] += 1
-    out[0], out[1], out[2] = step, prefill, s.steps[step, REQUESTS]
-    out[3] = s.steps[step + 1, FIRST_ROW] - s.steps[step, FIRST_ROW]
+    out[0], out[1], out[2] = step, prefill, s.steps[row + REQUESTS]
+    out[3] = s.steps[row + A_STEP + FIRST_ROW] - s.steps[row + FIRST_ROW]
     out[4], out[5], out[6] = r.of[BEGUN], now, r.of[BUSY] - r.of[STEP_BUSY]
     r.of[NOW] = r.of[BEGUN] = now
     r.of[STEP_BUSY] = r.of[BUSY]
@@ -278,16 +280,16 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
 
 
 @part
-def _woken(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
+def _woken(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     phase = r.of[PHASE]
     r.of[WAKE] = r.of[ENDED] = -1
     r.of[AT_ONCE] = 0
     if phase == THE_END:
-        loads.finish(s, cache, host, q, r, now)
+        loads.finish(s, cache, way, q, r, now)
         r.of[PHASE] = OVER
         return
     if phase == ROUTING:
-        _route(s, cache, host, q, r, now)
+        _route(s, cache, way, q, r, now)
     elif phase == LANDING:
         r.of[DONE] += r.of[AWAITED]  # go on even if some of a set that streams is missing
     else:
@@ -299,23 +301,23 @@ def _woken(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> Non
 
 
 @jit.kernel
-def run(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, until: int) -> None:
+def run(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, until: int) -> None:
     """Go on until the pass begins step ``until``, the run is over, or an array may be full.
 
     At one instant: what lands, then predictions that come out, then the forward pass.
     """
-    room = len(r.pending) - 3 * s.of[HOOKS]
+    room = len(r.pending) // A_PENDING - 3 * len(s.hooks)
     while r.of[PHASE] != OVER:
         if r.of[ENDED] >= 0:  # a layer has, or the run has not begun
             if r.of[STEP] >= until or r.of[PENDING] >= room:
                 return
             r.of[ENDED] = -1
-            if r.of[STEP] == s.of[STEPS]:
+            if r.of[STEP] == s.step_count:
                 _until(r, THE_END, r.of[NOW])
             else:
                 _begin(s, r)
-        landing, stage = links.next_landing(s, q)
-        out = r.pending[0, OUT_AT] if r.of[PENDING] > 0 else FAR
+        landing, stage = links.next_landing(s, way, q)
+        out = r.pending[OUT_AT] if r.of[PENDING] > 0 else FAR
         wake = r.of[WAKE] if r.of[WAKE] >= 0 else FAR
         now = min(landing, out, wake)
         landed = False
@@ -323,11 +325,11 @@ def run(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, until: int) -> None
             r.of[BROKEN] = 2
             return
         if landing == now and not r.of[AT_ONCE]:
-            landed = loads.land(s, cache, host, q, r, stage, now)
+            landed = loads.land(s, cache, way, q, r, stage, now)
         elif out == now and not r.of[AT_ONCE]:
-            prediction.act(s, cache, host, q, r, now)
+            prediction.act(s, cache, way, q, r, now)
         else:
-            _woken(s, cache, host, q, r, now)
-        loads.serve(s, cache, host, q, r, now)
+            _woken(s, cache, way, q, r, now)
+        loads.serve(s, cache, way, q, r, now)
         if landed:
-            loads.tell(s, q, r, now)
+            loads.tell(s, way, q, r, now)

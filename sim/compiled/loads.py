@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from sim.compiled import links, memory
 from sim.compiled.arrays import (
+    A_LOAD,
+    A_STAGE,
     ACTIVE,
     ARRIVED,
     AWAITED,
     BROKEN,
-    CANCEL,
     CHANGED,
     CHUNK,
+    COUNTS,
     EVENTS,
     FLYING,
-    GROUPED,
-    HOST,
     ISSUED,
-    KEEP,
     KEPT,
     KEY,
     LANDED,
@@ -26,6 +25,7 @@ from sim.compiled.arrays import (
     LOAD_ROWS,
     LOADS,
     LOADS_LANDED,
+    MOVED,
     NEEDED,
     ORIGIN,
     OUTSTANDING,
@@ -35,7 +35,6 @@ from sim.compiled.arrays import (
     PROPOSED,
     READY,
     SEQ,
-    STAGES,
     STARTED,
     STORAGE,
     STORAGE_DONE,
@@ -48,6 +47,7 @@ from sim.compiled.arrays import (
     Run,
     Setup,
     Tier,
+    Way,
 )
 from sim.compiled.jit import INDEX, part
 from sim.loads import (
@@ -72,14 +72,14 @@ PRIORITY = 1 << 48
 @part
 def settle(s: Setup, q: Loads, r: Run, x: int, disposition: int, now: int) -> None:
     """The end of a load: count it, and record it where records are kept."""
-    at = q.at
+    at, i = q.at, x * A_LOAD
     if disposition != DEMANDED:
-        q.counts[disposition] += 1
+        r.of[COUNTS + disposition] += 1
         q.unused[x] = 0
         if disposition == TIMELY:
-            at[x, NEEDED] = now
-    r.of[LOADS_LANDED] += at[x, LANDED] >= 0
-    if not s.of[KEEP]:
+            at[i + NEEDED] = now
+    r.of[LOADS_LANDED] += at[i + LANDED] >= 0
+    if not s.keeps:
         return
     row = r.of[LOAD_ROWS] & INDEX
     if row >= len(r.loads):
@@ -87,134 +87,157 @@ def settle(s: Setup, q: Loads, r: Run, x: int, disposition: int, now: int) -> No
         return
     r.of[LOAD_ROWS] = row + 1
     out = r.loads[row]
-    out[0], out[1], out[2], out[3] = x, at[x, ORIGIN], at[x, PREDICTOR], at[x, TARGET]
-    out[4], out[5], out[6], out[7] = disposition, at[x, ISSUED], at[x, STARTED], at[x, LANDED]
-    out[8], out[9] = at[x, NEEDED], now
+    out[0], out[1], out[2], out[3] = x, at[i + ORIGIN], at[i + PREDICTOR], at[i + TARGET]
+    out[4], out[5], out[6], out[7] = disposition, at[i + ISSUED], at[i + STARTED], at[i + LANDED]
+    out[8], out[9] = at[i + NEEDED], now
 
 
 @part
 def _abandon(
-    s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, disposition: int, now: int
+    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, disposition: int, now: int
 ) -> None:
-    for stage in range(s.of[STAGES]):
+    for stage in range(links.stages(s, way)):
         links.dequeue(q, stage, x)
-    _off_the_way(s, cache, host, q, r, x)
+    _off_the_way(s, cache, way, q, r, x)
     settle(s, q, r, x, disposition, now)
     r.of[CHANGED] = 1
 
 
 @part
-def _off_the_way(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int) -> None:
-    q.at[x, FLYING] = 0
+def _off_the_way(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int) -> None:
+    q.at[x * A_LOAD + FLYING] = 0
     r.of[OUTSTANDING] -= cache.size[x]
-    if s.of[HOST]:
-        host.pin[x] = 0
+    if way is not None and s.has_host:
+        way.host.pin[x] = 0
 
 
 # How loads move.
 
 
 @part
-def _start(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: int) -> int:
+def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now: int) -> int:
     """Make room for a load about to move: 1 done, 0 dropped, -1 it must wait."""
     if 0 <= r.of[UNPIN_AT] <= now:
         cache.of[PIN] = -1
-    staged = s.of[HOST] and not host.resident[x]
-    if not staged or memory.reserve(host, x) >= 0:
-        victims = memory.reserve(cache, x)
-        for i in range(victims):
-            y = cache.victims[i, 0] & INDEX
-            if q.unused[y]:
-                settle(s, q, r, y, USELESS, now)
-        if victims >= 0:
-            q.at[x, STARTED] = now
-            return 1
-        if staged:
-            memory.release(host, x)
-    if q.at[x, NEEDED] >= 0:
+    if way is None:
+        room = _room(cache, q, s, r, x, now)
+    else:
+        staged = s.has_host and not way.host.resident[x]
+        room = not staged or memory.reserve(way.host, x) >= 0
+        if room:
+            room = _room(cache, q, s, r, x, now)
+            if staged and not room:
+                memory.release(way.host, x)
+    if room:
+        return 1
+    if q.at[x * A_LOAD + NEEDED] >= 0:
         return -1
-    _abandon(s, cache, host, q, r, x, DROPPED, now)
+    _abandon(s, cache, way, q, r, x, DROPPED, now)
     return 0
 
 
 @part
-def serve(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
+def _room(cache: Tier, q: Loads, s: Setup, r: Run, x: int, now: int) -> bool:
+    """Reserve room in the cache for a load that starts now, if that can be."""
+    victims = memory.reserve(cache, x)
+    for i in range(victims):
+        y = cache.victims[i, 0] & INDEX
+        if q.unused[y]:
+            settle(s, q, r, y, USELESS, now)
+    if victims >= 0:
+        q.at[x * A_LOAD + STARTED] = now
+    return victims >= 0
+
+
+@part
+def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """Start what can start, if what happened at this instant may have made a difference."""
-    stage = s.of[STAGES]
-    while stage < s.of[STAGES] or r.of[CHANGED]:
-        if stage == s.of[STAGES]:  # once more: a load that was dropped frees host memory
+    stages = links.stages(s, way)
+    stage = stages
+    while stage < stages or r.of[CHANGED]:
+        if stage == stages:  # once more: a load that was dropped frees host memory
             r.of[CHANGED] = stage = 0
+        row = stage * A_STAGE
+        lanes = 1 if way is None else way.link[stage, LANES]
         blocked = 0
-        while q.stage[stage, ACTIVE] < s.link[stage, LANES] and q.stage[stage, WAITING] > 0:
+        while q.stage[row + ACTIVE] < lanes and q.stage[row + WAITING] > 0:
             x = q.queue[stage, 0] & INDEX
-            if q.at[x, STARTED] < 0:
-                allowed = -1 if blocked > 0 else _start(s, cache, host, q, r, x, now)
+            if q.at[x * A_LOAD + STARTED] < 0:
+                allowed = -1 if blocked > 0 else _start(s, cache, way, q, r, x, now)
                 if allowed < 0:
                     links.dequeue(q, stage, x)
-                    q.blocked[blocked] = x
+                    q.aside[blocked] = x
                     blocked += 1
                 if allowed < 1:
                     continue
-            nbytes = q.way[stage, x, READY]
-            if 0 < s.link[stage, CHUNK] < nbytes:
-                nbytes = s.link[stage, CHUNK]
-            else:
+            nbytes = cache.size[x]
+            if way is None:
                 links.dequeue(q, stage, x)
-            q.way[stage, x, READY] -= nbytes
-            links.begin(s, q, r.of, stage, x, nbytes, now)
+            else:
+                nbytes = way.bytes[stage, x, READY]
+                if 0 < way.link[stage, CHUNK] < nbytes:
+                    nbytes = way.link[stage, CHUNK]
+                else:
+                    links.dequeue(q, stage, x)
+                way.bytes[stage, x, READY] -= nbytes
+            links.begin(s, way, q, r.of, stage, x, nbytes, now)
         for i in range(blocked):
-            links.enqueue(q, stage, q.blocked[i])
+            links.enqueue(q, stage, q.aside[i] & INDEX)
         stage += 1
 
 
 @part
-def land(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, stage: int, now: int) -> bool:
+def land(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, stage: int, now: int) -> bool:
     """A chunk of ``stage`` is through; returns whether its load is, as far as this stage goes."""
-    x, nbytes = links.leave(q, stage)
-    q.moved[stage, q.at[x, ORIGIN] & 1] += nbytes
-    left = q.way[stage, x, LEFT] - nbytes
-    q.way[stage, x, LEFT] = left
-    if s.link[stage, STORAGE] and left == 0:
-        q.at[x, STORAGE_DONE] = now
-        if s.of[HOST]:
-            memory.insert(host, x, False)
-    if stage + 1 < s.of[STAGES]:
-        q.way[stage + 1, x, READY] += nbytes
+    x, nbytes = links.leave(way, q, cache.size, stage)
+    r.of[MOVED + 2 * stage + (q.at[x * A_LOAD + ORIGIN] & 1)] += nbytes
+    r.of[CHANGED] = 1
+    if way is None:
+        _arrive(s, cache, way, q, r, x, now)
+        return True
+    left = way.bytes[stage, x, LEFT] - nbytes
+    way.bytes[stage, x, LEFT] = left
+    if way.link[stage, STORAGE] and left == 0:
+        q.at[x * A_LOAD + STORAGE_DONE] = now
+        if s.has_host:
+            memory.insert(way.host, x, False)
+    if stage + 1 < s.stages:
+        way.bytes[stage + 1, x, READY] += nbytes
         links.enqueue(q, stage + 1, x)
     elif left == 0:
-        _arrive(s, cache, host, q, r, x, now)
-    r.of[CHANGED] = 1
+        _arrive(s, cache, way, q, r, x, now)
     return bool(left == 0)
 
 
 @part
-def _arrive(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, x: int, now: int) -> None:
-    needed = bool(q.at[x, NEEDED] >= 0)
-    q.at[x, LANDED] = now
-    _off_the_way(s, cache, host, q, r, x)
+def _arrive(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now: int) -> None:
+    i = x * A_LOAD
+    needed = bool(q.at[i + NEEDED] >= 0)
+    q.at[i + LANDED] = now
+    _off_the_way(s, cache, way, q, r, x)
     memory.insert(cache, x, needed)
-    if s.of[HOST]:
-        memory.use(host, x)
+    if way is not None and s.has_host:
+        memory.use(way.host, x)
     if not needed:
         q.unused[x] = 1
         return
-    settle(s, q, r, x, DEMANDED if q.at[x, ORIGIN] == DEMAND else LATE, now)
+    settle(s, q, r, x, DEMANDED if q.at[i + ORIGIN] == DEMAND else LATE, now)
     r.of[AWAITED] -= 1
     q.arrived[r.of[ARRIVED] & INDEX] = x
     r.of[ARRIVED] += 1
 
 
 @part
-def tell(s: Setup, q: Loads, r: Run, now: int) -> None:
+def tell(s: Setup, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """Wake the forward pass if it waits for what has landed."""
     if not r.of[LISTENING]:
         return
     some = False
     if r.of[STREAMING]:
-        some = bool(not s.of[GROUPED] and r.of[ARRIVED] > 0)
+        some = bool(not s.grouped and r.of[ARRIVED] > 0)
         in_service = 0
-        for stage in range(s.of[STAGES]):
-            in_service += q.stage[stage, ACTIVE]
+        for stage in range(links.stages(s, way)):
+            in_service += q.stage[stage * A_STAGE + ACTIVE]
         some = some or in_service == 0  # stuck: nothing can land until room is made
     if some or r.of[AWAITED] == 0:
         r.of[LISTENING] = 0
@@ -227,36 +250,38 @@ def tell(s: Setup, q: Loads, r: Run, now: int) -> None:
 
 @part
 def _issue(
-    s: Setup, cache: Tier, host: Tier, q: Loads, r: Run,
+    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run,
     x: int, origin: int, key: int, now: int, target: int, predictor: int,
 ) -> None:  # fmt: skip
-    at, way = q.at, q.way
+    at, i = q.at, x * A_LOAD
     r.of[LOADS] += 1
-    at[x, FLYING] = 1
-    at[x, KEY], at[x, SEQ], at[x, ORIGIN] = key, r.of[LOADS], origin
-    at[x, STARTED], at[x, NEEDED], at[x, LANDED], at[x, STORAGE_DONE] = -1, -1, -1, -1
-    if s.of[KEEP]:
-        at[x, PREDICTOR], at[x, TARGET], at[x, ISSUED] = predictor, target, now
+    at[i + FLYING] = 1
+    at[i + KEY], at[i + SEQ], at[i + ORIGIN] = key, r.of[LOADS], origin
+    at[i + STARTED], at[i + NEEDED], at[i + LANDED] = -1, -1, -1
+    at[i + STORAGE_DONE] = -1
+    if s.keeps:
+        at[i + PREDICTOR], at[i + TARGET], at[i + ISSUED] = predictor, target, now
     size, first = cache.size[x], 0
-    for stage in range(s.of[STAGES]):
-        way[stage, x, READY], way[stage, x, LEFT] = 0, size
-    if s.of[HOST]:
-        host.pin[x] = 1
-        first = int(host.resident[x])
-    way[first, x, READY] = size
+    if way is not None:
+        for stage in range(s.stages):
+            way.bytes[stage, x, READY], way.bytes[stage, x, LEFT] = 0, size
+        if s.has_host:
+            way.host.pin[x] = 1
+            first = int(way.host.resident[x])
+        way.bytes[first, x, READY] = size
     r.of[OUTSTANDING] += size
     r.of[CHANGED] = 1
     links.enqueue(q, first, x)
 
 
 @part
-def _requeue(s: Setup, q: Loads, r: Run, x: int, key: int) -> None:
-    q.at[x, KEY] = key
+def _requeue(s: Setup, way: Way | None, q: Loads, r: Run, x: int, key: int) -> None:
+    q.at[x * A_LOAD + KEY] = key
     r.of[CHANGED] = 1
-    for stage in range(s.of[STAGES]):
-        i = q.way[stage, x, PLACE]
+    for stage in range(links.stages(s, way)):
+        i = q.at[x * A_LOAD + PLACE + stage]
         if i >= 0:
-            links.rise(q.at, q.way, q.queue, stage, i)
+            links.rise(q.at, q.queue, stage, i)
 
 
 @part
@@ -275,29 +300,30 @@ def hit(s: Setup, cache: Tier, q: Loads, r: Run, first: int, end: int, now: int)
 
 @part
 def demand(
-    s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, first: int, end: int, now: int, index: int
-) -> int:
+    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run,
+    first: int, end: int, now: int, index: int,
+) -> int:  # fmt: skip
     """Ask for the rest of the routed set; returns how many a prefetch had begun."""
     late = 0
     for i in range(first, end):
         x = s.routed[i] & INDEX
         if cache.resident[x]:
             continue
-        if q.at[x, FLYING]:
+        if q.at[x * A_LOAD + FLYING]:
             late += 1
-            _requeue(s, q, r, x, DEMAND_KEY)
+            _requeue(s, way, q, r, x, DEMAND_KEY)
         else:
-            _issue(s, cache, host, q, r, x, DEMAND, DEMAND_KEY, now, index, -1)
-        q.at[x, NEEDED] = now
+            _issue(s, cache, way, q, r, x, DEMAND, DEMAND_KEY, now, index, -1)
+        q.at[x * A_LOAD + NEEDED] = now
     return late
 
 
 @part
 def propose(
-    s: Setup, cache: Tier, host: Tier, q: Loads, r: Run,
-    count: int, now: int, index: int, target: int, hook: int,
+    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run,
+    count: int, now: int, index: int, hook: int,
 ) -> None:  # fmt: skip
-    """Queue the ``count`` experts of ``r.out`` for layer-step ``index``, layer ``target``."""
+    """Queue the ``count`` experts of ``r.out`` for layer-step ``index``."""
     r.of[PROPOSED] += count
     issued = 0
     for i in range(count):
@@ -305,65 +331,53 @@ def propose(
         if cache.resident[x]:
             continue
         key = PREFETCH_KEY + r.priority[i] * PRIORITY + index
-        if not q.at[x, FLYING]:
-            _issue(s, cache, host, q, r, x, PREFETCH, key, now, index, hook)
+        if not q.at[x * A_LOAD + FLYING]:
+            _issue(s, cache, way, q, r, x, PREFETCH, key, now, index, hook)
             issued += 1
-            if s.of[CANCEL]:
-                _note(q, target, x)
-        elif q.at[x, STARTED] < 0 and key < q.at[x, KEY]:
-            _requeue(s, q, r, x, key)
-    q.counts[REDUNDANT] += count - issued
-
-
-# Prefetches that may still be taken back.
+        elif q.at[x * A_LOAD + STARTED] < 0 and key < q.at[x * A_LOAD + KEY]:
+            _requeue(s, way, q, r, x, key)
+    r.of[COUNTS + REDUNDANT] += count - issued
 
 
 @part
-def _note(q: Loads, layer: int, x: int) -> None:
-    n, noted = q.noted_count[layer], q.noted
-    if n == noted.shape[1]:  # most of these have started since
-        n = 0
-        for i in range(noted.shape[1]):
-            if _queued(q, layer, i):
-                noted[layer, n, 0], noted[layer, n, 1] = noted[layer, i, 0], noted[layer, i, 1]
-                n += 1
-    noted[layer, n, 0], noted[layer, n, 1] = x, q.at[x, SEQ]
-    q.noted_count[layer] = n + 1
-
-
-@part
-def _queued(q: Loads, layer: int, i: int) -> bool:
-    """Whether the ``i``-th prefetch noted for ``layer`` still waits to start."""
-    x = q.noted[layer, i, 0] & INDEX
-    same = q.at[x, FLYING] and q.at[x, SEQ] == q.noted[layer, i, 1]
-    return bool(same and q.at[x, STARTED] < 0 and q.at[x, NEEDED] < 0)
+def some_queued(s: Setup, way: Way | None, q: Loads) -> bool:
+    waiting = 0
+    for stage in range(links.stages(s, way)):
+        waiting += q.stage[stage * A_STAGE + WAITING]
+    return waiting > 0
 
 
 @part
 def cancel(
-    s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, layer: int, stamp: int, now: int
+    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, layer: int, stamp: int, now: int
 ) -> None:
     """Take back the layer's queued prefetches of experts whose KEPT is not ``stamp``."""
-    n, noted = 0, q.noted
-    for i in range(q.noted_count[layer]):
-        if not _queued(q, layer, i):
-            continue
-        x = noted[layer, i, 0] & INDEX
-        if q.at[x, KEPT] == stamp:
-            noted[layer, n, 0], noted[layer, n, 1] = x, noted[layer, i, 1]
-            n += 1
-        else:
-            _abandon(s, cache, host, q, r, x, CANCELLED, now)
-    q.noted_count[layer] = n
+    base, found = layer * s.experts, 0
+    for stage in range(links.stages(s, way)):
+        for i in range(q.stage[stage * A_STAGE + WAITING]):
+            x = q.queue[stage, i] & INDEX
+            at = x * A_LOAD
+            if not base <= x < base + s.experts or q.at[at + KEPT] == stamp:
+                continue
+            if q.at[at + STARTED] >= 0:  # the rest of its chunks
+                continue
+            j = found  # in order of issue
+            while j > 0 and q.at[q.aside[j - 1] * A_LOAD + SEQ] > q.at[at + SEQ]:
+                q.aside[j] = q.aside[j - 1]
+                j -= 1
+            q.aside[j] = x
+            found += 1
+    for i in range(found):
+        _abandon(s, cache, way, q, r, q.aside[i] & INDEX, CANCELLED, now)
 
 
 @part
-def finish(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
+def finish(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """The run is over: whatever was not used is useless, whatever did not start cancelled."""
-    for x in range(len(q.at)):
-        if q.at[x, FLYING]:
-            ended = USELESS if q.at[x, STARTED] >= 0 else CANCELLED
-            _abandon(s, cache, host, q, r, x, ended, now)
-    for x in range(len(q.at)):
+    for x in range(len(q.unused)):
+        if q.at[x * A_LOAD + FLYING]:
+            ended = USELESS if q.at[x * A_LOAD + STARTED] >= 0 else CANCELLED
+            _abandon(s, cache, way, q, r, x, ended, now)
+    for x in range(len(q.unused)):
         if q.unused[x]:
             settle(s, q, r, x, USELESS, now)

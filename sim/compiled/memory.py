@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from sim.compiled import order, policies
-from sim.compiled.arrays import EVICTION, FREE, NOW_AT, PARTITION, PIN, SPARED, Tier
+from sim.compiled.arrays import (
+    A_PARTITION,
+    A_PLACE,
+    FREE,
+    NOW_AT,
+    PARTITION,
+    PIN,
+    Tier,
+)
 from sim.compiled.jit import INDEX, part
+
+
+@part
+def partition(t: Tier, x: int) -> int:
+    return int(t.at[x * A_PLACE + PARTITION] & INDEX)
 
 
 @part
 def reserve(t: Tier, x: int) -> int:
     """Hold room for ``x``; returns how many left (``t.victims``), or -1 if there is none."""
-    p = t.at[x, PARTITION] & INDEX
-    missing = t.size[x] - t.part[p, FREE]
+    p = partition(t, x)
+    free = p * A_PARTITION + FREE
+    missing = t.size[x] - t.part[free]
     victims = aside = 0
     if missing > 0:
-        code, now = t.of[EVICTION], t.of[NOW_AT]
+        code, now = t.eviction, t.of[NOW_AT]
         while missing > 0:
             y, score = order.take_first(t, p)
             if y < 0:
@@ -35,25 +49,25 @@ def reserve(t: Tier, x: int) -> int:
         for i in range(victims):
             y = t.victims[i, 0] & INDEX
             t.resident[y] = 0
-            t.part[p, FREE] += t.size[y]
+            t.part[free] += t.size[y]
             policies.evicted(code, t.state, y, now, t.victims[i, 1])
-        if t.of[SPARED] and victims > 0:
+        if t.spared and victims > 0:
             for i in range(aside):
                 y = t.aside[i, 0] & INDEX
                 order.move(t, y, policies.spared(code, t.state, y, now, t.aside[i, 1]))
-    t.part[p, FREE] -= t.size[x]
+    t.part[free] -= t.size[x]
     return victims
 
 
 @part
 def release(t: Tier, x: int) -> None:
-    t.part[t.at[x, PARTITION] & INDEX, FREE] += t.size[x]
+    t.part[partition(t, x) * A_PARTITION + FREE] += t.size[x]
 
 
 @part
 def insert(t: Tier, x: int, needed: bool) -> None:
     """``x`` has landed in the room reserved for it."""
-    code, now = t.of[EVICTION], t.of[NOW_AT]
+    code, now = t.eviction, t.of[NOW_AT]
     score = policies.inserted(code, t.state, x, now)
     if needed:
         score = policies.used(code, t.state, x, now, score)
@@ -64,19 +78,19 @@ def insert(t: Tier, x: int, needed: bool) -> None:
 @part
 def use(t: Tier, x: int) -> None:
     score = order.score_of(t, x)
-    _rescore(t, x, score, policies.used(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
+    _rescore(t, x, score, policies.used(t.eviction, t.state, x, t.of[NOW_AT], score))
 
 
 @part
 def pass_over(t: Tier, x: int) -> None:
     score = order.score_of(t, x)
-    _rescore(t, x, score, policies.passed(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
+    _rescore(t, x, score, policies.passed(t.eviction, t.state, x, t.of[NOW_AT], score))
 
 
 @part
 def predict(t: Tier, x: int) -> None:
     score = order.score_of(t, x)
-    _rescore(t, x, score, policies.predicted(t.of[EVICTION], t.state, x, t.of[NOW_AT], score))
+    _rescore(t, x, score, policies.predicted(t.eviction, t.state, x, t.of[NOW_AT], score))
 
 
 @part

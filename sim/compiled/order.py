@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from sim.compiled import policies
 from sim.compiled.arrays import (
+    A_NODE,
+    A_PARTITION,
+    A_PLACE,
     AFTER,
     BASE,
     BEFORE,
-    EVICTION,
+    FANOUT,
     FAR,
     FIRST,
     IN_LIST,
     IN_TREE,
-    KEPT_IN,
     LEAF,
     LEAVES,
     NOW_AT,
@@ -32,64 +34,74 @@ from sim.compiled.jit import INDEX, part
 @part
 def take_first(t: Tier, p: int) -> tuple[int, int]:
     """(expert, score) of who leaves partition ``p`` next, out of its order now; -1: nobody."""
-    if t.of[KEPT_IN] == OWN_QUEUES:
-        return policies.victim(t.of[EVICTION], t.state, p, t.of[NOW_AT]), 0
-    root = t.part[p, ROOT] & INDEX
-    if t.of[KEPT_IN] == IN_LIST:
+    if t.kept_in == OWN_QUEUES:
+        return policies.victim(t.eviction, t.state, p, t.of[NOW_AT]), 0
+    row = p * A_PARTITION
+    root = t.part[row + ROOT] & INDEX
+    if t.kept_in == IN_LIST:
         x = _head(t.order, root)
         if x < 0:
             return -1, 0
         _unlink(t.order, x & INDEX)
-        return x, t.order[x & INDEX, SCORE]
-    leaves = t.part[p, LEAVES]
+        return x, t.order[(x & INDEX) * A_NODE + SCORE]
+    leaves = t.part[row + LEAVES]
     place = _lowest(t.order, root, leaves)
     if place < 0:
         return -1, 0
-    score = t.order[(root + (place >> 3)) & INDEX, place & 7]
+    score = t.order[(root * FANOUT + place) & INDEX]
     _write(t.order, root, place, FAR)
-    return t.part[p, FIRST] + place - leaves, score
+    return t.part[row + FIRST] + place - leaves, score
 
 
 @part
 def put_back(t: Tier, x: int, score: int) -> None:
     """``x``, just taken out, stays."""
-    if t.of[KEPT_IN] == OWN_QUEUES:
-        policies.kept(t.of[EVICTION], t.state, x, t.of[NOW_AT])
-    elif t.of[KEPT_IN] == IN_LIST:
-        head = t.at[x, BASE] & INDEX
-        after = t.order[head, AFTER] & INDEX
-        while after != head and t.order[after, SCORE] < score:
-            after = t.order[after, AFTER] & INDEX
-        _link(t.order, x, t.order[after, BEFORE] & INDEX)
+    if t.kept_in == OWN_QUEUES:
+        policies.kept(t.eviction, t.state, x, t.of[NOW_AT])
+    elif t.kept_in == IN_LIST:
+        head = _base(t, x)
+        after = t.order[head * A_NODE + AFTER] & INDEX
+        while after != head and t.order[after * A_NODE + SCORE] < score:
+            after = t.order[after * A_NODE + AFTER] & INDEX
+        _link(t.order, x, t.order[after * A_NODE + BEFORE] & INDEX)
     else:
-        _write(t.order, t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX, score)
+        _write(t.order, _base(t, x), _leaf(t, x), score)
 
 
 @part
 def add(t: Tier, x: int, score: int) -> None:
-    if t.of[KEPT_IN] == IN_TREE:
-        _write(t.order, t.at[x, BASE] & INDEX, t.at[x, LEAF] & INDEX, score)
-    elif t.of[KEPT_IN] == IN_LIST:
-        t.order[x, SCORE] = score
-        _link(t.order, x, t.order[t.at[x, BASE] & INDEX, BEFORE] & INDEX)
+    if t.kept_in == IN_TREE:
+        _write(t.order, _base(t, x), _leaf(t, x), score)
+    elif t.kept_in == IN_LIST:
+        t.order[x * A_NODE + SCORE] = score
+        _link(t.order, x, t.order[_base(t, x) * A_NODE + BEFORE] & INDEX)
 
 
 @part
 def move(t: Tier, x: int, score: int) -> None:
     """``x``, in its order, has another score."""
-    if t.of[KEPT_IN] == IN_LIST:
+    if t.kept_in == IN_LIST:
         _unlink(t.order, x)
     add(t, x, score)
 
 
 @part
 def score_of(t: Tier, x: int) -> int:
-    if t.of[KEPT_IN] == IN_LIST:
-        return int(t.order[x, SCORE])
-    if t.of[KEPT_IN] == OWN_QUEUES:
+    if t.kept_in == IN_LIST:
+        return int(t.order[x * A_NODE + SCORE])
+    if t.kept_in == OWN_QUEUES:
         return 0
-    place = t.at[x, LEAF] & INDEX
-    return int(t.order[(t.at[x, BASE] + (place >> 3)) & INDEX, place & 7])
+    return int(t.order[_base(t, x) * FANOUT + _leaf(t, x)])
+
+
+@part
+def _base(t: Tier, x: int) -> int:
+    return int(t.at[x * A_PLACE + BASE] & INDEX)
+
+
+@part
+def _leaf(t: Tier, x: int) -> int:
+    return int(t.at[x * A_PLACE + LEAF] & INDEX)
 
 
 # The list.
@@ -97,15 +109,15 @@ def score_of(t: Tier, x: int) -> int:
 
 @part
 def _unlink(order: Array, x: int) -> None:
-    before, after = order[x, BEFORE] & INDEX, order[x, AFTER] & INDEX
-    order[before, AFTER], order[after, BEFORE] = after, before
+    before, after = order[x * A_NODE + BEFORE] & INDEX, order[x * A_NODE + AFTER] & INDEX
+    order[before * A_NODE + AFTER], order[after * A_NODE + BEFORE] = after, before
 
 
 @part
 def _link(order: Array, x: int, before: int) -> None:
-    after = order[before, AFTER] & INDEX
-    order[x, BEFORE], order[x, AFTER] = before, after
-    order[before, AFTER] = order[after, BEFORE] = x
+    after = order[before * A_NODE + AFTER] & INDEX
+    order[x * A_NODE + BEFORE], order[x * A_NODE + AFTER] = before, after
+    order[before * A_NODE + AFTER] = order[after * A_NODE + BEFORE] = x
 
 
 @part
@@ -114,43 +126,45 @@ def _head(order: Array, root: int) -> int:
 
     Looked for here, not kept in order: which of a token's experts is higher no branch can guess.
     """
-    x = order[root, AFTER] & INDEX
+    x = order[root * A_NODE + AFTER] & INDEX
     if x == root:
         return -1
-    score, y = order[x, SCORE], order[x, AFTER] & INDEX
-    while y != root and order[y, SCORE] == score:
-        x, y = min(x, y), order[y, AFTER] & INDEX
+    score, y = order[x * A_NODE + SCORE], order[x * A_NODE + AFTER] & INDEX
+    while y != root and order[y * A_NODE + SCORE] == score:
+        x, y = min(x, y), order[y * A_NODE + AFTER] & INDEX
     return int(x)
 
 
-# The tree.
+# The tree: the row of place p is p // FANOUT, counted from the root.
 
 
 @part
 def _least(tree: Array, row: int) -> int:
     """Of a row; in pairs, as each waits for the one before."""
-    a, b = min(tree[row, 0], tree[row, 1]), min(tree[row, 2], tree[row, 3])
-    c, d = min(tree[row, 4], tree[row, 5]), min(tree[row, 6], tree[row, 7])
+    i = row * FANOUT
+    a, b = min(tree[i], tree[i + 1]), min(tree[i + 2], tree[i + 3])
+    c, d = min(tree[i + 4], tree[i + 5]), min(tree[i + 6], tree[i + 7])
     return int(min(a, b, c, d))
 
 
 @part
 def _write(tree: Array, root: int, place: int, score: int) -> None:
     """The leaf at ``place`` gets ``score``; what is above follows, until one stays as it is."""
-    row = place >> 3
-    was = tree[(root + row) & INDEX, place & 7]
-    tree[(root + row) & INDEX, place & 7] = score
+    first = root * FANOUT
+    was = tree[(first + place) & INDEX]
+    tree[(first + place) & INDEX] = score
+    row = place >> 3  # // FANOUT, as numbers that are not negative
     while row > 1:
-        up, i = (row - 2) >> 3, (row - 2) & 7
-        least, above = score, tree[(root + up) & INDEX, i]
+        up = (first + row - 2) & INDEX
+        least, above = score, tree[up]
         if score >= above:
             if was > above:
                 break  # another of the row is the lowest
             least = _least(tree, (root + row) & INDEX)
             if least == above:
                 break
-        tree[(root + up) & INDEX, i] = least
-        was, score, row = above, least, up
+        tree[up] = least
+        was, score, row = above, least, (row - 2) >> 3
 
 
 @part
@@ -161,10 +175,11 @@ def _lowest(tree: Array, root: int, leaves: int) -> int:
         least, row = other, 1
     while least < FAR:
         column, others = 0, 1
-        for i in range(7):  # arithmetic: there is no branch to guess wrong
-            others &= tree[(root + row) & INDEX, i] != least
+        for i in range(FANOUT - 1):  # arithmetic: there is no branch to guess wrong
+            others &= tree[((root + row) & INDEX) * FANOUT + i] != least
             column += others
-        if 8 * row + column >= leaves:
-            return 8 * row + column
-        row = 8 * row + column + 2
+        place = FANOUT * row + column
+        if place >= leaves:
+            return place
+        row = place + 2
     return -1

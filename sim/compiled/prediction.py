@@ -6,20 +6,18 @@ import numpy as np
 
 from sim.compiled import loads, memory, policies
 from sim.compiled.arrays import (
+    A_LOAD,
+    A_PENDING,
+    A_STEP,
     BUSY,
-    CANCEL,
     DISTANCE,
     EVENTS,
-    EXTRA,
     FIRST_ROW,
     GATE_AT,
-    HOOKS,
     INLINE,
     KEEP_STAMP,
     KEPT,
-    LAUNCH,
     LAYER,
-    LAYERS,
     OUT_AT,
     OUT_HOOK,
     OUT_INDEX,
@@ -27,26 +25,21 @@ from sim.compiled.arrays import (
     OUT_ORDER,
     OUTSTANDING,
     PENDING,
-    POLICY,
-    PREDICTED,
     ROUTED_UNTIL,
     SIDE_FREE,
     STAMP,
     STEP,
     TABLE,
-    THRESHOLD,
-    TIMED,
-    TOP_K,
     TRIGGER,
     WIDTH,
-    WIRE,
     Array,
     Loads,
     Run,
     Setup,
     Tier,
+    Way,
 )
-from sim.compiled.jit import part
+from sim.compiled.jit import INDEX, part
 from sim.prefetch.base import Limits
 from sim.step_table import ATTENTION, FIXED, GATE, PROLOGUE, SHARED
 
@@ -58,14 +51,14 @@ def fire(s: Setup, r: Run, trigger: int, cost: int, now: int, read: int) -> int:
     Returns when the compute engine goes on: later than ``now`` if one of them is inline.
     """
     step = r.of[STEP]
-    for hook in range(s.of[HOOKS]):
+    for hook in range(len(s.hooks)):
         target = r.of[LAYER] + s.hooks[hook, DISTANCE]
-        if s.hooks[hook, TRIGGER] != trigger or target >= s.of[LAYERS]:
+        if s.hooks[hook, TRIGGER] != trigger or target >= s.layers:
             continue
         if not _says(s, hook, step, target):
             continue
         delay = s.delay[hook, step]
-        lead = _lead(s, r, cost, target) if s.of[TIMED] else 0
+        lead = _lead(s, r, cost, target) if s.timed else 0
         if s.hooks[hook, INLINE]:
             out = now + read + delay
             now += delay
@@ -73,11 +66,12 @@ def fire(s: Setup, r: Run, trigger: int, cost: int, now: int, read: int) -> int:
         else:
             out = max(now + read, r.of[SIDE_FREE]) + delay
             r.of[SIDE_FREE] = out
-        i = r.of[PENDING]
+        i = r.of[PENDING] & INDEX
         r.of[PENDING] = i + 1
-        r.pending[i, OUT_AT], r.pending[i, OUT_ORDER] = out, r.of[EVENTS]
-        r.pending[i, OUT_HOOK], r.pending[i, OUT_LEAD] = hook, lead
-        r.pending[i, OUT_INDEX] = step * s.of[LAYERS] + target
+        row = i * A_PENDING
+        r.pending[row + OUT_AT], r.pending[row + OUT_ORDER] = out, r.of[EVENTS]
+        r.pending[row + OUT_HOOK], r.pending[row + OUT_LEAD] = hook, lead
+        r.pending[row + OUT_INDEX] = step * s.layers + target
         r.of[EVENTS] += 1
         while i > 0 and _sooner(r.pending, i, (i - 1) >> 1):
             _swap(r.pending, i, (i - 1) >> 1)
@@ -86,14 +80,21 @@ def fire(s: Setup, r: Run, trigger: int, cost: int, now: int, read: int) -> int:
 
 
 @part
+def _rows(s: Setup, step: int) -> tuple[int, int]:
+    """First and end of the tokens of ``step`` in ``s.rows``."""
+    at = step * A_STEP + FIRST_ROW
+    return s.steps[at] & INDEX, s.steps[at + A_STEP] & INDEX
+
+
+@part
 def _says(s: Setup, hook: int, step: int, target: int) -> bool:
     """Whether it has anything to say of ``target``."""
-    m, first, end = s.hooks[hook, WIDTH], s.steps[step, FIRST_ROW], s.steps[step + 1, FIRST_ROW]
-    at = s.hooks[hook, TABLE] + (s.rows[first] * s.of[LAYERS] + target) * m
+    m, (first, end) = s.hooks[hook, WIDTH], _rows(s, step)
+    at = s.hooks[hook, TABLE] + (s.rows[first] * s.layers + target) * m
     if end == first + 1:
         return bool(s.ids[at] >= 0)
     for i in range(first, end):
-        at = s.hooks[hook, TABLE] + (s.rows[i] * s.of[LAYERS] + target) * m
+        at = s.hooks[hook, TABLE] + (s.rows[i] * s.layers + target) * m
         for j in range(at, at + m):
             if s.ids[j] >= 0:
                 return True
@@ -104,7 +105,7 @@ def _says(s: Setup, hook: int, step: int, target: int) -> bool:
 def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
     """When ``target`` is expected to be routed, if nothing until then stalls."""
     layer, at = r.of[LAYER], r.of[GATE_AT]
-    works = s.of[TOP_K] * s.expert[layer, 1] + s.of[LAUNCH]
+    works = s.top_k * s.expert[layer, 1] + s.launch_ns
     own = s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED] + works + s.step_cost[cost, GATE]
     for later in range(layer + 1, target + 1):
         at += own + s.layer_cost[cost, later, PROLOGUE] + s.layer_cost[cost, later, ATTENTION]
@@ -116,22 +117,27 @@ def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
 
 @part
 def _sooner(pending: Array, a: int, b: int) -> bool:
-    sooner, same = pending[a, OUT_AT] < pending[b, OUT_AT], pending[a, OUT_AT] == pending[b, OUT_AT]
-    return bool(sooner or (same and pending[a, OUT_ORDER] < pending[b, OUT_ORDER]))
+    a, b = a * A_PENDING, b * A_PENDING
+    sooner, same = (
+        pending[a + OUT_AT] < pending[b + OUT_AT],
+        pending[a + OUT_AT] == pending[b + OUT_AT],
+    )
+    return bool(sooner or (same and pending[a + OUT_ORDER] < pending[b + OUT_ORDER]))
 
 
 @part
 def _swap(pending: Array, a: int, b: int) -> None:
     for column in range(5):
-        pending[a, column], pending[b, column] = pending[b, column], pending[a, column]
+        i, j = a * A_PENDING + column, b * A_PENDING + column
+        pending[i], pending[j] = pending[j], pending[i]
 
 
 @part
 def _take_out(r: Run) -> tuple[int, int, int]:
     """The prediction that is out first leaves the heap: (hook, index, lead)."""
     pending = r.pending
-    hook, index, lead = pending[0, OUT_HOOK], pending[0, OUT_INDEX], pending[0, OUT_LEAD]
-    last = r.of[PENDING] - 1
+    hook, index, lead = pending[OUT_HOOK], pending[OUT_INDEX], pending[OUT_LEAD]
+    last = (r.of[PENDING] - 1) & INDEX
     r.of[PENDING] = last
     if last > 0:
         _swap(pending, 0, last)
@@ -150,38 +156,37 @@ def _take_out(r: Run) -> tuple[int, int, int]:
 
 
 @part
-def act(s: Setup, cache: Tier, host: Tier, q: Loads, r: Run, now: int) -> None:
+def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """A prediction is out: propose loads, correct earlier guesses, protect residents."""
     hook, index, lead = _take_out(r)
     if index <= r.of[ROUTED_UNTIL]:
         return  # too late: the layer is routed already
-    step, target = index // s.of[LAYERS], index % s.of[LAYERS]
-    m, first, end = s.hooks[hook, WIDTH], s.steps[step, FIRST_ROW], s.steps[step + 1, FIRST_ROW]
+    step, target = index // s.layers, index % s.layers
+    m, (first, end) = s.hooks[hook, WIDTH], _rows(s, step)
     tokens = end - first
-    at = s.hooks[hook, TABLE] + (s.rows[first] * s.of[LAYERS] + target) * m
+    at = s.hooks[hook, TABLE] + (s.rows[first] * s.layers + target) * m
     ids, scores = s.ids[at : at + m], s.scores[at : at + m]
     if tokens > 1:
         for i in range(tokens):
-            at = s.hooks[hook, TABLE] + (s.rows[first + i] * s.of[LAYERS] + target) * m
+            at = s.hooks[hook, TABLE] + (s.rows[first + i] * s.layers + target) * m
             for j in range(m):
                 r.ids[i * m + j], r.scores[i * m + j] = s.ids[at + j], s.scores[at + j]
         ids, scores = r.ids[: tokens * m], r.scores[: tokens * m]
-    backlog = int(np.rint(r.of[OUTSTANDING] / s.real[WIRE])) if s.of[TIMED] else 0
-    limits = Limits(
-        s.of[TOP_K], s.of[EXTRA], s.real[THRESHOLD], lead - now, backlog, s.load_ns[target]
-    )
+    backlog = int(np.rint(r.of[OUTSTANDING] / s.wire)) if s.timed else 0
+    limits = Limits(s.top_k, s.extra, s.threshold, lead - now, backlog, s.load_ns[target])
     r.of[STAMP] += 1
     count = policies.propose(
-        s.of[POLICY], ids, scores, tokens, limits, cache.resident,
+        s.policy, ids, scores, tokens, limits, cache.resident,
         r.seen, r.of[STAMP], r.out, r.priority,
     )  # fmt: skip
-    if s.of[CANCEL] and s.of[HOOKS] > 1:
+    if s.cancels and len(s.hooks) > 1:
         r.of[KEEP_STAMP] += 1
         for i in range(count):
-            q.at[r.out[i], KEPT] = r.of[KEEP_STAMP]
-        loads.cancel(s, cache, host, q, r, target, r.of[KEEP_STAMP], now)
-    loads.propose(s, cache, host, q, r, count, now, index, target, hook)
-    if cache.of[PREDICTED]:
+            q.at[(r.out[i] & INDEX) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
+        loads.cancel(s, cache, way, q, r, target, r.of[KEEP_STAMP], now)
+    loads.propose(s, cache, way, q, r, count, now, index, hook)
+    if cache.predicted:
         for i in range(count):
-            if cache.resident[r.out[i]]:
-                memory.predict(cache, r.out[i])
+            x = r.out[i] & INDEX
+            if cache.resident[x]:
+                memory.predict(cache, x)

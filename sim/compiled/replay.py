@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.compiled import jit, memory, setup
-from sim.compiled.arrays import CAPACITY, NOW_AT, PARTITION, PIN, Array, Tier
+from sim.compiled.arrays import A_PARTITION, CAPACITY, NOW_AT, PIN, Array, Tier
 from sim.compiled.jit import INDEX, part
 from sim.eviction import belady
 from sim.eviction.belady import next_use
@@ -47,7 +47,7 @@ def replay(t: Tier, routed: Array, first_routed: Array, missing: Array, misses: 
         misses[index] = count
         if count > 0:
             x = missing[0] & INDEX
-            room = t.part[t.at[x, PARTITION] & INDEX, CAPACITY]
+            room = t.part[memory.partition(t, x) * A_PARTITION + CAPACITY]
             streams = t.size[x] * (end - first) > room
             if streams:  # what is needed again soonest stays
                 _soonest_last(t, missing, count, index + 1)

@@ -10,13 +10,22 @@ import numpy as np
 
 from sim.compiled import policies
 from sim.compiled.arrays import (
+    A_LOAD,
+    A_NODE,
+    A_PARTITION,
+    A_PENDING,
+    A_PLACE,
+    A_STAGE,
+    A_STEP,
     AFTER,
+    ALL,
     BEFORE,
+    CHUNK,
+    FANOUT,
     FAR,
     FIRST_ROW,
     FREE_AT,
     IN_LIST,
-    KEEP,
     LANES,
     PLACE,
     ROUTED_UNTIL,
@@ -29,10 +38,12 @@ from sim.compiled.arrays import (
     Run,
     Setup,
     Tier,
-)
+    Way,
+)  # fmt: skip
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
+from sim.eviction import lru
 from sim.eviction.base import Future, State
 from sim.inputs import Inputs
 from sim.memory import Tier as PlainTier
@@ -60,16 +71,22 @@ def make_setup(
     code = policies.POLICIES.index(inputs.policy)
     said = [hook.table for hook in hooks]
     where = np.cumsum([0, *(one.ids.size for one in said)])
-    scalars = (
-        workload.layers, workload.experts, workload.top_k, len(table.kind), len(hooks),
-        len(device.stages), len(device.stages) > 1, config.overlap == "grouped",
-        config.prefetch.cancel_stale, config.prefetch.extra, code, policies.TIMED[code],
-        cost.expert_launch_ns, keep,
-    )  # fmt: skip
-    link, rate = _links(device)
     return Setup(
-        of=integers(scalars),
-        real=np.array([config.prefetch.threshold, device.bytes_per_ns], dtype=np.float64),
+        layers=workload.layers,
+        experts=workload.experts,
+        top_k=workload.top_k,
+        step_count=len(table.kind),
+        stages=len(device.stages),
+        has_host=int(len(device.stages) > 1),
+        grouped=int(config.overlap == "grouped"),
+        cancels=int(config.prefetch.cancel_stale),
+        extra=config.prefetch.extra,
+        policy=code,
+        timed=policies.TIMED[code],
+        launch_ns=cost.expert_launch_ns,
+        keeps=int(keep),
+        threshold=np.float64(config.prefetch.threshold),  # a float would be rounded to scores' 32
+        wire=float(device.bytes_per_ns),
         steps=_steps(table),
         rows=table.rows,
         routed=table.routed,
@@ -87,8 +104,7 @@ def make_setup(
         delay=_delays(hooks, np.diff(table.first_row)),
         ids=_joined([one.ids for one in said], np.int32),
         scores=_joined([one.scores for one in said], np.float32),
-        link=link,
-        rate=rate,
+        rate=_links(device)[1],
         load_ns=integers(device.load_ns),
     )
 
@@ -109,14 +125,12 @@ def _joined(parts: list[Any], dtype: Any) -> Any:
 
 def _steps(table: StepTable) -> Any:
     columns = (table.kind, table.first_row, table.prefill, table.requests)
-    steps = np.zeros((len(table.first_row), 4), dtype=np.int64)
-    for i, column in enumerate(columns):
-        steps[: len(column), i] = column
-    return steps
+    room = len(table.first_row)  # one more than steps
+    return _rows(A_STEP, *(np.append(c, np.zeros(room - len(c), np.int64)) for c in columns))
 
 
 def _links(device: SimulatedDevice) -> tuple[Any, Any]:
-    """The stages of ``device`` as numbers: (``Setup.link``, ``Setup.rate``)."""
+    """The stages of ``device`` as numbers: (``Way.link``, ``Setup.rate``)."""
     profile = device.profile
     link, rate = [], []
     for server in device.stages:
@@ -139,6 +153,7 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
     n = len(plain.sizes)
     code = policies.EVICTIONS.index(eviction)
     kept_in = policies.KEPT_IN[code]
+    passed, predicted, spared = policies.HOOKS[code]
     partition = integers(plain.partition_of)
     count = np.bincount(partition, minlength=len(plain.capacities))
     first = np.concatenate([[0], np.cumsum(count)[:-1]])  # partitions lie one after the other
@@ -154,12 +169,15 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
         order = _tree(plain, root, leaves, leaf, int(rows.sum()))
     own, shared, future = plain.state
     return Tier(
-        of=integers((code, -1, *policies.HOOKS[code], kept_in, pin)),
+        eviction=code,
+        passed=passed,
+        predicted=predicted,
+        spared=spared,
+        kept_in=kept_in,
+        of=integers((-1, pin)),
         size=integers(plain.sizes),
-        at=np.stack([partition, root[partition], leaf], axis=1).astype(np.int32),
-        part=np.stack(
-            [integers(plain.free), integers(plain.capacities), root, leaves, first], axis=1
-        ),
+        at=_rows(A_PLACE, partition, root[partition], leaf).astype(np.int32),
+        part=_rows(A_PARTITION, plain.free, plain.capacities, root, leaves, first),
         resident=np.array(plain.resident, dtype=np.int8),
         pin=np.full(n, -2, dtype=np.int64),
         order=order,
@@ -177,73 +195,88 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
     )
 
 
+def _rows(width: int, *columns: Any) -> Any:
+    """A flat table: ``columns``, and zeros up to ``width``."""
+    table = np.zeros((len(columns[0]), width), dtype=np.int64)
+    for i, column in enumerate(columns):
+        table[:, i] = column
+    return table.ravel()
+
+
 def _tree(plain: PlainTier, root: Any, leaves: Any, leaf: Any, rows: int) -> Any:
     """``Tier.order`` of the residents of ``plain``, as a tree a partition."""
-    tree = np.full((rows, 8), FAR, dtype=np.int64)
+    tree = np.full((rows, FANOUT), FAR, dtype=np.int64)
     resident = np.array(plain.resident, dtype=bool)
     places = (8 * root[integers(plain.partition_of)] + leaf)[resident]
     tree.ravel()[places] = integers(plain.scores)[resident]
     for base, inner in zip(root.tolist(), leaves.tolist()):
         for place in range(inner - 1, -1, -1):
             tree[base + place // 8, place % 8] = tree[base + place + 2].min()
-    return tree
+    return tree.ravel()
 
 
 def _list(plain: PlainTier, heads: list[int]) -> Any:
     """``Tier.order`` of the residents of ``plain``, as a list a partition."""
     n = len(plain.sizes)
-    order = np.zeros((n + len(heads), 4), dtype=np.int64)
+    order = np.zeros((n + len(heads), A_NODE), dtype=np.int64)
     order[:n, SCORE] = plain.scores
     for p, head in enumerate(heads):
         inside = [x for x in range(n) if plain.resident[x] and plain.partition_of[x] == p]
         ring = [head, *sorted(inside, key=lambda x: (plain.scores[x], x))]
         order[ring, AFTER] = np.roll(ring, -1)
         order[ring, BEFORE] = np.roll(ring, 1)
-    return order
+    return order.ravel()
 
 
-def make_loads(s: Setup, layers: int, experts: int) -> Loads:
-    n, stages = layers * experts, len(s.link)
-    way = np.zeros((stages, n, 3), dtype=np.int64)
-    way[:, :, PLACE] = -1
-    lanes = 1 << (int(s.link[:, LANES].max()) - 1).bit_length()
-    stage = np.zeros((stages, 4), dtype=np.int64)
-    stage[:, FREE_AT] = np.where(s.link[:, STORAGE] == 1, 0, -1)
+def make_loads(s: Setup, device: SimulatedDevice) -> Loads:
+    n, stages = s.layers * s.experts, s.stages
+    at = np.zeros((n, A_LOAD), dtype=np.int64)
+    at[:, PLACE : PLACE + stages] = -1
+    stage = np.zeros((stages, A_STAGE), dtype=np.int64)
+    stage[:, FREE_AT] = [0 if server.name == "storage" else -1 for server in device.stages]
     return Loads(
-        at=np.zeros((n, 16), dtype=np.int64),
+        at=at.ravel(),
         unused=np.zeros(n, dtype=np.int8),
-        way=way,
         queue=np.zeros((stages, n), dtype=np.int64),
-        stage=stage,
-        lane=np.zeros((stages, lanes, 4), dtype=np.int64),
-        noted=np.zeros((layers, 4 * experts, 2), dtype=np.int64),
-        noted_count=np.zeros(layers, dtype=np.int64),
-        blocked=np.zeros(n, dtype=np.int64),
-        arrived=np.zeros(experts, dtype=np.int64),
-        counts=np.zeros(7, dtype=np.int64),
-        moved=np.zeros((stages, 2), dtype=np.int64),
+        stage=stage.ravel(),
+        aside=np.zeros(n, dtype=np.int64),
+        arrived=np.zeros(s.experts, dtype=np.int64),
     )
 
 
-def make_run(s: Setup, layers: int, experts: int, steps: int) -> Run:
+def make_way(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> Way | None:
+    """What the way has beyond one host link that moves experts whole, if anything."""
+    link = _links(device)[0]
+    chunk = int(link[0, CHUNK]) or FAR
+    if len(link) == 1 and not link[0, STORAGE] and chunk >= cache.size.max():
+        return None
+    lanes = 1 << (int(link[:, LANES].max()) - 1).bit_length()
+    return Way(
+        host=cache if host is None else make_tier(host, lru, 1),
+        link=link,
+        bytes=np.zeros((len(link), len(cache.size), 2), dtype=np.int64),
+        lane=np.zeros((len(link), lanes, 4), dtype=np.int64),
+    )
+
+
+def make_run(s: Setup, steps: int) -> Run:
     """``steps``: how many the records have room for between two times they are taken away."""
-    n, hooks = layers * experts, len(s.hooks)
-    several = int(np.diff(s.steps[:, FIRST_ROW]).max()) * int(s.hooks[:, WIDTH].max(initial=1))
+    layers, experts, hooks = s.layers, s.experts, len(s.hooks)
+    n = layers * experts
+    several = int(np.diff(s.steps[FIRST_ROW::A_STEP]).max()) * int(s.hooks[:, WIDTH].max(initial=1))
     loads = 2 * n + (steps + 1) * layers * experts * (hooks + 1)
-    keep = bool(s.of[KEEP])
-    of = np.zeros(38, dtype=np.int64)
+    keep = bool(s.keeps)
+    of = np.zeros(ALL, dtype=np.int64)
     of[[WAKE, UNPIN_AT, ROUTED_UNTIL]] = -1
     return Run(
         of=of,
-        stalls=np.zeros(4, dtype=np.int64),
         seen=np.zeros(n, dtype=np.int64),
         out=np.zeros(experts, dtype=np.int64),
         priority=np.zeros(experts, dtype=np.int64),
         ids=np.zeros(several, dtype=np.int32),
         scores=np.zeros(several, dtype=np.float32),
-        pending=np.zeros((1024 + 3 * hooks, 5), dtype=np.int64),
+        pending=np.zeros((1024 + 3 * hooks) * A_PENDING, dtype=np.int64),
         counts=np.zeros((2, layers, 3), dtype=np.int64),
-        stalled=np.zeros(4, dtype=np.int64),
         layers=np.zeros((steps * layers if keep else 0, 12), dtype=np.int64),
         steps=np.zeros((steps, 7), dtype=np.int64),
         loads=np.zeros((loads if keep else 0, 10), dtype=np.int64),

@@ -11,30 +11,27 @@ import numpy as np
 
 from sim.compiled import loads, memory
 from sim.compiled.arrays import (
+    A_LOAD,
     ACTIVE,
     BUSY,
-    CHUNK,
     ENDED,
     EVENTS,
     FREE_AT,
     GB_S,
-    GROUPED,
     ISOLATED,
     ISSUED,
-    KEEP,
     LANDED,
-    LAUNCH,
     LOADS,
     LOADS_LANDED,
+    MOVED,
     NEEDED,
     ORIGIN,
     OUT_AT,
     PENDING,
     PREDICTOR,
     QUEUED,
-    STAGES,
+    STALLS,
     STARTED,
-    STORAGE,
     STORAGE_DONE,
     TARGET,
     WAITING,
@@ -52,16 +49,14 @@ from sim.step_table import FIXED, SHARED
 def applies(s: Setup, q: Loads, r: Run, size: int, missing: int, now: int) -> bool:
     """Whether ``missing`` loads of ``size`` bytes asked for at ``now`` have the link to themselves.
 
-    Their set fits in the cache.
+    Their set fits in the cache, and the way is one link which moves experts whole.
     """
-    if s.of[STAGES] > 1 or s.link[0, STORAGE] or 0 < s.link[0, CHUNK] < size:
-        return False
-    if q.stage[0, ACTIVE] > 0 or q.stage[0, WAITING] > 0:
+    if q.stage[ACTIVE] > 0 or q.stage[WAITING] > 0:
         return False
     if r.of[PENDING] == 0:
         return True
     first, later = _durations(s, q, size, now)
-    return bool(now + first + (missing - 1) * later < r.pending[0, OUT_AT])
+    return bool(now + first + (missing - 1) * later < r.pending[OUT_AT])
 
 
 @part
@@ -69,7 +64,7 @@ def _durations(s: Setup, q: Loads, size: int, now: int) -> tuple[int, int]:
     """ns of the first load, and of each that follows."""
     service = size / s.rate[0, GB_S]
     later = int(np.rint(s.rate[0, QUEUED] + service))
-    if now == q.stage[0, FREE_AT]:
+    if now == q.stage[FREE_AT]:
         return later, later
     return int(np.rint(s.rate[0, ISOLATED] + service)), later
 
@@ -85,14 +80,14 @@ def take(
     """
     size = cache.size[s.routed[first] & INDEX]
     duration, later = _durations(s, q, size, asked)
-    grouped = s.of[GROUPED]
+    grouped = s.grouped
     busy = s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED]
     free = now + s.step_cost[cost, SHARED]
     works = 0  # of the group
     if not grouped:
         for i in range(first, end):  # what is there computes at once
             if cache.resident[s.routed[i] & INDEX]:
-                works += s.of[LAUNCH] + s.expert[layer, s.tokens[i] & INDEX]
+                works += s.launch_ns + s.expert[layer, s.tokens[i] & INDEX]
         free += s.step_cost[cost, FIXED] + works
         busy += works
     landed = asked
@@ -113,28 +108,26 @@ def take(
         memory.insert(cache, x, True)
         r.of[EVENTS] += 1
         r.of[LOADS] += 1
-        q.moved[0, DEMAND] += size
-        if s.of[KEEP]:
-            at = q.at
-            at[x, ORIGIN], at[x, PREDICTOR], at[x, TARGET] = DEMAND, -1, index
-            at[x, ISSUED], at[x, NEEDED], at[x, STARTED], at[x, LANDED] = (
-                asked, asked, started, landed,
-            )  # fmt: skip
-            at[x, STORAGE_DONE] = -1
+        r.of[MOVED + DEMAND] += size
+        if s.keeps:
+            at, load = q.at, x * A_LOAD
+            at[load + ORIGIN], at[load + PREDICTOR], at[load + TARGET] = DEMAND, -1, index
+            at[load + ISSUED] = at[load + NEEDED] = asked
+            at[load + STARTED], at[load + LANDED], at[load + STORAGE_DONE] = started, landed, -1
             loads.settle(s, q, r, x, DEMANDED, landed)
         else:
             r.of[LOADS_LANDED] += 1
         if landed > free:
             split = max(started, free)
-            r.stalls[2] += split - free
-            r.stalls[0] += landed - split
+            r.of[STALLS + 2] += split - free
+            r.of[STALLS] += landed - split
             free = landed
         if not grouped:
-            free += s.of[LAUNCH] + work
-            busy += s.of[LAUNCH] + work
-    q.stage[0, FREE_AT] = landed
+            free += s.launch_ns + work
+            busy += s.launch_ns + work
+    q.stage[FREE_AT] = landed
     if grouped:
-        works += s.of[LAUNCH]
+        works += s.launch_ns
         free += s.step_cost[cost, FIXED] + works
         busy += works
     r.of[EVENTS] += 1  # the pass is woken once

@@ -5,10 +5,11 @@ scores residents, and the lowest score leaves first (ties: the lowest expert id)
 expert id, ``now`` the running number of the layer-step (step × layers + layer), ``score`` the
 score ``x`` holds. Each function returns the score ``x`` has from then on, an integer.
 
-``passed``, ``predicted`` and ``spared`` are optional: a module without them keeps the score. The
-SimPy engine calls these functions as they are, the compiled engine compiles them; so they keep
-what they remember in ``State`` and use numbers, tuples and each other, no Python objects. A module
-that brings its own ``new_state`` may remember anything, and runs on the SimPy engine alone.
+``evicted``, ``passed``, ``predicted`` and ``spared`` are optional: a module without them keeps the
+score. The SimPy engine calls these functions as they are, the compiled engine compiles them; so
+they keep what they remember in ``State`` and use numbers, tuples and each other, no Python objects.
+A module that brings its own ``new_state`` may remember anything, and runs on the SimPy engine
+alone.
 
 One whose every new score is at least as high as all others may say so, ``ASCENDING = True``: the
 compiled engine then keeps the order in a list, which is faster, and wrong for any other.
@@ -63,6 +64,8 @@ class Eviction(Protocol):
     def used(self, state: Any, x: int, now: int, score: int) -> int:
         """``x`` is in the routed set of layer-step ``now``."""
 
+
+class EvictedHook(Protocol):
     def evicted(self, state: Any, x: int, now: int, score: int) -> None:
         """``x`` has left."""
 

@@ -26,7 +26,3 @@ def inserted(state: State, x: int, now: int) -> int:
 
 def used(state: State, x: int, now: int, score: int) -> int:
     return -next_use(state.future, x, now + 1)
-
-
-def evicted(state: State, x: int, now: int, score: int) -> None:
-    pass

@@ -14,7 +14,3 @@ def inserted(state: State, x: int, now: int) -> int:
 
 def used(state: State, x: int, now: int, score: int) -> int:
     return score
-
-
-def evicted(state: State, x: int, now: int, score: int) -> None:
-    pass

@@ -34,7 +34,3 @@ def used(state: State, x: int, now: int, score: int) -> int:
 
 def passed(state: State, x: int, now: int, score: int) -> int:
     return score if score <= STALE // 2 else STALE + now
-
-
-def evicted(state: State, x: int, now: int, score: int) -> None:
-    pass

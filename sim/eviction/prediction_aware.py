@@ -29,7 +29,3 @@ def predicted(state: State, x: int, now: int, score: int) -> int:
 
 def passed(state: State, x: int, now: int, score: int) -> int:
     return score - PROTECTED if _protected(score) else score
-
-
-def evicted(state: State, x: int, now: int, score: int) -> None:
-    pass

@@ -54,7 +54,8 @@ class Watched:
     def evicted(self, state: Any, x: int, now: int, score: int) -> None:
         assert score == self.scores.pop(x)
         self.left.append(x)
-        assert self.module.evicted(state, x, now, score) is None
+        if hasattr(self.module, "evicted"):
+            assert self.module.evicted(state, x, now, score) is None
 
     def _rescoring(self, hook: Any) -> Any:
         def called(state: Any, x: int, now: int, score: int) -> int:
