@@ -74,7 +74,8 @@ def simulate(
     if engine == "compiled":
         from sim.compiled.engine import simulate as compiled
 
-        done = compiled(inputs, cost, hooks, device, cache, host, loader.records)
+        with _no_collection():  # the first call compiles, which makes millions of objects
+            done = compiled(inputs, cost, hooks, device, cache, host, loader.records)
         loader.proposed, loader.counts = done.proposed, done.dispositions
         loader.moved_bytes = done.moved_bytes
         return Simulation(*parts, done.layers, done.steps, loader.records, done.totals, done.events)
@@ -135,7 +136,7 @@ def _said(inputs: Inputs, index: int) -> Quality:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """The engine makes many short-lived objects and no cycles: looking for some is wasted."""
+    """The engines make many short-lived objects and no cycles: looking for some is wasted."""
     was = gc.isenabled()
     gc.disable()
     try:
