@@ -2,8 +2,8 @@
 
 All integers are 64 bits unless said; times in ns, -1 where not reached; sizes in bytes; ``x`` a
 flat expert id. Tables are few because the time to compile the kernel grows with their number. Those
-that the kernel reads most are flat, with rows of a width that is a constant here: column C of row i
-is at ``i * WIDTH + C``, one instruction where a second axis needs its length and a product.
+read most are flat, with rows of a width that is a constant here, ``A_LOAD`` and so on: column C of
+row i stands at ``i * A_LOAD + C``, which costs no product and no look at the array's shape.
 """
 
 from __future__ import annotations
@@ -124,13 +124,13 @@ EXPERT, NBYTES, FINISH, ORDER = range(4)  # Way.lane
 
 
 class Way(NamedTuple):
-    """What a way needs that is more than one host link which moves experts whole.
+    """What a load's way needs beyond one host link: several stages, storage, chunks.
 
-    Where it is no more the kernel is compiled for None in its stead: most runs are of that kind,
-    and take less time without the rest.
+    The kernel is compiled once with it, and once for None in its place, which is a host link that
+    moves experts whole: the most frequent way, and quicker without all this.
     """
 
-    host: Tier  # any where Setup.of[HOST] is 0
+    host: Tier  # any one where Setup.has_host is 0
     link: Array  # [stage, 4]
     bytes: Array  # [stage, x, 2]
     lane: Array  # [stage, a power of two, 4]: a ring of chunks in service by FINISH, then ORDER
