@@ -6,13 +6,15 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import simpy
 
+from hardware_profiles import HardwareProfile
 from sim import engines
 from sim import inputs as read
-from sim.bounds import bounds
+from sim.bounds import Bounds, bounds
 from sim.config import RunConfig
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
@@ -23,8 +25,11 @@ from sim.loads import Loader
 from sim.metrics import summarise
 from sim.quality import Quality
 from sim.records import LayerRecords, LayerTotals, LoadRecords, StepRecords
+from sim.step_table import COSTS_KEPT
 from sim.tiers import fewest_loads, make_cache, make_host
+from traces.model import ModelSpec, Precision
 
+_BOUNDS_KEPT = 16
 _KEPT = 1  # predictors whose tables are kept for the next run: each may take a third of a GB
 
 
@@ -159,26 +164,14 @@ def run_inputs(inputs: Inputs) -> dict[str, Any]:
 def results(done: Simulation) -> dict[str, Any]:
     """The results of a finished run, bounds included."""
     inputs = done.inputs
-    workload = inputs.workload
-    caches = inputs.cache_bytes
-    if len(caches) == 1:
-        caches = caches * workload.layers
-    limits = bounds(
-        workload,
-        done.cost,
-        fewest_loads(inputs, done.engine),
-        done.device.wire_ns,
-        [cache // size for cache, size in zip(caches, inputs.sizes)],
-        inputs.config.overlap == "grouped",
-    )
     summary = summarise(
-        workload.table,
+        inputs.workload.table,
         done.totals,
         done.steps,
         done.loads,
         done.loader,
         done.device.rates,
-        limits,
+        _bounds(done),
     )
     names = [name for name, _, _ in inputs.predictors]
     labels = [n if names.count(n) == 1 else f"{n}.{i}" for i, n in enumerate(names)]
@@ -196,11 +189,39 @@ def results(done: Simulation) -> dict[str, Any]:
     }
 
 
+def _bounds(done: Simulation) -> Bounds:
+    """Worked out once for runs that differ in predictors and policies alone."""
+    inputs, known = done.inputs, done.inputs.workload.bounds
+    sizes, caches = tuple(inputs.sizes), tuple(inputs.cache_bytes)
+    config, wire = inputs.config, tuple(done.device.wire_ns)
+    key = done.cost, sizes, caches, wire, config.cache.warm, config.overlap, done.engine
+    if key not in known:
+        if len(known) == _BOUNDS_KEPT:
+            del known[next(iter(known))]
+        if len(caches) == 1:
+            caches *= inputs.workload.layers
+        known[key] = bounds(
+            inputs.workload,
+            done.cost,
+            fewest_loads(inputs, done.engine),
+            wire,
+            [cache // size for cache, size in zip(caches, sizes)],
+            config.overlap == "grouped",
+        )
+    return known[key]
+
+
 def cost_model(inputs: Inputs) -> CostModel:
     config = inputs.config
-    return CostModel(
-        inputs.model,
-        inputs.profile,
-        precision=config.precision or inputs.model.precision,
-        kernels=config.kernels,
-    )
+    precision = config.precision or inputs.model.precision
+    return _cost_model(inputs.model, inputs.profile, precision, config.kernels)
+
+
+@lru_cache(maxsize=COSTS_KEPT)
+def _cost_model(
+    model: ModelSpec,
+    profile: HardwareProfile,
+    precision: Precision,
+    kernels: Literal["fused", "eager"],
+) -> CostModel:
+    return CostModel(model, profile, precision=precision, kernels=kernels)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sim.workload import Step, Workload
 
 Integers = npt.NDArray[np.int64]
+COSTS_KEPT = 4  # hardware profiles whose costs are kept for the next run
 
 
 class StepTable(NamedTuple):
@@ -113,7 +114,7 @@ class CostTable(NamedTuple):
     per_step: Integers  # [kinds, 5]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=COSTS_KEPT)
 def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
     found = [cost.step(step.phase, step.tokens, step.contexts) for step in kinds]
     per_layer = _integers([(one.prologue_ns, one.attention_ns) for one in found])
@@ -124,6 +125,7 @@ def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
     return CostTable(np.ascontiguousarray(per_layer.transpose(0, 2, 1)), _integers(per_step))
 
 
+@lru_cache(maxsize=COSTS_KEPT)
 def expert_table(cost: CostModel, layers: int, served: tuple[int, ...]) -> Integers:
     """[layers, most tokens + 1]: ns of an expert that serves so many; 0 where none does."""
     expert = np.zeros((layers, max(served) + 1), dtype=np.int64)

@@ -21,6 +21,7 @@ from sim.step_table import StepTable, step_table
 from traces.format import Trace
 
 if TYPE_CHECKING:
+    from sim.bounds import Bounds
     from sim.quality import Quality
 
 _BLOCK = 64  # rows turned into Python lists at a time: scalar access to lists is 5x faster
@@ -71,6 +72,7 @@ class Workload:
         self.layers, self.experts, self.top_k = trace.meta.model.topology
         self.requests = trace.requests
         self.said: dict[Any, Quality] = {}  # what predictors say, kept for the next run
+        self.bounds: dict[Any, Bounds] = {}  # also kept for the next run
         self._lists = self.lists(self.flat)
         self._row = -1  # the row last asked for, whose sets are kept at hand
         self._row_sets: list[list[int]] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,9 @@ from test_properties import Small, smalls
 
 from sim import bounds as arrays
 from sim.bounds import Bounds, bounds
+from sim.config import RunConfig
 from sim.metrics import latencies
-from sim.run import Simulation
+from sim.run import Simulation, run
 from sim.tiers import fewest_loads
 
 
@@ -78,3 +81,27 @@ def test_latencies_are_those_of_a_loop_over_requests(small: Small) -> None:
     found = latencies(done.inputs.workload.table, done.steps)
     assert [column.tolist() for column in found] == [between, first]
     assert np.all(found[0] > 0)
+
+
+def test_runs_that_differ_in_policies_alone_share_their_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[Bounds] = []
+
+    def watched(*arguments: Any) -> Bounds:
+        found.append(bounds(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr("sim.run.bounds", watched)
+    once = {"requests": "0:1", "hardware": "l4", "cache": {"capacity": "30%"}}
+    for change in (
+        {},
+        {"predictor": "previous-token"},
+        {"cache": {"capacity": "30%", "eviction": "lfu"}},
+        {"hardware": "v100-pcie-32gb"},
+        {"overlap": "grouped"},
+        {"cache": {"capacity": "40%"}},
+        {"cache": {"capacity": "30%", "scope": "layer"}},
+    ):
+        run(RunConfig.model_validate(once | change))
+    assert len(found) == len(set(found)) == 5
