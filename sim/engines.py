@@ -13,7 +13,8 @@ from sim.errors import ConfigError
 from sim.inputs import Inputs
 
 Engine = Literal["simpy", "compiled"]
-# Compiling takes a minute, once; SimPy runs about this many layer-steps in that time.
+# Compiling takes a minute, once for each kind of way: about as long as this many layer-steps take
+# on SimPy.
 WORTH_COMPILING = 2_000_000
 
 

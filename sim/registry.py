@@ -21,6 +21,10 @@ CONTRACTS = {
     "prefetch": ("propose",),
     "eviction": ("inserted", "used"),
 }
+# What it may have.
+_OPTIONS = {
+    "eviction": ("new_state", "begin", "evicted", "passed", "predicted", "spared", "victim", "kept")
+}
 _INTERNAL = {"base", "lists"}
 
 
@@ -64,4 +68,7 @@ def _foreign(kind: str, name: str) -> ModuleType:
     for needed in CONTRACTS[kind]:
         if not callable(getattr(module, needed, None)):
             raise ConfigError(f"{name!r} is no {what}: it has no {needed!r}")
+    for option in _OPTIONS.get(kind, ()):
+        if not callable(getattr(module, option, callable)):
+            raise ConfigError(f"{name!r} is no {what}: its {option!r} is no function")
     return module

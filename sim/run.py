@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -20,6 +18,7 @@ from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import ForwardPass, Hook
 from sim.engines import Engine
+from sim.garbage import no_collection
 from sim.inputs import Inputs
 from sim.loads import Loader
 from sim.metrics import summarise
@@ -79,8 +78,7 @@ def simulate(
     if engine == "compiled":
         from sim.compiled.engine import simulate as compiled
 
-        with _no_collection():  # the first call compiles, which makes millions of objects
-            done = compiled(inputs, cost, hooks, device, cache, host, loader.records)
+        done = compiled(inputs, cost, hooks, device, cache, host, loader.records)
         loader.proposed, loader.counts = done.proposed, done.dispositions
         loader.moved_bytes = done.moved_bytes
         return Simulation(*parts, done.layers, done.steps, loader.records, done.totals, done.events)
@@ -99,7 +97,7 @@ def simulate(
     )
     if watch is not None:
         watch(device, loader)
-    with _no_collection():
+    with no_collection():
         env.run(env.process(forward.run()))
     # SimPy numbers its events with this counter, so it has counted them all.
     events = next(env._eid)
@@ -137,18 +135,6 @@ def _said(inputs: Inputs, index: int) -> Quality:
             del known[next(iter(known))]
     known[key] = found  # the latest stands last
     return found
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """The engines make many short-lived objects and no cycles: looking for some is wasted."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def run(config: RunConfig) -> dict[str, Any]:

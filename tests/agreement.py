@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 from hypothesis import Phase, given, seed, settings
+from hypothesis import strategies as st
 from test_properties import Small, smalls
 
-from sim import registry
+from sim import compiled, registry
 from sim.compiled import engine, kernel, replay
+from sim.compiled.arrays import A_PENDING, Run, Setup
 from sim.config import RunConfig
 from sim.inputs import load
 from sim.run import Simulation, results, simulate
@@ -27,6 +30,7 @@ from sim.tiers import fewest_loads
 from traces.format import write_trace
 from traces.importers import import_trace
 
+HOW = ("", "no records", "cramped")
 KERNEL: Any = kernel.run.py_func  # type: ignore[attr-defined]
 
 
@@ -38,9 +42,27 @@ def uncompiled(go: Any = KERNEL) -> Iterator[None]:
         yield
 
 
-def on(small: Small, name: str) -> Simulation:
-    """``small`` on the engine of that name."""
-    return replace(small, config={**small.config, "engine": name}).run()
+@contextmanager
+def cramped() -> Iterator[None]:
+    """The kernel stops often, for records to be taken away and for want of room."""
+    setup = compiled.setup  # type: ignore[attr-defined] # what stands there now
+    roomy = setup.make_run
+
+    def make_run(s: Setup, steps: int) -> Run:
+        room = (1 + 3 * len(s.hooks)) * A_PENDING
+        return roomy(s, steps)._replace(pending=np.zeros(room, dtype=np.int64))
+
+    with patch.object(setup, "make_run", make_run), patch.object(engine, "_RECORDS", 1):
+        yield
+
+
+def on(small: Small, name: str, how: str = "") -> Simulation:
+    """``small`` on the engine of that name; ``how``: one of HOW."""
+    here = replace(small, config={**small.config, "engine": name})
+    if how == "cramped" and name == "compiled":
+        with cramped():
+            return here.run()
+    return here.run(records=how != "no records")
 
 
 def differences(one: Simulation, other: Simulation) -> list[str]:
@@ -141,10 +163,10 @@ def random_systems(systems: int) -> None:
 
         @seed(number)
         @settings(max_examples=batch, deadline=None, database=None, phases=[Phase.generate])
-        @given(smalls())
-        def agree(small: Small) -> None:
-            one, other = on(small, "simpy"), on(small, "compiled")
-            assert differences(one, other) == [], small
+        @given(smalls(), st.sampled_from(HOW))
+        def agree(small: Small, how: str) -> None:
+            one, other = on(small, "simpy", how), on(small, "compiled", how)
+            assert differences(one, other) == [], (small, how)
             count(counts, one)
 
         agree()

@@ -30,6 +30,19 @@ MUTANTS = [
     Mutant("compiled/links.py", "at[a + SEQ] < at[b + SEQ]", "at[a + SEQ] > at[b + SEQ]"),
     Mutant("compiled/loads.py", "A_LOAD + SEQ] > q.at[at + SEQ]", "A_LOAD + SEQ] < q.at[at + SEQ]"),
     Mutant("compiled/loads.py", "if not base <= x < base + s.experts or ", "if "),
+    Mutant(
+        "compiled/loads.py",
+        "waiting += q.stage[stage * A_STAGE + WAITING]",
+        "waiting += q.stage[WAITING]",
+    ),
+    Mutant(
+        "compiled/loads.py",
+        "    for stage in range(links.stages(s, way)):\n        for i",
+        "    for stage in range(1):\n        for i",
+    ),
+    Mutant("compiled/setup.py", "chunk >= cache.size.max()", "chunk >= cache.size.min()"),
+    Mutant("compiled/setup.py", "and not link[0, STORAGE] and", "and"),
+    Mutant("compiled/shortcut.py", "r.of[LOADS_LANDED] += 1", "r.of[LOADS_LANDED] += 2"),
     Mutant("compiled/links.py", "behind = now == q", "behind = now <= 1 + q"),
     Mutant("compiled/links.py", "np.rint(alpha + service)", "np.floor(alpha + service)"),
     Mutant(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agreement import KERNEL, combinations, compare, differences, on, uncompiled
+from agreement import HOW, KERNEL, combinations, compare, differences, on, uncompiled
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mutants import MUTANTS
@@ -31,15 +31,15 @@ SIMPY = ("clock.py", "device.py", "engine.py", "links.py", "loads.py", "memory.p
 SYSTEMS = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("third", range(3))
-def test_random_systems_agree_in_every_record(third: int) -> None:
-    """3,000 systems, which differ with ``third``; the kernel's code, run by Python."""
+@pytest.mark.parametrize("how", HOW)
+def test_random_systems_agree_in_every_record(how: str) -> None:
+    """3,000 systems, which differ with ``how``; the kernel's code, run by Python."""
 
     @SYSTEMS
-    @given(smalls(), st.just(third))
-    def agree(small: Small, _: int) -> None:
+    @given(smalls(), st.just(how))
+    def agree(small: Small, how: str) -> None:
         with uncompiled():
-            assert differences(on(small, "simpy"), on(small, "compiled")) == []
+            assert differences(on(small, "simpy", how), on(small, "compiled", how)) == []
 
     agree()
 
@@ -51,9 +51,9 @@ def test_the_compiled_kernel_agrees_on_the_sample_and_on_random_systems() -> Non
         assert compare(config)[1] == []
 
     @settings(SYSTEMS, max_examples=300)
-    @given(smalls())
-    def agree(small: Small) -> None:
-        assert differences(on(small, "simpy"), on(small, "compiled")) == []
+    @given(smalls(), st.sampled_from(HOW))
+    def agree(small: Small, how: str) -> None:
+        assert differences(on(small, "simpy", how), on(small, "compiled", how)) == []
 
     agree()
 
@@ -105,6 +105,7 @@ def planted(mutant: Any, folder: Path) -> Iterator[None]:
         patch.syspath_prepend(folder)
         if compiled:
             kernel = find("mutant.kernel").run.py_func
+            patch.setattr("sim.compiled.setup", find("mutant.setup"))
         else:
             kernel = KERNEL
             patch.setattr("sim.run.Loader", find("mutant.loads").Loader)
@@ -136,12 +137,12 @@ def seconds(limit: int) -> Iterator[None]:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.file}: {m.new}")
 def test_a_planted_fault_is_caught(mutant: Any, tmp_path: Path) -> None:
     @settings(SYSTEMS, phases=[Phase.generate], report_multiple_bugs=False, database=None)
-    @given(smalls())
-    def agree(small: Small) -> None:
-        assert differences(on(small, "simpy"), on(small, "compiled")) == []
+    @given(smalls(), st.sampled_from(("", "", *HOW)))
+    def agree(small: Small, how: str) -> None:
+        assert differences(on(small, "simpy", how), on(small, "compiled", how)) == []
 
     with planted(mutant, tmp_path):  # noqa: SIM117 - what is expected is one call
-        with seconds(20), pytest.raises((AssertionError, IndexError, RuntimeError)):
+        with seconds(60), pytest.raises((AssertionError, IndexError, RuntimeError)):
             agree()
 
 

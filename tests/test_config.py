@@ -389,6 +389,7 @@ POLICIES = {
     "raises": "raise RuntimeError('no\\nlicence')\n",
     "needs": "import nowhere_to_be_found\n",
     "half": "def new_state(*_): ...\ndef inserted(*_): ...\nused = 3\n",
+    "typo": "def inserted(*_): ...\nused = inserted\nevicted = 3\n",
     "function": "def Params(): ...\nclass Predictor: ...\n",
     "plain": "class Params: ...\nclass Predictor: ...\n",
     "whole": "def new_state(*_): ...\ninserted = used = new_state\n",
@@ -442,6 +443,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (
             {"cache": {"eviction": "config_policies.half"}},
             "cache.eviction: 'config_policies.half' is no eviction policy: it has no 'used'",
+        ),
+        (
+            {"cache": {"eviction": "config_policies.typo"}},
+            "cache.eviction: 'config_policies.typo' is no eviction policy: its 'evicted' is no",
         ),
         (
             {"predictor": "config_policies.function"},

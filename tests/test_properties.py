@@ -70,7 +70,7 @@ class Small:
             return [self.room[0] * max(self.sizes)]
         return [n * size for n, size in zip(self.room, self.sizes)]
 
-    def run(self, watch: Any = None) -> Simulation:
+    def run(self, watch: Any = None, *, records: bool = True) -> Simulation:
         inputs = system(
             self.trace(),
             machine(**self.link),
@@ -81,11 +81,12 @@ class Small:
             predictors=self.predictors,
             **self.config,
         )
-        return simulate(inputs, watch, FixedCost(self.layers, **self.cost))  # type: ignore[arg-type]
+        cost: Any = FixedCost(self.layers, **self.cost)
+        return simulate(inputs, watch, cost, records=records)
 
 
 @st.composite
-def predictor(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+def predictor(draw: st.DrawFn, congested: bool = False) -> tuple[str, dict[str, Any]]:
     common = {
         "placement": draw(st.sampled_from(["side", "inline"])),
         "cost_us": draw(st.sampled_from([None, 0.0, 0.03, 0.4])),
@@ -93,6 +94,9 @@ def predictor(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     name = draw(
         st.sampled_from(["oracle", "oracle", "previous-token", "layer-frequency", "transition"])
     )
+    if congested:  # wrong, and early
+        distance, recall = draw(st.integers(1, 2)), draw(st.sampled_from([0.0, 0.3]))
+        return "oracle", {"distance": distance, "recall": recall, **common}
     if name == "transition":
         return name, common
     distance = draw(st.integers(0, 2))
@@ -114,7 +118,9 @@ def smalls(
     predictors: int = 2,
     evictions: Sequence[str] = tuple(registry.names("eviction")),
 ) -> Small:
-    layers, experts = draw(st.integers(1, 4)), draw(st.integers(2, 6))
+    # One in six: links fall behind, and there are many queued prefetches to take back.
+    congested = draw(st.integers(0, 5)) == 5
+    layers, experts = draw(st.integers(3 if congested else 1, 4)), draw(st.integers(2, 6))
     k = draw(st.integers(1, min(3, experts)))
     one_size = equal or draw(st.booleans())
     size = st.integers(1, 400)
@@ -127,7 +133,7 @@ def smalls(
     chunk = st.sampled_from([None, 7.0, 64.0, 150.0])
     link: dict[str, Any] = {
         "unified": unified,
-        "gb_s": draw(st.sampled_from([1.0, 0.3, 3.0])),
+        "gb_s": 0.3 if congested else draw(st.sampled_from([1.0, 0.3, 3.0])),
         "isolated_us": draw(st.sampled_from([0.0, 0.05])),
         "back_to_back_us": draw(st.sampled_from([0.0, 0.01])),
         "chunk_mib": (c := draw(chunk)) and c / MIB,
@@ -141,8 +147,8 @@ def smalls(
     }
     host = None
     if not unified and draw(st.booleans()):
-        host = draw(st.integers(1, layers * experts))
-    durations = st.sampled_from([0, 1, 20, 100, 300])
+        host = draw(st.integers(layers * experts // 2 if congested else 1, layers * experts))
+    durations = st.sampled_from([0, 1] if congested else [0, 1, 20, 100, 300])
     names = ("attention", "gate", "shared", "expert", "launch", "epilogue", "predictor", "fixed")
     cost = {name: draw(durations) for name in (*names, "prologue")}
     cost["norm"] = draw(st.integers(0, cost["attention"]))
@@ -160,7 +166,7 @@ def smalls(
         cost=cost,
         link=link,
         host=host,
-        predictors=tuple(draw(st.lists(predictor(), max_size=predictors))),
+        predictors=tuple(draw(st.lists(predictor(congested), max_size=predictors))),
         policy=draw(st.sampled_from(registry.names("prefetch"))),
         config={
             "overlap": draw(st.sampled_from(["per_expert", "grouped"])),
@@ -168,7 +174,7 @@ def smalls(
             "prefetch": {
                 "extra": draw(st.integers(0, 2)),
                 "threshold": draw(st.sampled_from([0.0, 0.4, 0.9])),
-                "cancel_stale": draw(st.booleans()),
+                "cancel_stale": congested or draw(st.booleans()),
             },
             "cache": {"warm": draw(st.sampled_from(["none", "first", "popular"]))},
             "seed": draw(st.integers(0, 3)),

@@ -68,7 +68,7 @@ FREE, CAPACITY, ROOT, LEAVES, FIRST = range(5)  # Tier.part
 A_PARTITION = 8  # columns
 BEFORE, AFTER, SCORE = range(3)  # Tier.order, in a list
 A_NODE = 4  # its columns
-FANOUT = 8  # Tier.order, in a tree: its columns
+FANOUT = 8  # Tier.order, in a tree: its columns; order._least and its shifts are for eight
 
 
 class Tier(NamedTuple):
@@ -99,10 +99,10 @@ class Tier(NamedTuple):
 
 # Loads.at: a load; an expert has at most one.
 (
-    FLYING, KEY, SEQ, ORIGIN, STARTED, NEEDED, LANDED, PLACE, _, KEPT, SERVED, STORAGE_DONE,
+    FLYING, KEY, SEQ, ORIGIN, STARTED, NEEDED, LANDED, PLACE, PLACE_2, KEPT, SERVED, STORAGE_DONE,
     PREDICTOR, TARGET, ISSUED,
 ) = range(15)  # fmt: skip
-A_LOAD = 16  # columns: whole cache lines. PLACE + stage: in that queue, or -1
+A_LOAD = 16  # columns. PLACE + stage: in the queue of that stage, or -1
 # Loads.stage: how many wait, how many are in service; when it is free; what is in service, if one.
 WAITING, ACTIVE, FREE_AT, MOVING, HEAD = range(5)  # HEAD: where Way.lane begins
 A_STAGE = 8  # columns
@@ -144,9 +144,11 @@ class Way(NamedTuple):
     LAYER_ROWS, STEP_ROWS, LOAD_ROWS, LOADS_LANDED, BROKEN, ENDED,
     AT_ONCE,
 ) = range(38)  # fmt: skip
-# Then stalls of the present layer, by kind, and of all; loads by disposition; bytes by stage and
-# origin.
-STALLS, STALLED, COUNTS, MOVED, ALL = 38, 42, 46, 53, 57
+STALLS = AT_ONCE + 1  # of the present layer, by kind
+STALLED = STALLS + 4  # of all layers
+COUNTS = STALLED + 4  # of loads, by disposition
+MOVED = COUNTS + 6  # bytes, by stage and origin
+ALL = MOVED + 4
 OUT_AT, OUT_ORDER, OUT_HOOK, OUT_INDEX, OUT_LEAD = range(5)  # Run.pending
 A_PENDING = 8  # columns
 # What the forward pass waits for.
@@ -156,7 +158,7 @@ ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
 class Run(NamedTuple):
     """Where the run stands, its totals, and its records since they were last taken away."""
 
-    of: Array  # [57]
+    of: Array  # [ALL]
     seen: Array  # [x]: stamp
     out: Array  # [E]
     priority: Array  # [E]

@@ -28,6 +28,7 @@ from sim.compiled.arrays import (
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
+from sim.garbage import no_collection
 from sim.inputs import Inputs
 from sim.loads import DISPOSITIONS
 from sim.memory import Tier
@@ -72,13 +73,10 @@ def simulate(
     from sim.compiled import setup
 
     go = go or kernel()
-    workload = inputs.workload
-    layers, experts = workload.layers, workload.experts
     s = setup.make_setup(inputs, cost, hooks, device, keep=loads.keep)
-    steps = len(workload.table.kind)
-    chunk = steps
+    chunk = steps = s.step_count
     if loads.keep:
-        chunk = max(1, min(steps, _RECORDS // (layers * experts * (len(hooks) + 1))))
+        chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(hooks) + 1))))
     r = setup.make_run(s, chunk)
     q = setup.make_loads(s, device)
     gpu = setup.make_tier(cache, inputs.eviction, -1)
@@ -87,7 +85,8 @@ def simulate(
     until = min(chunk, steps)
     while r.of[PHASE] != OVER:
         last = until >= steps
-        go(s, gpu, way, q, r, steps + 1 if last else until)
+        with no_collection():
+            go(s, gpu, way, q, r, steps + 1 if last else until)
         if r.of[BROKEN]:
             raise AssertionError(_BROKEN[r.of[BROKEN]])
         _take(tables, r)

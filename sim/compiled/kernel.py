@@ -129,7 +129,7 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
         r.of[KEEP_STAMP] += 1
         for i in range(first, end):
             q.at[(s.routed[i] & INDEX) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
-        loads.cancel(s, cache, way, q, r, layer, r.of[KEEP_STAMP], now)
+        loads.cancel(s, cache, way, q, r, layer, now)
     hits = loads.hit(s, cache, q, r, first, end, now)
     missing = end - first - hits
     r.of[HITS], r.of[LATE_HITS], r.of[AWAITED] = hits, 0, missing

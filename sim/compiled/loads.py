@@ -16,6 +16,7 @@ from sim.compiled.arrays import (
     EVENTS,
     FLYING,
     ISSUED,
+    KEEP_STAMP,
     KEPT,
     KEY,
     LANDED,
@@ -120,12 +121,12 @@ def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now
     if 0 <= r.of[UNPIN_AT] <= now:
         cache.of[PIN] = -1
     if way is None:
-        room = _room(cache, q, s, r, x, now)
+        room = _room(s, cache, q, r, x, now)
     else:
         staged = s.has_host and not way.host.resident[x]
         room = not staged or memory.reserve(way.host, x) >= 0
         if room:
-            room = _room(cache, q, s, r, x, now)
+            room = _room(s, cache, q, r, x, now)
             if staged and not room:
                 memory.release(way.host, x)
     if room:
@@ -137,7 +138,7 @@ def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now
 
 
 @part
-def _room(cache: Tier, q: Loads, s: Setup, r: Run, x: int, now: int) -> bool:
+def _room(s: Setup, cache: Tier, q: Loads, r: Run, x: int, now: int) -> bool:
     """Reserve room in the cache for a load that starts now, if that can be."""
     victims = memory.reserve(cache, x)
     for i in range(victims):
@@ -348,11 +349,9 @@ def some_queued(s: Setup, way: Way | None, q: Loads) -> bool:
 
 
 @part
-def cancel(
-    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, layer: int, stamp: int, now: int
-) -> None:
-    """Take back the layer's queued prefetches of experts whose KEPT is not ``stamp``."""
-    base, found = layer * s.experts, 0
+def cancel(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, layer: int, now: int) -> None:
+    """Take back the layer's queued prefetches of experts whose KEPT is not the latest stamp."""
+    base, found, stamp = layer * s.experts, 0, r.of[KEEP_STAMP]
     for stage in range(links.stages(s, way)):
         for i in range(q.stage[stage * A_STAGE + WAITING]):
             x = q.queue[stage, i] & INDEX

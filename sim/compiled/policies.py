@@ -1,7 +1,7 @@
 """Policies for the kernel: the functions of ``sim/eviction`` and ``sim/prefetch``, by number.
 
-A kernel compiled for each combination of policies would take minutes in a sweep, so there is one
-kernel that chooses by number. The numbers are places in the list of names; the functions that
+A kernel compiled for each combination of policies would take minutes in a sweep, so one kernel
+chooses by number. The numbers are places in the list of names; the functions that
 choose are written out from that list, so a policy is still one file and registered nowhere.
 """
 

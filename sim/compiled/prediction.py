@@ -127,7 +127,7 @@ def _sooner(pending: Array, a: int, b: int) -> bool:
 
 @part
 def _swap(pending: Array, a: int, b: int) -> None:
-    for column in range(5):
+    for column in range(OUT_LEAD + 1):
         i, j = a * A_PENDING + column, b * A_PENDING + column
         pending[i], pending[j] = pending[j], pending[i]
 
@@ -183,7 +183,7 @@ def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> N
         r.of[KEEP_STAMP] += 1
         for i in range(count):
             q.at[(r.out[i] & INDEX) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
-        loads.cancel(s, cache, way, q, r, target, r.of[KEEP_STAMP], now)
+        loads.cancel(s, cache, way, q, r, target, now)
     loads.propose(s, cache, way, q, r, count, now, index, hook)
     if cache.predicted:
         for i in range(count):

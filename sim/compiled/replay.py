@@ -10,6 +10,7 @@ from sim.compiled.arrays import A_PARTITION, CAPACITY, NOW_AT, PIN, Array, Tier
 from sim.compiled.jit import INDEX, part
 from sim.eviction import belady
 from sim.eviction.belady import next_use
+from sim.garbage import no_collection
 from sim.memory import Tier as PlainTier
 from sim.workload import Workload
 
@@ -63,5 +64,7 @@ def fewest_loads(workload: Workload, cache: PlainTier) -> NDArray[np.int16]:
     table = workload.table
     misses = np.empty(len(table.first_routed) - 1, dtype=np.int16)
     missing = np.empty(workload.experts, dtype=np.int64)
-    replay(setup.make_tier(cache, belady, -1), table.routed, table.first_routed, missing, misses)
+    tier = setup.make_tier(cache, belady, -1)
+    with no_collection():
+        replay(tier, table.routed, table.first_routed, missing, misses)
     return misses

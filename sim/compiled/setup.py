@@ -39,7 +39,7 @@ from sim.compiled.arrays import (
     Setup,
     Tier,
     Way,
-)  # fmt: skip
+)
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
@@ -104,7 +104,7 @@ def make_setup(
         delay=_delays(hooks, np.diff(table.first_row)),
         ids=_joined([one.ids for one in said], np.int32),
         scores=_joined([one.scores for one in said], np.float32),
-        rate=_links(device)[1],
+        rate=_rates(device),
         load_ns=integers(device.load_ns),
     )
 
@@ -129,23 +129,30 @@ def _steps(table: StepTable) -> Any:
     return _rows(A_STEP, *(np.append(c, np.zeros(room - len(c), np.int64)) for c in columns))
 
 
-def _links(device: SimulatedDevice) -> tuple[Any, Any]:
-    """The stages of ``device`` as numbers: (``Way.link``, ``Setup.rate``)."""
-    profile = device.profile
-    link, rate = [], []
+def _rates(device: SimulatedDevice) -> Any:
+    """``Setup.rate``."""
+    disk, wire = device.profile.storage, device.profile.host_link
+    rates = []
     for server in device.stages:
         if server.name == "storage":
-            disk = profile.storage
-            latency = round(disk.latency_us.value * 1e3)
-            link.append((1, latency, server.chunk or 0, server.lanes))
-            rate.append((disk.gb_s.value, 0.0, 0.0, disk.stream_gb_s.value))
+            rates.append((disk.gb_s.value, 0.0, 0.0, disk.stream_gb_s.value))
         else:
-            wire = profile.host_link
             assert wire is not None
             alphas = wire.isolated_us.value * 1e3, wire.back_to_back_us.value * 1e3
-            link.append((0, 0, server.chunk or 0, server.lanes))
-            rate.append((wire.gb_s.value, *alphas, 1.0))
-    return integers(link), np.array(rate, dtype=np.float64)
+            rates.append((wire.gb_s.value, *alphas, 1.0))
+    return np.array(rates, dtype=np.float64)
+
+
+def _links(device: SimulatedDevice) -> Any:
+    """``Way.link``."""
+    latency = round(device.profile.storage.latency_us.value * 1e3)
+    return integers(
+        [
+            (is_disk, latency if is_disk else 0, server.chunk or 0, server.lanes)
+            for server in device.stages
+            for is_disk in [server.name == "storage"]
+        ]
+    )
 
 
 def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
@@ -157,14 +164,14 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
     partition = integers(plain.partition_of)
     count = np.bincount(partition, minlength=len(plain.capacities))
     first = np.concatenate([[0], np.cumsum(count)[:-1]])  # partitions lie one after the other
-    widths = [next(2 * 8**n for n in range(1, 9) if 2 * 8**n >= size) for size in count.tolist()]
-    leaves = (integers(widths) - 16) // 7
+    widths = [_width(size) for size in count.tolist()]
+    leaves = (integers(widths) - 2 * FANOUT) // (FANOUT - 1)
     leaf = leaves[partition] + np.arange(n) - first[partition]
     if kept_in == IN_LIST:
         root = n + np.arange(len(count))
         order = _list(plain, root.tolist())
     else:
-        rows = (leaves + widths) // 8
+        rows = (leaves + widths) // FANOUT
         root = np.concatenate([[0], np.cumsum(rows)[:-1]])
         order = _tree(plain, root, leaves, leaf, int(rows.sum()))
     own, shared, future = plain.state
@@ -203,15 +210,23 @@ def _rows(width: int, *columns: Any) -> Any:
     return table.ravel()
 
 
+def _width(leaves: int) -> int:
+    """The places in the last level of a tree: two rows, and FANOUT times more in each below."""
+    width = 2 * FANOUT
+    while width < leaves:
+        width *= FANOUT
+    return width
+
+
 def _tree(plain: PlainTier, root: Any, leaves: Any, leaf: Any, rows: int) -> Any:
     """``Tier.order`` of the residents of ``plain``, as a tree a partition."""
     tree = np.full((rows, FANOUT), FAR, dtype=np.int64)
     resident = np.array(plain.resident, dtype=bool)
-    places = (8 * root[integers(plain.partition_of)] + leaf)[resident]
+    places = (FANOUT * root[integers(plain.partition_of)] + leaf)[resident]
     tree.ravel()[places] = integers(plain.scores)[resident]
     for base, inner in zip(root.tolist(), leaves.tolist()):
         for place in range(inner - 1, -1, -1):
-            tree[base + place // 8, place % 8] = tree[base + place + 2].min()
+            tree[base + place // FANOUT, place % FANOUT] = tree[base + place + 2].min()
     return tree.ravel()
 
 
@@ -246,7 +261,7 @@ def make_loads(s: Setup, device: SimulatedDevice) -> Loads:
 
 def make_way(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> Way | None:
     """What the way has beyond one host link that moves experts whole, if anything."""
-    link = _links(device)[0]
+    link = _links(device)
     chunk = int(link[0, CHUNK]) or FAR
     if len(link) == 1 and not link[0, STORAGE] and chunk >= cache.size.max():
         return None

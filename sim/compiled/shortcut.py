@@ -34,7 +34,6 @@ from sim.compiled.arrays import (
     STARTED,
     STORAGE_DONE,
     TARGET,
-    WAITING,
     Loads,
     Run,
     Setup,
@@ -51,7 +50,7 @@ def applies(s: Setup, q: Loads, r: Run, size: int, missing: int, now: int) -> bo
 
     Their set fits in the cache, and the way is one link which moves experts whole.
     """
-    if q.stage[ACTIVE] > 0 or q.stage[WAITING] > 0:
+    if q.stage[ACTIVE] > 0:
         return False
     if r.of[PENDING] == 0:
         return True

@@ -1,0 +1,22 @@
+"""Python's search for cycles among objects, put off where it costs more than it finds."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """For a run on SimPy, or one that compiles: millions of objects, few of which are in cycles.
+
+    Those that are get found afterwards.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
