@@ -136,8 +136,14 @@ def seconds(limit: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.file}: {m.new}")
 def test_a_planted_fault_is_caught(mutant: Any, tmp_path: Path) -> None:
-    @settings(SYSTEMS, phases=[Phase.generate], report_multiple_bugs=False, database=None)
-    @given(smalls(), st.sampled_from(("", "", *HOW)))
+    @settings(
+        SYSTEMS,
+        max_examples=4000,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        database=None,
+    )
+    @given(smalls() | smalls(congested=True), st.sampled_from(("", "", *HOW)))
     def agree(small: Small, how: str) -> None:
         assert differences(on(small, "simpy", how), on(small, "compiled", how)) == []
 

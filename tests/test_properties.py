@@ -117,9 +117,10 @@ def smalls(
     equal: bool = False,
     predictors: int = 2,
     evictions: Sequence[str] = tuple(registry.names("eviction")),
+    congested: bool = False,
 ) -> Small:
-    # One in six: links fall behind, and there are many queued prefetches to take back.
-    congested = draw(st.integers(0, 5)) == 5
+    """``congested``, as one in six is: links fall behind, and many prefetches are taken back."""
+    congested = congested or draw(st.integers(0, 5)) == 5
     layers, experts = draw(st.integers(3 if congested else 1, 4)), draw(st.integers(2, 6))
     k = draw(st.integers(1, min(3, experts)))
     one_size = equal or draw(st.booleans())
