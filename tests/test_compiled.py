@@ -142,6 +142,7 @@ def test_a_planted_fault_is_caught(mutant: Any, tmp_path: Path) -> None:
         phases=[Phase.generate],
         report_multiple_bugs=False,
         database=None,
+        derandomize=True,  # a fault that only a lucky draw meets would fail now and then
     )
     @given(smalls() | smalls(congested=True), st.sampled_from(("", "", *HOW)))
     def agree(small: Small, how: str) -> None:
