@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import simpy
 
-from hardware_profiles import HardwareProfile
 from sim import engines
 from sim import inputs as read
 from sim.bounds import Bounds, bounds
@@ -26,7 +25,6 @@ from sim.quality import Quality
 from sim.records import LayerRecords, LayerTotals, LoadRecords, StepRecords
 from sim.step_table import COSTS_KEPT
 from sim.tiers import fewest_loads, make_cache, make_host
-from traces.model import ModelSpec, Precision
 
 _BOUNDS_KEPT = 16
 _KEPT = 1  # predictors whose tables are kept for the next run: each may take a third of a GB
@@ -197,17 +195,15 @@ def _bounds(done: Simulation) -> Bounds:
     return known[key]
 
 
+_cost_model = lru_cache(maxsize=COSTS_KEPT)(CostModel)
+
+
 def cost_model(inputs: Inputs) -> CostModel:
+    """The same one for runs of a sweep that share model, hardware and precision."""
     config = inputs.config
-    precision = config.precision or inputs.model.precision
-    return _cost_model(inputs.model, inputs.profile, precision, config.kernels)
-
-
-@lru_cache(maxsize=COSTS_KEPT)
-def _cost_model(
-    model: ModelSpec,
-    profile: HardwareProfile,
-    precision: Precision,
-    kernels: Literal["fused", "eager"],
-) -> CostModel:
-    return CostModel(model, profile, precision=precision, kernels=kernels)
+    return _cost_model(
+        inputs.model,
+        inputs.profile,
+        precision=config.precision or inputs.model.precision,
+        kernels=config.kernels,
+    )

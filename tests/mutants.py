@@ -98,7 +98,7 @@ MUTANTS = [
     Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
     Mutant("compiled/kernel.py", "size * (end - first) > cache", "size * end > cache"),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),
-    Mutant("compiled/shortcut.py", "if r.of[PENDING] == 0:", "if r.of[PENDING] < 9:"),
+    Mutant("compiled/shortcut.py", "if r.of[PENDING] == 0:", "if r.of[PENDING] < 2:"),
     Mutant("compiled/shortcut.py", "split = max(started, free)", "split = started"),
     Mutant(
         "compiled/kernel.py",

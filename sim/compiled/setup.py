@@ -145,14 +145,12 @@ def _rates(device: SimulatedDevice) -> Any:
 
 def _links(device: SimulatedDevice) -> Any:
     """``Way.link``."""
-    latency = round(device.profile.storage.latency_us.value * 1e3)
-    return integers(
-        [
-            (is_disk, latency if is_disk else 0, server.chunk or 0, server.lanes)
-            for server in device.stages
-            for is_disk in [server.name == "storage"]
-        ]
-    )
+    disk = round(device.profile.storage.latency_us.value * 1e3)
+    links = []
+    for server in device.stages:
+        is_disk = server.name == "storage"
+        links.append((is_disk, disk if is_disk else 0, server.chunk or 0, server.lanes))
+    return integers(links)
 
 
 def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
