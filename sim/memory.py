@@ -59,6 +59,8 @@ class Tier:
         self._evicted = getattr(eviction, "evicted", None)
         self._passed = getattr(eviction, "passed", None)
         self.notes_passing = self._passed is not None
+        # [layer]: what to tell ``passed`` of, in order; a dict, as sets have none.
+        self.news: list[dict[int, None]] = [{} for _ in range(layers)]
         self._predicted = getattr(eviction, "predicted", None)
         self._spared = getattr(eviction, "spared", None)
         self.notes_predictions = self._predicted is not None
@@ -100,6 +102,8 @@ class Tier:
         self.scores[x] = score
         if self._victim is None:
             self._push(x, score)
+        if self.notes_passing:
+            self.news[x // self.width][x] = None
 
     def use(self, experts: Iterable[int]) -> None:
         """``experts``, resident, are computed with: the eviction hears of each."""
@@ -109,14 +113,19 @@ class Tier:
             new = scores[x] = used(state, x, now, scores[x])
             if new < least[x]:
                 self._push(x, new)
+            if self.notes_passing:
+                self.news[x // self.width][x] = None
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
         """``layer`` was routed to ``routed``: residents of it that went unused are passed."""
         if self._passed is not None:
-            first = layer * self.width
-            for x in range(first, first + self.width):
-                if self.resident[x] and x not in routed:
-                    self._rescore(x, self._passed)
+            news, self.news[layer] = self.news[layer], {}
+            for x in news:
+                if self.resident[x]:
+                    if x in routed:
+                        self.news[layer][x] = None
+                    else:
+                        self._rescore(x, self._passed)
 
     def predict(self, experts: Iterable[int]) -> None:
         """A prediction names ``experts`` for a layer still to come."""
@@ -124,6 +133,8 @@ class Tier:
             for x in experts:
                 if self.resident[x]:
                     self._rescore(x, self._predicted)
+                    if self.notes_passing:
+                        self.news[x // self.width][x] = None
 
     def _rescore(self, x: int, hook: Callable[..., int]) -> None:
         new = self.scores[x] = hook(self.state, x, self.now, self.scores[x])

@@ -13,7 +13,19 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     Mutant("compiled/order.py", "column += others", "column += 1"),
-    Mutant("compiled/order.py", "if was > above:", "if was >= above:"),
+    Mutant(
+        "compiled/order.py", "score < tree[first + row - 2]:", "score < tree[first + row - 2] - 1:"
+    ),
+    Mutant("compiled/memory.py", "    t.news[row] = kept\n", "    t.news[row] = 0\n"),
+    Mutant(
+        "compiled/memory.py",
+        "t.pin[x] == t.of[PIN]:\n            kept",
+        "t.pin[x] >= 0:\n            kept",
+    ),
+    Mutant(
+        "compiled/links.py", "_sooner(q.at, expert(behind), x)", "_sooner(q.at, x, expert(behind))"
+    ),
+    Mutant("compiled/links.py", "_sooner(q.at, x, expert(before))", "False"),
     Mutant("compiled/order.py", "x, y = min(x, y)", "x, y = max(x, y)"),
     Mutant("compiled/order.py", "A_NODE + SCORE] < score", "A_NODE + SCORE] > score"),
     Mutant("compiled/memory.py", "        while missing > 0:\n", "        while missing >= 0:\n"),
@@ -32,32 +44,30 @@ MUTANTS = [
     Mutant("compiled/loads.py", "if not base <= x < base + s.experts or ", "if "),
     Mutant(
         "compiled/loads.py",
-        "waiting += q.stage[stage * A_STAGE + WAITING]",
-        "waiting += q.stage[WAITING]",
+        "waiting += links.after(q, stage) != stage",
+        "waiting += links.after(q, 0) != 0",
     ),
     Mutant(
         "compiled/loads.py",
-        "    for stage in range(links.stages(s, way)):\n        for i",
-        "    for stage in range(1):\n        for i",
+        "    for stage in range(links.stages(s, way)):\n        node",
+        "    for stage in range(1):\n        node",
     ),
     Mutant("compiled/setup.py", "chunk >= cache.size.max()", "chunk >= cache.size.min()"),
-    Mutant("compiled/setup.py", "and not link[0, STORAGE] and", "and"),
+    Mutant("compiled/setup.py", "and not link[STORAGE] and", "and"),
     Mutant("compiled/shortcut.py", "r.of[LOADS_LANDED] += 1", "r.of[LOADS_LANDED] += 2"),
     Mutant("compiled/links.py", "behind = now == q", "behind = now <= 1 + q"),
     Mutant("compiled/links.py", "np.rint(alpha + service)", "np.floor(alpha + service)"),
     Mutant(
         "compiled/links.py",
-        "max(bus, stream) + way.link[stage, LATENCY]",
-        "max(bus, stream + way.link[stage, LATENCY])",
+        "max(bus, stream) + way.link[stage * A_LINK + LATENCY]",
+        "max(bus, stream + way.link[stage * A_LINK + LATENCY])",
     ),
     Mutant("compiled/links.py", "ORDER] < order)", "ORDER] > order)"),
-    Mutant(
-        "compiled/loads.py", "allowed = -1 if blocked > 0 else", "allowed = -1 if blocked > 1 else"
-    ),
+    Mutant("compiled/loads.py", "blocked = allowed < 0", "blocked = False"),
     Mutant(
         "compiled/loads.py",
-        "if 0 < way.link[stage, CHUNK] < nbytes:",
-        "if 0 < way.link[stage, CHUNK] <= nbytes:",
+        "if 0 < way.link[stage * A_LINK + CHUNK] < nbytes:",
+        "if 0 < way.link[stage * A_LINK + CHUNK] <= nbytes:",
     ),
     Mutant(
         "compiled/loads.py",
@@ -94,7 +104,7 @@ MUTANTS = [
         "for later in range(layer + 1, target):",
     ),
     Mutant("compiled/prediction.py", "for later in range(layer + 1", "for later in range(layer"),
-    Mutant("compiled/kernel.py", "read = before + s.step_cost[cost, NORM]", "read = before"),
+    Mutant("compiled/kernel.py", "read = before + s.step_cost[whole + NORM]", "read = before"),
     Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
     Mutant("compiled/kernel.py", "size * (end - first) > cache", "size * end > cache"),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),
@@ -106,6 +116,7 @@ MUTANTS = [
         "split = min(split, landed)",
     ),
     Mutant("memory.py", "for x in reversed(passed_over)", "for x in passed_over"),
+    Mutant("memory.py", "if x in routed:", "if False:"),
     Mutant("memory.py", "elif score != least[x]:", "elif score > least[x] + 1:"),
     Mutant("memory.py", "if x in pinned:", "if x in pinned and victims:"),
     Mutant(

@@ -1,9 +1,8 @@
 """The kernel's memory: few flat tables, and names for their columns and scalars.
 
 All integers are 64 bits unless said; times in ns, -1 where not reached; sizes in bytes; ``x`` a
-flat expert id. Tables are few because the time to compile the kernel grows with their number. Those
-read most are flat, with rows of a width that is a constant here, ``A_LOAD`` and so on: column C of
-row i stands at ``i * A_LOAD + C``, which costs no product and no look at the array's shape.
+flat expert id. Tables are few because the time to compile the kernel grows with their number, and
+flat: column C of row i stands at ``i * A_LOAD + C``, where ``A_LOAD`` is the width of a row.
 """
 
 from __future__ import annotations
@@ -12,27 +11,32 @@ from typing import Any, NamedTuple
 
 from sim.eviction.base import State
 
-Array = Any  # NDArray of the dtype and shape that the comment gives
+Array = Any  # NDArray [items], int64 unless the comment says otherwise
 
 FAR = 1 << 62  # later than any time, above any score
 
 COST, FIRST_ROW, PREFILL, REQUESTS = range(4)  # Setup.steps
 A_STEP = 4  # columns
+A_LAYER_COST, A_STEP_COST = 2, 5  # columns of Setup.layer_cost, Setup.step_cost
 TRIGGER, DISTANCE, INLINE, TABLE, WIDTH = range(5)  # Setup.hooks; TABLE: where in ids
+A_HOOK = 8  # columns
 AT_START, AT_GATE, AT_ROUTED = range(3)  # a hook's TRIGGER
-STORAGE, LATENCY, CHUNK, LANES = range(4)  # Way.link
 GB_S, ISOLATED, QUEUED, STREAM_GB_S = range(4)  # Setup.rate; two of them ns before the bytes
+A_RATE = 4  # columns
+STAGES = 2  # that a load's way has at most: off storage, over the host link
 
 
 class Setup(NamedTuple):
-    """What a run is given, and does not change. Numbers, and tables of H predictors, S steps,
-    L layers, E experts a layer, U step costs; what is true or false is 1 or 0.
+    """What a run is given, and does not change. Numbers, and tables of predictors, steps, layers,
+    step costs; what is true or false is 1 or 0.
     """
 
     layers: int
     experts: int  # a layer
     top_k: int
     step_count: int
+    hook_count: int
+    served: int  # columns of expert
     stages: int  # of a load's way
     has_host: int  # a tier of host memory
     grouped: int
@@ -44,31 +48,32 @@ class Setup(NamedTuple):
     keeps: int  # records of each layer and load
     threshold: float
     wire: float  # bytes a ns into the cache
-    steps: Array  # [S + 1 rows]
+    steps: Array  # [steps + 1 rows]
     rows: Array  # [tokens]: of the trace, by step
     routed: Array  # int32 [routed experts], by step and layer
     tokens: Array  # int32 [routed experts]: how many each serves
-    first_routed: Array  # [S L + 1]
-    layer_cost: Array  # [U, L, 2]: step_table.CostTable
-    step_cost: Array  # [U, 5]
-    expert: Array  # [L, most tokens + 1]: ns
-    hooks: Array  # [H, 5]
-    delay: Array  # [H, S]
-    ids: Array  # int32: the tables [tokens, L, m] of all hooks, one after the other
+    first_routed: Array  # [layer-steps + 1]
+    layer_cost: Array  # [step cost, layer rows]: step_table.CostTable
+    step_cost: Array  # [step cost rows]
+    expert: Array  # [layer, tokens]: ns
+    hooks: Array  # [hook rows]
+    delay: Array  # [hook, step]
+    ids: Array  # int32: the tables [tokens, layers, m] of all hooks, one after the other
     scores: Array  # float32
-    rate: Array  # float [stage, 4]
-    load_ns: Array  # [L]: one queued load, for deadlines
+    rate: Array  # float [stage rows]
+    load_ns: Array  # [layer]: one queued load, for deadlines
 
 
 NOW_AT, PIN = range(2)  # Tier.of: the layer-step; the pin that counts
 IN_TREE, IN_LIST, OWN_QUEUES = range(3)  # Tier.kept_in: who keeps the order of leaving
-PARTITION, BASE, LEAF = range(3)  # Tier.at
-A_PLACE = 4  # its columns
+PARTITION, BASE, LEAF, LAYER_OF, NEWS = range(5)  # Tier.at; NEWS: whether it stands in Tier.news
+A_PLACE = 8  # its columns
 FREE, CAPACITY, ROOT, LEAVES, FIRST = range(5)  # Tier.part
 A_PARTITION = 8  # columns
-BEFORE, AFTER, SCORE = range(3)  # Tier.order, in a list
-A_NODE = 4  # its columns
+BEFORE, AFTER, SCORE = range(3)  # Tier.order, in a list; Loads.queue has the first two
+A_NODE, A_RING = 4, 2  # their columns
 FANOUT = 8  # Tier.order, in a tree: its columns; order._least and its shifts are for eight
+A_PAIR = 2  # columns of Tier.victims: an expert and its score
 
 
 class Tier(NamedTuple):
@@ -76,8 +81,12 @@ class Tier(NamedTuple):
 
     ``order`` has, for each partition, its residents' scores. In a tree: rows from row ROOT (BASE of
     its experts) on. What stands at place p (row p // FANOUT, column p % FANOUT) is the lowest of
-    row p + 2; from place LEAVES on are its experts in order, FAR where not resident. In a list: a
-    ring of BEFORE and AFTER, from the head (row ROOT) to the lowest score and on; row x is of x.
+    row p + 2, or less; from place LEAVES on are its experts in order, FAR where not resident. In a
+    list: a ring of BEFORE and AFTER, from the head (row ROOT) to the lowest score and on; row x is
+    of x.
+
+    ``news``, where the eviction has ``passed``: for each layer how many of its experts were used,
+    arrived or were predicted since it last heard of them so, and which.
     """
 
     eviction: int
@@ -85,6 +94,7 @@ class Tier(NamedTuple):
     predicted: int
     spared: int
     kept_in: int
+    width: int  # experts a layer
     of: Array  # [2]
     size: Array  # [x]
     at: Array  # int32 [x rows]
@@ -92,35 +102,46 @@ class Tier(NamedTuple):
     resident: Array  # int8 [x]
     pin: Array  # [x]
     order: Array  # [rows]
-    victims: Array  # [x, 2]: scratch, experts and scores
-    aside: Array  # [x, 2]: scratch
+    news: Array  # [layers x (1 + experts a layer)]
+    victims: Array  # [x rows]: scratch
+    aside: Array  # [x rows]: scratch
     state: State
 
 
 # Loads.at: a load; an expert has at most one.
 (
-    FLYING, KEY, SEQ, ORIGIN, STARTED, NEEDED, LANDED, PLACE, PLACE_2, KEPT, SERVED, STORAGE_DONE,
-    PREDICTOR, TARGET, ISSUED,
-) = range(15)  # fmt: skip
-A_LOAD = 16  # columns. PLACE + stage: in the queue of that stage, or -1
-# Loads.stage: how many wait, how many are in service; when it is free; what is in service, if one.
-WAITING, ACTIVE, FREE_AT, MOVING, HEAD = range(5)  # HEAD: where Way.lane begins
-A_STAGE = 8  # columns
+    FLYING, KEY, SEQ, ORIGIN, STARTED, NEEDED, LANDED, KEPT, SERVED, STORAGE_DONE, PREDICTOR,
+    TARGET, ISSUED,
+) = range(13)  # fmt: skip
+A_LOAD = 16  # columns
+DEMAND_KEY, PREFETCH_KEY, PRIORITY = 0, 1 << 60, 1 << 48  # KEY: what is loaded first
+# Loads.stage: how many are in service; when it is free; what is in service, if one.
+ACTIVE, FREE_AT, MOVING, HEAD = range(4)  # HEAD: where Way.lane begins
+A_STAGE = 4  # columns
 
 
 class Loads(NamedTuple):
-    """What is on its way, by expert and by stage of the way."""
+    """What is on its way, by expert and by stage of the way.
+
+    ``queue`` has a ring for each stage, of BEFORE and AFTER, from its head (row ``stage``) to the
+    load that is first by key, then by age, and on; row ``STAGES x + STAGES + stage`` is of ``x``,
+    with AFTER -1 where it does not wait there.
+    """
 
     at: Array  # [x rows]
     unused: Array  # int8 [x]: a prefetch landed and was not used yet
-    queue: Array  # [stage, x]: a heap by key, then by age
+    queue: Array  # [rows]
     stage: Array  # [stage rows]
     aside: Array  # [x]: scratch
     arrived: Array  # [E]
 
 
 READY, LEFT = range(2)  # Way.bytes: to move now, not yet through
+A_BYTES = 4  # columns: those two for each stage
+STORAGE, LATENCY, CHUNK, LANES = range(4)  # Way.link
+A_LINK = 4  # columns
 EXPERT, NBYTES, FINISH, ORDER = range(4)  # Way.lane
+A_LANE = 4  # columns
 
 
 class Way(NamedTuple):
@@ -131,9 +152,10 @@ class Way(NamedTuple):
     """
 
     host: Tier  # any one where Setup.has_host is 0
-    link: Array  # [stage, 4]
-    bytes: Array  # [stage, x, 2]
-    lane: Array  # [stage, a power of two, 4]: a ring of chunks in service by FINISH, then ORDER
+    lanes: int  # rows of lane for each stage, a power of two
+    link: Array  # [stage rows]
+    bytes: Array  # [x rows]
+    lane: Array  # [stage, lane rows]: a ring of chunks in service by FINISH, then ORDER
 
 
 # Run.of: where the run stands.
@@ -151,6 +173,7 @@ MOVED = COUNTS + 6  # bytes, by stage and origin
 ALL = MOVED + 4
 OUT_AT, OUT_ORDER, OUT_HOOK, OUT_INDEX, OUT_LEAD = range(5)  # Run.pending
 A_PENDING = 8  # columns
+A_COUNT, A_LAYER, A_STEP_ROW, A_LOAD_ROW = 3, 12, 7, 10  # of Run.counts, layers, steps, loads
 # What the forward pass waits for.
 ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
 
@@ -158,6 +181,8 @@ ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
 class Run(NamedTuple):
     """Where the run stands, its totals, and its records since they were last taken away."""
 
+    room: int  # rows of pending
+    load_room: int  # rows of loads
     of: Array  # [ALL]
     seen: Array  # [x]: stamp
     out: Array  # [E]
@@ -165,7 +190,7 @@ class Run(NamedTuple):
     ids: Array  # int32: scratch for several tokens
     scores: Array  # float32
     pending: Array  # [n rows]: predictions that are not out yet, a heap by time, then order
-    counts: Array  # [prefill, layer, 3]: experts, hits, late
-    layers: Array  # [rows, 12]
-    steps: Array  # [rows, 7]
-    loads: Array  # [rows, 10]
+    counts: Array  # [prefill, layer rows]: experts, hits, late
+    layers: Array  # [rows]
+    steps: Array  # [rows]
+    loads: Array  # [rows]

@@ -8,7 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sim.compiled.arrays import (
-    A_PENDING,
+    A_COUNT,
+    A_LAYER,
+    A_LOAD_ROW,
+    A_STEP_ROW,
     ALL,
     BROKEN,
     COUNTS,
@@ -90,14 +93,14 @@ def simulate(
         if r.of[BROKEN]:
             raise AssertionError(_BROKEN[r.of[BROKEN]])
         _take(tables, r)
-        if r.of[PENDING] >= len(r.pending) // A_PENDING - 3 * len(hooks):
+        if r.of[PENDING] >= r.room - 3 * len(hooks):
             r = _more_room(r)
         elif not last:
             until = min(until + chunk, steps)
     loads.landed = int(r.of[LOADS_LANDED])
     return Finished(
         *tables[:2],
-        totals=LayerTotals(r.counts, r.of[STALLED:COUNTS]),
+        totals=LayerTotals(r.counts.reshape(2, s.layers, A_COUNT), r.of[STALLED:COUNTS]),
         events=int(r.of[EVENTS]) + SIMPY_EVENTS,
         proposed=int(r.of[PROPOSED]),
         dispositions=r.of[COUNTS : COUNTS + len(DISPOSITIONS)].tolist(),
@@ -106,13 +109,13 @@ def simulate(
 
 
 def _take(tables: Sequence[Rows], r: Run) -> None:
-    for table, rows, count in zip(
-        tables, (r.layers, r.steps, r.loads), (LAYER_ROWS, STEP_ROWS, LOAD_ROWS)
-    ):
-        table.extend(rows[: r.of[count]])
+    rows = r.layers, r.steps, r.loads
+    widths, counts = (A_LAYER, A_STEP_ROW, A_LOAD_ROW), (LAYER_ROWS, STEP_ROWS, LOAD_ROWS)
+    for table, values, width, count in zip(tables, rows, widths, counts):
+        table.extend(values.reshape(-1, width)[: r.of[count]])
         r.of[count] = 0
 
 
 def _more_room(r: Run) -> Run:
     """Twice the room for predictions that are not out yet."""
-    return r._replace(pending=np.concatenate([r.pending] * 2))
+    return r._replace(room=2 * r.room, pending=np.concatenate([r.pending] * 2))

@@ -17,17 +17,16 @@ from numba import njit
 from numba.extending import register_jitable
 
 import sim
+from sim.compiled.parts import PartCompiler
 from sim.shared import cache_root
-
-# An index masked with this is known not to be negative: no code counts it from the end.
-INDEX = 0x7FFFFFFF
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def part(function: F) -> F:
     """Plain Python that numba compiles where the kernel calls it."""
-    return register_jitable(forceinline=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
+    options = {"forceinline": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
+    return register_jitable(**options)(function)  # type: ignore[no-any-return]
 
 
 def cache_folder(code: Path) -> Path:

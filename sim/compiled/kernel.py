@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from sim.compiled import jit, links, loads, memory, prediction, shortcut
 from sim.compiled.arrays import (
+    A_COUNT,
+    A_LAYER,
+    A_LAYER_COST,
     A_LOAD,
     A_PARTITION,
-    A_PENDING,
     A_STEP,
+    A_STEP_COST,
+    A_STEP_ROW,
     ARRIVED,
     AT_GATE,
     AT_ONCE,
@@ -74,7 +78,8 @@ from sim.compiled.arrays import (
     Tier,
     Way,
 )
-from sim.compiled.jit import INDEX, part
+from sim.compiled.jit import part
+from sim.compiled.pointers import bare
 from sim.loads import DEMAND
 from sim.step_table import ATTENTION, EPILOGUE, FIXED, GATE, NORM, PROLOGUE, SHARED
 
@@ -89,15 +94,16 @@ def _until(r: Run, phase: int, time: int) -> None:
 @part
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
-    layer, now = r.of[LAYER] & INDEX, r.of[NOW]
-    cost = s.steps[(r.of[STEP] & INDEX) * A_STEP + COST] & INDEX
+    layer, now = r.of[LAYER], r.of[NOW]
+    cost = s.steps[(r.of[STEP]) * A_STEP + COST]
     r.of[START] = now
-    before, gate = s.layer_cost[cost, layer, PROLOGUE], s.step_cost[cost, GATE]
-    attention = before + s.layer_cost[cost, layer, ATTENTION]
+    row, whole = (cost * s.layers + layer) * A_LAYER_COST, cost * A_STEP_COST
+    before, gate = s.layer_cost[row + PROLOGUE], s.step_cost[whole + GATE]
+    attention = before + s.layer_cost[row + ATTENTION]
     r.of[GATE_AT] = now + attention + gate
     r.of[BUSY] += attention + gate
-    if len(s.hooks) > 0:
-        read = before + s.step_cost[cost, NORM]
+    if s.hook_count > 0:
+        read = before + s.step_cost[whole + NORM]
         for trigger in (AT_START, AT_GATE):
             now = prediction.fire(s, r, trigger, cost, now, read)
             if trigger == AT_START:
@@ -113,40 +119,38 @@ def _begin(s: Setup, r: Run) -> None:
 @part
 def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """Routing is known: hits, misses, and what computes at once."""
-    step, layer = r.of[STEP] & INDEX, r.of[LAYER] & INDEX
-    cost = s.steps[step * A_STEP + COST] & INDEX
-    index = (step * s.layers + layer) & INDEX
-    first, end = s.first_routed[index] & INDEX, s.first_routed[index + 1] & INDEX
+    step, layer = r.of[STEP], r.of[LAYER]
+    cost = s.steps[step * A_STEP + COST]
+    whole = cost * A_STEP_COST
+    index = step * s.layers + layer
+    first, end = s.first_routed[index], s.first_routed[index + 1]
     r.of[ROUTED_UNTIL] = cache.of[NOW_AT] = cache.of[PIN] = index
     if way is not None:
         way.host.of[NOW_AT] = index
     r.of[UNPIN_AT] = -1
     work = s.launch_ns * (min(end - first, 1) if s.grouped else end - first)
     for i in range(first, end):
-        cache.pin[s.routed[i] & INDEX] = index
-        work += s.expert[layer, s.tokens[i] & INDEX]
+        cache.pin[s.routed[i]] = index
+        work += s.expert[layer * s.served + s.tokens[i]]
     if s.cancels and loads.some_queued(s, way, q):
         r.of[KEEP_STAMP] += 1
         for i in range(first, end):
-            q.at[(s.routed[i] & INDEX) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
+            q.at[(s.routed[i]) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
         loads.cancel(s, cache, way, q, r, layer, now)
     hits = loads.hit(s, cache, q, r, first, end, now)
     missing = end - first - hits
     r.of[HITS], r.of[LATE_HITS], r.of[AWAITED] = hits, 0, missing
     if cache.passed:
-        base = layer * s.experts
-        for x in range(base, base + s.experts):
-            if cache.resident[x] and cache.pin[x] != index:
-                memory.pass_over(cache, x)
+        memory.pass_over(cache, layer)
     asked = now
-    if len(s.hooks) > 0:
+    if s.hook_count > 0:
         now = prediction.fire(s, r, AT_ROUTED, cost, now, 0)
     if missing == 0:
-        work += s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED]
+        work += s.step_cost[whole + SHARED] + s.step_cost[whole + FIXED]
         r.of[BUSY] += work
         r.of[ENDED] = now + work
         return
-    some = s.routed[first] & INDEX
+    some = s.routed[first]
     size, p = cache.size[some], memory.partition(cache, some)
     r.of[STREAMING] = size * (end - first) > cache.part[p * A_PARTITION + CAPACITY]
     if way is None and not r.of[STREAMING] and shortcut.applies(s, q, r, size, missing, asked):
@@ -156,20 +160,20 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
     r.of[LATE_HITS] = loads.demand(s, cache, way, q, r, first, end, asked, index)
     # The shared experts first, and those that are there.
     ready = 0
-    work = s.step_cost[cost, SHARED]
+    work = s.step_cost[whole + SHARED]
     if not s.grouped:
-        work += s.step_cost[cost, FIXED]
+        work += s.step_cost[whole + FIXED]
     for i in range(first, end):
-        x = s.routed[i] & INDEX
+        x = s.routed[i]
         q.at[x * A_LOAD + SERVED] = s.tokens[i]
         if cache.resident[x]:
             ready += 1
             if not s.grouped:
-                work += s.launch_ns + s.expert[layer, s.tokens[i] & INDEX]
+                work += s.launch_ns + s.expert[layer * s.served + s.tokens[i]]
             if r.of[STREAMING]:
                 q.at[x * A_LOAD + SERVED] = -s.tokens[i]  # of the group that is computed first
     r.of[DONE] = ready
-    r.of[DISPATCH] = s.step_cost[cost, FIXED] if s.grouped else 0  # with the group, once
+    r.of[DISPATCH] = s.step_cost[whole + FIXED] if s.grouped else 0  # with the group, once
     r.of[BUSY] += work
     r.of[FREE_FROM] = now + work
 
@@ -192,9 +196,9 @@ def _go_on(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
 @part
 def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     """Compute what has landed; share out the idle spans before, as ``engine._split_stall``."""
-    at, layer, free = q.at, r.of[LAYER] & INDEX, r.of[FREE_FROM]
+    at, layer, free = q.at, r.of[LAYER], r.of[FREE_FROM]
     for i in range(r.of[ARRIVED]):
-        load = (q.arrived[i] & INDEX) * A_LOAD
+        load = (q.arrived[i]) * A_LOAD
         landed = at[load + LANDED]
         if landed > free:
             off_storage = at[load + STORAGE_DONE] >= 0
@@ -204,7 +208,7 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
             r.of[STALLS + (0 if at[load + ORIGIN] == DEMAND else 1)] += landed - split
             free = landed
         if not s.grouped:
-            work = s.launch_ns + s.expert[layer, at[load + SERVED] & INDEX]
+            work = s.launch_ns + s.expert[layer * s.served + at[load + SERVED]]
             r.of[BUSY] += work
             free += work
             if r.of[STREAMING]:
@@ -213,11 +217,11 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
         index = r.of[STEP] * s.layers + layer
         group, work = 0, r.of[DISPATCH]
         for i in range(s.first_routed[index], s.first_routed[index + 1]):
-            x = s.routed[i] & INDEX
+            x = s.routed[i]
             if cache.pin[x] == index and cache.resident[x]:
                 group += 1
                 tokens = abs(at[x * A_LOAD + SERVED])
-                work += s.expert[layer, tokens]
+                work += s.expert[layer * s.served + tokens]
                 at[x * A_LOAD + SERVED] = -tokens
         if group > 0:
             work += s.launch_ns
@@ -233,7 +237,7 @@ def _make_room(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     """What has been computed of a set that streams is unpinned."""
     index = r.of[STEP] * s.layers + r.of[LAYER]
     for i in range(s.first_routed[index], s.first_routed[index + 1]):
-        x = s.routed[i] & INDEX
+        x = s.routed[i]
         load = x * A_LOAD
         if q.at[load + SERVED] < 0:
             q.at[load + SERVED] = -q.at[load + SERVED]
@@ -243,21 +247,23 @@ def _make_room(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
 
 @part
 def _end_layer(s: Setup, r: Run, now: int) -> None:
-    step, layer = r.of[STEP] & INDEX, r.of[LAYER] & INDEX
-    index = (step * s.layers + layer) & INDEX
+    step, layer = r.of[STEP], r.of[LAYER]
+    index = step * s.layers + layer
     experts = s.first_routed[index + 1] - s.first_routed[index]
     prefill = s.steps[step * A_STEP + PREFILL] & 1
     r.of[UNPIN_AT] = now
-    r.counts[prefill, layer, 0] += experts
-    r.counts[prefill, layer, 1] += r.of[HITS]
-    r.counts[prefill, layer, 2] += r.of[LATE_HITS]
+    count = (prefill * s.layers + layer) * A_COUNT
+    r.counts[count] += experts
+    r.counts[count + 1] += r.of[HITS]
+    r.counts[count + 2] += r.of[LATE_HITS]
     if s.keeps:
-        kept = r.layers[r.of[LAYER_ROWS] & INDEX]
+        kept, i = r.layers, r.of[LAYER_ROWS] * A_LAYER
         r.of[LAYER_ROWS] += 1
-        kept[0], kept[1], kept[2], kept[3] = step, layer, experts, r.of[HITS]
-        kept[4], kept[5], kept[6], kept[7] = r.of[LATE_HITS], r.of[START], r.of[ROUTED_AT], now
-        for i in range(4):
-            kept[8 + i] = r.of[STALLS + i]
+        kept[i], kept[i + 1], kept[i + 2], kept[i + 3] = step, layer, experts, r.of[HITS]
+        kept[i + 4], kept[i + 5] = r.of[LATE_HITS], r.of[START]
+        kept[i + 6], kept[i + 7] = r.of[ROUTED_AT], now
+        for kind in range(4):
+            kept[i + 8 + kind] = r.of[STALLS + kind]
     if r.of[HITS] < experts:
         for i in range(4):
             r.of[STALLED + i] += r.of[STALLS + i]
@@ -266,14 +272,14 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
         r.of[NOW], r.of[LAYER] = now, layer + 1
         return
     row = step * A_STEP
-    epilogue = s.step_cost[s.steps[row + COST] & INDEX, EPILOGUE]
+    epilogue = s.step_cost[s.steps[row + COST] * A_STEP_COST + EPILOGUE]
     now += epilogue
     r.of[BUSY] += epilogue
-    out = r.steps[r.of[STEP_ROWS] & INDEX]
+    out, i = r.steps, r.of[STEP_ROWS] * A_STEP_ROW
     r.of[STEP_ROWS] += 1
-    out[0], out[1], out[2] = step, prefill, s.steps[row + REQUESTS]
-    out[3] = s.steps[row + A_STEP + FIRST_ROW] - s.steps[row + FIRST_ROW]
-    out[4], out[5], out[6] = r.of[BEGUN], now, r.of[BUSY] - r.of[STEP_BUSY]
+    out[i], out[i + 1], out[i + 2] = step, prefill, s.steps[row + REQUESTS]
+    out[i + 3] = s.steps[row + A_STEP + FIRST_ROW] - s.steps[row + FIRST_ROW]
+    out[i + 4], out[i + 5], out[i + 6] = r.of[BEGUN], now, r.of[BUSY] - r.of[STEP_BUSY]
     r.of[NOW] = r.of[BEGUN] = now
     r.of[STEP_BUSY] = r.of[BUSY]
     r.of[STEP], r.of[LAYER] = step + 1, 0
@@ -306,7 +312,8 @@ def run(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, until: int) ->
 
     At one instant: what lands, then predictions that come out, then the forward pass.
     """
-    room = len(r.pending) // A_PENDING - 3 * len(s.hooks)
+    s, cache, way, q, r = bare(s), bare(cache), bare(way), bare(q), bare(r)
+    room = r.room - 3 * s.hook_count
     while r.of[PHASE] != OVER:
         if r.of[ENDED] >= 0:  # a layer has, or the run has not begun
             if r.of[STEP] >= until or r.of[PENDING] >= room:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from sim.compiled.arrays import (
+    A_LANE,
+    A_LINK,
     A_LOAD,
+    A_RATE,
+    A_RING,
     A_STAGE,
     ACTIVE,
+    AFTER,
+    BEFORE,
+    DEMAND_KEY,
     EVENTS,
     EXPERT,
     FAR,
@@ -21,18 +28,17 @@ from sim.compiled.arrays import (
     MOVING,
     NBYTES,
     ORDER,
-    PLACE,
     QUEUED,
     SEQ,
+    STAGES,
     STORAGE,
     STREAM_GB_S,
-    WAITING,
     Array,
     Loads,
     Setup,
     Way,
 )
-from sim.compiled.jit import INDEX, part
+from sim.compiled.jit import part
 
 
 @part
@@ -43,7 +49,28 @@ def stages(s: Setup, way: Way | None) -> int:
     return int(s.stages)
 
 
-# The queue of a stage.
+# The queue of a stage: a ring, see ``arrays.Loads``.
+
+
+@part
+def _node(stage: int, x: int) -> int:
+    return STAGES * (x + 1) + stage
+
+
+@part
+def expert(node: int) -> int:
+    return node // STAGES - 1
+
+
+@part
+def after(q: Loads, node: int) -> int:
+    """Who waits behind ``node``; behind the head of a stage, its number, who is first."""
+    return int(q.queue[node * A_RING + AFTER])
+
+
+@part
+def waits(q: Loads, stage: int, x: int) -> bool:
+    return bool(after(q, _node(stage, x)) >= 0)
 
 
 @part
@@ -55,59 +82,36 @@ def _sooner(at: Array, a: int, b: int) -> bool:
 
 
 @part
-def rise(at: Array, queue: Array, stage: int, i: int) -> None:
-    x = queue[stage, i] & INDEX
-    place = PLACE + stage
-    while i > 0:
-        parent = (i - 1) >> 1
-        y = queue[stage, parent] & INDEX
-        if not _sooner(at, x, y):
-            break
-        queue[stage, i] = y
-        at[y * A_LOAD + place] = i
-        i = parent
-    queue[stage, i] = x
-    at[x * A_LOAD + place] = i
-
-
-@part
 def enqueue(q: Loads, stage: int, x: int) -> None:
-    if q.at[x * A_LOAD + PLACE + stage] < 0:
-        waiting = stage * A_STAGE + WAITING
-        i = q.stage[waiting] & INDEX
-        q.stage[waiting] = i + 1
-        q.queue[stage, i] = x
-        rise(q.at, q.queue, stage, i)
+    """``x`` waits in its place by key, then by age.
+
+    What is demanded comes before nearly all others, what is prefetched behind them.
+    """
+    queue, node = q.queue, _node(stage, x)
+    if queue[node * A_RING + AFTER] >= 0:
+        return
+    if q.at[x * A_LOAD + KEY] == DEMAND_KEY:
+        behind = after(q, stage)
+        while behind != stage and _sooner(q.at, expert(behind), x):
+            behind = after(q, behind)
+        before = queue[behind * A_RING + BEFORE]
+    else:
+        before = queue[stage * A_RING + BEFORE]
+        while before != stage and _sooner(q.at, x, expert(before)):
+            before = queue[before * A_RING + BEFORE]
+        behind = after(q, before)
+    queue[node * A_RING + BEFORE], queue[node * A_RING + AFTER] = before, behind
+    queue[before * A_RING + AFTER] = queue[behind * A_RING + BEFORE] = node
 
 
 @part
 def dequeue(q: Loads, stage: int, x: int) -> None:
-    at, queue, place = q.at, q.queue, PLACE + stage
-    i = at[x * A_LOAD + place]
-    if i < 0:
+    queue, node = q.queue, _node(stage, x)
+    before, behind = queue[node * A_RING + BEFORE], queue[node * A_RING + AFTER]
+    if behind < 0:
         return
-    at[x * A_LOAD + place] = -1
-    waiting = stage * A_STAGE + WAITING
-    count = (q.stage[waiting] - 1) & INDEX
-    q.stage[waiting] = count
-    if i == count:
-        return
-    y = queue[stage, count] & INDEX
-    while True:  # down
-        child = 2 * i + 1
-        if child >= count:
-            break
-        z = queue[stage, child] & INDEX
-        if child + 1 < count and _sooner(at, queue[stage, child + 1] & INDEX, z):
-            child += 1
-            z = queue[stage, child] & INDEX
-        if not _sooner(at, z, y):
-            break
-        queue[stage, i] = z
-        at[z * A_LOAD + place] = i
-        i = child
-    queue[stage, i] = y
-    rise(at, queue, stage, i)
+    queue[before * A_RING + AFTER], queue[behind * A_RING + BEFORE] = behind, before
+    queue[node * A_RING + AFTER] = -1
 
 
 # Service.
@@ -119,15 +123,15 @@ def begin(
 ) -> None:
     """A chunk of ``x`` goes into service; ``of``: the run's."""
     row = stage * A_STAGE
-    service = nbytes / s.rate[stage, GB_S]
-    if way is not None and way.link[stage, STORAGE]:
+    service = nbytes / s.rate[stage * A_RATE + GB_S]
+    if way is not None and way.link[stage * A_LINK + STORAGE]:
         bus = max(now, q.stage[row + FREE_AT]) + int(np.rint(service))
         q.stage[row + FREE_AT] = bus
-        stream = now + int(np.rint(nbytes / s.rate[stage, STREAM_GB_S]))
-        end = max(bus, stream) + way.link[stage, LATENCY]
+        stream = now + int(np.rint(nbytes / s.rate[stage * A_RATE + STREAM_GB_S]))
+        end = max(bus, stream) + way.link[stage * A_LINK + LATENCY]
     else:
         behind = now == q.stage[row + FREE_AT]
-        alpha = s.rate[stage, QUEUED] if behind else s.rate[stage, ISOLATED]
+        alpha = s.rate[stage * A_RATE + (QUEUED if behind else ISOLATED)]
         end = now + int(np.rint(alpha + service))
         q.stage[row + FREE_AT] = end
     if way is None:
@@ -141,18 +145,24 @@ def begin(
 @part
 def _in_lane(way: Way, q: Loads, order: int, stage: int, x: int, nbytes: int, end: int) -> None:
     row = stage * A_STAGE
-    lanes, last, active = way.lane, way.lane.shape[1] - 1, q.stage[row + ACTIVE]
+    lanes, active = way.lane, q.stage[row + ACTIVE]
     i = q.stage[row + HEAD] + active
     for _ in range(active):  # it may be through before longer ones
-        before = (i - 1) & last
-        if lanes[stage, before, FINISH] <= end:
+        before = _lane(way, stage, i - 1)
+        if lanes[before + FINISH] <= end:
             break
-        for column in range(4):
-            lanes[stage, i & last, column] = lanes[stage, before, column]
+        for column in range(A_LANE):
+            lanes[_lane(way, stage, i) + column] = lanes[before + column]
         i -= 1
-    lane = i & last
-    lanes[stage, lane, EXPERT], lanes[stage, lane, NBYTES] = x, nbytes
-    lanes[stage, lane, FINISH], lanes[stage, lane, ORDER] = end, order
+    lane = _lane(way, stage, i)
+    lanes[lane + EXPERT], lanes[lane + NBYTES] = x, nbytes
+    lanes[lane + FINISH], lanes[lane + ORDER] = end, order
+
+
+@part
+def _lane(way: Way, stage: int, i: int) -> int:
+    """Where number ``i`` of a stage begins in ``Way.lane``."""
+    return (stage * way.lanes + (i & (way.lanes - 1))) * A_LANE
 
 
 @part
@@ -164,10 +174,10 @@ def next_landing(s: Setup, way: Way | None, q: Loads) -> tuple[int, int]:
     for stage in range(s.stages):
         row = stage * A_STAGE
         if q.stage[row + ACTIVE] > 0:
-            lane = q.stage[row + HEAD] & (way.lane.shape[1] - 1)
-            end = way.lane[stage, lane, FINISH]
-            if end < time or (end == time and way.lane[stage, lane, ORDER] < order):
-                time, order, at = end, way.lane[stage, lane, ORDER], stage
+            lane = _lane(way, stage, q.stage[row + HEAD])
+            end = way.lane[lane + FINISH]
+            if end < time or (end == time and way.lane[lane + ORDER] < order):
+                time, order, at = end, way.lane[lane + ORDER], stage
     return time, at
 
 
@@ -177,8 +187,8 @@ def leave(way: Way | None, q: Loads, size: Array, stage: int) -> tuple[int, int]
     row = stage * A_STAGE
     q.stage[row + ACTIVE] -= 1
     if way is None:
-        x = q.stage[row + MOVING] & INDEX
+        x = q.stage[row + MOVING]
         return x, size[x]
-    lane = q.stage[row + HEAD] & (way.lane.shape[1] - 1)
+    lane = _lane(way, stage, q.stage[row + HEAD])
     q.stage[row + HEAD] += 1
-    return way.lane[stage, lane, EXPERT] & INDEX, way.lane[stage, lane, NBYTES]
+    return way.lane[lane + EXPERT], way.lane[lane + NBYTES]

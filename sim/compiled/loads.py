@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from sim.compiled import links, memory
 from sim.compiled.arrays import (
+    A_BYTES,
+    A_LINK,
     A_LOAD,
+    A_LOAD_ROW,
+    A_PAIR,
     A_STAGE,
     ACTIVE,
     ARRIVED,
@@ -13,6 +17,7 @@ from sim.compiled.arrays import (
     CHANGED,
     CHUNK,
     COUNTS,
+    DEMAND_KEY,
     EVENTS,
     FLYING,
     ISSUED,
@@ -31,8 +36,9 @@ from sim.compiled.arrays import (
     ORIGIN,
     OUTSTANDING,
     PIN,
-    PLACE,
     PREDICTOR,
+    PREFETCH_KEY,
+    PRIORITY,
     PROPOSED,
     READY,
     SEQ,
@@ -42,7 +48,6 @@ from sim.compiled.arrays import (
     STREAMING,
     TARGET,
     UNPIN_AT,
-    WAITING,
     WAKE,
     Loads,
     Run,
@@ -50,7 +55,7 @@ from sim.compiled.arrays import (
     Tier,
     Way,
 )
-from sim.compiled.jit import INDEX, part
+from sim.compiled.jit import part
 from sim.loads import (
     CANCELLED,
     DEMAND,
@@ -62,10 +67,6 @@ from sim.loads import (
     TIMELY,
     USELESS,
 )
-
-DEMAND_KEY = 0
-PREFETCH_KEY = 1 << 60
-PRIORITY = 1 << 48
 
 # How a load ends.
 
@@ -82,15 +83,15 @@ def settle(s: Setup, q: Loads, r: Run, x: int, disposition: int, now: int) -> No
     r.of[LOADS_LANDED] += at[i + LANDED] >= 0
     if not s.keeps:
         return
-    row = r.of[LOAD_ROWS] & INDEX
-    if row >= len(r.loads):
+    if r.of[LOAD_ROWS] >= r.load_room:
         r.of[BROKEN] = 1
         return
-    r.of[LOAD_ROWS] = row + 1
-    out = r.loads[row]
-    out[0], out[1], out[2], out[3] = x, at[i + ORIGIN], at[i + PREDICTOR], at[i + TARGET]
-    out[4], out[5], out[6], out[7] = disposition, at[i + ISSUED], at[i + STARTED], at[i + LANDED]
-    out[8], out[9] = at[i + NEEDED], now
+    out, row = r.loads, r.of[LOAD_ROWS] * A_LOAD_ROW
+    r.of[LOAD_ROWS] += 1
+    out[row], out[row + 1], out[row + 2] = x, at[i + ORIGIN], at[i + PREDICTOR]
+    out[row + 3], out[row + 4], out[row + 5] = at[i + TARGET], disposition, at[i + ISSUED]
+    out[row + 6], out[row + 7] = at[i + STARTED], at[i + LANDED]
+    out[row + 8], out[row + 9] = at[i + NEEDED], now
 
 
 @part
@@ -142,7 +143,7 @@ def _room(s: Setup, cache: Tier, q: Loads, r: Run, x: int, now: int) -> bool:
     """Reserve room in the cache for a load that starts now, if that can be."""
     victims = memory.reserve(cache, x)
     for i in range(victims):
-        y = cache.victims[i, 0] & INDEX
+        y = cache.victims[i * A_PAIR]
         if q.unused[y]:
             settle(s, q, r, y, USELESS, now)
     if victims >= 0:
@@ -159,31 +160,28 @@ def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) ->
         if stage == stages:  # once more: a load that was dropped frees host memory
             r.of[CHANGED] = stage = 0
         row = stage * A_STAGE
-        lanes = 1 if way is None else way.link[stage, LANES]
-        blocked = 0
-        while q.stage[row + ACTIVE] < lanes and q.stage[row + WAITING] > 0:
-            x = q.queue[stage, 0] & INDEX
+        lanes = 1 if way is None else way.link[stage * A_LINK + LANES]
+        blocked = False
+        node = links.after(q, stage)
+        while node != stage and q.stage[row + ACTIVE] < lanes:
+            x, then = links.expert(node), links.after(q, node)
             if q.at[x * A_LOAD + STARTED] < 0:
-                allowed = -1 if blocked > 0 else _start(s, cache, way, q, r, x, now)
-                if allowed < 0:
-                    links.dequeue(q, stage, x)
-                    q.aside[blocked] = x
-                    blocked += 1
+                allowed = -1 if blocked else _start(s, cache, way, q, r, x, now)
                 if allowed < 1:
+                    blocked = allowed < 0
+                    node = then
                     continue
             nbytes = cache.size[x]
-            if way is None:
+            if way is not None:
+                i = x * A_BYTES + 2 * stage + READY
+                nbytes = way.bytes[i]
+                if 0 < way.link[stage * A_LINK + CHUNK] < nbytes:
+                    nbytes, then = way.link[stage * A_LINK + CHUNK], node  # the rest of it is next
+                way.bytes[i] -= nbytes
+            if node != then:
                 links.dequeue(q, stage, x)
-            else:
-                nbytes = way.bytes[stage, x, READY]
-                if 0 < way.link[stage, CHUNK] < nbytes:
-                    nbytes = way.link[stage, CHUNK]
-                else:
-                    links.dequeue(q, stage, x)
-                way.bytes[stage, x, READY] -= nbytes
             links.begin(s, way, q, r.of, stage, x, nbytes, now)
-        for i in range(blocked):
-            links.enqueue(q, stage, q.aside[i] & INDEX)
+            node = then
         stage += 1
 
 
@@ -196,14 +194,15 @@ def land(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, stage: int, n
     if way is None:
         _arrive(s, cache, way, q, r, x, now)
         return True
-    left = way.bytes[stage, x, LEFT] - nbytes
-    way.bytes[stage, x, LEFT] = left
-    if way.link[stage, STORAGE] and left == 0:
+    i = x * A_BYTES + 2 * stage
+    left = way.bytes[i + LEFT] - nbytes
+    way.bytes[i + LEFT] = left
+    if way.link[stage * A_LINK + STORAGE] and left == 0:
         q.at[x * A_LOAD + STORAGE_DONE] = now
         if s.has_host:
             memory.insert(way.host, x, False)
     if stage + 1 < s.stages:
-        way.bytes[stage + 1, x, READY] += nbytes
+        way.bytes[i + 2 + READY] += nbytes
         links.enqueue(q, stage + 1, x)
     elif left == 0:
         _arrive(s, cache, way, q, r, x, now)
@@ -224,7 +223,7 @@ def _arrive(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, no
         return
     settle(s, q, r, x, DEMANDED if q.at[i + ORIGIN] == DEMAND else LATE, now)
     r.of[AWAITED] -= 1
-    q.arrived[r.of[ARRIVED] & INDEX] = x
+    q.arrived[r.of[ARRIVED]] = x
     r.of[ARRIVED] += 1
 
 
@@ -265,11 +264,12 @@ def _issue(
     size, first = cache.size[x], 0
     if way is not None:
         for stage in range(s.stages):
-            way.bytes[stage, x, READY], way.bytes[stage, x, LEFT] = 0, size
+            i = x * A_BYTES + 2 * stage
+            way.bytes[i + READY], way.bytes[i + LEFT] = 0, size
         if s.has_host:
             way.host.pin[x] = 1
             first = int(way.host.resident[x])
-        way.bytes[first, x, READY] = size
+        way.bytes[x * A_BYTES + 2 * first + READY] = size
     r.of[OUTSTANDING] += size
     r.of[CHANGED] = 1
     links.enqueue(q, first, x)
@@ -280,9 +280,9 @@ def _requeue(s: Setup, way: Way | None, q: Loads, r: Run, x: int, key: int) -> N
     q.at[x * A_LOAD + KEY] = key
     r.of[CHANGED] = 1
     for stage in range(links.stages(s, way)):
-        i = q.at[x * A_LOAD + PLACE + stage]
-        if i >= 0:
-            links.rise(q.at, q.queue, stage, i)
+        if links.waits(q, stage, x):
+            links.dequeue(q, stage, x)
+            links.enqueue(q, stage, x)
 
 
 @part
@@ -290,7 +290,7 @@ def hit(s: Setup, cache: Tier, q: Loads, r: Run, first: int, end: int, now: int)
     """The residents of the routed set ``s.routed[first:end]`` are used; returns how many."""
     hits = 0
     for i in range(first, end):
-        x = s.routed[i] & INDEX
+        x = s.routed[i]
         if cache.resident[x]:
             hits += 1
             if q.unused[x]:
@@ -307,7 +307,7 @@ def demand(
     """Ask for the rest of the routed set; returns how many a prefetch had begun."""
     late = 0
     for i in range(first, end):
-        x = s.routed[i] & INDEX
+        x = s.routed[i]
         if cache.resident[x]:
             continue
         if q.at[x * A_LOAD + FLYING]:
@@ -328,7 +328,7 @@ def propose(
     r.of[PROPOSED] += count
     issued = 0
     for i in range(count):
-        x = r.out[i] & INDEX
+        x = r.out[i]
         if cache.resident[x]:
             continue
         key = PREFETCH_KEY + r.priority[i] * PRIORITY + index
@@ -344,7 +344,7 @@ def propose(
 def some_queued(s: Setup, way: Way | None, q: Loads) -> bool:
     waiting = 0
     for stage in range(links.stages(s, way)):
-        waiting += q.stage[stage * A_STAGE + WAITING]
+        waiting += links.after(q, stage) != stage
     return waiting > 0
 
 
@@ -353,8 +353,10 @@ def cancel(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, layer: int,
     """Take back the layer's queued prefetches of experts whose KEPT is not the latest stamp."""
     base, found, stamp = layer * s.experts, 0, r.of[KEEP_STAMP]
     for stage in range(links.stages(s, way)):
-        for i in range(q.stage[stage * A_STAGE + WAITING]):
-            x = q.queue[stage, i] & INDEX
+        node = links.after(q, stage)
+        while node != stage:
+            x = links.expert(node)
+            node = links.after(q, node)
             at = x * A_LOAD
             if not base <= x < base + s.experts or q.at[at + KEPT] == stamp:
                 continue
@@ -367,16 +369,16 @@ def cancel(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, layer: int,
             q.aside[j] = x
             found += 1
     for i in range(found):
-        _abandon(s, cache, way, q, r, q.aside[i] & INDEX, CANCELLED, now)
+        _abandon(s, cache, way, q, r, q.aside[i], CANCELLED, now)
 
 
 @part
 def finish(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """The run is over: whatever was not used is useless, whatever did not start cancelled."""
-    for x in range(len(q.unused)):
+    for x in range(s.layers * s.experts):
         if q.at[x * A_LOAD + FLYING]:
             ended = USELESS if q.at[x * A_LOAD + STARTED] >= 0 else CANCELLED
             _abandon(s, cache, way, q, r, x, ended, now)
-    for x in range(len(q.unused)):
+    for x in range(s.layers * s.experts):
         if q.unused[x]:
             settle(s, q, r, x, USELESS, now)

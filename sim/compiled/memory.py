@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from sim.compiled import order, policies
 from sim.compiled.arrays import (
+    A_PAIR,
     A_PARTITION,
     A_PLACE,
     FREE,
+    LAYER_OF,
+    NEWS,
     NOW_AT,
     PARTITION,
     PIN,
     Tier,
 )
-from sim.compiled.jit import INDEX, part
+from sim.compiled.jit import part
 
 
 @part
 def partition(t: Tier, x: int) -> int:
-    return int(t.at[x * A_PLACE + PARTITION] & INDEX)
+    return int(t.at[x * A_PLACE + PARTITION])
 
 
 @part
@@ -33,28 +36,28 @@ def reserve(t: Tier, x: int) -> int:
             y, score = order.take_first(t, p)
             if y < 0:
                 break
-            if t.pin[y & INDEX] == t.of[PIN]:
-                t.aside[aside, 0], t.aside[aside, 1] = y, score
+            if t.pin[y] == t.of[PIN]:
+                t.aside[aside * A_PAIR], t.aside[aside * A_PAIR + 1] = y, score
                 aside += 1
             else:
-                t.victims[victims, 0], t.victims[victims, 1] = y, score
+                t.victims[victims * A_PAIR], t.victims[victims * A_PAIR + 1] = y, score
                 victims += 1
-                missing -= t.size[y & INDEX]
+                missing -= t.size[y]
         for i in range(aside - 1, -1, -1):
-            order.put_back(t, t.aside[i, 0] & INDEX, t.aside[i, 1])
+            order.put_back(t, t.aside[i * A_PAIR], t.aside[i * A_PAIR + 1])
         if missing > 0:
             for i in range(victims - 1, -1, -1):
-                order.put_back(t, t.victims[i, 0] & INDEX, t.victims[i, 1])
+                order.put_back(t, t.victims[i * A_PAIR], t.victims[i * A_PAIR + 1])
             return -1
         for i in range(victims):
-            y = t.victims[i, 0] & INDEX
+            y = t.victims[i * A_PAIR]
             t.resident[y] = 0
             t.part[free] += t.size[y]
-            policies.evicted(code, t.state, y, now, t.victims[i, 1])
+            policies.evicted(code, t.state, y, now, t.victims[i * A_PAIR + 1])
         if t.spared and victims > 0:
             for i in range(aside):
-                y = t.aside[i, 0] & INDEX
-                order.move(t, y, policies.spared(code, t.state, y, now, t.aside[i, 1]))
+                y, score = t.aside[i * A_PAIR], t.aside[i * A_PAIR + 1]
+                order.move(t, y, policies.spared(code, t.state, y, now, score))
     t.part[free] -= t.size[x]
     return victims
 
@@ -73,27 +76,54 @@ def insert(t: Tier, x: int, needed: bool) -> None:
         score = policies.used(code, t.state, x, now, score)
     t.resident[x] = 1
     order.add(t, x, score)
+    _news(t, x)
 
 
 @part
 def use(t: Tier, x: int) -> None:
     score = order.score_of(t, x)
     _rescore(t, x, score, policies.used(t.eviction, t.state, x, t.of[NOW_AT], score))
-
-
-@part
-def pass_over(t: Tier, x: int) -> None:
-    score = order.score_of(t, x)
-    _rescore(t, x, score, policies.passed(t.eviction, t.state, x, t.of[NOW_AT], score))
+    _news(t, x)
 
 
 @part
 def predict(t: Tier, x: int) -> None:
     score = order.score_of(t, x)
     _rescore(t, x, score, policies.predicted(t.eviction, t.state, x, t.of[NOW_AT], score))
+    _news(t, x)
 
 
 @part
 def _rescore(t: Tier, x: int, was: int, score: int) -> None:
     if score != was:
         order.move(t, x, score)
+
+
+# What an eviction is told of passing.
+
+
+@part
+def _news(t: Tier, x: int) -> None:
+    """Something happened to ``x``: it is to hear when its layer is routed without it."""
+    if t.passed and not t.at[x * A_PLACE + NEWS]:
+        t.at[x * A_PLACE + NEWS] = 1
+        row = t.at[x * A_PLACE + LAYER_OF] * (1 + t.width)
+        t.news[row] += 1
+        t.news[row + t.news[row]] = x
+
+
+@part
+def pass_over(t: Tier, layer: int) -> None:
+    """``layer`` was routed; what it needs is pinned."""
+    row, kept = layer * (1 + t.width), 0
+    for i in range(row + 1, row + 1 + t.news[row]):
+        x = t.news[i]
+        if t.resident[x] and t.pin[x] == t.of[PIN]:
+            kept += 1
+            t.news[row + kept] = x
+            continue
+        t.at[x * A_PLACE + NEWS] = 0
+        if t.resident[x]:
+            score = order.score_of(t, x)
+            _rescore(t, x, score, policies.passed(t.eviction, t.state, x, t.of[NOW_AT], score))
+    t.news[row] = kept

@@ -1,7 +1,8 @@
 """The order in which residents leave a tier, which an eviction's scores give, or its own queues.
 
 Scores stand in a tree eight wide, or, where no new score is below another (``ASCENDING``), in a
-list from the lowest to the highest, those alike in the order in which they came.
+list from the lowest to the highest, those alike in the order in which they came. In the tree a
+score that rises writes nothing above it: what stands there may be too low, until it is found so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from sim.compiled.arrays import (
     Array,
     Tier,
 )
-from sim.compiled.jit import INDEX, part
+from sim.compiled.jit import part
 
 
 @part
@@ -37,19 +38,20 @@ def take_first(t: Tier, p: int) -> tuple[int, int]:
     if t.kept_in == OWN_QUEUES:
         return policies.victim(t.eviction, t.state, p, t.of[NOW_AT]), 0
     row = p * A_PARTITION
-    root = t.part[row + ROOT] & INDEX
+    root = t.part[row + ROOT]
     if t.kept_in == IN_LIST:
         x = _head(t.order, root)
         if x < 0:
             return -1, 0
-        _unlink(t.order, x & INDEX)
-        return x, t.order[(x & INDEX) * A_NODE + SCORE]
+        _unlink(t.order, x)
+        return x, t.order[x * A_NODE + SCORE]
     leaves = t.part[row + LEAVES]
     place = _lowest(t.order, root, leaves)
     if place < 0:
         return -1, 0
-    score = t.order[(root * FANOUT + place) & INDEX]
-    _write(t.order, root, place, FAR)
+    score = t.order[root * FANOUT + place]
+    t.order[root * FANOUT + place] = FAR
+    _raise(t.order, root, place >> 3)
     return t.part[row + FIRST] + place - leaves, score
 
 
@@ -60,10 +62,10 @@ def put_back(t: Tier, x: int, score: int) -> None:
         policies.kept(t.eviction, t.state, x, t.of[NOW_AT])
     elif t.kept_in == IN_LIST:
         head = _base(t, x)
-        after = t.order[head * A_NODE + AFTER] & INDEX
+        after = t.order[head * A_NODE + AFTER]
         while after != head and t.order[after * A_NODE + SCORE] < score:
-            after = t.order[after * A_NODE + AFTER] & INDEX
-        _link(t.order, x, t.order[after * A_NODE + BEFORE] & INDEX)
+            after = t.order[after * A_NODE + AFTER]
+        _link(t.order, x, t.order[after * A_NODE + BEFORE])
     else:
         _write(t.order, _base(t, x), _leaf(t, x), score)
 
@@ -74,7 +76,7 @@ def add(t: Tier, x: int, score: int) -> None:
         _write(t.order, _base(t, x), _leaf(t, x), score)
     elif t.kept_in == IN_LIST:
         t.order[x * A_NODE + SCORE] = score
-        _link(t.order, x, t.order[_base(t, x) * A_NODE + BEFORE] & INDEX)
+        _link(t.order, x, t.order[_base(t, x) * A_NODE + BEFORE])
 
 
 @part
@@ -96,12 +98,12 @@ def score_of(t: Tier, x: int) -> int:
 
 @part
 def _base(t: Tier, x: int) -> int:
-    return int(t.at[x * A_PLACE + BASE] & INDEX)
+    return int(t.at[x * A_PLACE + BASE])
 
 
 @part
 def _leaf(t: Tier, x: int) -> int:
-    return int(t.at[x * A_PLACE + LEAF] & INDEX)
+    return int(t.at[x * A_PLACE + LEAF])
 
 
 # The list.
@@ -109,13 +111,13 @@ def _leaf(t: Tier, x: int) -> int:
 
 @part
 def _unlink(order: Array, x: int) -> None:
-    before, after = order[x * A_NODE + BEFORE] & INDEX, order[x * A_NODE + AFTER] & INDEX
+    before, after = order[x * A_NODE + BEFORE], order[x * A_NODE + AFTER]
     order[before * A_NODE + AFTER], order[after * A_NODE + BEFORE] = after, before
 
 
 @part
 def _link(order: Array, x: int, before: int) -> None:
-    after = order[before * A_NODE + AFTER] & INDEX
+    after = order[before * A_NODE + AFTER]
     order[x * A_NODE + BEFORE], order[x * A_NODE + AFTER] = before, after
     order[before * A_NODE + AFTER] = order[after * A_NODE + BEFORE] = x
 
@@ -126,12 +128,12 @@ def _head(order: Array, root: int) -> int:
 
     Looked for here, not kept in order: which of a token's experts is higher no branch can guess.
     """
-    x = order[root * A_NODE + AFTER] & INDEX
+    x = order[root * A_NODE + AFTER]
     if x == root:
         return -1
-    score, y = order[x * A_NODE + SCORE], order[x * A_NODE + AFTER] & INDEX
+    score, y = order[x * A_NODE + SCORE], order[x * A_NODE + AFTER]
     while y != root and order[y * A_NODE + SCORE] == score:
-        x, y = min(x, y), order[y * A_NODE + AFTER] & INDEX
+        x, y = min(x, y), order[y * A_NODE + AFTER]
     return int(x)
 
 
@@ -149,37 +151,45 @@ def _least(tree: Array, row: int) -> int:
 
 @part
 def _write(tree: Array, root: int, place: int, score: int) -> None:
-    """The leaf at ``place`` gets ``score``; what is above follows, until one stays as it is."""
+    """The leaf at ``place`` gets ``score``; nothing above it may be higher."""
     first = root * FANOUT
-    was = tree[(first + place) & INDEX]
-    tree[(first + place) & INDEX] = score
+    tree[first + place] = score
     row = place >> 3  # // FANOUT, as numbers that are not negative
+    while row > 1 and score < tree[first + row - 2]:
+        tree[first + row - 2] = score
+        row = (row - 2) >> 3
+
+
+@part
+def _raise(tree: Array, root: int, row: int) -> None:
+    """What stands for ``row`` is its lowest again, and so on above it."""
     while row > 1:
-        up = (first + row - 2) & INDEX
-        least, above = score, tree[up]
-        if score >= above:
-            if was > above:
-                break  # another of the row is the lowest
-            least = _least(tree, (root + row) & INDEX)
-            if least == above:
-                break
+        up = root * FANOUT + row - 2
+        least = _least(tree, root + row)
+        if least == tree[up]:
+            break
         tree[up] = least
-        was, score, row = above, least, (row - 2) >> 3
+        row = (row - 2) >> 3
 
 
 @part
 def _lowest(tree: Array, root: int, leaves: int) -> int:
     """The first leaf with the lowest score; -1 where all are FAR."""
-    least, other, row = _least(tree, root), _least(tree, root + 1), 0
-    if other < least:
-        least, row = other, 1
-    while least < FAR:
-        column, others = 0, 1
-        for i in range(FANOUT - 1):  # arithmetic: there is no branch to guess wrong
-            others &= tree[((root + row) & INDEX) * FANOUT + i] != least
-            column += others
-        place = FANOUT * row + column
-        if place >= leaves:
-            return place
-        row = place + 2
-    return -1
+    while True:
+        least, other, row = _least(tree, root), _least(tree, root + 1), 0
+        if other < least:
+            least, row = other, 1
+        if least == FAR:
+            return -1
+        column = 0
+        while column < FANOUT:
+            first, column, others = (root + row) * FANOUT, 0, 1
+            for i in range(FANOUT):  # arithmetic: there is no branch to guess wrong
+                others &= tree[first + i] != least
+                column += others
+            place = FANOUT * row + column
+            if column < FANOUT:
+                if place >= leaves:
+                    return place
+                row = place + 2
+        _raise(tree, root, row)  # it has risen since

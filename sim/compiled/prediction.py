@@ -6,9 +6,12 @@ import numpy as np
 
 from sim.compiled import loads, memory, policies
 from sim.compiled.arrays import (
+    A_HOOK,
+    A_LAYER_COST,
     A_LOAD,
     A_PENDING,
     A_STEP,
+    A_STEP_COST,
     BUSY,
     DISTANCE,
     EVENTS,
@@ -39,7 +42,7 @@ from sim.compiled.arrays import (
     Tier,
     Way,
 )
-from sim.compiled.jit import INDEX, part
+from sim.compiled.jit import part
 from sim.prefetch.base import Limits
 from sim.step_table import ATTENTION, FIXED, GATE, PROLOGUE, SHARED
 
@@ -51,22 +54,22 @@ def fire(s: Setup, r: Run, trigger: int, cost: int, now: int, read: int) -> int:
     Returns when the compute engine goes on: later than ``now`` if one of them is inline.
     """
     step = r.of[STEP]
-    for hook in range(len(s.hooks)):
-        target = r.of[LAYER] + s.hooks[hook, DISTANCE]
-        if s.hooks[hook, TRIGGER] != trigger or target >= s.layers:
+    for hook in range(s.hook_count):
+        target = r.of[LAYER] + s.hooks[hook * A_HOOK + DISTANCE]
+        if s.hooks[hook * A_HOOK + TRIGGER] != trigger or target >= s.layers:
             continue
         if not _says(s, hook, step, target):
             continue
-        delay = s.delay[hook, step]
+        delay = s.delay[hook * s.step_count + step]
         lead = _lead(s, r, cost, target) if s.timed else 0
-        if s.hooks[hook, INLINE]:
+        if s.hooks[hook * A_HOOK + INLINE]:
             out = now + read + delay
             now += delay
             r.of[BUSY] += delay
         else:
             out = max(now + read, r.of[SIDE_FREE]) + delay
             r.of[SIDE_FREE] = out
-        i = r.of[PENDING] & INDEX
+        i = r.of[PENDING]
         r.of[PENDING] = i + 1
         row = i * A_PENDING
         r.pending[row + OUT_AT], r.pending[row + OUT_ORDER] = out, r.of[EVENTS]
@@ -83,18 +86,18 @@ def fire(s: Setup, r: Run, trigger: int, cost: int, now: int, read: int) -> int:
 def _rows(s: Setup, step: int) -> tuple[int, int]:
     """First and end of the tokens of ``step`` in ``s.rows``."""
     at = step * A_STEP + FIRST_ROW
-    return s.steps[at] & INDEX, s.steps[at + A_STEP] & INDEX
+    return s.steps[at], s.steps[at + A_STEP]
 
 
 @part
 def _says(s: Setup, hook: int, step: int, target: int) -> bool:
     """Whether it has anything to say of ``target``."""
-    m, (first, end) = s.hooks[hook, WIDTH], _rows(s, step)
-    at = s.hooks[hook, TABLE] + (s.rows[first] * s.layers + target) * m
+    m, (first, end) = s.hooks[hook * A_HOOK + WIDTH], _rows(s, step)
+    at = s.hooks[hook * A_HOOK + TABLE] + (s.rows[first] * s.layers + target) * m
     if end == first + 1:
         return bool(s.ids[at] >= 0)
     for i in range(first, end):
-        at = s.hooks[hook, TABLE] + (s.rows[i] * s.layers + target) * m
+        at = s.hooks[hook * A_HOOK + TABLE] + (s.rows[i] * s.layers + target) * m
         for j in range(at, at + m):
             if s.ids[j] >= 0:
                 return True
@@ -105,10 +108,12 @@ def _says(s: Setup, hook: int, step: int, target: int) -> bool:
 def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
     """When ``target`` is expected to be routed, if nothing until then stalls."""
     layer, at = r.of[LAYER], r.of[GATE_AT]
-    works = s.top_k * s.expert[layer, 1] + s.launch_ns
-    own = s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED] + works + s.step_cost[cost, GATE]
+    works = s.top_k * s.expert[layer * s.served + 1] + s.launch_ns
+    whole = cost * A_STEP_COST
+    own = s.step_cost[whole + SHARED] + s.step_cost[whole + FIXED] + s.step_cost[whole + GATE]
     for later in range(layer + 1, target + 1):
-        at += own + s.layer_cost[cost, later, PROLOGUE] + s.layer_cost[cost, later, ATTENTION]
+        row = (cost * s.layers + later) * A_LAYER_COST
+        at += own + works + s.layer_cost[row + PROLOGUE] + s.layer_cost[row + ATTENTION]
     return int(at)
 
 
@@ -137,7 +142,7 @@ def _take_out(r: Run) -> tuple[int, int, int]:
     """The prediction that is out first leaves the heap: (hook, index, lead)."""
     pending = r.pending
     hook, index, lead = pending[OUT_HOOK], pending[OUT_INDEX], pending[OUT_LEAD]
-    last = (r.of[PENDING] - 1) & INDEX
+    last = r.of[PENDING] - 1
     r.of[PENDING] = last
     if last > 0:
         _swap(pending, 0, last)
@@ -162,13 +167,13 @@ def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> N
     if index <= r.of[ROUTED_UNTIL]:
         return  # too late: the layer is routed already
     step, target = index // s.layers, index % s.layers
-    m, (first, end) = s.hooks[hook, WIDTH], _rows(s, step)
+    m, (first, end) = s.hooks[hook * A_HOOK + WIDTH], _rows(s, step)
     tokens = end - first
-    at = s.hooks[hook, TABLE] + (s.rows[first] * s.layers + target) * m
+    at = s.hooks[hook * A_HOOK + TABLE] + (s.rows[first] * s.layers + target) * m
     ids, scores = s.ids[at : at + m], s.scores[at : at + m]
     if tokens > 1:
         for i in range(tokens):
-            at = s.hooks[hook, TABLE] + (s.rows[first + i] * s.layers + target) * m
+            at = s.hooks[hook * A_HOOK + TABLE] + (s.rows[first + i] * s.layers + target) * m
             for j in range(m):
                 r.ids[i * m + j], r.scores[i * m + j] = s.ids[at + j], s.scores[at + j]
         ids, scores = r.ids[: tokens * m], r.scores[: tokens * m]
@@ -179,14 +184,14 @@ def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> N
         s.policy, ids, scores, tokens, limits, cache.resident,
         r.seen, r.of[STAMP], r.out, r.priority,
     )  # fmt: skip
-    if s.cancels and len(s.hooks) > 1:
+    if s.cancels and s.hook_count > 1:
         r.of[KEEP_STAMP] += 1
         for i in range(count):
-            q.at[(r.out[i] & INDEX) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
+            q.at[(r.out[i]) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
         loads.cancel(s, cache, way, q, r, target, now)
     loads.propose(s, cache, way, q, r, count, now, index, hook)
     if cache.predicted:
         for i in range(count):
-            x = r.out[i] & INDEX
+            x = r.out[i]
             if cache.resident[x]:
                 memory.predict(cache, x)

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from sim.compiled import jit, memory, setup
 from sim.compiled.arrays import A_PARTITION, CAPACITY, NOW_AT, PIN, Array, Tier
-from sim.compiled.jit import INDEX, part
+from sim.compiled.jit import part
+from sim.compiled.pointers import bare
 from sim.eviction import belady
 from sim.eviction.belady import next_use
 from sim.garbage import no_collection
@@ -33,12 +34,15 @@ def replay(t: Tier, routed: Array, first_routed: Array, missing: Array, misses: 
 
     The set of layer-step i is ``routed[first_routed[i]:first_routed[i + 1]]``.
     """
-    for index in range(len(misses)):
-        first, end = first_routed[index] & INDEX, first_routed[index + 1] & INDEX
+    layer_steps = len(misses)
+    t, routed, first_routed = bare(t), bare(routed), bare(first_routed)
+    missing, misses = bare(missing), bare(misses)
+    for index in range(layer_steps):
+        first, end = first_routed[index], first_routed[index + 1]
         t.of[NOW_AT] = t.of[PIN] = index
         count = 0
         for i in range(first, end):
-            x = routed[i] & INDEX
+            x = routed[i]
             t.pin[x] = index
             if t.resident[x]:
                 memory.use(t, x)
@@ -47,14 +51,14 @@ def replay(t: Tier, routed: Array, first_routed: Array, missing: Array, misses: 
                 count += 1
         misses[index] = count
         if count > 0:
-            x = missing[0] & INDEX
+            x = missing[0]
             room = t.part[memory.partition(t, x) * A_PARTITION + CAPACITY]
             streams = t.size[x] * (end - first) > room
             if streams:  # what is needed again soonest stays
                 _soonest_last(t, missing, count, index + 1)
                 t.of[PIN] = -1
             for i in range(count):
-                x = missing[i] & INDEX
+                x = missing[i]
                 memory.reserve(t, x)
                 memory.insert(t, x, True)
 

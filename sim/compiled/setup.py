@@ -10,13 +10,23 @@ import numpy as np
 
 from sim.compiled import policies
 from sim.compiled.arrays import (
+    A_BYTES,
+    A_COUNT,
+    A_HOOK,
+    A_LANE,
+    A_LAYER,
+    A_LINK,
     A_LOAD,
+    A_LOAD_ROW,
     A_NODE,
+    A_PAIR,
     A_PARTITION,
     A_PENDING,
     A_PLACE,
+    A_RING,
     A_STAGE,
     A_STEP,
+    A_STEP_ROW,
     AFTER,
     ALL,
     BEFORE,
@@ -27,9 +37,9 @@ from sim.compiled.arrays import (
     FREE_AT,
     IN_LIST,
     LANES,
-    PLACE,
     ROUTED_UNTIL,
     SCORE,
+    STAGES,
     STORAGE,
     UNPIN_AT,
     WAKE,
@@ -68,6 +78,7 @@ def make_setup(
     config, workload = inputs.config, inputs.workload
     table = workload.table
     costs = cost_table(cost, table.kinds)
+    expert = expert_table(cost, workload.layers, table.served)
     code = policies.POLICIES.index(inputs.policy)
     said = [hook.table for hook in hooks]
     where = np.cumsum([0, *(one.ids.size for one in said)])
@@ -76,6 +87,8 @@ def make_setup(
         experts=workload.experts,
         top_k=workload.top_k,
         step_count=len(table.kind),
+        hook_count=len(hooks),
+        served=expert.shape[1],
         stages=len(device.stages),
         has_host=int(len(device.stages) > 1),
         grouped=int(config.overlap == "grouped"),
@@ -92,15 +105,17 @@ def make_setup(
         routed=table.routed,
         tokens=table.tokens,
         first_routed=table.first_routed,
-        layer_cost=costs.per_layer,
-        step_cost=costs.per_step,
-        expert=expert_table(cost, workload.layers, table.served),
-        hooks=integers(
-            [
-                (TRIGGERS.index(h.trigger), h.distance, h.inline, first, h.table.ids.shape[2])
-                for h, first in zip(hooks, where.tolist())
-            ]
-        ).reshape(len(hooks), 5),
+        layer_cost=costs.per_layer.ravel(),
+        step_cost=costs.per_step.ravel(),
+        expert=expert.ravel(),
+        hooks=_rows(
+            A_HOOK,
+            [TRIGGERS.index(hook.trigger) for hook in hooks],
+            [hook.distance for hook in hooks],
+            [hook.inline for hook in hooks],
+            where[:-1],
+            [one.ids.shape[2] for one in said],
+        ),
         delay=_delays(hooks, np.diff(table.first_row)),
         ids=_joined([one.ids for one in said], np.int32),
         scores=_joined([one.scores for one in said], np.float32),
@@ -110,11 +125,10 @@ def make_setup(
 
 
 def _delays(hooks: Sequence[Hook], lengths: Any) -> Any:
-    """[hooks, steps] ns."""
+    """``Setup.delay``."""
     different, which = np.unique(lengths, return_inverse=True)
     delays = [[hook.delay_of(n) for n in different.tolist()] for hook in hooks]
-    by_step = integers(delays).reshape(len(hooks), len(different))[:, which]
-    return np.ascontiguousarray(by_step)  # another order would be another kernel
+    return integers(delays).reshape(len(hooks), len(different))[:, which].ravel()
 
 
 def _joined(parts: list[Any], dtype: Any) -> Any:
@@ -140,7 +154,7 @@ def _rates(device: SimulatedDevice) -> Any:
             assert wire is not None
             alphas = wire.isolated_us.value * 1e3, wire.back_to_back_us.value * 1e3
             rates.append((wire.gb_s.value, *alphas, 1.0))
-    return np.array(rates, dtype=np.float64)
+    return np.array(rates, dtype=np.float64).ravel()
 
 
 def _links(device: SimulatedDevice) -> Any:
@@ -150,7 +164,7 @@ def _links(device: SimulatedDevice) -> Any:
     for server in device.stages:
         is_disk = server.name == "storage"
         links.append((is_disk, disk if is_disk else 0, server.chunk or 0, server.lanes))
-    return integers(links)
+    return integers(links).ravel()
 
 
 def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
@@ -172,6 +186,9 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
         rows = (leaves + widths) // FANOUT
         root = np.concatenate([[0], np.cumsum(rows)[:-1]])
         order = _tree(plain, root, leaves, leaf, int(rows.sum()))
+    news = np.zeros((plain.layers, 1 + plain.width), dtype=np.int64)
+    for row, experts in zip(news, plain.news):
+        row[: 1 + len(experts)] = len(experts), *experts
     own, shared, future = plain.state
     return Tier(
         eviction=code,
@@ -179,15 +196,17 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
         predicted=predicted,
         spared=spared,
         kept_in=kept_in,
+        width=plain.width,
         of=integers((-1, pin)),
         size=integers(plain.sizes),
-        at=_rows(A_PLACE, partition, root[partition], leaf).astype(np.int32),
+        at=_places(plain, partition, root[partition], leaf),
         part=_rows(A_PARTITION, plain.free, plain.capacities, root, leaves, first),
         resident=np.array(plain.resident, dtype=np.int8),
         pin=np.full(n, -2, dtype=np.int64),
         order=order,
-        victims=np.zeros((n, 2), dtype=np.int64),
-        aside=np.zeros((n, 2), dtype=np.int64),
+        news=news.ravel(),
+        victims=np.zeros(n * A_PAIR, dtype=np.int64),
+        aside=np.zeros(n * A_PAIR, dtype=np.int64),
         state=State(
             integers(own),
             integers(shared),
@@ -198,6 +217,14 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
             ),
         ),
     )
+
+
+def _places(plain: PlainTier, partition: Any, root: Any, leaf: Any) -> Any:
+    """``Tier.at``."""
+    layer = np.arange(len(partition)) // plain.width
+    news = np.zeros(len(partition), dtype=np.int64)
+    news[[x for experts in plain.news for x in experts]] = 1
+    return _rows(A_PLACE, partition, root, leaf, layer, news).astype(np.int32)
 
 
 def _rows(width: int, *columns: Any) -> Any:
@@ -243,14 +270,14 @@ def _list(plain: PlainTier, heads: list[int]) -> Any:
 
 def make_loads(s: Setup, device: SimulatedDevice) -> Loads:
     n, stages = s.layers * s.experts, s.stages
-    at = np.zeros((n, A_LOAD), dtype=np.int64)
-    at[:, PLACE : PLACE + stages] = -1
+    queue = np.full((STAGES * (n + 1), A_RING), -1, dtype=np.int64)
+    queue[:STAGES] = np.arange(STAGES)[:, None]
     stage = np.zeros((stages, A_STAGE), dtype=np.int64)
     stage[:, FREE_AT] = [0 if server.name == "storage" else -1 for server in device.stages]
     return Loads(
-        at=at.ravel(),
+        at=np.zeros(n * A_LOAD, dtype=np.int64),
         unused=np.zeros(n, dtype=np.int8),
-        queue=np.zeros((stages, n), dtype=np.int64),
+        queue=queue.ravel(),
         stage=stage.ravel(),
         aside=np.zeros(n, dtype=np.int64),
         arrived=np.zeros(s.experts, dtype=np.int64),
@@ -260,37 +287,42 @@ def make_loads(s: Setup, device: SimulatedDevice) -> Loads:
 def make_way(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> Way | None:
     """What the way has beyond one host link that moves experts whole, if anything."""
     link = _links(device)
-    chunk = int(link[0, CHUNK]) or FAR
-    if len(link) == 1 and not link[0, STORAGE] and chunk >= cache.size.max():
+    chunk = int(link[CHUNK]) or FAR
+    stages = len(link) // A_LINK
+    if stages == 1 and not link[STORAGE] and chunk >= cache.size.max():
         return None
-    lanes = 1 << (int(link[:, LANES].max()) - 1).bit_length()
+    lanes = 1 << (int(link[LANES::A_LINK].max()) - 1).bit_length()
     return Way(
         host=cache if host is None else make_tier(host, lru, 1),
+        lanes=lanes,
         link=link,
-        bytes=np.zeros((len(link), len(cache.size), 2), dtype=np.int64),
-        lane=np.zeros((len(link), lanes, 4), dtype=np.int64),
+        bytes=np.zeros(len(cache.size) * A_BYTES, dtype=np.int64),
+        lane=np.zeros(stages * lanes * A_LANE, dtype=np.int64),
     )
 
 
 def make_run(s: Setup, steps: int) -> Run:
     """``steps``: how many the records have room for between two times they are taken away."""
-    layers, experts, hooks = s.layers, s.experts, len(s.hooks)
+    layers, experts, hooks = s.layers, s.experts, s.hook_count
     n = layers * experts
-    several = int(np.diff(s.steps[FIRST_ROW::A_STEP]).max()) * int(s.hooks[:, WIDTH].max(initial=1))
-    loads = 2 * n + (steps + 1) * layers * experts * (hooks + 1)
-    keep = bool(s.keeps)
+    tokens = int(np.diff(s.steps[FIRST_ROW::A_STEP]).max())
+    several = tokens * int(s.hooks[WIDTH::A_HOOK].max(initial=1))
+    loads = (2 * n + (steps + 1) * layers * experts * (hooks + 1)) * s.keeps
+    room = 1024 + 3 * hooks
     of = np.zeros(ALL, dtype=np.int64)
     of[[WAKE, UNPIN_AT, ROUTED_UNTIL]] = -1
     return Run(
+        room=room,
+        load_room=loads,
         of=of,
         seen=np.zeros(n, dtype=np.int64),
         out=np.zeros(experts, dtype=np.int64),
         priority=np.zeros(experts, dtype=np.int64),
         ids=np.zeros(several, dtype=np.int32),
         scores=np.zeros(several, dtype=np.float32),
-        pending=np.zeros((1024 + 3 * hooks) * A_PENDING, dtype=np.int64),
-        counts=np.zeros((2, layers, 3), dtype=np.int64),
-        layers=np.zeros((steps * layers if keep else 0, 12), dtype=np.int64),
-        steps=np.zeros((steps, 7), dtype=np.int64),
-        loads=np.zeros((loads if keep else 0, 10), dtype=np.int64),
+        pending=np.zeros(room * A_PENDING, dtype=np.int64),
+        counts=np.zeros(2 * layers * A_COUNT, dtype=np.int64),
+        layers=np.zeros(steps * layers * A_LAYER * s.keeps, dtype=np.int64),
+        steps=np.zeros(steps * A_STEP_ROW, dtype=np.int64),
+        loads=np.zeros(loads * A_LOAD_ROW, dtype=np.int64),
     )

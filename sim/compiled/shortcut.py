@@ -12,6 +12,8 @@ import numpy as np
 from sim.compiled import loads, memory
 from sim.compiled.arrays import (
     A_LOAD,
+    A_PAIR,
+    A_STEP_COST,
     ACTIVE,
     BUSY,
     ENDED,
@@ -39,7 +41,7 @@ from sim.compiled.arrays import (
     Setup,
     Tier,
 )
-from sim.compiled.jit import INDEX, part
+from sim.compiled.jit import part
 from sim.loads import DEMAND, DEMANDED, USELESS
 from sim.step_table import FIXED, SHARED
 
@@ -61,11 +63,11 @@ def applies(s: Setup, q: Loads, r: Run, size: int, missing: int, now: int) -> bo
 @part
 def _durations(s: Setup, q: Loads, size: int, now: int) -> tuple[int, int]:
     """ns of the first load, and of each that follows."""
-    service = size / s.rate[0, GB_S]
-    later = int(np.rint(s.rate[0, QUEUED] + service))
+    service = size / s.rate[GB_S]
+    later = int(np.rint(s.rate[QUEUED] + service))
     if now == q.stage[FREE_AT]:
         return later, later
-    return int(np.rint(s.rate[0, ISOLATED] + service)), later
+    return int(np.rint(s.rate[ISOLATED] + service)), later
 
 
 @part
@@ -77,29 +79,31 @@ def take(
 
     ``now`` is when experts may compute.
     """
-    size = cache.size[s.routed[first] & INDEX]
+    size = cache.size[s.routed[first]]
     duration, later = _durations(s, q, size, asked)
     grouped = s.grouped
-    busy = s.step_cost[cost, SHARED] + s.step_cost[cost, FIXED]
-    free = now + s.step_cost[cost, SHARED]
+    costs = cost * A_STEP_COST
+    shared, fixed = s.step_cost[costs + SHARED], s.step_cost[costs + FIXED]
+    busy = shared + fixed
+    free = now + shared
     works = 0  # of the group
     if not grouped:
         for i in range(first, end):  # what is there computes at once
-            if cache.resident[s.routed[i] & INDEX]:
-                works += s.launch_ns + s.expert[layer, s.tokens[i] & INDEX]
-        free += s.step_cost[cost, FIXED] + works
+            if cache.resident[s.routed[i]]:
+                works += s.launch_ns + s.expert[layer * s.served + s.tokens[i]]
+        free += fixed + works
         busy += works
     landed = asked
     for i in range(first, end):
-        x = s.routed[i] & INDEX
-        work = s.expert[layer, s.tokens[i] & INDEX]
+        x = s.routed[i]
+        work = s.expert[layer * s.served + s.tokens[i]]
         if grouped:
             works += work
         if cache.resident[x]:
             continue
         started = landed
         for v in range(memory.reserve(cache, x)):
-            y = cache.victims[v, 0] & INDEX
+            y = cache.victims[v * A_PAIR]
             if q.unused[y]:
                 loads.settle(s, q, r, y, USELESS, started)
         landed = started + duration
@@ -127,7 +131,7 @@ def take(
     q.stage[FREE_AT] = landed
     if grouped:
         works += s.launch_ns
-        free += s.step_cost[cost, FIXED] + works
+        free += fixed + works
         busy += works
     r.of[EVENTS] += 1  # the pass is woken once
     r.of[BUSY] += busy

@@ -72,7 +72,10 @@ class EvictedHook(Protocol):
 
 class PassedHook(Protocol):
     def passed(self, state: Any, x: int, now: int, score: int) -> int:
-        """The layer of ``x`` was routed at ``now`` and did not use it."""
+        """The layer of ``x`` was routed at ``now`` and did not use it.
+
+        Told once after each arrival, use or prediction of ``x``, not each time.
+        """
 
 
 class PredictedHook(Protocol):
