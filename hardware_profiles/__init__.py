@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,10 @@ class HardwareError(ValueError):
     """A profile that does not exist or does not hold; the message is one line for the user."""
 
 
-def list_profiles() -> list[str]:
+@cache
+def list_profiles() -> tuple[str, ...]:
     """Names of the profiles that come with the project, sorted."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 def load_profile(name_or_path: str | Path) -> HardwareProfile:

@@ -88,7 +88,7 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
     as does the default where there is none, and a number picks from a list
     (``predictor.0.recall``).
     """
-    tree = copy.deepcopy(tree)
+    tree = copy.copy(tree)  # and what stands on the way; all else is shared
     node: Any = tree
     parts = path.split(".")
     if not all(parts):
@@ -105,6 +105,8 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
         elif not isinstance(child, dict | list):
             given = ".".join(parts[:depth])
             raise ConfigError(f"{path}: {given} is {child!r}, which has no keys; set it as a whole")
+        else:
+            child = copy.copy(child)
         node[key] = child
         node = child
     node[_key(node, parts[-1], path)] = value

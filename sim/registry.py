@@ -11,6 +11,7 @@ import importlib
 import os
 import pkgutil
 import sys
+from functools import cache
 from types import ModuleType
 
 from sim.errors import ConfigError, did_you_mean
@@ -28,11 +29,12 @@ _OPTIONS = {
 _INTERNAL = {"base", "lists"}
 
 
-def names(kind: str) -> list[str]:
+@cache
+def names(kind: str) -> tuple[str, ...]:
     """Names of the built-in policies of ``kind``, sorted."""
     package = importlib.import_module(f"sim.{kind}")
     found = (m.name for m in pkgutil.iter_modules(package.__path__))
-    return sorted(n.replace("_", "-") for n in found if n not in _INTERNAL)
+    return tuple(sorted(n.replace("_", "-") for n in found if n not in _INTERNAL))
 
 
 def summary(kind: str, name: str) -> str:

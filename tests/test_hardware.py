@@ -35,7 +35,7 @@ NAMES = [
 
 
 def test_catalogue() -> None:
-    assert list_profiles() == NAMES
+    assert list(list_profiles()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

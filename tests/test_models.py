@@ -38,7 +38,7 @@ PARAMETERS = {
 
 
 def test_catalogue() -> None:
-    assert list_models() == sorted(PUBLISHED)
+    assert list(list_models()) == sorted(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))

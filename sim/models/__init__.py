@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ class ModelError(ConfigError):
     """A model that does not exist or does not hold; the message is one line for the user."""
 
 
-def list_models() -> list[str]:
+@cache
+def list_models() -> tuple[str, ...]:
     """Names in the catalogue, sorted."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 def load_model(name_or_path: str | Path) -> ModelSpec:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 
 
-def samples() -> list[str]:
+@cache
+def samples() -> tuple[str, ...]:
     """Names of the bundled traces."""
-    return sorted(p.stem for p in _FOLDER.glob("*.parquet"))
+    return tuple(sorted(p.stem for p in _FOLDER.glob("*.parquet")))
 
 
 def sample_path(name: str) -> Path:
