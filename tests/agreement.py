@@ -34,11 +34,38 @@ HOW = ("", "no records", "cramped")
 KERNEL: Any = kernel.run.py_func  # type: ignore[attr-defined]
 
 
+class Strict(np.ndarray):  # type: ignore[type-arg]
+    """A flat array read as the compiled kernel's pointers are, which have no end to count from."""
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            assert 0 <= (i.start or 0) <= i.stop <= len(self)
+        else:
+            assert 0 <= i < len(self)
+        return super().__getitem__(i)
+
+    def __setitem__(self, i: Any, value: Any) -> None:
+        assert 0 <= i < len(self)
+        super().__setitem__(i, value)
+
+
+def strict(state: Any) -> Any:
+    """In place of ``bare``: ``state`` with its arrays as Strict."""
+    if isinstance(state, np.ndarray):
+        return state.view(Strict)
+    return type(state)(*map(strict, state)) if isinstance(state, tuple) else state
+
+
 @contextmanager
 def uncompiled(go: Any = KERNEL) -> Iterator[None]:
     """The kernel's own code, run by Python: a small system takes less time than compiling."""
     plain = replay.replay.py_func  # type: ignore[attr-defined]
-    with patch.object(engine, "kernel", lambda: go), patch.object(replay, "replay", plain):
+    with (
+        patch.object(engine, "kernel", lambda: go),
+        patch.object(replay, "replay", plain),
+        patch.object(kernel, "bare", strict),
+        patch.object(replay, "bare", strict),
+    ):
         yield
 
 
@@ -49,8 +76,9 @@ def cramped() -> Iterator[None]:
     roomy = setup.make_run
 
     def make_run(s: Setup, steps: int) -> Run:
-        room = (1 + 3 * len(s.hooks)) * A_PENDING
-        return roomy(s, steps)._replace(pending=np.zeros(room, dtype=np.int64))
+        room = 1 + 3 * s.hook_count
+        pending = np.zeros(room * A_PENDING, dtype=np.int64)
+        return roomy(s, steps)._replace(room=room, pending=pending)
 
     with patch.object(setup, "make_run", make_run), patch.object(engine, "_RECORDS", 1):
         yield

@@ -22,9 +22,7 @@ MUTANTS = [
         "t.pin[x] == t.of[PIN]:\n            kept",
         "t.pin[x] >= 0:\n            kept",
     ),
-    Mutant(
-        "compiled/links.py", "_sooner(q.at, expert(behind), x)", "_sooner(q.at, x, expert(behind))"
-    ),
+    Mutant("compiled/links.py", "if key == DEMAND_KEY else", "if key != DEMAND_KEY else"),
     Mutant("compiled/links.py", "_sooner(q.at, x, expert(before))", "False"),
     Mutant("compiled/order.py", "x, y = min(x, y)", "x, y = max(x, y)"),
     Mutant("compiled/order.py", "A_NODE + SCORE] < score", "A_NODE + SCORE] > score"),
@@ -44,8 +42,8 @@ MUTANTS = [
     Mutant("compiled/loads.py", "if not base <= x < base + s.experts or ", "if "),
     Mutant(
         "compiled/loads.py",
-        "waiting += links.after(q, stage) != stage",
-        "waiting += links.after(q, 0) != 0",
+        "waiting += links.first(q, stage) != stage",
+        "waiting += links.first(q, 0) != 0",
     ),
     Mutant(
         "compiled/loads.py",
@@ -104,7 +102,7 @@ MUTANTS = [
         "for later in range(layer + 1, target):",
     ),
     Mutant("compiled/prediction.py", "for later in range(layer + 1", "for later in range(layer"),
-    Mutant("compiled/kernel.py", "read = before + s.step_cost[whole + NORM]", "read = before"),
+    Mutant("compiled/kernel.py", "read = before + s.step_cost[costs + NORM]", "read = before"),
     Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
     Mutant("compiled/kernel.py", "size * (end - first) > cache", "size * end > cache"),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),

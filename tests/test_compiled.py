@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from agreement import HOW, KERNEL, combinations, compare, differences, on, uncompiled
@@ -22,6 +23,7 @@ from test_properties import Small, smalls
 
 import sim
 from sim import engines, rng
+from sim.compiled import engine
 from sim.config import RunConfig
 from sim.errors import ConfigError
 from sim.inputs import load
@@ -41,7 +43,9 @@ def test_random_systems_agree_in_every_record(how: str) -> None:
         with uncompiled():
             assert differences(on(small, "simpy", how), on(small, "compiled", how)) == []
 
-    agree()
+    with patch.object(engine, "_more_room", wraps=engine._more_room) as more_room:
+        agree()
+    assert more_room.called == (how == "cramped")
 
 
 def test_the_compiled_kernel_agrees_on_the_sample_and_on_random_systems() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,6 +199,27 @@ def test_prediction_aware_releases_a_warm_cache() -> None:
     tier.now = 4
     tier.routed(0, [1])
     assert expected_order(tier) == [0, 1]
+
+
+def test_passing_is_told_once_after_something_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+
+    def passed(state: Any, x: int, now: int, score: int) -> int:
+        told.append((now, x))
+        return score
+
+    monkeypatch.setattr(registry.find("eviction", "prediction-aware"), "passed", passed)
+    tier = cache("prediction-aware", 4, 8)  # one layer
+    put(tier, 0, 0)
+    put(tier, 1, 0)
+    happens: dict[int, Callable[[], None]] = {
+        2: lambda: tier.use([0]),
+        3: lambda: tier.predict([1]),
+    }
+    for tier.now in range(1, 6):
+        happens.get(tier.now, lambda: None)()
+        tier.routed(0, [0] if tier.now == 2 else [])
+    assert told == [(1, 0), (1, 1), (3, 0), (3, 1)]
 
 
 def expected_order(tier: Tier) -> list[int]:

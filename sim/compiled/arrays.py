@@ -1,8 +1,8 @@
 """The kernel's memory: few flat tables, and names for their columns and scalars.
 
 All integers are 64 bits unless said; times in ns, -1 where not reached; sizes in bytes; ``x`` a
-flat expert id. Tables are few because the time to compile the kernel grows with their number, and
-flat: column C of row i stands at ``i * A_LOAD + C``, where ``A_LOAD`` is the width of a row.
+flat expert id. Tables are flat, and read through bare pointers (``pointers``): column C of row i
+stands at ``i * A_LOAD + C``, where ``A_LOAD`` is the width of a row.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ AT_START, AT_GATE, AT_ROUTED = range(3)  # a hook's TRIGGER
 GB_S, ISOLATED, QUEUED, STREAM_GB_S = range(4)  # Setup.rate; two of them ns before the bytes
 A_RATE = 4  # columns
 STAGES = 2  # that a load's way has at most: off storage, over the host link
+CLASSES = 3  # of loads that wait: see Loads
 
 
 class Setup(NamedTuple):
@@ -36,7 +37,7 @@ class Setup(NamedTuple):
     top_k: int
     step_count: int
     hook_count: int
-    served: int  # columns of expert
+    expert_columns: int  # of expert
     stages: int  # of a load's way
     has_host: int  # a tier of host memory
     grouped: int
@@ -73,7 +74,8 @@ A_PARTITION = 8  # columns
 BEFORE, AFTER, SCORE = range(3)  # Tier.order, in a list; Loads.queue has the first two
 A_NODE, A_RING = 4, 2  # their columns
 FANOUT = 8  # Tier.order, in a tree: its columns; order._least and its shifts are for eight
-A_PAIR = 2  # columns of Tier.victims: an expert and its score
+WHO, HELD = range(2)  # Tier.victims, Tier.aside: an expert, and the score that it had
+A_PAIR = 2  # their columns
 
 
 class Tier(NamedTuple):
@@ -124,8 +126,9 @@ class Loads(NamedTuple):
     """What is on its way, by expert and by stage of the way.
 
     ``queue`` has a ring for each stage, of BEFORE and AFTER, from its head (row ``stage``) to the
-    load that is first by key, then by age, and on; row ``STAGES x + STAGES + stage`` is of ``x``,
-    with AFTER -1 where it does not wait there.
+    load that is first by key, then by age, and on. Marks (rows ``STAGES + stage``, ``2 STAGES +
+    stage``) part demands, prefetches of priority 0 and the rest, so that each joins at the end of
+    its own. Row ``STAGES (CLASSES + x) + stage`` is of ``x``; AFTER is -1 where it does not wait.
     """
 
     at: Array  # [x rows]

@@ -1,6 +1,6 @@
 """How kernels are compiled and kept: two decorators, so that the options stand in one place.
 
-The parts are inlined: a part that is called would be handed every array of the run's state, which
+The parts are inlined: a part that is called would be handed every field of the run's state, which
 costs more than most of them do. Reference counts are off: all arrays belong to the caller.
 """
 

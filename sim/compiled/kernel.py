@@ -95,15 +95,15 @@ def _until(r: Run, phase: int, time: int) -> None:
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
     layer, now = r.of[LAYER], r.of[NOW]
-    cost = s.steps[(r.of[STEP]) * A_STEP + COST]
+    cost = s.steps[r.of[STEP] * A_STEP + COST]
     r.of[START] = now
-    row, whole = (cost * s.layers + layer) * A_LAYER_COST, cost * A_STEP_COST
-    before, gate = s.layer_cost[row + PROLOGUE], s.step_cost[whole + GATE]
+    row, costs = (cost * s.layers + layer) * A_LAYER_COST, cost * A_STEP_COST
+    before, gate = s.layer_cost[row + PROLOGUE], s.step_cost[costs + GATE]
     attention = before + s.layer_cost[row + ATTENTION]
     r.of[GATE_AT] = now + attention + gate
     r.of[BUSY] += attention + gate
     if s.hook_count > 0:
-        read = before + s.step_cost[whole + NORM]
+        read = before + s.step_cost[costs + NORM]
         for trigger in (AT_START, AT_GATE):
             now = prediction.fire(s, r, trigger, cost, now, read)
             if trigger == AT_START:
@@ -121,7 +121,7 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
     """Routing is known: hits, misses, and what computes at once."""
     step, layer = r.of[STEP], r.of[LAYER]
     cost = s.steps[step * A_STEP + COST]
-    whole = cost * A_STEP_COST
+    costs = cost * A_STEP_COST
     index = step * s.layers + layer
     first, end = s.first_routed[index], s.first_routed[index + 1]
     r.of[ROUTED_UNTIL] = cache.of[NOW_AT] = cache.of[PIN] = index
@@ -131,11 +131,11 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
     work = s.launch_ns * (min(end - first, 1) if s.grouped else end - first)
     for i in range(first, end):
         cache.pin[s.routed[i]] = index
-        work += s.expert[layer * s.served + s.tokens[i]]
+        work += s.expert[layer * s.expert_columns + s.tokens[i]]
     if s.cancels and loads.some_queued(s, way, q):
         r.of[KEEP_STAMP] += 1
         for i in range(first, end):
-            q.at[(s.routed[i]) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
+            q.at[s.routed[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
         loads.cancel(s, cache, way, q, r, layer, now)
     hits = loads.hit(s, cache, q, r, first, end, now)
     missing = end - first - hits
@@ -146,7 +146,7 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
     if s.hook_count > 0:
         now = prediction.fire(s, r, AT_ROUTED, cost, now, 0)
     if missing == 0:
-        work += s.step_cost[whole + SHARED] + s.step_cost[whole + FIXED]
+        work += s.step_cost[costs + SHARED] + s.step_cost[costs + FIXED]
         r.of[BUSY] += work
         r.of[ENDED] = now + work
         return
@@ -160,20 +160,20 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
     r.of[LATE_HITS] = loads.demand(s, cache, way, q, r, first, end, asked, index)
     # The shared experts first, and those that are there.
     ready = 0
-    work = s.step_cost[whole + SHARED]
+    work = s.step_cost[costs + SHARED]
     if not s.grouped:
-        work += s.step_cost[whole + FIXED]
+        work += s.step_cost[costs + FIXED]
     for i in range(first, end):
         x = s.routed[i]
         q.at[x * A_LOAD + SERVED] = s.tokens[i]
         if cache.resident[x]:
             ready += 1
             if not s.grouped:
-                work += s.launch_ns + s.expert[layer * s.served + s.tokens[i]]
+                work += s.launch_ns + s.expert[layer * s.expert_columns + s.tokens[i]]
             if r.of[STREAMING]:
                 q.at[x * A_LOAD + SERVED] = -s.tokens[i]  # of the group that is computed first
     r.of[DONE] = ready
-    r.of[DISPATCH] = s.step_cost[whole + FIXED] if s.grouped else 0  # with the group, once
+    r.of[DISPATCH] = s.step_cost[costs + FIXED] if s.grouped else 0  # with the group, once
     r.of[BUSY] += work
     r.of[FREE_FROM] = now + work
 
@@ -198,7 +198,7 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
     """Compute what has landed; share out the idle spans before, as ``engine._split_stall``."""
     at, layer, free = q.at, r.of[LAYER], r.of[FREE_FROM]
     for i in range(r.of[ARRIVED]):
-        load = (q.arrived[i]) * A_LOAD
+        load = q.arrived[i] * A_LOAD
         landed = at[load + LANDED]
         if landed > free:
             off_storage = at[load + STORAGE_DONE] >= 0
@@ -208,7 +208,7 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
             r.of[STALLS + (0 if at[load + ORIGIN] == DEMAND else 1)] += landed - split
             free = landed
         if not s.grouped:
-            work = s.launch_ns + s.expert[layer * s.served + at[load + SERVED]]
+            work = s.launch_ns + s.expert[layer * s.expert_columns + at[load + SERVED]]
             r.of[BUSY] += work
             free += work
             if r.of[STREAMING]:
@@ -221,7 +221,7 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
             if cache.pin[x] == index and cache.resident[x]:
                 group += 1
                 tokens = abs(at[x * A_LOAD + SERVED])
-                work += s.expert[layer * s.served + tokens]
+                work += s.expert[layer * s.expert_columns + tokens]
                 at[x * A_LOAD + SERVED] = -tokens
         if group > 0:
             work += s.launch_ns
@@ -250,7 +250,7 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
     step, layer = r.of[STEP], r.of[LAYER]
     index = step * s.layers + layer
     experts = s.first_routed[index + 1] - s.first_routed[index]
-    prefill = s.steps[step * A_STEP + PREFILL] & 1
+    prefill = s.steps[step * A_STEP + PREFILL]
     r.of[UNPIN_AT] = now
     count = (prefill * s.layers + layer) * A_COUNT
     r.counts[count] += experts

@@ -14,6 +14,7 @@ from sim.compiled.arrays import (
     ACTIVE,
     AFTER,
     BEFORE,
+    CLASSES,
     DEMAND_KEY,
     EVENTS,
     EXPERT,
@@ -28,6 +29,8 @@ from sim.compiled.arrays import (
     MOVING,
     NBYTES,
     ORDER,
+    PREFETCH_KEY,
+    PRIORITY,
     QUEUED,
     SEQ,
     STAGES,
@@ -54,23 +57,32 @@ def stages(s: Setup, way: Way | None) -> int:
 
 @part
 def _node(stage: int, x: int) -> int:
-    return STAGES * (x + 1) + stage
+    return STAGES * (CLASSES + x) + stage
 
 
 @part
 def expert(node: int) -> int:
-    return node // STAGES - 1
+    return node // STAGES - CLASSES
+
+
+@part
+def first(q: Loads, stage: int) -> int:
+    """The node of who moves next, or the stage's number where nobody waits."""
+    return after(q, stage)
 
 
 @part
 def after(q: Loads, node: int) -> int:
-    """Who waits behind ``node``; behind the head of a stage, its number, who is first."""
-    return int(q.queue[node * A_RING + AFTER])
+    """The node behind ``node``, over the marks between classes; at the end the stage's number."""
+    node = q.queue[node * A_RING + AFTER]
+    while STAGES <= node < STAGES * CLASSES:
+        node = q.queue[node * A_RING + AFTER]
+    return node
 
 
 @part
 def waits(q: Loads, stage: int, x: int) -> bool:
-    return bool(after(q, _node(stage, x)) >= 0)
+    return bool(q.queue[_node(stage, x) * A_RING + AFTER] >= 0)
 
 
 @part
@@ -83,23 +95,16 @@ def _sooner(at: Array, a: int, b: int) -> bool:
 
 @part
 def enqueue(q: Loads, stage: int, x: int) -> None:
-    """``x`` waits in its place by key, then by age.
-
-    What is demanded comes before nearly all others, what is prefetched behind them.
-    """
-    queue, node = q.queue, _node(stage, x)
+    """``x`` waits in its place by key, then by age: nearly always at the end of its class."""
+    queue, node, key = q.queue, _node(stage, x), q.at[x * A_LOAD + KEY]
     if queue[node * A_RING + AFTER] >= 0:
         return
-    if q.at[x * A_LOAD + KEY] == DEMAND_KEY:
-        behind = after(q, stage)
-        while behind != stage and _sooner(q.at, expert(behind), x):
-            behind = after(q, behind)
-        before = queue[behind * A_RING + BEFORE]
-    else:
-        before = queue[stage * A_RING + BEFORE]
-        while before != stage and _sooner(q.at, x, expert(before)):
-            before = queue[before * A_RING + BEFORE]
-        behind = after(q, before)
+    behind = stage  # the head, or the mark after its class
+    if key < PREFETCH_KEY + PRIORITY:
+        behind += STAGES if key == DEMAND_KEY else 2 * STAGES
+    before = queue[behind * A_RING + BEFORE]
+    while before >= STAGES * CLASSES and _sooner(q.at, x, expert(before)):
+        behind, before = before, queue[before * A_RING + BEFORE]
     queue[node * A_RING + BEFORE], queue[node * A_RING + AFTER] = before, behind
     queue[before * A_RING + AFTER] = queue[behind * A_RING + BEFORE] = node
 

@@ -49,6 +49,7 @@ from sim.compiled.arrays import (
     TARGET,
     UNPIN_AT,
     WAKE,
+    WHO,
     Loads,
     Run,
     Setup,
@@ -143,7 +144,7 @@ def _room(s: Setup, cache: Tier, q: Loads, r: Run, x: int, now: int) -> bool:
     """Reserve room in the cache for a load that starts now, if that can be."""
     victims = memory.reserve(cache, x)
     for i in range(victims):
-        y = cache.victims[i * A_PAIR]
+        y = cache.victims[i * A_PAIR + WHO]
         if q.unused[y]:
             settle(s, q, r, y, USELESS, now)
     if victims >= 0:
@@ -162,7 +163,7 @@ def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) ->
         row = stage * A_STAGE
         lanes = 1 if way is None else way.link[stage * A_LINK + LANES]
         blocked = False
-        node = links.after(q, stage)
+        node = links.first(q, stage)
         while node != stage and q.stage[row + ACTIVE] < lanes:
             x, then = links.expert(node), links.after(q, node)
             if q.at[x * A_LOAD + STARTED] < 0:
@@ -189,7 +190,7 @@ def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) ->
 def land(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, stage: int, now: int) -> bool:
     """A chunk of ``stage`` is through; returns whether its load is, as far as this stage goes."""
     x, nbytes = links.leave(way, q, cache.size, stage)
-    r.of[MOVED + 2 * stage + (q.at[x * A_LOAD + ORIGIN] & 1)] += nbytes
+    r.of[MOVED + 2 * stage + q.at[x * A_LOAD + ORIGIN]] += nbytes
     r.of[CHANGED] = 1
     if way is None:
         _arrive(s, cache, way, q, r, x, now)
@@ -344,7 +345,7 @@ def propose(
 def some_queued(s: Setup, way: Way | None, q: Loads) -> bool:
     waiting = 0
     for stage in range(links.stages(s, way)):
-        waiting += links.after(q, stage) != stage
+        waiting += links.first(q, stage) != stage
     return waiting > 0
 
 
@@ -353,7 +354,7 @@ def cancel(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, layer: int,
     """Take back the layer's queued prefetches of experts whose KEPT is not the latest stamp."""
     base, found, stamp = layer * s.experts, 0, r.of[KEEP_STAMP]
     for stage in range(links.stages(s, way)):
-        node = links.after(q, stage)
+        node = links.first(q, stage)
         while node != stage:
             x = links.expert(node)
             node = links.after(q, node)

@@ -8,11 +8,13 @@ from sim.compiled.arrays import (
     A_PARTITION,
     A_PLACE,
     FREE,
+    HELD,
     LAYER_OF,
     NEWS,
     NOW_AT,
     PARTITION,
     PIN,
+    WHO,
     Tier,
 )
 from sim.compiled.jit import part
@@ -37,26 +39,26 @@ def reserve(t: Tier, x: int) -> int:
             if y < 0:
                 break
             if t.pin[y] == t.of[PIN]:
-                t.aside[aside * A_PAIR], t.aside[aside * A_PAIR + 1] = y, score
+                t.aside[aside * A_PAIR + WHO], t.aside[aside * A_PAIR + HELD] = y, score
                 aside += 1
             else:
-                t.victims[victims * A_PAIR], t.victims[victims * A_PAIR + 1] = y, score
+                t.victims[victims * A_PAIR + WHO], t.victims[victims * A_PAIR + HELD] = y, score
                 victims += 1
                 missing -= t.size[y]
         for i in range(aside - 1, -1, -1):
-            order.put_back(t, t.aside[i * A_PAIR], t.aside[i * A_PAIR + 1])
+            order.put_back(t, t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD])
         if missing > 0:
             for i in range(victims - 1, -1, -1):
-                order.put_back(t, t.victims[i * A_PAIR], t.victims[i * A_PAIR + 1])
+                order.put_back(t, t.victims[i * A_PAIR + WHO], t.victims[i * A_PAIR + HELD])
             return -1
         for i in range(victims):
-            y = t.victims[i * A_PAIR]
+            y = t.victims[i * A_PAIR + WHO]
             t.resident[y] = 0
             t.part[free] += t.size[y]
-            policies.evicted(code, t.state, y, now, t.victims[i * A_PAIR + 1])
+            policies.evicted(code, t.state, y, now, t.victims[i * A_PAIR + HELD])
         if t.spared and victims > 0:
             for i in range(aside):
-                y, score = t.aside[i * A_PAIR], t.aside[i * A_PAIR + 1]
+                y, score = t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD]
                 order.move(t, y, policies.spared(code, t.state, y, now, score))
     t.part[free] -= t.size[x]
     return victims

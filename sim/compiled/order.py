@@ -181,15 +181,15 @@ def _lowest(tree: Array, root: int, leaves: int) -> int:
             least, row = other, 1
         if least == FAR:
             return -1
-        column = 0
-        while column < FANOUT:
+        while True:  # down, to where it comes from
             first, column, others = (root + row) * FANOUT, 0, 1
             for i in range(FANOUT):  # arithmetic: there is no branch to guess wrong
                 others &= tree[first + i] != least
                 column += others
+            if column == FANOUT:  # it has risen since
+                _raise(tree, root, row)
+                break
             place = FANOUT * row + column
-            if column < FANOUT:
-                if place >= leaves:
-                    return place
-                row = place + 2
-        _raise(tree, root, row)  # it has risen since
+            if place >= leaves:
+                return place
+            row = place + 2

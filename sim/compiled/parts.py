@@ -1,7 +1,8 @@
 """How numba compiles a part: type it, write it down, and leave the rest to the kernel it is in.
 
 numba would optimise each part and make machine code of it, with all the parts in it over again,
-though none is ever called: half of the time that a kernel took to compile.
+though none is ever called: half of the time that a kernel took to compile. What is lost is printing
+from within a part, which needs what numba calls an environment.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
 class _IntoPart(LoweringPass):  # type: ignore[misc]
     _name = "into_part"
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # abstract above
         super().__init__()
 
     def run_pass(self, state: Any) -> bool:

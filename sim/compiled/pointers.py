@@ -18,10 +18,14 @@ from numba.extending import intrinsic, lower_builtin, models, overload, register
 from numba.np.arrayobj import populate_array
 
 T = TypeVar("T")
+_TUPLES = types.NamedTuple, types.NamedUniTuple
 
 
 def bare(state: T) -> T:
-    """A named tuple of flat arrays, as the kernel reads it; itself where nothing is compiled."""
+    """A flat array, or a named tuple of them, as the kernel reads it: none has an end.
+
+    Itself where nothing is compiled. Of arrays that are no field any two may be one.
+    """
     return state
 
 
@@ -54,8 +58,9 @@ def _pointers(typing: Any, state: Any) -> Any:
 def _bare_type(t: Any, field: str) -> Any:
     if isinstance(t, types.Array):
         assert (t.ndim, t.layout) == (1, "C"), f"{field} is no flat array"
+        assert isinstance(t.dtype, types.Integer | types.Float), f"{field} has no numbers"
         return Pointer(t.dtype, field)
-    if isinstance(t, (types.NamedTuple, types.NamedUniTuple)):
+    if isinstance(t, _TUPLES):
         name = t.instance_class.__name__
         parts = [_bare_type(part, f"{name}.{field}") for part, field in zip(t.types, t.fields)]
         return types.NamedTuple(parts, t.instance_class)
@@ -65,7 +70,7 @@ def _bare_type(t: Any, field: str) -> Any:
 def _converted(context: Any, builder: Any, t: Any, bare_type: Any, value: Any) -> Any:
     if isinstance(t, types.Array):
         return context.make_array(t)(context, builder, value).data
-    if isinstance(t, types.BaseTuple):
+    if isinstance(t, _TUPLES):
         values = cgutils.unpack_tuple(builder, value)
         parts = zip(t.types, bare_type.types, values)
         return context.make_tuple(
@@ -120,11 +125,12 @@ def _touches(builder: Any, pointer: Pointer, access: Any) -> None:
 
 @lower_builtin(operator.getitem, Pointer, types.slice2_type)  # type: ignore[untyped-decorator]
 def _slice(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """``pointer[a:b]``: an array that shares its memory."""
+    """``pointer[a:b]`` or ``pointer[:b]``, none negative: an array that shares its memory."""
     pointer, value = arguments
     part = context.make_helper(builder, signature.args[1], value)
     array = context.make_array(signature.return_type)(context, builder)
-    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(pointer.type.pointee))
+    item = context.get_data_type(signature.args[0].dtype)
+    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(item))
     populate_array(
         array,
         data=builder.gep(pointer, [part.start]),

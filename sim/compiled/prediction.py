@@ -108,9 +108,9 @@ def _says(s: Setup, hook: int, step: int, target: int) -> bool:
 def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
     """When ``target`` is expected to be routed, if nothing until then stalls."""
     layer, at = r.of[LAYER], r.of[GATE_AT]
-    works = s.top_k * s.expert[layer * s.served + 1] + s.launch_ns
-    whole = cost * A_STEP_COST
-    own = s.step_cost[whole + SHARED] + s.step_cost[whole + FIXED] + s.step_cost[whole + GATE]
+    works = s.top_k * s.expert[layer * s.expert_columns + 1] + s.launch_ns
+    costs = cost * A_STEP_COST
+    own = s.step_cost[costs + SHARED] + s.step_cost[costs + FIXED] + s.step_cost[costs + GATE]
     for later in range(layer + 1, target + 1):
         row = (cost * s.layers + later) * A_LAYER_COST
         at += own + works + s.layer_cost[row + PROLOGUE] + s.layer_cost[row + ATTENTION]
@@ -187,7 +187,7 @@ def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> N
     if s.cancels and s.hook_count > 1:
         r.of[KEEP_STAMP] += 1
         for i in range(count):
-            q.at[(r.out[i]) * A_LOAD + KEPT] = r.of[KEEP_STAMP]
+            q.at[r.out[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
         loads.cancel(s, cache, way, q, r, target, now)
     loads.propose(s, cache, way, q, r, count, now, index, hook)
     if cache.predicted:

@@ -31,6 +31,7 @@ from sim.compiled.arrays import (
     ALL,
     BEFORE,
     CHUNK,
+    CLASSES,
     FANOUT,
     FAR,
     FIRST_ROW,
@@ -88,7 +89,7 @@ def make_setup(
         top_k=workload.top_k,
         step_count=len(table.kind),
         hook_count=len(hooks),
-        served=expert.shape[1],
+        expert_columns=expert.shape[1],
         stages=len(device.stages),
         has_host=int(len(device.stages) > 1),
         grouped=int(config.overlap == "grouped"),
@@ -270,8 +271,9 @@ def _list(plain: PlainTier, heads: list[int]) -> Any:
 
 def make_loads(s: Setup, device: SimulatedDevice) -> Loads:
     n, stages = s.layers * s.experts, s.stages
-    queue = np.full((STAGES * (n + 1), A_RING), -1, dtype=np.int64)
-    queue[:STAGES] = np.arange(STAGES)[:, None]
+    queue = np.full((STAGES * (CLASSES + n), A_RING), -1, dtype=np.int64)
+    ring = np.arange(CLASSES * STAGES).reshape(CLASSES, STAGES)  # a column is a stage's
+    queue[ring, AFTER], queue[ring, BEFORE] = np.roll(ring, -1, 0), np.roll(ring, 1, 0)
     stage = np.zeros((stages, A_STAGE), dtype=np.int64)
     stage[:, FREE_AT] = [0 if server.name == "storage" else -1 for server in device.stages]
     return Loads(

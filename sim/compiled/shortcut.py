@@ -36,6 +36,7 @@ from sim.compiled.arrays import (
     STARTED,
     STORAGE_DONE,
     TARGET,
+    WHO,
     Loads,
     Run,
     Setup,
@@ -90,20 +91,20 @@ def take(
     if not grouped:
         for i in range(first, end):  # what is there computes at once
             if cache.resident[s.routed[i]]:
-                works += s.launch_ns + s.expert[layer * s.served + s.tokens[i]]
+                works += s.launch_ns + s.expert[layer * s.expert_columns + s.tokens[i]]
         free += fixed + works
         busy += works
     landed = asked
     for i in range(first, end):
         x = s.routed[i]
-        work = s.expert[layer * s.served + s.tokens[i]]
+        work = s.expert[layer * s.expert_columns + s.tokens[i]]
         if grouped:
             works += work
         if cache.resident[x]:
             continue
         started = landed
         for v in range(memory.reserve(cache, x)):
-            y = cache.victims[v * A_PAIR]
+            y = cache.victims[v * A_PAIR + WHO]
             if q.unused[y]:
                 loads.settle(s, q, r, y, USELESS, started)
         landed = started + duration

@@ -43,7 +43,10 @@ class Future(NamedTuple):
 
 
 class State(NamedTuple):
-    """What an eviction may remember. Lists, or arrays of 64-bit integers when compiled."""
+    """What an eviction may remember: lists, or bare memory of 64-bit integers when compiled.
+
+    So they are read and written by numbers from 0 on: no ``len``, no slice, no loop over one.
+    """
 
     own: MutableSequence[int]  # one integer an expert, at first 0
     shared: MutableSequence[int]  # layers, experts a layer, seed, and two free, at first 0
@@ -74,7 +77,8 @@ class PassedHook(Protocol):
     def passed(self, state: Any, x: int, now: int, score: int) -> int:
         """The layer of ``x`` was routed at ``now`` and did not use it.
 
-        Told once after each arrival, use or prediction of ``x``, not each time.
+        Told once after ``x`` arrived, was used or (of a module with ``predicted``) was named, not
+        each time: so it is no place to count.
         """
 
 

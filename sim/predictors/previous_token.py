@@ -39,7 +39,7 @@ class Predictor(Base):
             np.add.at(slots, step[some], k * both)
             np.add.at(repeated, step[some], both * in_common(now, before))
         score = ((_until(repeated) + 1) / (_until(slots) + 2)).astype(np.float32)
-        layers = workload.layers - self.distance  # those that fire
+        layers = max(0, workload.layers - self.distance)  # those that fire
         ids = workload.flat[rows - 1, self.distance :]
         said.ids[rows, self.distance :] = ids
         at_firing = score[step[rows], :layers, None]

@@ -39,5 +39,6 @@ class PrefetchPolicy(Protocol):
 
         ``ids`` and ``scores`` hold, for each of ``tokens`` tokens in turn, the same number of
         candidates, best first, -1 for none. ``seen[x] == stamp`` marks what has been proposed
-        already; ``out`` has room for every expert of a layer.
+        already; ``out`` has room for every expert of a layer. Only ``ids`` and ``scores`` have a
+        ``len``: the others may be bare memory, read and written by numbers from 0 on.
         """
