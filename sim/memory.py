@@ -102,10 +102,9 @@ class Tier:
         self.scores[x] = score
         if self._victim is None:
             self._push(x, score)
-        if self.notes_passing:
-            self.news[x // self.width][x] = None
+        self._note((x,))
 
-    def use(self, experts: Iterable[int]) -> None:
+    def use(self, experts: Collection[int]) -> None:
         """``experts``, resident, are computed with: the eviction hears of each."""
         used, state, now, scores = self._used, self.state, self.now, self.scores
         least = self._least
@@ -113,8 +112,7 @@ class Tier:
             new = scores[x] = used(state, x, now, scores[x])
             if new < least[x]:
                 self._push(x, new)
-            if self.notes_passing:
-                self.news[x // self.width][x] = None
+        self._note(experts)
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
         """``layer`` was routed to ``routed``: residents of it that went unused are passed."""
@@ -133,8 +131,13 @@ class Tier:
             for x in experts:
                 if self.resident[x]:
                     self._rescore(x, self._predicted)
-                    if self.notes_passing:
-                        self.news[x // self.width][x] = None
+                    self._note((x,))
+
+    def _note(self, experts: Collection[int]) -> None:
+        """Something happened to ``experts``: to be told when their layer is routed without them."""
+        if self.notes_passing:
+            for x in experts:
+                self.news[x // self.width][x] = None
 
     def _rescore(self, x: int, hook: Callable[..., int]) -> None:
         new = self.scores[x] = hook(self.state, x, self.now, self.scores[x])

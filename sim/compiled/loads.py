@@ -153,6 +153,12 @@ def _room(s: Setup, cache: Tier, q: Loads, r: Run, x: int, now: int) -> bool:
 
 
 @part
+def _bytes(x: int, stage: int) -> int:
+    """Where ``x`` stands in ``Way.bytes``: READY and LEFT of ``stage``."""
+    return x * A_BYTES + 2 * stage
+
+
+@part
 def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """Start what can start, if what happened at this instant may have made a difference."""
     stages = links.stages(s, way)
@@ -174,7 +180,7 @@ def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) ->
                     continue
             nbytes = cache.size[x]
             if way is not None:
-                i = x * A_BYTES + 2 * stage + READY
+                i = _bytes(x, stage) + READY
                 nbytes = way.bytes[i]
                 if 0 < way.link[stage * A_LINK + CHUNK] < nbytes:
                     nbytes, then = way.link[stage * A_LINK + CHUNK], node  # the rest of it is next
@@ -195,7 +201,7 @@ def land(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, stage: int, n
     if way is None:
         _arrive(s, cache, way, q, r, x, now)
         return True
-    i = x * A_BYTES + 2 * stage
+    i = _bytes(x, stage)
     left = way.bytes[i + LEFT] - nbytes
     way.bytes[i + LEFT] = left
     if way.link[stage * A_LINK + STORAGE] and left == 0:
@@ -203,7 +209,7 @@ def land(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, stage: int, n
         if s.has_host:
             memory.insert(way.host, x, False)
     if stage + 1 < s.stages:
-        way.bytes[i + 2 + READY] += nbytes
+        way.bytes[_bytes(x, stage + 1) + READY] += nbytes
         links.enqueue(q, stage + 1, x)
     elif left == 0:
         _arrive(s, cache, way, q, r, x, now)
@@ -265,12 +271,12 @@ def _issue(
     size, first = cache.size[x], 0
     if way is not None:
         for stage in range(s.stages):
-            i = x * A_BYTES + 2 * stage
+            i = _bytes(x, stage)
             way.bytes[i + READY], way.bytes[i + LEFT] = 0, size
         if s.has_host:
             way.host.pin[x] = 1
             first = int(way.host.resident[x])
-        way.bytes[x * A_BYTES + 2 * first + READY] = size
+        way.bytes[_bytes(x, first) + READY] = size
     r.of[OUTSTANDING] += size
     r.of[CHANGED] = 1
     links.enqueue(q, first, x)
