@@ -1,8 +1,10 @@
-"""The memory tiers of a run as it begins, and the fewest loads that its cache allows."""
+"""The memory tiers of a run as it begins, and what its cache misses if nothing is prefetched."""
 
 from __future__ import annotations
 
+import operator
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,14 +22,13 @@ from sim.workload import Workload
 def make_cache(inputs: Inputs) -> Tier:
     """The expert cache, warmed as the config says."""
     eviction = inputs.eviction
-    future = inputs.workload.future() if getattr(eviction, "LOOKS_AHEAD", False) else None
     return _cache_tier(
         inputs.workload,
         tuple(inputs.sizes),
         tuple(inputs.cache_bytes),
         inputs.config.cache.warm,
         eviction,
-        future,
+        _future(inputs.workload, eviction),
         inputs.config.seed,
     )
 
@@ -35,11 +36,43 @@ def make_cache(inputs: Inputs) -> Tier:
 def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int16]:
     """Belady's misses by layer-step, for the bounds."""
     sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-    return _misses(inputs.workload, sizes, capacities, inputs.config.cache.warm, engine)
+    return _fewest(inputs.workload, sizes, capacities, inputs.config.cache.warm, engine)
+
+
+def misses(inputs: Inputs, eviction: ModuleType) -> npt.NDArray[np.int8]:
+    """[routed]: which experts the cache misses under ``eviction``; see ``sim.compiled.replay``."""
+    sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
+    warm, seed = inputs.config.cache.warm, inputs.config.seed
+    return _misses(inputs.workload, sizes, capacities, warm, eviction, seed)
+
+
+def keeps_all(inputs: Inputs) -> bool:
+    """Whether the cache has room for every expert, so that none ever leaves."""
+    needed = [inputs.workload.experts * size for size in inputs.sizes]
+    if len(inputs.cache_bytes) == 1:
+        needed = [sum(needed)]
+    return all(map(operator.le, needed, inputs.cache_bytes))
+
+
+@lru_cache(maxsize=8)  # a byte a routed expert each
+def _misses(
+    workload: Workload,
+    sizes: tuple[int, ...],
+    capacities: tuple[int, ...],
+    warm: str,
+    eviction: ModuleType,
+    seed: int,
+) -> npt.NDArray[np.int8]:
+    """The same for all runs of a sweep that share trace, sizes, cache and eviction."""
+    from sim.compiled import replay
+
+    future = _future(workload, eviction)
+    cache = _cache_tier(workload, sizes, capacities, warm, eviction, future, seed)
+    return replay.misses(workload, cache, eviction)
 
 
 @lru_cache(maxsize=16)  # two bytes a layer-step each
-def _misses(
+def _fewest(
     workload: Workload,
     sizes: tuple[int, ...],
     capacities: tuple[int, ...],
@@ -48,14 +81,19 @@ def _misses(
 ) -> npt.NDArray[np.int16]:
     """Belady's misses: the same for all runs of a sweep that share trace, sizes and cache."""
 
+    if engine == "compiled":
+        missed = _misses(workload, sizes, capacities, warm, belady, 0)
+        before = np.concatenate([[0], np.cumsum(missed, dtype=np.int32)])
+        return np.diff(before[workload.table.first_routed]).astype(np.int16)
+
     def tier(eviction: Any, future: Future | None) -> Tier:
         return _cache_tier(workload, sizes, capacities, warm, eviction, future, 0)
 
-    if engine == "compiled":
-        from sim.compiled import replay
-
-        return replay.fewest_loads(workload, tier(belady, workload.future()))
     return np.array(belady_misses(workload, tier), dtype=np.int16)
+
+
+def _future(workload: Workload, eviction: ModuleType) -> Future | None:
+    return workload.future() if getattr(eviction, "LOOKS_AHEAD", False) else None
 
 
 def _cache_tier(

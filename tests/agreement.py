@@ -57,14 +57,14 @@ def strict(state: Any) -> Any:
 
 
 @contextmanager
-def uncompiled(go: Any = KERNEL) -> Iterator[None]:
-    """The kernel's own code, run by Python: a small system takes less time than compiling."""
-    plain = replay.replay.py_func  # type: ignore[attr-defined]
+def uncompiled(go: Any = KERNEL, replays: Any = replay) -> Iterator[None]:
+    """The kernels' own code, run by Python: a small system takes less time than compiling."""
     with (
         patch.object(engine, "kernel", lambda: go),
-        patch.object(replay, "replay", plain),
         patch.object(kernel, "bare", strict),
-        patch.object(replay, "bare", strict),
+        patch.object(compiled, "replay", replays),
+        patch.object(replays, "replay", replays.replay.py_func),
+        patch.object(replays, "bare", strict),
     ):
         yield
 
@@ -76,9 +76,8 @@ def cramped() -> Iterator[None]:
     roomy = setup.make_run
 
     def make_run(s: Setup, steps: int) -> Run:
-        room = 1 + 3 * s.hook_count
-        pending = np.zeros(room * A_PENDING, dtype=np.int64)
-        return roomy(s, steps)._replace(room=room, pending=pending)
+        pending = np.zeros((1 + s.hook_count) * A_PENDING, dtype=np.int64)
+        return roomy(s, steps)._replace(room=1, pending=pending)
 
     with patch.object(setup, "make_run", make_run), patch.object(engine, "_RECORDS", 1):
         yield

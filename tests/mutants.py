@@ -53,6 +53,10 @@ MUTANTS = [
     Mutant("compiled/setup.py", "chunk >= cache.size.max()", "chunk >= cache.size.min()"),
     Mutant("compiled/setup.py", "and not link[STORAGE] and", "and"),
     Mutant("compiled/shortcut.py", "r.of[LOADS_LANDED] += 1", "r.of[LOADS_LANDED] += 2"),
+    Mutant("compiled/setup.py", "return not hooks and way is None", "return way is None"),
+    Mutant("compiled/setup.py", "bool(largest <= min(cache.capacities))", "True"),
+    Mutant("compiled/replay.py", "        if t.passed:", "        if False:"),
+    Mutant("compiled/memory.py", "hit = 1 - missed[i]", "hit = 1"),
     Mutant("compiled/links.py", "behind = now == q", "behind = now <= 1 + q"),
     Mutant("compiled/links.py", "np.rint(alpha + service)", "np.floor(alpha + service)"),
     Mutant(

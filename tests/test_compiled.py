@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from test_properties import Small, smalls
 
 import sim
 from sim import engines, rng
-from sim.compiled import engine
+from sim.compiled import engine, replay
 from sim.config import RunConfig
 from sim.errors import ConfigError
 from sim.inputs import load
 from sim.run import simulate
+from sim.tiers import keeps_all
 
 SIMPY = ("clock.py", "device.py", "engine.py", "links.py", "loads.py", "memory.py")
 SYSTEMS = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
@@ -83,6 +85,35 @@ def test_a_set_that_streams_through_in_no_time_agrees() -> None:
         assert differences(on(small, "simpy"), on(small, "compiled")) == []
 
 
+def test_runs_that_differ_in_hardware_share_their_hits_and_misses() -> None:
+    hardware = "v100-pcie-32gb", "h100-sxm"
+    with uncompiled(), patch.object(replay, "misses", wraps=replay.misses) as replayed:
+        done = [
+            simulate(load(config(engine="compiled", predictor=said, hardware=name)))
+            for said in (None, "previous-token")  # what is prefetched depends on time
+            for name in hardware
+        ]
+    assert replayed.call_count == 1
+    hits = [run.layers.column("hits").tolist() for run in done]
+    assert hits[0] == hits[1] != hits[2]
+    assert done[0].steps.column("end").tolist() != done[1].steps.column("end").tolist()
+
+
+def test_no_eviction_is_asked_where_everything_fits() -> None:
+    for scope in ("global", "layer"):
+        full = config(cache={"capacity": "100%", "scope": scope})
+        assert keeps_all(load(full))
+        short = load(full)
+        short = replace(short, cache_bytes=(*short.cache_bytes[:-1], short.cache_bytes[-1] - 1))
+        assert not keeps_all(short)
+    with uncompiled(), patch.object(replay, "misses", wraps=replay.misses) as replayed:
+        for eviction in ("lfu", "belady"):
+            simulate(
+                load(config(engine="compiled", cache={"eviction": eviction, "capacity": "100%"}))
+            )
+    assert replayed.call_count == 1
+
+
 # Planted faults
 
 
@@ -108,16 +139,16 @@ def planted(mutant: Any, folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         if compiled:
-            kernel = find("mutant.kernel").run.py_func
+            kernels = find("mutant.kernel").run.py_func, find("mutant.replay")
             patch.setattr("sim.compiled.setup", find("mutant.setup"))
         else:
-            kernel = KERNEL
+            kernels = KERNEL, replay
             patch.setattr("sim.run.Loader", find("mutant.loads").Loader)
             patch.setattr("sim.run.SimulatedDevice", find("mutant.device").SimulatedDevice)
             patch.setattr("sim.run.ForwardPass", find("mutant.engine").ForwardPass)
             patch.setattr("sim.tiers.Tier", find("mutant.memory").Tier)
         try:
-            with uncompiled(kernel):
+            with uncompiled(*kernels):
                 yield
         finally:
             for module in [m for m in sys.modules if m.split(".")[0] == "mutant"]:

@@ -29,7 +29,7 @@ class Point:
     identity: Identity  # what a worker has to find as well
     config: RunConfig
     axes: dict[str, str]
-    shares: tuple[str, str, int]  # points alike in its first parts share work in one process
+    shares: tuple[str, str, int, str]  # points alike in its first parts share work in one process
     model: str  # its name, also where the config leaves it to the trace
     cache_bytes: int
     model_bytes: int  # of all routed experts
@@ -104,6 +104,7 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
             json.dumps(reads, default=str),
             json.dumps(predicts, default=str),
             sum(checked.cache_bytes),
+            config.cache.eviction.model_dump_json(),
         ),
         model=checked.model.name,
         cache_bytes=sum(checked.cache_bytes),

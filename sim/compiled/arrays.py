@@ -46,6 +46,7 @@ class Setup(NamedTuple):
     policy: int
     timed: int  # the policy needs times
     launch_ns: int  # of an expert, or of a group
+    known: int  # whether ``missed`` is
     keeps: int  # records of each layer and load
     threshold: float
     wire: float  # bytes a ns into the cache
@@ -63,6 +64,7 @@ class Setup(NamedTuple):
     scores: Array  # float32
     rate: Array  # float [stage rows]
     load_ns: Array  # [layer]: one queued load, for deadlines
+    missed: Array  # int8 [routed]: hits and misses, where time has no part in them
 
 
 NOW_AT, PIN = range(2)  # Tier.of: the layer-step; the pin that counts
@@ -184,7 +186,7 @@ ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
 class Run(NamedTuple):
     """Where the run stands, its totals, and its records since they were last taken away."""
 
-    room: int  # rows of pending
+    room: int  # rows of pending; beyond them, one a predictor, which a layer may need
     load_room: int  # rows of loads
     of: Array  # [ALL]
     seen: Array  # [x]: stamp

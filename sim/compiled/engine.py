@@ -31,11 +31,13 @@ from sim.compiled.arrays import (
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
+from sim.eviction import fifo
 from sim.garbage import no_collection
 from sim.inputs import Inputs
 from sim.loads import DISPOSITIONS
 from sim.memory import Tier
 from sim.records import LayerRecords, LayerTotals, LoadRecords, Rows, StepRecords
+from sim.tiers import keeps_all, misses
 
 _RECORDS = 1 << 19  # rows of load records, about, between two times they are taken away
 _BROKEN = ("", "more loads than a run can have", "the run waits for what never comes")
@@ -76,14 +78,18 @@ def simulate(
     from sim.compiled import setup
 
     go = go or kernel()
-    s = setup.make_setup(inputs, cost, hooks, device, keep=loads.keep)
+    eviction = fifo if keeps_all(inputs) else inputs.eviction  # none is asked then: the simplest
+    gpu = setup.make_tier(cache, eviction, -1)
+    way = setup.make_way(device, host, gpu)
+    missed = None
+    if setup.timeless(hooks, cache, way, inputs.workload.table):
+        missed = misses(inputs, eviction)
+    s = setup.make_setup(inputs, cost, hooks, device, keep=loads.keep, missed=missed)
     chunk = steps = s.step_count
     if loads.keep:
         chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(hooks) + 1))))
     r = setup.make_run(s, chunk)
     q = setup.make_loads(s, device)
-    gpu = setup.make_tier(cache, inputs.eviction, -1)
-    way = setup.make_way(device, host, gpu)
     tables = LayerRecords(), StepRecords(), loads
     until = min(chunk, steps)
     while r.of[PHASE] != OVER:
@@ -93,7 +99,7 @@ def simulate(
         if r.of[BROKEN]:
             raise AssertionError(_BROKEN[r.of[BROKEN]])
         _take(tables, r)
-        if r.of[PENDING] >= r.room - 3 * len(hooks):
+        if r.of[PENDING] >= r.room:
             r = _more_room(r)
         elif not last:
             until = min(until + chunk, steps)

@@ -137,11 +137,14 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
         for i in range(first, end):
             q.at[s.routed[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
         loads.cancel(s, cache, way, q, r, layer, now)
-    hits = loads.hit(s, cache, q, r, first, end, now)
+    if s.known:
+        hits = memory.recall(cache, s.routed, s.missed, first, end)
+    else:
+        hits = loads.hit(s, cache, q, r, first, end, now)
+        if cache.passed:
+            memory.pass_over(cache, layer)
     missing = end - first - hits
     r.of[HITS], r.of[LATE_HITS], r.of[AWAITED] = hits, 0, missing
-    if cache.passed:
-        memory.pass_over(cache, layer)
     asked = now
     if s.hook_count > 0:
         now = prediction.fire(s, r, AT_ROUTED, cost, now, 0)
@@ -313,10 +316,9 @@ def run(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, until: int) ->
     At one instant: what lands, then predictions that come out, then the forward pass.
     """
     s, cache, way, q, r = bare(s), bare(cache), bare(way), bare(q), bare(r)
-    room = r.room - 3 * s.hook_count
     while r.of[PHASE] != OVER:
         if r.of[ENDED] >= 0:  # a layer has, or the run has not begun
-            if r.of[STEP] >= until or r.of[PENDING] >= room:
+            if r.of[STEP] >= until or r.of[PENDING] >= r.room:
                 return
             r.of[ENDED] = -1
             if r.of[STEP] == s.step_count:

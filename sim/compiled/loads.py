@@ -123,12 +123,12 @@ def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now
     if 0 <= r.of[UNPIN_AT] <= now:
         cache.of[PIN] = -1
     if way is None:
-        room = _room(s, cache, q, r, x, now)
+        room = make_room(s, cache, q, r, x, now)
     else:
         staged = s.has_host and not way.host.resident[x]
         room = not staged or memory.reserve(way.host, x) >= 0
         if room:
-            room = _room(s, cache, q, r, x, now)
+            room = make_room(s, cache, q, r, x, now)
             if staged and not room:
                 memory.release(way.host, x)
     if room:
@@ -140,7 +140,7 @@ def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now
 
 
 @part
-def _room(s: Setup, cache: Tier, q: Loads, r: Run, x: int, now: int) -> bool:
+def make_room(s: Setup, cache: Tier, q: Loads, r: Run, x: int, now: int) -> bool:
     """Reserve room in the cache for a load that starts now, if that can be."""
     victims = memory.reserve(cache, x)
     for i in range(victims):

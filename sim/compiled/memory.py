@@ -15,6 +15,7 @@ from sim.compiled.arrays import (
     PARTITION,
     PIN,
     WHO,
+    Array,
     Tier,
 )
 from sim.compiled.jit import part
@@ -86,6 +87,16 @@ def use(t: Tier, x: int) -> None:
     score = order.score_of(t, x)
     _rescore(t, x, score, policies.used(t.eviction, t.state, x, t.of[NOW_AT], score))
     _news(t, x)
+
+
+@part
+def recall(t: Tier, routed: Array, missed: Array, first: int, end: int) -> int:
+    """Make residents of ``routed[first:end]`` what they are known to be; returns how many."""
+    hits = 0
+    for i in range(first, end):
+        t.resident[routed[i]] = hit = 1 - missed[i]
+        hits += hit
+    return hits
 
 
 @part

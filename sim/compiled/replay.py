@@ -1,6 +1,12 @@
-"""Residency without time, compiled: what ``sim.replay`` does under Belady, for the bounds."""
+"""Residency without time, compiled: the hits and misses of a run that loads on demand only.
+
+Time has no part in them where every routed set fits in the cache, so runs that differ in hardware
+share them; under Belady they are the fewest loads, for the bounds.
+"""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +15,6 @@ from sim.compiled import jit, memory, setup
 from sim.compiled.arrays import A_PARTITION, CAPACITY, NOW_AT, PIN, Array, Tier
 from sim.compiled.jit import part
 from sim.compiled.pointers import bare
-from sim.eviction import belady
 from sim.eviction.belady import next_use
 from sim.garbage import no_collection
 from sim.memory import Tier as PlainTier
@@ -29,14 +34,16 @@ def _soonest_last(t: Tier, experts: Array, count: int, now: int) -> None:
 
 
 @jit.kernel
-def replay(t: Tier, routed: Array, first_routed: Array, missing: Array, misses: Array) -> None:
-    """``misses`` [layer-steps]: how many experts each misses; ``missing`` is scratch.
+def replay(
+    t: Tier, layers: int, routed: Array, first_routed: Array, missing: Array, missed: Array
+) -> None:
+    """``missed`` [routed]: 1 for what is not there when it is needed; ``missing`` is scratch.
 
     The set of layer-step i is ``routed[first_routed[i]:first_routed[i + 1]]``.
     """
-    layer_steps = len(misses)
+    layer_steps = len(first_routed) - 1
     t, routed, first_routed = bare(t), bare(routed), bare(first_routed)
-    missing, misses = bare(missing), bare(misses)
+    missing, missed = bare(missing), bare(missed)
     for index in range(layer_steps):
         first, end = first_routed[index], first_routed[index + 1]
         t.of[NOW_AT] = t.of[PIN] = index
@@ -44,12 +51,14 @@ def replay(t: Tier, routed: Array, first_routed: Array, missing: Array, misses: 
         for i in range(first, end):
             x = routed[i]
             t.pin[x] = index
+            missed[i] = 1 - t.resident[x]
             if t.resident[x]:
                 memory.use(t, x)
             else:
                 missing[count] = x
                 count += 1
-        misses[index] = count
+        if t.passed:
+            memory.pass_over(t, index % layers)
         if count > 0:
             x = missing[0]
             room = t.part[memory.partition(t, x) * A_PARTITION + CAPACITY]
@@ -63,12 +72,12 @@ def replay(t: Tier, routed: Array, first_routed: Array, missing: Array, misses: 
                 memory.insert(t, x, True)
 
 
-def fewest_loads(workload: Workload, cache: PlainTier) -> NDArray[np.int16]:
-    """[layer-steps]: how many experts Belady misses, from ``cache`` as it stands."""
+def misses(workload: Workload, cache: PlainTier, eviction: ModuleType) -> NDArray[np.int8]:
+    """[routed]: which experts ``cache``, as it stands, misses."""
     table = workload.table
-    misses = np.empty(len(table.first_routed) - 1, dtype=np.int16)
+    missed = np.empty(len(table.routed), dtype=np.int8)
     missing = np.empty(workload.experts, dtype=np.int64)
-    tier = setup.make_tier(cache, belady, -1)
+    tier = setup.make_tier(cache, eviction, -1)
     with no_collection():
-        replay(tier, table.routed, table.first_routed, missing, misses)
-    return misses
+        replay(tier, workload.layers, table.routed, table.first_routed, missing, missed)
+    return missed

@@ -74,8 +74,12 @@ def make_setup(
     device: SimulatedDevice,
     *,
     keep: bool,
+    missed: Any,
 ) -> Setup:
-    """Everything of the run that does not change in it; ``keep`` records of layers and loads."""
+    """Everything of the run that does not change in it; ``keep`` records of layers and loads.
+
+    ``missed``: see ``Setup``; None where it is not known before.
+    """
     config, workload = inputs.config, inputs.workload
     table = workload.table
     costs = cost_table(cost, table.kinds)
@@ -99,6 +103,7 @@ def make_setup(
         timed=policies.TIMED[code],
         launch_ns=cost.expert_launch_ns,
         keeps=int(keep),
+        known=int(missed is not None),
         threshold=np.float64(config.prefetch.threshold),  # a float would be rounded to scores' 32
         wire=float(device.bytes_per_ns),
         steps=_steps(table),
@@ -122,6 +127,7 @@ def make_setup(
         scores=_joined([one.scores for one in said], np.float32),
         rate=_rates(device),
         load_ns=integers(device.load_ns),
+        missed=np.zeros(0, dtype=np.int8) if missed is None else missed,
     )
 
 
@@ -269,6 +275,12 @@ def _list(plain: PlainTier, heads: list[int]) -> Any:
     return order.ravel()
 
 
+def timeless(hooks: Sequence[Hook], cache: PlainTier, way: Way | None, table: StepTable) -> bool:
+    """Whether time has no part in what hits: loads on demand alone, of sets that always fit."""
+    largest = np.diff(table.first_routed).max(initial=0) * max(cache.sizes)
+    return not hooks and way is None and bool(largest <= min(cache.capacities))
+
+
 def make_loads(s: Setup, device: SimulatedDevice) -> Loads:
     n, stages = s.layers * s.experts, s.stages
     queue = np.full((STAGES * (CLASSES + n), A_RING), -1, dtype=np.int64)
@@ -310,7 +322,7 @@ def make_run(s: Setup, steps: int) -> Run:
     tokens = int(np.diff(s.steps[FIRST_ROW::A_STEP]).max())
     several = tokens * int(s.hooks[WIDTH::A_HOOK].max(initial=1))
     loads = (2 * n + (steps + 1) * layers * experts * (hooks + 1)) * s.keeps
-    room = 1024 + 3 * hooks
+    room = 1024
     of = np.zeros(ALL, dtype=np.int64)
     of[[WAKE, UNPIN_AT, ROUTED_UNTIL]] = -1
     return Run(
@@ -322,7 +334,7 @@ def make_run(s: Setup, steps: int) -> Run:
         priority=np.zeros(experts, dtype=np.int64),
         ids=np.zeros(several, dtype=np.int32),
         scores=np.zeros(several, dtype=np.float32),
-        pending=np.zeros(room * A_PENDING, dtype=np.int64),
+        pending=np.zeros((room + hooks) * A_PENDING, dtype=np.int64),
         counts=np.zeros(2 * layers * A_COUNT, dtype=np.int64),
         layers=np.zeros(steps * layers * A_LAYER * s.keeps, dtype=np.int64),
         steps=np.zeros(steps * A_STEP_ROW, dtype=np.int64),

@@ -12,7 +12,6 @@ import numpy as np
 from sim.compiled import loads, memory
 from sim.compiled.arrays import (
     A_LOAD,
-    A_PAIR,
     A_STEP_COST,
     ACTIVE,
     BUSY,
@@ -36,14 +35,13 @@ from sim.compiled.arrays import (
     STARTED,
     STORAGE_DONE,
     TARGET,
-    WHO,
     Loads,
     Run,
     Setup,
     Tier,
 )
 from sim.compiled.jit import part
-from sim.loads import DEMAND, DEMANDED, USELESS
+from sim.loads import DEMAND, DEMANDED
 from sim.step_table import FIXED, SHARED
 
 
@@ -103,13 +101,11 @@ def take(
         if cache.resident[x]:
             continue
         started = landed
-        for v in range(memory.reserve(cache, x)):
-            y = cache.victims[v * A_PAIR + WHO]
-            if q.unused[y]:
-                loads.settle(s, q, r, y, USELESS, started)
+        if not s.known:
+            loads.make_room(s, cache, q, r, x, started)
+            memory.insert(cache, x, True)
         landed = started + duration
         duration = later
-        memory.insert(cache, x, True)
         r.of[EVENTS] += 1
         r.of[LOADS] += 1
         r.of[MOVED + DEMAND] += size
