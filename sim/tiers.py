@@ -43,7 +43,7 @@ def misses(inputs: Inputs, eviction: ModuleType) -> npt.NDArray[np.int8]:
     """[routed]: which experts the cache misses under ``eviction``; see ``sim.compiled.replay``."""
     sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
     warm, seed = inputs.config.cache.warm, inputs.config.seed
-    return _misses(inputs.workload, sizes, capacities, warm, eviction, seed)
+    return replayed(inputs.workload, sizes, capacities, warm, eviction, seed)
 
 
 def keeps_all(inputs: Inputs) -> bool:
@@ -55,7 +55,7 @@ def keeps_all(inputs: Inputs) -> bool:
 
 
 @lru_cache(maxsize=8)  # a byte a routed expert each
-def _misses(
+def replayed(
     workload: Workload,
     sizes: tuple[int, ...],
     capacities: tuple[int, ...],
@@ -82,7 +82,7 @@ def _fewest(
     """Belady's misses: the same for all runs of a sweep that share trace, sizes and cache."""
 
     if engine == "compiled":
-        missed = _misses(workload, sizes, capacities, warm, belady, 0)
+        missed = replayed(workload, sizes, capacities, warm, belady, 0)
         before = np.concatenate([[0], np.cumsum(missed, dtype=np.int32)])
         return np.diff(before[workload.table.first_routed]).astype(np.int16)
 
