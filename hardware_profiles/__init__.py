@@ -11,10 +11,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from hardware_profiles.schema import Figure, HardwareProfile, schema_paths
+from hardware_profiles.yaml_file import YamlError, read_yaml
 
 __all__ = [
     "Figure",
@@ -65,14 +65,9 @@ def load_profile(name_or_path: str | Path) -> HardwareProfile:
 def _read(path: Path, stamp: int) -> HardwareProfile:
     """Read once for all runs of a sweep; ``stamp`` makes an edited file a new one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise HardwareError(f"{path}: cannot be read: {reason}") from error
-    except yaml.YAMLError as error:
-        raise HardwareError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise HardwareError(f"{path}: expected a mapping, found {type(content).__name__}")
+        content = read_yaml(path)
+    except YamlError as error:
+        raise HardwareError(str(error)) from error
     return _validated(content, str(path))
 
 

@@ -189,7 +189,11 @@ def test_bad_files(tmp_path: Path, edit: object, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- a\n- b\n", "expected a mapping, found list"), ("a: [1,\n", "not valid YAML")],
+    [
+        ("- a\n- b\n", "expected a mapping of keys, but it is a list"),
+        ("a: [1,\n", "line 2: expected the node content"),
+        ("name: a\nname: b\n", "line 2: the key 'name' is given twice"),
+    ],
 )
 def test_not_a_profile(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "odd.yaml"
@@ -200,7 +204,7 @@ def test_not_a_profile(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_missing_file() -> None:
-    with pytest.raises(HardwareError, match=r"nowhere.yaml: cannot be read"):
+    with pytest.raises(HardwareError, match=r"nowhere.yaml: no such file"):
         load_profile("nowhere.yaml")
 
 
