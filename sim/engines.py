@@ -13,9 +13,9 @@ from sim.errors import ConfigError
 from sim.inputs import Inputs
 
 Engine = Literal["simpy", "compiled"]
-# Compiling takes a minute, once for each kind of way: about as long as this many layer-steps take
+# Compiling takes some 20 s, once for each kind of way: about as long as this many layer-steps take
 # on SimPy.
-WORTH_COMPILING = 2_000_000
+WORTH_COMPILING = 250_000
 
 
 def choose(inputs: Inputs, *, watched: bool = False) -> Engine:

@@ -212,7 +212,7 @@ def _predictor(
     if name in recorded:
         name, params = "recorded", {"column": choice.name, **params}
     try:
-        module = registry.find("predictors", name, recorded)
+        module = registry.find("predictors", name, ("none", *recorded))
         if not (isinstance(module.Params, type) and issubclass(module.Params, PredictorParams)):
             raise ConfigError(f"{name!r}: its Params are no sim.predictors.base.PredictorParams")
         parsed = module.Params.model_validate(params)

@@ -39,11 +39,14 @@ def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int16]:
     return _fewest(inputs.workload, sizes, capacities, inputs.config.cache.warm, engine)
 
 
-def misses(inputs: Inputs, eviction: ModuleType) -> npt.NDArray[np.int8]:
-    """[routed]: which experts the cache misses under ``eviction``; see ``sim.compiled.replay``."""
+def known_misses(inputs: Inputs) -> npt.NDArray[np.int8]:
+    """[routed]: which experts the cache misses, of a run in which time has no part in that.
+
+    That is for the compiled engine to know (``setup.timeless``).
+    """
     sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
     warm, seed = inputs.config.cache.warm, inputs.config.seed
-    return replayed(inputs.workload, sizes, capacities, warm, eviction, seed)
+    return replayed(inputs.workload, sizes, capacities, warm, inputs.eviction, seed)
 
 
 def keeps_all(inputs: Inputs) -> bool:
@@ -54,7 +57,7 @@ def keeps_all(inputs: Inputs) -> bool:
     return all(map(operator.le, needed, inputs.cache_bytes))
 
 
-@lru_cache(maxsize=8)  # a byte a routed expert each
+@lru_cache(maxsize=4)  # a byte a routed expert each
 def replayed(
     workload: Workload,
     sizes: tuple[int, ...],
@@ -80,11 +83,13 @@ def _fewest(
     engine: Engine,
 ) -> npt.NDArray[np.int16]:
     """Belady's misses: the same for all runs of a sweep that share trace, sizes and cache."""
-
     if engine == "compiled":
         missed = replayed(workload, sizes, capacities, warm, belady, 0)
-        before = np.concatenate([[0], np.cumsum(missed, dtype=np.int32)])
-        return np.diff(before[workload.table.first_routed]).astype(np.int16)
+        first = workload.table.first_routed
+        fewest = np.zeros(len(first) - 1, dtype=np.int16)
+        some = np.flatnonzero(first[1:] > first[:-1])
+        fewest[some] = np.add.reduceat(missed, first[some], dtype=np.int16)
+        return fewest
 
     def tier(eviction: Any, future: Future | None) -> Tier:
         return _cache_tier(workload, sizes, capacities, warm, eviction, future, 0)

@@ -173,6 +173,23 @@ def test_an_override_of_what_is_swept_is_refused(folder: Path) -> None:
         points.read(config, [(target, {})])
 
 
+def test_an_axis_is_replaced_or_added_by_its_dotted_path(folder: Path) -> None:
+    one = sweep_config(folder, {"cache.eviction": ["lru"]})
+    for target, axes in (
+        ("cache.eviction", {"cache.eviction": ["fifo"]}),
+        ("overlap", {"cache.eviction": ["lru"], "overlap": ["fifo"]}),
+    ):
+        assert points.read(one, [(f"sweep.{target}", ["fifo"])])["sweep"] == axes
+    with pytest.raises(ConfigError, match=r"sweep.cache.eviction: needs a list of values"):
+        points.read(one, [("sweep.cache.eviction", "fifo")])
+    two = sweep_config(folder, [{"seed": [1]}, {"seed": [2]}])
+    swept = points.read(two, [("sweep.1.cache.eviction", ["fifo"])])["sweep"]
+    assert swept == [{"seed": [1]}, {"seed": [2], "cache.eviction": ["fifo"]}]
+    for target in ("sweep.cache.eviction", "sweep.2.seed"):
+        with pytest.raises(ConfigError, match=f"{target}: the sweep has 2 blocks; say which"):
+            points.read(two, [(target, ["fifo"])])
+
+
 def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
     base = plan(folder, {"seed": [1]})[0].key
     assert plan(folder, {"seed": [1]}, name="another name")[0].key == base

@@ -40,14 +40,42 @@ def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
     """The config file with ``assignments`` made. Raises ConfigError."""
     tree = read_yaml(path)
     for target, value in assignments:
-        tree = set_path(tree, target, value)
+        tree = _set_axis(tree, target, value) or set_path(tree, target, value)
     blocks = _blocks(tree.get("sweep"), str(path))
+    axis = "sweep.0" if isinstance(tree["sweep"], list) else "sweep"
     for target, _ in assignments:
         if all(any(f"{target}.".startswith(f"{axis}.") for axis in block) for block in blocks):
             raise ConfigError(
-                f"--set {target}: every point of the sweep sets it, which would undo this"
+                f"--set {target}: every point of the sweep sets it, which would undo this; "
+                f"--set '{axis}.{target}=[...]' sets the axis"
             )
     return tree
+
+
+def _set_axis(tree: Tree, target: str, value: Any) -> Tree | None:
+    """``tree`` with the axis that ``target`` names (``sweep.PATH``); None if it names none.
+
+    Of several blocks, one: ``sweep.0.PATH``.
+    """
+    sweep, _, path = target.partition(".")
+    if sweep != "sweep" or not path:
+        return None
+    blocks = tree.get("sweep", {})
+    if isinstance(blocks, dict):
+        return {**tree, "sweep": {**blocks, path: value}}
+    if not isinstance(blocks, list):
+        return None
+    number, _, path = path.partition(".")
+    if not number.isdigit() or int(number) >= len(blocks):
+        raise ConfigError(
+            f"--set {target}: the sweep has {len(blocks)} blocks; say which, from sweep.0 on"
+        )
+    block = blocks[int(number)]
+    if not path or not isinstance(block, dict):
+        return None
+    changed = blocks.copy()
+    changed[int(number)] = {**block, path: value}
+    return {**tree, "sweep": changed}
 
 
 def plan(tree: Tree, source: str) -> list[Point]:
@@ -104,7 +132,7 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
             json.dumps(reads, default=str),
             json.dumps(predicts, default=str),
             sum(checked.cache_bytes),
-            config.cache.eviction.model_dump_json(),
+            config.cache.model_dump_json(),
         ),
         model=checked.model.name,
         cache_bytes=sum(checked.cache_bytes),

@@ -46,7 +46,7 @@ class Setup(NamedTuple):
     policy: int
     timed: int  # the policy needs times
     launch_ns: int  # of an expert, or of a group
-    known: int  # whether ``missed`` is
+    known: int  # whether hits and misses are, from ``missed``
     keeps: int  # records of each layer and load
     threshold: float
     wire: float  # bytes a ns into the cache
@@ -64,7 +64,7 @@ class Setup(NamedTuple):
     scores: Array  # float32
     rate: Array  # float [stage rows]
     load_ns: Array  # [layer]: one queued load, for deadlines
-    missed: Array  # int8 [routed]: hits and misses, where time has no part in them
+    missed: Array  # int8 [routed]: 1 what is not there when it is needed; empty unless ``known``
 
 
 NOW_AT, PIN = range(2)  # Tier.of: the layer-step; the pin that counts

@@ -37,7 +37,7 @@ from sim.inputs import Inputs
 from sim.loads import DISPOSITIONS
 from sim.memory import Tier
 from sim.records import LayerRecords, LayerTotals, LoadRecords, Rows, StepRecords
-from sim.tiers import keeps_all, misses
+from sim.tiers import keeps_all, known_misses
 
 _RECORDS = 1 << 19  # rows of load records, about, between two times they are taken away
 _BROKEN = ("", "more loads than a run can have", "the run waits for what never comes")
@@ -78,12 +78,13 @@ def simulate(
     from sim.compiled import setup
 
     go = go or kernel()
-    eviction = fifo if keeps_all(inputs) else inputs.eviction  # none is asked then: the simplest
-    gpu = setup.make_tier(cache, eviction, -1)
+    full = keeps_all(inputs)
+    # Nobody is asked who leaves then: the least work, though order and state are another's.
+    gpu = setup.make_tier(cache, fifo if full else inputs.eviction, -1)
     way = setup.make_way(device, host, gpu)
     missed = None
-    if setup.timeless(hooks, cache, way, inputs.workload.table):
-        missed = misses(inputs, eviction)
+    if not full and setup.timeless(hooks, cache, way, inputs.workload.table):
+        missed = known_misses(inputs)
     s = setup.make_setup(inputs, cost, hooks, device, keep=loads.keep, missed=missed)
     chunk = steps = s.step_count
     if loads.keep:

@@ -91,7 +91,10 @@ def use(t: Tier, x: int) -> None:
 
 @part
 def recall(t: Tier, routed: Array, missed: Array, first: int, end: int) -> int:
-    """Make residents of ``routed[first:end]`` what they are known to be; returns how many."""
+    """Make residents of ``routed[first:end]`` what they are known to be; returns how many.
+
+    Room and order are not kept: all that is missing goes the short way, which asks for neither.
+    """
     hits = 0
     for i in range(first, end):
         t.resident[routed[i]] = hit = 1 - missed[i]

@@ -73,7 +73,10 @@ def replay(
 
 
 def misses(workload: Workload, cache: PlainTier, eviction: ModuleType) -> NDArray[np.int8]:
-    """[routed]: which experts ``cache``, as it stands, misses."""
+    """[routed]: which experts ``cache``, as it stands, misses.
+
+    A set that does not fit streams through in Belady's order, whatever the eviction.
+    """
     table = workload.table
     missed = np.empty(len(table.routed), dtype=np.int8)
     missing = np.empty(workload.experts, dtype=np.int64)

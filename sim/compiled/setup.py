@@ -267,9 +267,12 @@ def _list(plain: PlainTier, heads: list[int]) -> Any:
     n = len(plain.sizes)
     order = np.zeros((n + len(heads), A_NODE), dtype=np.int64)
     order[:n, SCORE] = plain.scores
-    for p, head in enumerate(heads):
-        inside = [x for x in range(n) if plain.resident[x] and plain.partition_of[x] == p]
-        ring = [head, *sorted(inside, key=lambda x: (plain.scores[x], x))]
+    inside: list[list[int]] = [[] for _ in heads]
+    for x in sorted(range(n), key=lambda x: (plain.scores[x], x)):
+        if plain.resident[x]:
+            inside[plain.partition_of[x]].append(x)
+    for head, residents in zip(heads, inside):
+        ring = [head, *residents]
         order[ring, AFTER] = np.roll(ring, -1)
         order[ring, BEFORE] = np.roll(ring, 1)
     return order.ravel()
@@ -277,8 +280,10 @@ def _list(plain: PlainTier, heads: list[int]) -> Any:
 
 def timeless(hooks: Sequence[Hook], cache: PlainTier, way: Way | None, table: StepTable) -> bool:
     """Whether time has no part in what hits: loads on demand alone, of sets that always fit."""
+    if hooks or way is not None:
+        return False
     largest = np.diff(table.first_routed).max(initial=0) * max(cache.sizes)
-    return not hooks and way is None and bool(largest <= min(cache.capacities))
+    return bool(largest <= min(cache.capacities))
 
 
 def make_loads(s: Setup, device: SimulatedDevice) -> Loads:
