@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Config = Annotated[Path, typer.Argument(help="YAML file.", metavar="CONFIG")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Replace one key, by its dotted path."),
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace one key, by its dotted path. May be repeated."),
 ]
 
 
@@ -69,12 +69,18 @@ def load(config: Path, assignments: list[str]) -> Inputs:
         tree = config_file.set_path(tree, *config_file.parse_assignment(assignment))
     if "sweep" in tree:
         raise ConfigError(f"{config}: sweep: this config is a sweep; use 'prefetch-sim sweep'")
+    where = source(config, assignments)
     try:
-        return inputs.load(config_file.parse(tree, str(config)))
+        return inputs.load(config_file.parse(tree, where))
     except ConfigError as error:
         message = str(error)
-        prefix = "" if message.startswith(f"{config}: ") else f"{config}: "
+        prefix = "" if message.startswith(f"{where}: ") else f"{where}: "
         raise ConfigError(prefix + message) from error
+
+
+def source(config: Path, assignments: list[str]) -> str:
+    """What errors of a config name."""
+    return f"{config} with --set" if assignments else str(config)
 
 
 def _files(config: RunConfig) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.run import Assignments, Config
+from experiments.commands.run import Assignments, Config, source
 from experiments.interrupts import nothing_to_keep
 
 
@@ -37,7 +37,7 @@ def sweep(
         if scheduler is not None and jobs is not None:
             raise ConfigError("--jobs: with --scheduler, each of its workers runs a point")
         tree = points.read(config, [parse_assignment(a) for a in assignments or []])
-        plan = points.plan(tree, str(config))
+        plan = points.plan(tree, source(config, assignments or []))
     total = count(len(plan), "point")
     small = sum(point.cache_bytes < point.lap_bytes for point in plan)
     workers = pools.cluster(scheduler) if scheduler else pools.local(jobs or os.cpu_count() or 1)

@@ -32,6 +32,8 @@ class Sweep:
     """A sweep's folder while it is worked on. Made only now: a wrong config leaves no folder."""
 
     def __init__(self, folder: Path, tree: Tree) -> None:
+        if folder.is_file():
+            raise ConfigError(f"--out {folder}: is a file, not a folder")
         folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(folder)
         for name in EXPORTS:  # of an earlier sweep: they would pass for this one's
