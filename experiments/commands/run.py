@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Config = Annotated[Path, typer.Argument(help="YAML file.", metavar="CONFIG")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Replace one key, by its dotted path. May be repeated."),
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Replace one key, by its dotted path. May be repeated."
+    ),
 ]
 
 
