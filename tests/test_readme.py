@@ -46,6 +46,7 @@ def test_the_caption_quotes_the_committed_sweep() -> None:
         ("none", "lru", "44.9 ms"),
         ("none", "belady", "22.9 ms"),
         ("oracle", "lru", "43.2 ms"),
+        ("cross-layer", "lru", "42.4 ms"),
     ):
         mean = float(rows["rtx-4090", predictor, eviction, "20%"]["tpot_ms.mean"])
         assert f"{mean:.1f} ms" == quoted
