@@ -172,20 +172,20 @@ class Workload:
 
     @cached_property
     def _uses(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        lengths = np.diff(self.table.first_row)
         step_of = np.empty(len(self.flat), dtype=np.int32)
-        one_token_a_step = True
-        for step in self.steps():
-            step_of[list(step.rows)] = step.number
-            one_token_a_step &= len(step.rows) == 1
+        step_of[self.table.rows] = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         layers = np.arange(self.layers, dtype=np.int32)
         when = np.add(step_of[:, None] * self.layers, layers, dtype=np.int32)
         used = self.flat >= 0
         ids = self.flat[used]
         when = np.broadcast_to(when[:, :, None], self.flat.shape)[used]
-        if one_token_a_step:  # rows are in order, and no set repeats an expert
-            order = np.argsort(ids, kind="stable")
+        if (lengths == 1).all():  # rows are in order, and no set repeats an expert
+            few = self.layers * self.experts <= 1 << 16  # numpy sorts 16 bits ten times faster
+            order = np.argsort(ids.astype(np.uint16) if few else ids, kind="stable")
         else:
             keys = ids.astype(np.int64) << 32 | when
             order = np.unique(keys, return_index=True)[1]
-        start = np.searchsorted(ids[order], np.arange(self.layers * self.experts + 1))
+        count = np.bincount(ids[order], minlength=self.layers * self.experts)
+        start = np.concatenate([[0], np.cumsum(count)])
         return shared(when[order]), start
