@@ -92,7 +92,9 @@ def test_runs_that_differ_in_hardware_share_their_hits_and_misses() -> None:
     hardware = "v100-pcie-32gb", "h100-sxm"
     with uncompiled(), patch.object(replay, "misses", wraps=replay.misses) as replayed:
         done = [
-            simulate(load(config(engine="compiled", predictor=said, hardware=name)))
+            simulate(
+                load(config(engine="compiled", predictor=said, hardware=name)), one_of_many=True
+            )
             for said in (None, "previous-token")  # what is prefetched depends on time
             for name in hardware
         ]
@@ -116,7 +118,7 @@ def test_runs_that_differ_in_more_share_nothing() -> None:
             for name in ("simpy", "compiled")
         ]
         with uncompiled():
-            one, other = (simulate(run, cost=FixedCost(2)) for run in runs)  # type: ignore[arg-type]
+            one, other = (simulate(run, cost=FixedCost(2), one_of_many=True) for run in runs)  # type: ignore[arg-type]
             assert differences(one, other) == []
         found.add(str(other.layers.column("hits").tolist()))
     assert len(found) > 12  # of 16, as the seed is random's alone: each axis tells
@@ -126,7 +128,7 @@ def test_no_eviction_is_asked_where_everything_fits() -> None:
     for scope in ("global", "layer"):
         full = config(engine="compiled", cache={"capacity": "100%", "scope": scope})
         with uncompiled(), patch.object(replay, "misses", wraps=replay.misses) as replayed:
-            simulate(load(full))
+            simulate(load(full), one_of_many=True)
         assert not replayed.called
         assert tiers.keeps_all(load(full))
         short = load(full)

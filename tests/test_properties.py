@@ -70,7 +70,9 @@ class Small:
             return [self.room[0] * max(self.sizes)]
         return [n * size for n, size in zip(self.room, self.sizes)]
 
-    def run(self, watch: Any = None, *, records: bool = True) -> Simulation:
+    def run(
+        self, watch: Any = None, *, records: bool = True, one_of_many: bool = False
+    ) -> Simulation:
         inputs = system(
             self.trace(),
             machine(**self.link),
@@ -82,7 +84,7 @@ class Small:
             **self.config,
         )
         cost: Any = FixedCost(self.layers, **self.cost)
-        return simulate(inputs, watch, cost, records=records)
+        return simulate(inputs, watch, cost, records=records, one_of_many=one_of_many)
 
 
 @st.composite

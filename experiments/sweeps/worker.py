@@ -37,7 +37,7 @@ def execute(config: RunConfig, planned: Identity) -> Outcome:
             found = identify(loaded)
             other = [name for name, digest in planned.items() if found[name] != digest]
             if not other:
-                result = run_inputs(loaded)
+                result = run_inputs(loaded, one_of_many=True)
         except Exception:
             error = traceback.format_exc()
         if other:

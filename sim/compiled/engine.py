@@ -66,9 +66,9 @@ def simulate(
     cost: CostModel,
     hooks: Sequence[Hook],
     device: SimulatedDevice,
-    cache: Tier,
-    host: Tier | None,
+    tiers: tuple[Tier, Tier | None],
     loads: LoadRecords,
+    one_of_many: bool,
     go: Callable[..., None] | None = None,
 ) -> Finished:
     """Run the workload, adding to ``loads``; without records of each layer if it keeps none.
@@ -78,12 +78,13 @@ def simulate(
     from sim.compiled import setup
 
     go = go or kernel()
+    cache, host = tiers
     full = keeps_all(inputs)
     # Nobody is asked who leaves then: the least work, though order and state are another's.
     gpu = setup.make_tier(cache, fifo if full else inputs.eviction, -1)
     way = setup.make_way(device, host, gpu)
     missed = None
-    if not full and setup.timeless(hooks, cache, way, inputs.workload.table):
+    if one_of_many and not full and setup.timeless(hooks, cache, way, inputs.workload.table):
         missed = known_misses(inputs)
     s = setup.make_setup(inputs, cost, hooks, device, keep=loads.keep, missed=missed)
     chunk = steps = s.step_count
