@@ -88,8 +88,8 @@ def on(small: Small, name: str, how: str = "") -> Simulation:
     here = replace(small, config={**small.config, "engine": name})
     if how == "cramped" and name == "compiled":
         with cramped():
-            return here.run(one_of_many=True)
-    return here.run(records=how != "no records", one_of_many=how == "no records")
+            return here.run()
+    return here.run(records=how != "no records", one_of_many=not how)
 
 
 def differences(one: Simulation, other: Simulation) -> list[str]:
