@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,34 +19,43 @@ from sim.memory import Tier
 from sim.workload import Workload
 
 
+class _Cache(NamedTuple):
+    """The expert cache, whatever lets experts go: what runs of a sweep may have in common."""
+
+    workload: Workload
+    sizes: tuple[int, ...]
+    capacities: tuple[int, ...]
+    warm: str
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> _Cache:
+        sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
+        return cls(inputs.workload, sizes, capacities, inputs.config.cache.warm)
+
+    def tier(self, eviction: ModuleType, seed: int, future: Future | None = None) -> Tier:
+        """Warmed. ``future``: its own where ``eviction`` looks ahead and none is given."""
+        layers, experts = self.workload.layers, self.workload.experts
+        if future is None and getattr(eviction, "LOOKS_AHEAD", False):
+            future = self.workload.future()
+        partitions = np.repeat(np.arange(layers), experts)
+        if len(self.capacities) == 1:
+            partitions[:] = 0
+        tier = Tier(
+            np.repeat(self.sizes, experts).tolist(),
+            self.capacities,
+            partitions.tolist(),
+            layers,
+            eviction,
+            seed=seed,
+            future=future,
+        )
+        _fill(tier, _warm_order(self.workload, self.warm))
+        return tier
+
+
 def make_cache(inputs: Inputs) -> Tier:
     """The expert cache, warmed as the config says."""
-    eviction = inputs.eviction
-    return _cache_tier(
-        inputs.workload,
-        tuple(inputs.sizes),
-        tuple(inputs.cache_bytes),
-        inputs.config.cache.warm,
-        eviction,
-        _future(inputs.workload, eviction),
-        inputs.config.seed,
-    )
-
-
-def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int16]:
-    """Belady's misses by layer-step, for the bounds."""
-    sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-    return _fewest(inputs.workload, sizes, capacities, inputs.config.cache.warm, engine)
-
-
-def known_misses(inputs: Inputs) -> npt.NDArray[np.int8]:
-    """[routed]: which experts the cache misses, of a run in which time has no part in that.
-
-    That is for the compiled engine to know (``setup.timeless``).
-    """
-    sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-    warm, seed = inputs.config.cache.warm, inputs.config.seed
-    return replayed(inputs.workload, sizes, capacities, warm, inputs.eviction, seed)
+    return _Cache.of(inputs).tier(inputs.eviction, inputs.config.seed)
 
 
 def keeps_all(inputs: Inputs) -> bool:
@@ -57,74 +66,40 @@ def keeps_all(inputs: Inputs) -> bool:
     return all(map(operator.le, needed, inputs.cache_bytes))
 
 
+def known_misses(inputs: Inputs) -> npt.NDArray[np.int8]:
+    """[routed]: which experts the cache misses, of a run in which time has no part in that.
+
+    That is for the compiled engine to know (``setup.timeless``).
+    """
+    return replayed(_Cache.of(inputs), inputs.eviction, inputs.config.seed)
+
+
 @lru_cache(maxsize=4)  # a byte a routed expert each
-def replayed(
-    workload: Workload,
-    sizes: tuple[int, ...],
-    capacities: tuple[int, ...],
-    warm: str,
-    eviction: ModuleType,
-    seed: int,
-) -> npt.NDArray[np.int8]:
-    """The same for all runs of a sweep that share trace, sizes, cache and eviction."""
+def replayed(cache: _Cache, eviction: ModuleType, seed: int) -> npt.NDArray[np.int8]:
     from sim.compiled import replay
 
-    future = _future(workload, eviction)
-    cache = _cache_tier(workload, sizes, capacities, warm, eviction, future, seed)
-    return replay.misses(workload, cache, eviction)
+    return replay.misses(cache.workload, cache.tier(eviction, seed), eviction)
+
+
+def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int16]:
+    """Belady's misses by layer-step, for the bounds."""
+    return _fewest(_Cache.of(inputs), engine)
 
 
 @lru_cache(maxsize=16)  # two bytes a layer-step each
-def _fewest(
-    workload: Workload,
-    sizes: tuple[int, ...],
-    capacities: tuple[int, ...],
-    warm: str,
-    engine: Engine,
-) -> npt.NDArray[np.int16]:
-    """Belady's misses: the same for all runs of a sweep that share trace, sizes and cache."""
+def _fewest(cache: _Cache, engine: Engine) -> npt.NDArray[np.int16]:
     if engine == "compiled":
-        missed = replayed(workload, sizes, capacities, warm, belady, 0)
-        first = workload.table.first_routed
+        missed = replayed(cache, belady, 0)
+        first = cache.workload.table.first_routed
         fewest = np.zeros(len(first) - 1, dtype=np.int16)
         some = np.flatnonzero(first[1:] > first[:-1])
         fewest[some] = np.add.reduceat(missed, first[some], dtype=np.int16)
         return fewest
 
-    def tier(eviction: Any, future: Future | None) -> Tier:
-        return _cache_tier(workload, sizes, capacities, warm, eviction, future, 0)
+    def tier(eviction: ModuleType, future: Future) -> Tier:
+        return cache.tier(eviction, 0, future)
 
-    return np.array(belady_misses(workload, tier), dtype=np.int16)
-
-
-def _future(workload: Workload, eviction: ModuleType) -> Future | None:
-    return workload.future() if getattr(eviction, "LOOKS_AHEAD", False) else None
-
-
-def _cache_tier(
-    workload: Workload,
-    sizes: tuple[int, ...],
-    capacities: tuple[int, ...],
-    warm: str,
-    eviction: Any,
-    future: Future | None,
-    seed: int,
-) -> Tier:
-    experts = workload.experts
-    partitions = np.repeat(np.arange(workload.layers), experts)
-    if len(capacities) == 1:
-        partitions[:] = 0
-    tier = Tier(
-        np.repeat(sizes, experts).tolist(),
-        capacities,
-        partitions.tolist(),
-        workload.layers,
-        eviction,
-        seed=seed,
-        future=future,
-    )
-    _fill(tier, _warm_order(workload, warm))
-    return tier
+    return np.array(belady_misses(cache.workload, tier), dtype=np.int16)
 
 
 def make_host(inputs: Inputs) -> Tier | None:

@@ -42,12 +42,12 @@ def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
     for target, value in assignments:
         tree = _set_axis(tree, target, value) or set_path(tree, target, value)
     blocks = _blocks(tree.get("sweep"), str(path))
-    axis = "sweep.0" if isinstance(tree["sweep"], list) else "sweep"
+    where = "sweep.0" if isinstance(tree["sweep"], list) else "sweep"
     for target, _ in assignments:
         if all(any(f"{target}.".startswith(f"{axis}.") for axis in block) for block in blocks):
             raise ConfigError(
                 f"--set {target}: every point of the sweep sets it, which would undo this; "
-                f"--set '{axis}.{target}=[...]' sets the axis"
+                f"--set '{where}.{target}=[...]' sets the axis"
             )
     return tree
 
