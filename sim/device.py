@@ -22,7 +22,8 @@ MIB = 2**20
 class SimulatedDevice:
     """``sizes`` are the bytes of one expert, by MoE layer.
 
-    ``load_ns`` is one queued load and ``wire_ns`` its bare bytes at full rate, by MoE layer.
+    By MoE layer, ``load_ns`` is one load right behind another, or alone on idle storage, and
+    ``wire_ns`` its bare bytes at full rate.
     ``rates`` are the full rates of the stages, bytes a ns; ``bytes_per_ns`` that of the last.
     """
 
@@ -48,7 +49,7 @@ class SimulatedDevice:
             stages.append(
                 Server(env, "storage", 0, storage, lanes, chunk, loader.start, loader.moved)
             )
-            self.load_ns = [storage.duration(size) for size in sizes]
+            self.load_ns = [storage.load_ns(size, chunk, lanes) for size in sizes]
             self.wire_ns = [floor(size / disk.gb_s.value) for size in sizes]
             self.rates.append(disk.gb_s.value)
         if not profile.unified_memory:
@@ -59,7 +60,7 @@ class SimulatedDevice:
             stages.append(
                 Server(env, "host_link", len(stages), link, 1, unit, loader.start, loader.moved)
             )
-            self.load_ns = [link.duration(size, True) for size in sizes]
+            self.load_ns = [link.load_ns(size, unit) for size in sizes]
             self.wire_ns = [floor(size / wire.gb_s.value) for size in sizes]
             self.rates.append(wire.gb_s.value)
         self.bytes_per_ns = self.rates[-1]
@@ -91,6 +92,12 @@ class SimulatedDevice:
         alarm.callbacks = [act, self._spare.append]
         alarm._value = value
         self.env.schedule(alarm, PREDICTS, time - self.env.now)
+
+    def turn(self, time: int, act: Callback) -> None:
+        """At ``time`` call ``act``: the forward pass looks, asleep though it is."""
+        alarm = Alarm(self.env, PASSES)
+        alarm.callbacks = [act]
+        alarm.set(time - self.env.now)
 
     def until(self, time: int) -> simpy.Event:
         """For the forward pass to wait for."""

@@ -7,6 +7,7 @@ itself knows routing, residency and order, and leaves all time to the device.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,8 @@ import simpy
 
 from sim.cost import CostModel, StepCost
 from sim.device import SimulatedDevice
-from sim.loads import DEMAND, Load, Loader
+from sim.loads import Loader
+from sim.missing import MissingLayer
 from sim.predictors.base import Predictor
 from sim.prefetch.base import Limits
 from sim.quality import Quality
@@ -150,20 +152,22 @@ class ForwardPass:
                 yield device.until(routed_at)
                 routed, tokens = workload.routed(step, layer)
                 hits, late, now = self._route(step, cost, layer, routed, tokens, routed_at)
-                if loader.changed:
-                    loader.serve(routed_at)
                 stalls: Sequence[int] = _NO_STALL
                 if loader.waiting:
-                    stalls = [0, 0, 0, 0]
-                    now = yield from self._missing(cost, layer, routed, tokens, now, stalls)
+                    work_of = partial(self._work, layer, routed=routed, tokens=tokens)
+                    missing = MissingLayer(device, loader, routed, work_of, grouped=self._grouped)
+                    missing.begin(cost, routed_at, now)
+                    loader.serve(routed_at)
+                    yield device.asleep()
+                    now, stalls = missing.free, missing.stalls
                 else:
                     work = cost.shared_ns + cost.moe_fixed_ns
                     if tokens is None:
                         work += self._alone[layer][len(routed)]
                     else:
                         work += self._work(layer, routed, routed, tokens)
-                    now = device.compute(now, work, "experts")
-                loader.unpin_at = now
+                    now = loader.unpin_at = device.compute(now, work, "experts")
+                    loader.serve(routed_at)
                 add_numbers((step.number, layer, len(routed), hits, late))
                 add_times((start, routed_at, now, *stalls))
             now = device.compute(now, cost.epilogue_ns, "head")
@@ -207,6 +211,7 @@ class ForwardPass:
             loader.host.now = self._routed_until
         cache.pinned = routed if tokens is None else set(routed)
         loader.unpin_at = -1
+        loader.computed.clear()
         if loader.queued[layer] and self._cancel_stale:
             loader.cancel(layer, cache.pinned, now)
         hits, late = loader.demand(routed, now)
@@ -215,74 +220,6 @@ class ForwardPass:
         for hook in self._at_routed:
             now = self._fire(hook, step, cost, layer, now, 0)
         return hits, late, now
-
-    def _missing(
-        self,
-        cost: StepCost,
-        layer: int,
-        routed: list[int],
-        tokens: list[int] | None,
-        now: int,
-        stalls: list[int],
-    ) -> Generator[simpy.Event, Any, int]:
-        """A layer with experts missing: what is resident first, the rest in order of landing.
-
-        Nothing is decided while experts only land, so the pass sleeps until all have, and works
-        out from their landing times when the compute engine was busy. A set larger than the cache
-        streams through instead: each expert computed makes room for one still to come. Returns
-        when the layer ends.
-        """
-        device, loader, cache = self.device, self.loader, self._cache
-        resident = cache.resident
-        streaming = not cache.fits(routed)
-        group = ready = [x for x in routed if resident[x]]
-        work = cost.shared_ns
-        if self._grouped:
-            dispatch = cost.moe_fixed_ns  # launched with the group, once
-        else:
-            work += cost.moe_fixed_ns + self._work(layer, ready, routed, tokens)
-            dispatch = 0
-        free = device.compute(now, work, "experts")
-        while True:
-            if loader.waiting and not (streaming and ready):
-                yield self._landing(streaming)
-            for load in loader.arrived:
-                if load.landed > free:
-                    _split_stall(load, free, stalls)
-                    free = load.landed
-                if not self._grouped:
-                    work = self._work(layer, (load.expert,), routed, tokens)
-                    free = device.compute(free, work, "experts")
-            if self._grouped:
-                group = [x for x in routed if x in cache.pinned and resident[x]]
-                work = dispatch + self._work(layer, group, routed, tokens)
-                free = device.compute(free, work, "experts")
-                dispatch = 0
-            elif streaming:
-                group = ready + [load.expert for load in loader.arrived]
-            loader.arrived.clear()
-            ready = []
-            if not loader.waiting:
-                return free
-            if free > device.now:
-                yield device.until(free)
-            cache.pinned = set(cache.pinned).difference(group)
-            loader.changed = True
-            loader.serve(device.now)
-
-    def _landing(self, streaming: bool) -> simpy.Event:
-        """All that is awaited has landed; if ``streaming``, all that can without more room."""
-        loader, device = self.loader, self.device
-        at_once = not self._grouped
-
-        def landed() -> None:
-            some = streaming and ((at_once and loader.arrived) or loader.stuck)
-            if some or not loader.waiting:
-                loader.on_landing = None
-                device.wake()
-
-        loader.on_landing = landed
-        return device.asleep()
 
     def _work(
         self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
@@ -348,38 +285,19 @@ class ForwardPass:
             self._out,
             self._priority,
         )
-        named = self._out[:count]
+        proposed = self._out[:count]
         if self._cancel_stale and self._several:
-            loader.cancel(index % self.workload.layers, named, now)
-        loader.propose(named, self._priority, now, index, hook.index)
+            loader.cancel(index % self.workload.layers, set(ids), now)
+        loader.propose(proposed, self._priority, now, index, hook.index)
         if cache.notes_predictions:
-            cache.predict(named)
-        if loader.changed:
-            loader.serve(now)
+            cache.predict(proposed)
+        loader.serve(now)
 
     def _lead(self, cost: StepCost, layer: int, target: int) -> int:
         """When ``target`` is expected to be routed, if nothing until then stalls."""
-        works = self.workload.top_k * self.cost.expert_ns(layer, 1) + self.cost.expert_launch_ns
-        experts = cost.shared_ns + cost.moe_fixed_ns + works
+        k, own = self.workload.top_k, cost.shared_ns + cost.moe_fixed_ns + cost.gate_ns
         between = sum(
-            experts + cost.prologue_ns[later] + cost.attention_ns[later] + cost.gate_ns
+            own + self._alone[later - 1][k] + cost.prologue_ns[later] + cost.attention_ns[later]
             for later in range(layer + 1, target + 1)
         )
         return self._gate_at + between
-
-
-def _split_stall(load: Load, since: int, stalls: list[int]) -> None:
-    """Share out an idle span that ends with ``load`` landing: demand, late, queue, storage.
-
-    Until its bytes are off storage: storage. Until its link transfer began: queueing behind other
-    traffic. The rest is the transfer itself: a demand miss, or a prefetch that came too late.
-    """
-    end = load.landed
-    off_storage = load.storage_done >= 0
-    split = load.storage_done if off_storage else load.started
-    if split < since:
-        split = since
-    elif split > end:
-        split = end
-    stalls[3 if off_storage else 2] += split - since
-    stalls[0 if load.origin == DEMAND else 1] += end - split

@@ -8,7 +8,7 @@ lane; storage has as many as its queue depth, which share its bus.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Protocol
 
 import simpy
@@ -38,6 +38,10 @@ class LinkTiming:
         alpha = self._queued_us if back_to_back else self._isolated_us
         return round(alpha * 1e3 + nbytes / self._gb_s)
 
+    def load_ns(self, nbytes: int, chunk: int | None) -> int:
+        """ns of a load in chunks, each right behind another transfer."""
+        return sum(self.duration(part, True) for part in _chunks(nbytes, chunk))
+
     def finish(self, now: int, nbytes: int) -> int:
         known = self._queued if now == self._busy_until else self._isolated
         duration = known.get(nbytes)
@@ -59,13 +63,22 @@ class StorageTiming:
         self._gb_s, self._stream, self._latency = gb_s, stream_gb_s, round(latency_us * 1e3)
         self._bus_free = 0
 
-    def duration(self, nbytes: int) -> int:
-        """ns of one read on idle storage."""
-        return max(round(nbytes / self._gb_s), round(nbytes / self._stream)) + self._latency
+    def load_ns(self, nbytes: int, chunk: int, lanes: int) -> int:
+        """ns of a load on idle storage, in reads of ``chunk``, ``lanes`` at once."""
+        idle = StorageTiming(self._gb_s, self._stream, self._latency / 1e3)
+        ends = [0] * lanes
+        for part in _chunks(nbytes, chunk):
+            heapreplace(ends, idle.finish(ends[0], part))
+        return max(ends)
 
     def finish(self, now: int, nbytes: int) -> int:
         self._bus_free = max(now, self._bus_free) + round(nbytes / self._gb_s)
         return max(self._bus_free, now + round(nbytes / self._stream)) + self._latency
+
+
+def _chunks(nbytes: int, chunk: int | None) -> list[int]:
+    whole, rest = divmod(nbytes, chunk or nbytes)
+    return [chunk or nbytes] * whole + ([rest] if rest else [])
 
 
 class Lane(Alarm):
@@ -97,17 +110,12 @@ class Server:
         moved: Callable[[Load, int, int, int], None],
     ) -> None:
         self.name, self.stage, self.lanes = name, stage, lanes
-        self.blocked = False  # the first in line waits for room
         self.log: Callable[[str, Load, int, int], None] | None = None
         self._finish, self._start, self._moved = timing.finish, start, moved
         self.chunk = chunk
         self._free = [Lane(env, LANDS) for _ in range(lanes)]
         self._through = [self._done]  # what a lane calls when it rings
         self._heap: list[tuple[int, int, Load]] = []
-
-    @property
-    def idle(self) -> bool:
-        return len(self._free) == self.lanes
 
     def submit(self, load: Load) -> None:
         """Queue ``load`` under its present key; served at the next ``serve``."""
@@ -145,7 +153,6 @@ class Server:
             lane.set(finish - now)
         for entry in blocked:
             heappush(heap, entry)
-        self.blocked = bool(blocked)
 
     def _done(self, lane: Lane) -> None:
         self._free.append(lane)

@@ -13,7 +13,8 @@ disposition:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import simpy
 
@@ -76,17 +77,22 @@ class Loader:
         self.proposed = 0
         self.moved_bytes: list[list[int]] = []  # [stage][origin]
         self.arrived: list[Load] = []  # demanded loads that landed since the engine last looked
-        self.on_landing: Callable[[], None] | None = None  # set while the engine waits
+        # Set while the engine waits: told of each landing, before loads start and after.
+        self.on_landing: Callable[[int], None] | None = None
+        self.on_served: Callable[[int], None] | None = None
         self.waiting = 0  # demanded experts that have not landed
         self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
         self.cancels = True  # whether queued prefetches may be taken back
         self.unpin_at = -1  # when the layer ends whose set is pinned; -1: not known yet
-        self._host_pins: set[int] = set()  # source or staging of loads not landed yet
+        # Of a set that streams: when experts will have been computed, in order.
+        self.computed: deque[tuple[int, Sequence[int]]] = deque()
+        self._passing: set[int] = set()  # experts on their way through host memory
+        self._queued: set[int] = set()  # those of them whose load is a prefetch that has not begun
         self.changed = False  # a load was queued, landed or taken back, or room was made
         self._seq = 0
         cache.on_evict = self._evicted
         if host is not None:
-            host.pinned = self._host_pins
+            host.on_evict = self._left_host
 
     def connect(self, stages: Sequence[Server]) -> None:
         self.stages = list(stages)
@@ -117,13 +123,14 @@ class Loader:
             else:
                 late += 1
                 load.needed = now
+                self._queued.discard(x)
                 self._requeue(load, _DEMAND_KEY)
         return len(hits), late
 
-    @property
-    def stuck(self) -> bool:
-        """Nothing can land until room is made: no chunk is in service, and none may start."""
-        return all(server.idle for server in self.stages)
+    def moves(self, experts: Iterable[int]) -> bool:
+        """Whether a load of one of ``experts`` has begun and not landed."""
+        loads = (self.in_flight[x] for x in experts)
+        return any(load is not None and load.started >= 0 for load in loads)
 
     # Prefetch
 
@@ -177,7 +184,7 @@ class Loader:
 
     def serve(self, now: int) -> None:
         """Start what can start, if what happened at this instant may have made a difference."""
-        while self.changed:  # a load that is dropped frees host memory
+        if self.changed:
             self.changed = False
             for server in self.stages:
                 server.serve(now)
@@ -192,7 +199,9 @@ class Loader:
         else:
             first, ready, left = int(self.host.resident[x]), [0, 0], [size, size]
             ready[first] = size
-            self._host_pins.add(x)
+            self._passing.add(x)
+            if origin == PREFETCH:
+                self._queued.add(x)
         load = Load(x, origin, key, seq, now, target, predictor, ready, left)
         self.outstanding += size
         self.in_flight[x] = load
@@ -208,21 +217,44 @@ class Loader:
                 server.submit(load)
 
     def start(self, load: Load, now: int) -> bool | None:
-        """Make room for a load about to move, in every tier on its way (see ``Server``)."""
+        """Make room for a load about to move, in every tier on its way (see ``Server``).
+
+        Nothing leaves any tier unless there is room in all.
+        """
         x, host, cache = load.expert, self.host, self.cache
-        if 0 <= self.unpin_at <= now:
-            cache.pinned = ()
+        self._unpin(now)
         staging = host if host is not None and not host.resident[x] else None
-        if staging is None or staging.reserve(x):
-            if cache.reserve(x):
-                load.started = now
-                return True
+        if staging is not None:
+            # A queued prefetch holds its expert there against other prefetches only.
+            firm = load.needed >= 0
+            staging.pinned = self._passing - self._queued if firm else self._passing
+        if (staging is None or staging.can_hold(x)) and cache.reserve(x):
             if staging is not None:
-                staging.release(x)
+                staging.reserve(x)
+            self._queued.discard(x)
+            load.started = now
+            return True
         if load.needed >= 0:
             return None
         self._abandon(load, DROPPED, now)
         return False
+
+    def _unpin(self, now: int) -> None:
+        """Whose pins have ended by ``now`` may leave."""
+        if 0 <= self.unpin_at <= now:
+            self.cache.pinned = ()
+        elif self.computed and self.computed[0][0] <= now:
+            pinned = set(self.cache.pinned)
+            while self.computed and self.computed[0][0] <= now:
+                pinned.difference_update(self.computed.popleft()[1])
+            self.cache.pinned = pinned
+
+    def _left_host(self, x: int) -> None:
+        """``x`` has left host memory: a prefetch that waits for it waits at storage."""
+        load = self.in_flight[x]
+        if load is not None:
+            load.ready = [self.cache.sizes[x], 0]
+            self.stages[0].submit(load)
 
     def moved(self, load: Load, stage: int, nbytes: int, now: int) -> None:
         """``nbytes`` of ``load`` are through ``stage``."""
@@ -237,10 +269,12 @@ class Loader:
             self.stages[stage + 1].submit(load)
         elif not left:
             self._land(load, now)
+            if self.on_landing is not None:
+                self.on_landing(now)
         self.changed = True
         self.serve(now)
-        if self.on_landing is not None and not left:
-            self.on_landing()
+        if self.on_served is not None:
+            self.on_served(now)
 
     def _land(self, load: Load, now: int) -> None:
         x, needed = load.expert, load.needed >= 0
@@ -262,8 +296,8 @@ class Loader:
     def _release(self, x: int) -> None:
         self.in_flight[x] = None
         self.outstanding -= self.cache.sizes[x]
-        if self.host is not None:
-            self._host_pins.discard(x)
+        self._passing.discard(x)
+        self._queued.discard(x)
 
     # Ends
 

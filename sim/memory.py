@@ -41,6 +41,7 @@ class Tier:
         self.layers = layers
         self.width = len(self.sizes) // layers
         self.resident = [False] * len(self.sizes)
+        self.used = [0] * len(self.capacities)  # bytes of residents, by partition
         self.pinned: Collection[int] = ()
         self.now = -1  # number of the last layer-step routed
         self._n = len(self.sizes)
@@ -80,22 +81,32 @@ class Tier:
         first = next(iter(experts))  # experts of a layer, which share a size
         return self.sizes[first] * len(experts) <= self.capacities[self.partition_of[first]]
 
+    def can_hold(self, x: int) -> bool:
+        """Whether there is room for ``x``, or enough that is not pinned can leave."""
+        partition, sizes = self.partition_of[x], self.sizes
+        missing = sizes[x] - self.free[partition]
+        if missing <= 0:
+            return True
+        stays = 0
+        for y in self.pinned:
+            if self.resident[y] and self.partition_of[y] == partition:
+                stays += sizes[y]
+        return missing <= self.used[partition] - stays
+
     def reserve(self, x: int) -> bool:
-        """Hold room for ``x``, evicting where needed; False, and nothing evicted, if none is."""
-        partition, size = self.partition_of[x], self.sizes[x]
-        missing = size - self.free[partition]
-        if missing > 0 and not self._evict(partition, missing):
+        """Hold room for ``x``, evicting where needed; False, and nothing done, if none is."""
+        if not self.can_hold(x):
             return False
+        partition, size = self.partition_of[x], self.sizes[x]
+        if size > self.free[partition]:
+            self._evict(partition, size - self.free[partition])
         self.free[partition] -= size
         return True
-
-    def release(self, x: int) -> None:
-        """Give back room reserved for ``x``, which will not land."""
-        self.free[self.partition_of[x]] += self.sizes[x]
 
     def insert(self, x: int, used: bool = False) -> None:
         """``x`` has landed in the room reserved for it; ``used``: because it is needed now."""
         self.resident[x] = True
+        self.used[self.partition_of[x]] += self.sizes[x]
         score = self._inserted(self.state, x, self.now)
         if used:
             score = self._used(self.state, x, self.now, score)
@@ -156,14 +167,16 @@ class Tier:
         score, x = divmod(entry, self._n)
         return self.resident[x] and self._least[x] == score
 
-    def _evict(self, partition: int, missing: int) -> bool:
+    def _evict(self, partition: int, missing: int) -> None:
+        """Let experts go until ``missing`` bytes are free: ``can_hold`` has found them."""
         if self._victim is not None:
-            return self._let_go(partition, missing)
+            self._let_go(partition, missing)
+            return
         heap, n, sizes = self._heaps[partition], self._n, self.sizes
         resident, least, scores, pinned = self.resident, self._least, self.scores, self.pinned
         victims: list[int] = []
         passed_over: list[int] = []
-        while missing > 0 and heap:
+        while missing > 0:
             entry = heap[0]
             x = entry % n
             score = scores[x]
@@ -178,29 +191,24 @@ class Tier:
                     passed_over.append(entry)
                 else:
                     resident[x] = False  # so that a second entry of x is not taken again
-                    victims.append(entry)
+                    victims.append(x)
                     missing -= sizes[x]
         for entry in passed_over:
             heappush(heap, entry)
-        if missing > 0:
-            for entry in victims:
-                resident[entry % n] = True
-                heappush(heap, entry)
-            return False
-        for entry in victims:
-            self._left(entry % n)
+        for x in victims:
+            self._left(x)
         if self._spared is not None:
             for entry in passed_over:
                 self._rescore(entry % n, self._spared)
-        return True
 
-    def _let_go(self, partition: int, missing: int) -> bool:
+    def _let_go(self, partition: int, missing: int) -> None:
         """As ``_evict``, where the eviction keeps queues."""
         assert self._victim is not None
         assert self._kept is not None
         victims: list[int] = []
         passed_over: list[int] = []
-        while missing > 0 and (x := self._victim(self.state, partition, self.now)) >= 0:
+        while missing > 0:
+            x = self._victim(self.state, partition, self.now)
             if x in self.pinned:
                 passed_over.append(x)
             else:
@@ -208,17 +216,13 @@ class Tier:
                 missing -= self.sizes[x]
         for x in reversed(passed_over):
             self._kept(self.state, x, self.now)
-        if missing > 0:
-            for x in reversed(victims):
-                self._kept(self.state, x, self.now)
-            return False
         for x in victims:
             self.resident[x] = False
             self._left(x)
-        return True
 
     def _left(self, x: int) -> None:
         self.free[self.partition_of[x]] += self.sizes[x]
+        self.used[self.partition_of[x]] -= self.sizes[x]
         if self._evicted is not None:
             self._evicted(self.state, x, self.now, self.scores[x])
         if self.on_evict is not None:

@@ -191,13 +191,9 @@ class Ledger:
     def __init__(self, tier: Tier) -> None:
         self.tier = tier
         self.reserved: set[int] = set()
-        self._reserve, self._insert, self._release = tier.reserve, tier.insert, tier.release
+        self._reserve, self._insert = tier.reserve, tier.insert
         self._on_evict = tier.on_evict
-        tier.reserve, tier.insert, tier.release = (  # type: ignore[method-assign]
-            self.reserve,
-            self.insert,
-            self.release,
-        )
+        tier.reserve, tier.insert = self.reserve, self.insert  # type: ignore[method-assign]
         tier.on_evict = self.evicted
         self.balance()
 
@@ -216,11 +212,6 @@ class Ledger:
     def insert(self, x: int, used: bool = False) -> None:
         self.reserved.remove(x)
         self._insert(x, used)
-        self.balance()
-
-    def release(self, x: int) -> None:
-        self.reserved.remove(x)
-        self._release(x)
         self.balance()
 
     def evicted(self, x: int) -> None:

@@ -71,7 +71,7 @@ NOW_AT, PIN = range(2)  # Tier.of: the layer-step; the pin that counts
 IN_TREE, IN_LIST, OWN_QUEUES = range(3)  # Tier.kept_in: who keeps the order of leaving
 PARTITION, BASE, LEAF, LAYER_OF, NEWS = range(5)  # Tier.at; NEWS: whether it stands in Tier.news
 A_PLACE = 8  # its columns
-FREE, CAPACITY, ROOT, LEAVES, FIRST = range(5)  # Tier.part
+FREE, CAPACITY, ROOT, LEAVES, FIRST, USED = range(6)  # Tier.part; USED: bytes of residents
 A_PARTITION = 8  # columns
 BEFORE, AFTER, SCORE = range(3)  # Tier.order, in a list; Loads.queue has the first two
 A_NODE, A_RING = 4, 2  # their columns
@@ -81,7 +81,7 @@ A_PAIR = 2  # their columns
 
 
 class Tier(NamedTuple):
-    """A memory level. ``x`` is pinned where ``pin[x]`` is ``of[PIN]``.
+    """A memory level. ``x`` is pinned where ``pin[x]`` is ``of[PIN]`` or more.
 
     ``order`` has, for each partition, its residents' scores. In a tree: rows from row ROOT (BASE of
     its experts) on. What stands at place p (row p // FANOUT, column p % FANOUT) is the lowest of
@@ -166,12 +166,12 @@ class Way(NamedTuple):
 # Run.of: where the run stands.
 (
     PHASE, WAKE, STEP, LAYER, NOW, START, ROUTED_AT, GATE_AT, SIDE_FREE, BUSY, STEP_BUSY, BEGUN,
-    ROUTED_UNTIL, UNPIN_AT, AWAITED, ARRIVED, LISTENING, STREAMING, DONE, FREE_FROM, DISPATCH,
+    ROUTED_UNTIL, UNPIN_AT, AWAITED, ARRIVED, LISTENING, STREAMING, FREE_FROM, DISPATCH,
+    GROUP_END, COMPUTED, UNPINNED,
     HITS, LATE_HITS, OUTSTANDING, LOADS, EVENTS, STAMP, KEEP_STAMP, PROPOSED, CHANGED, PENDING,
     LAYER_ROWS, STEP_ROWS, LOAD_ROWS, LOADS_LANDED, BROKEN, ENDED,
-    AT_ONCE,
-) = range(38)  # fmt: skip
-STALLS = AT_ONCE + 1  # of the present layer, by kind
+) = range(39)  # fmt: skip
+STALLS = ENDED + 1  # of the present layer, by kind
 STALLED = STALLS + 4  # of all layers
 COUNTS = STALLED + 4  # of loads, by disposition
 MOVED = COUNTS + 6  # bytes, by stage and origin
@@ -180,7 +180,9 @@ OUT_AT, OUT_ORDER, OUT_HOOK, OUT_INDEX, OUT_LEAD = range(5)  # Run.pending
 A_PENDING = 8  # columns
 A_COUNT, A_LAYER, A_STEP_ROW, A_LOAD_ROW = 3, 12, 7, 10  # of Run.counts, layers, steps, loads
 # What the forward pass waits for.
-ROUTING, LANDING, STREAM, THE_END, OVER = range(5)
+ROUTING, LANDING, THE_END, OVER = range(4)
+END_AT, END_OF = range(2)  # Run.ends
+A_END = 2  # columns
 
 
 class Run(NamedTuple):
@@ -190,6 +192,7 @@ class Run(NamedTuple):
     load_room: int  # rows of loads
     of: Array  # [ALL]
     seen: Array  # [x]: stamp
+    ends: Array  # [E rows]: of a set that streams, when experts will have been computed
     out: Array  # [E]
     priority: Array  # [E]
     ids: Array  # int32: scratch for several tokens

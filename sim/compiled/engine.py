@@ -81,7 +81,7 @@ def simulate(
     cache, host = tiers
     full = keeps_all(inputs)
     # Nobody is asked who leaves then: the least work, though order and state are another's.
-    gpu = setup.make_tier(cache, fifo if full else inputs.eviction, -1)
+    gpu = setup.make_tier(cache, fifo if full else inputs.eviction)
     way = setup.make_way(device, host, gpu)
     missed = None
     if one_of_many and not full and setup.timeless(hooks, cache, way, inputs.workload.table):

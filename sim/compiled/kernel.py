@@ -9,6 +9,7 @@ from __future__ import annotations
 from sim.compiled import jit, links, loads, memory, prediction, shortcut
 from sim.compiled.arrays import (
     A_COUNT,
+    A_END,
     A_LAYER,
     A_LAYER_COST,
     A_LOAD,
@@ -18,7 +19,6 @@ from sim.compiled.arrays import (
     A_STEP_ROW,
     ARRIVED,
     AT_GATE,
-    AT_ONCE,
     AT_ROUTED,
     AT_START,
     AWAITED,
@@ -27,15 +27,18 @@ from sim.compiled.arrays import (
     BUSY,
     CAPACITY,
     CHANGED,
+    COMPUTED,
     COST,
     DISPATCH,
-    DONE,
+    END_AT,
+    END_OF,
     ENDED,
     EVENTS,
     FAR,
     FIRST_ROW,
     FREE_FROM,
     GATE_AT,
+    GROUP_END,
     HITS,
     KEEP_STAMP,
     KEPT,
@@ -67,10 +70,10 @@ from sim.compiled.arrays import (
     STEP_BUSY,
     STEP_ROWS,
     STORAGE_DONE,
-    STREAM,
     STREAMING,
     THE_END,
     UNPIN_AT,
+    UNPINNED,
     WAKE,
     Loads,
     Run,
@@ -128,6 +131,7 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
     if way is not None:
         way.host.of[NOW_AT] = index
     r.of[UNPIN_AT] = -1
+    r.of[COMPUTED] = r.of[UNPINNED] = 0
     work = s.launch_ns * (min(end - first, 1) if s.grouped else end - first)
     for i in range(first, end):
         cache.pin[s.routed[i]] = index
@@ -161,47 +165,66 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
         shortcut.take(s, cache, q, r, first, end, layer, cost, index, asked, now)
         return
     r.of[LATE_HITS] = loads.demand(s, cache, way, q, r, first, end, asked, index)
+    for i in range(first, end):
+        q.at[s.routed[i] * A_LOAD + SERVED] = s.tokens[i]
+    r.of[PHASE], r.of[WAKE], r.of[LISTENING] = LANDING, -1, 1
+    r.of[DISPATCH] = s.step_cost[costs + FIXED] if s.grouped else 0  # with the first group
+    r.of[GROUP_END] = asked
     # The shared experts first, and those that are there.
-    ready = 0
     work = s.step_cost[costs + SHARED]
     if not s.grouped:
         work += s.step_cost[costs + FIXED]
-    for i in range(first, end):
-        x = s.routed[i]
-        q.at[x * A_LOAD + SERVED] = s.tokens[i]
-        if cache.resident[x]:
-            ready += 1
-            if not s.grouped:
-                work += s.launch_ns + s.expert[layer * s.expert_columns + s.tokens[i]]
-            if r.of[STREAMING]:
-                q.at[x * A_LOAD + SERVED] = -s.tokens[i]  # of the group that is computed first
-    r.of[DONE] = ready
-    r.of[DISPATCH] = s.step_cost[costs + FIXED] if s.grouped else 0  # with the group, once
     r.of[BUSY] += work
     r.of[FREE_FROM] = now + work
+    if r.of[STREAMING] or not s.grouped:
+        _compute(s, cache, q, r, first, end, False)
+    _look_after(r, asked)
 
 
 @part
-def _go_on(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
-    """Wait for what is missing; if the set streams, make room as soon as some is computed."""
-    if r.of[AWAITED] > 0 and not (r.of[STREAMING] and r.of[DONE] > 0):
-        r.of[PHASE], r.of[WAKE], r.of[LISTENING] = LANDING, -1, 1
+def _compute(s: Setup, cache: Tier, q: Loads, r: Run, first: int, end: int, landed: bool) -> None:
+    """Compute what has ``landed``, or what is resident, of ``s.routed[first:end]``.
+
+    ``grouped``: together, and where the set need not stream, all of it.
+    """
+    count = r.of[ARRIVED] if landed else end - first
+    if s.grouped and not r.of[STREAMING]:
+        count, landed = end - first, False
+    layer, members, begin = r.of[LAYER], 0, r.of[COMPUTED]
+    work = r.of[DISPATCH]
+    for i in range(count):
+        x = q.arrived[i] if landed else s.routed[first + i]
+        if not cache.resident[x]:
+            continue
+        members += 1
+        work += s.expert[layer * s.expert_columns + q.at[x * A_LOAD + SERVED]]
+        if not s.grouped:
+            work += s.launch_ns
+        if r.of[STREAMING]:
+            row = r.of[COMPUTED] * A_END
+            r.ends[row + END_AT], r.ends[row + END_OF] = r.of[FREE_FROM] + work, x
+            r.of[COMPUTED] += 1
+    if members == 0:
         return
-    _landed(s, cache, q, r)
-    if r.of[AWAITED] == 0:
-        r.of[ENDED] = r.of[FREE_FROM]
-    elif r.of[FREE_FROM] > now:
-        _until(r, STREAM, r.of[FREE_FROM])
-    else:  # at once, but what waits starts before room is made
-        r.of[PHASE], r.of[WAKE], r.of[AT_ONCE] = STREAM, now, 1
+    if s.grouped:
+        work += s.launch_ns
+        r.of[DISPATCH] = 0
+    r.of[BUSY] += work
+    r.of[FREE_FROM] += work
+    r.of[GROUP_END] = r.of[FREE_FROM]
+    if s.grouped:
+        for i in range(begin, r.of[COMPUTED]):
+            r.ends[i * A_END + END_AT] = r.of[FREE_FROM]
 
 
 @part
-def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
-    """Compute what has landed; share out the idle spans before, as ``engine._split_stall``."""
-    at, layer, free = q.at, r.of[LAYER], r.of[FREE_FROM]
-    for i in range(r.of[ARRIVED]):
-        load = q.arrived[i] * A_LOAD
+def _compute_landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
+    """Compute what has landed; share out the idle spans before, as ``missing.split_stall``."""
+    at, index = q.at, r.of[STEP] * s.layers + r.of[LAYER]
+    first, end = s.first_routed[index], s.first_routed[index + 1]
+    arrived = r.of[ARRIVED]
+    for i in range(arrived):
+        load, free = q.arrived[i] * A_LOAD, r.of[FREE_FROM]
         landed = at[load + LANDED]
         if landed > free:
             off_storage = at[load + STORAGE_DONE] >= 0
@@ -209,43 +232,49 @@ def _landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
             split = min(max(split, free), landed)
             r.of[STALLS + (3 if off_storage else 2)] += split - free
             r.of[STALLS + (0 if at[load + ORIGIN] == DEMAND else 1)] += landed - split
-            free = landed
+            r.of[FREE_FROM] = landed
         if not s.grouped:
-            work = s.launch_ns + s.expert[layer * s.expert_columns + at[load + SERVED]]
-            r.of[BUSY] += work
-            free += work
-            if r.of[STREAMING]:
-                at[load + SERVED] = -at[load + SERVED]
+            q.arrived[0], r.of[ARRIVED] = q.arrived[i], 1
+            _compute(s, cache, q, r, first, end, True)
     if s.grouped:
-        index = r.of[STEP] * s.layers + layer
-        group, work = 0, r.of[DISPATCH]
-        for i in range(s.first_routed[index], s.first_routed[index + 1]):
-            x = s.routed[i]
-            if cache.pin[x] == index and cache.resident[x]:
-                group += 1
-                tokens = abs(at[x * A_LOAD + SERVED])
-                work += s.expert[layer * s.expert_columns + tokens]
-                at[x * A_LOAD + SERVED] = -tokens
-        if group > 0:
-            work += s.launch_ns
-        r.of[BUSY] += work
-        free += work
-        r.of[DISPATCH] = 0
-    r.of[ARRIVED] = r.of[DONE] = 0
-    r.of[FREE_FROM] = free
+        _compute(s, cache, q, r, first, end, True)
+    r.of[ARRIVED] = 0
 
 
 @part
-def _make_room(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
-    """What has been computed of a set that streams is unpinned."""
+def _landed(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
+    """Something has landed, and loads are about to start: see ``missing.MissingLayer``."""
+    if r.of[AWAITED] == 0:
+        _compute_landed(s, cache, q, r)
+        r.of[UNPIN_AT] = r.of[FREE_FROM]
+        r.of[LISTENING] = 0
+        r.of[WAKE] = now
+        r.of[EVENTS] += 1
+    elif r.of[STREAMING] and not s.grouped:
+        _compute_landed(s, cache, q, r)
+        _look_after(r, now)
+
+
+@part
+def _served(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
+    """Loads have started: does a group of a set that streams close?"""
     index = r.of[STEP] * s.layers + r.of[LAYER]
-    for i in range(s.first_routed[index], s.first_routed[index + 1]):
-        x = s.routed[i]
-        load = x * A_LOAD
-        if q.at[load + SERVED] < 0:
-            q.at[load + SERVED] = -q.at[load + SERVED]
-            cache.pin[x] = -2
-    r.of[CHANGED] = 1
+    if r.of[ARRIVED] == 0 or r.of[GROUP_END] > now:
+        return
+    if not loads.moves(s, q, s.first_routed[index], s.first_routed[index + 1]):
+        _compute_landed(s, cache, q, r)
+        _look_after(r, now - 1)
+
+
+@part
+def _look_after(r: Run, time: int) -> None:
+    """Take a turn when next something will have been computed, later than ``time``."""
+    i = r.of[UNPINNED]
+    while r.of[WAKE] < 0 and i < r.of[COMPUTED]:
+        if r.ends[i * A_END + END_AT] > time:
+            r.of[WAKE] = r.ends[i * A_END + END_AT]
+            r.of[EVENTS] += 1
+        i += 1
 
 
 @part
@@ -292,19 +321,17 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
 def _woken(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     phase = r.of[PHASE]
     r.of[WAKE] = r.of[ENDED] = -1
-    r.of[AT_ONCE] = 0
     if phase == THE_END:
         loads.finish(s, cache, way, q, r, now)
         r.of[PHASE] = OVER
         return
     if phase == ROUTING:
         _route(s, cache, way, q, r, now)
-    elif phase == LANDING:
-        r.of[DONE] += r.of[AWAITED]  # go on even if some of a set that streams is missing
+    elif r.of[AWAITED] == 0:
+        r.of[ENDED] = r.of[FREE_FROM]
     else:
-        _make_room(s, cache, q, r)
-    if r.of[ENDED] < 0:
-        _go_on(s, cache, q, r, now)
+        _look_after(r, now)
+        r.of[CHANGED] = 1
     if r.of[ENDED] >= 0:
         _end_layer(s, r, r.of[ENDED])
 
@@ -329,16 +356,19 @@ def run(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, until: int) ->
         out = r.pending[OUT_AT] if r.of[PENDING] > 0 else FAR
         wake = r.of[WAKE] if r.of[WAKE] >= 0 else FAR
         now = min(landing, out, wake)
-        landed = False
         if now == FAR:
             r.of[BROKEN] = 2
             return
-        if landing == now and not r.of[AT_ONCE]:
+        predicted = False
+        if landing == now:
             landed = loads.land(s, cache, way, q, r, stage, now)
-        elif out == now and not r.of[AT_ONCE]:
+            if landed and r.of[LISTENING]:
+                _landed(s, cache, q, r, now)
+        elif out == now:
             prediction.act(s, cache, way, q, r, now)
+            predicted = True
         else:
             _woken(s, cache, way, q, r, now)
         loads.serve(s, cache, way, q, r, now)
-        if landed:
-            loads.tell(s, way, q, r, now)
+        if r.of[LISTENING] and s.grouped and r.of[STREAMING] and not predicted:
+            _served(s, cache, q, r, now)

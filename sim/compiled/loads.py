@@ -5,6 +5,7 @@ from __future__ import annotations
 from sim.compiled import links, memory
 from sim.compiled.arrays import (
     A_BYTES,
+    A_END,
     A_LINK,
     A_LOAD,
     A_LOAD_ROW,
@@ -16,9 +17,12 @@ from sim.compiled.arrays import (
     BROKEN,
     CHANGED,
     CHUNK,
+    COMPUTED,
     COUNTS,
     DEMAND_KEY,
-    EVENTS,
+    END_AT,
+    END_OF,
+    FAR,
     FLYING,
     ISSUED,
     KEEP_STAMP,
@@ -27,7 +31,6 @@ from sim.compiled.arrays import (
     LANDED,
     LANES,
     LEFT,
-    LISTENING,
     LOAD_ROWS,
     LOADS,
     LOADS_LANDED,
@@ -45,10 +48,9 @@ from sim.compiled.arrays import (
     STARTED,
     STORAGE,
     STORAGE_DONE,
-    STREAMING,
     TARGET,
     UNPIN_AT,
-    WAKE,
+    UNPINNED,
     WHO,
     Loads,
     Run,
@@ -68,6 +70,9 @@ from sim.loads import (
     TIMELY,
     USELESS,
 )
+
+# Pins in host memory, and what is pinned there for whom.
+QUEUED_TOO, FIRM = 1, 2
 
 # How a load ends.
 
@@ -119,24 +124,61 @@ def _off_the_way(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: in
 
 @part
 def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now: int) -> int:
-    """Make room for a load about to move: 1 done, 0 dropped, -1 it must wait."""
-    if 0 <= r.of[UNPIN_AT] <= now:
-        cache.of[PIN] = -1
+    """Make room for a load about to move: 1 done, 0 dropped, -1 it must wait.
+
+    Nothing leaves any tier unless there is room in all.
+    """
+    _unpin(cache, r, now)
+    needed = bool(q.at[x * A_LOAD + NEEDED] >= 0)
     if way is None:
         room = make_room(s, cache, q, r, x, now)
     else:
         staged = s.has_host and not way.host.resident[x]
-        room = not staged or memory.reserve(way.host, x) >= 0
+        room, victims, aside = True, 0, 0
+        if staged:
+            # A queued prefetch holds its expert there against other prefetches only.
+            way.host.of[PIN] = FIRM if needed else QUEUED_TOO
+            victims, aside = memory.search(way.host, x)
+            room = victims >= 0
         if room:
             room = make_room(s, cache, q, r, x, now)
-            if staged and not room:
-                memory.release(way.host, x)
+            if staged and room:
+                memory.take(way.host, x, victims, aside)
+                _wait_at_storage(way, q, victims)
+            elif staged:
+                memory.give_up(way.host, victims)
+        if room and s.has_host:
+            way.host.pin[x] = FIRM
     if room:
         return 1
-    if q.at[x * A_LOAD + NEEDED] >= 0:
+    if needed:
         return -1
     _abandon(s, cache, way, q, r, x, DROPPED, now)
     return 0
+
+
+@part
+def _unpin(cache: Tier, r: Run, now: int) -> None:
+    """Whose pins have ended by ``now`` may leave."""
+    if 0 <= r.of[UNPIN_AT] <= now:
+        cache.of[PIN] = FAR
+    while r.of[UNPINNED] < r.of[COMPUTED]:
+        end = r.of[UNPINNED] * A_END
+        if r.ends[end + END_AT] > now:
+            break
+        cache.pin[r.ends[end + END_OF]] = -2
+        r.of[UNPINNED] += 1
+
+
+@part
+def _wait_at_storage(way: Way, q: Loads, victims: int) -> None:
+    """Prefetches that wait for an expert which has just left host memory."""
+    for i in range(victims):
+        x = way.host.victims[i * A_PAIR + WHO]
+        if q.at[x * A_LOAD + FLYING]:
+            way.bytes[_bytes(x, 0) + READY], way.bytes[_bytes(x, 1) + READY] = way.host.size[x], 0
+            links.dequeue(q, 1, x)
+            links.enqueue(q, 0, x)
 
 
 @part
@@ -161,11 +203,10 @@ def _bytes(x: int, stage: int) -> int:
 @part
 def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
     """Start what can start, if what happened at this instant may have made a difference."""
-    stages = links.stages(s, way)
-    stage = stages
-    while stage < stages or r.of[CHANGED]:
-        if stage == stages:  # once more: a load that was dropped frees host memory
-            r.of[CHANGED] = stage = 0
+    if not r.of[CHANGED]:
+        return
+    r.of[CHANGED] = 0
+    for stage in range(links.stages(s, way)):
         row = stage * A_STAGE
         lanes = 1 if way is None else way.link[stage * A_LINK + LANES]
         blocked = False
@@ -178,6 +219,8 @@ def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) ->
                     blocked = allowed < 0
                     node = then
                     continue
+                if way is not None:
+                    then = links.after(q, node)  # a prefetch may wait here now
             nbytes = cache.size[x]
             if way is not None:
                 i = _bytes(x, stage) + READY
@@ -189,12 +232,11 @@ def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) ->
                 links.dequeue(q, stage, x)
             links.begin(s, way, q, r.of, stage, x, nbytes, now)
             node = then
-        stage += 1
 
 
 @part
 def land(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, stage: int, now: int) -> bool:
-    """A chunk of ``stage`` is through; returns whether its load is, as far as this stage goes."""
+    """A chunk of ``stage`` is through; returns whether its load has landed."""
     x, nbytes = links.leave(way, q, cache.size, stage)
     r.of[MOVED + 2 * stage + q.at[x * A_LOAD + ORIGIN]] += nbytes
     r.of[CHANGED] = 1
@@ -211,9 +253,11 @@ def land(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, stage: int, n
     if stage + 1 < s.stages:
         way.bytes[_bytes(x, stage + 1) + READY] += nbytes
         links.enqueue(q, stage + 1, x)
-    elif left == 0:
-        _arrive(s, cache, way, q, r, x, now)
-    return bool(left == 0)
+        return False
+    if left > 0:
+        return False
+    _arrive(s, cache, way, q, r, x, now)
+    return True
 
 
 @part
@@ -235,21 +279,13 @@ def _arrive(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, no
 
 
 @part
-def tell(s: Setup, way: Way | None, q: Loads, r: Run, now: int) -> None:
-    """Wake the forward pass if it waits for what has landed."""
-    if not r.of[LISTENING]:
-        return
-    some = False
-    if r.of[STREAMING]:
-        some = bool(not s.grouped and r.of[ARRIVED] > 0)
-        in_service = 0
-        for stage in range(links.stages(s, way)):
-            in_service += q.stage[stage * A_STAGE + ACTIVE]
-        some = some or in_service == 0  # stuck: nothing can land until room is made
-    if some or r.of[AWAITED] == 0:
-        r.of[LISTENING] = 0
-        r.of[WAKE] = now
-        r.of[EVENTS] += 1
+def moves(s: Setup, q: Loads, first: int, end: int) -> bool:
+    """Whether a load of ``s.routed[first:end]`` has begun and not landed."""
+    moving = False
+    for i in range(first, end):
+        load = s.routed[i] * A_LOAD
+        moving = moving or bool(q.at[load + FLYING] and q.at[load + STARTED] >= 0)
+    return moving
 
 
 # How loads are asked for.
@@ -274,7 +310,7 @@ def _issue(
             i = _bytes(x, stage)
             way.bytes[i + READY], way.bytes[i + LEFT] = 0, size
         if s.has_host:
-            way.host.pin[x] = 1
+            way.host.pin[x] = FIRM if origin == DEMAND else QUEUED_TOO
             first = int(way.host.resident[x])
         way.bytes[_bytes(x, first) + READY] = size
     r.of[OUTSTANDING] += size
@@ -320,6 +356,8 @@ def demand(
         if q.at[x * A_LOAD + FLYING]:
             late += 1
             _requeue(s, way, q, r, x, DEMAND_KEY)
+            if way is not None and s.has_host:
+                way.host.pin[x] = FIRM
         else:
             _issue(s, cache, way, q, r, x, DEMAND, DEMAND_KEY, now, index, -1)
         q.at[x * A_LOAD + NEEDED] = now

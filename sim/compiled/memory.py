@@ -7,18 +7,22 @@ from sim.compiled.arrays import (
     A_PAIR,
     A_PARTITION,
     A_PLACE,
+    FAR,
     FREE,
     HELD,
     LAYER_OF,
     NEWS,
     NOW_AT,
+    OWN_QUEUES,
     PARTITION,
     PIN,
+    USED,
     WHO,
     Array,
     Tier,
 )
 from sim.compiled.jit import part
+from sim.eviction.base import LAYERS
 
 
 @part
@@ -27,47 +31,80 @@ def partition(t: Tier, x: int) -> int:
 
 
 @part
-def reserve(t: Tier, x: int) -> int:
-    """Hold room for ``x``; returns how many left (``t.victims``), or -1 if there is none."""
+def search(t: Tier, x: int) -> tuple[int, int]:
+    """Take out who is to leave for ``x``: how many (``t.victims``), -1 if there is no room.
+
+    And how many pinned ones with lower scores stay (``t.aside``). Where there is no room, nothing
+    is done.
+    """
     p = partition(t, x)
-    free = p * A_PARTITION + FREE
-    missing = t.size[x] - t.part[free]
+    missing = t.size[x] - t.part[p * A_PARTITION + FREE]
     victims = aside = 0
+    if missing <= 0:
+        return 0, 0
+    if t.kept_in == OWN_QUEUES and not _enough(t, p, missing):
+        return -1, 0  # no search that fails: it would not leave queues as they were
+    while missing > 0:
+        y, score = order.take_first(t, p)
+        if y < 0:
+            break
+        if t.pin[y] >= t.of[PIN]:
+            t.aside[aside * A_PAIR + WHO], t.aside[aside * A_PAIR + HELD] = y, score
+            aside += 1
+        else:
+            t.victims[victims * A_PAIR + WHO], t.victims[victims * A_PAIR + HELD] = y, score
+            victims += 1
+            missing -= t.size[y]
+    for i in range(aside - 1, -1, -1):
+        order.put_back(t, t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD])
     if missing > 0:
-        code, now = t.eviction, t.of[NOW_AT]
-        while missing > 0:
-            y, score = order.take_first(t, p)
-            if y < 0:
-                break
-            if t.pin[y] == t.of[PIN]:
-                t.aside[aside * A_PAIR + WHO], t.aside[aside * A_PAIR + HELD] = y, score
-                aside += 1
-            else:
-                t.victims[victims * A_PAIR + WHO], t.victims[victims * A_PAIR + HELD] = y, score
-                victims += 1
-                missing -= t.size[y]
-        for i in range(aside - 1, -1, -1):
-            order.put_back(t, t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD])
-        if missing > 0:
-            for i in range(victims - 1, -1, -1):
-                order.put_back(t, t.victims[i * A_PAIR + WHO], t.victims[i * A_PAIR + HELD])
-            return -1
-        for i in range(victims):
-            y = t.victims[i * A_PAIR + WHO]
-            t.resident[y] = 0
-            t.part[free] += t.size[y]
-            policies.evicted(code, t.state, y, now, t.victims[i * A_PAIR + HELD])
-        if t.spared and victims > 0:
-            for i in range(aside):
-                y, score = t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD]
-                order.move(t, y, policies.spared(code, t.state, y, now, score))
-    t.part[free] -= t.size[x]
-    return victims
+        give_up(t, victims)
+        return -1, 0
+    return victims, aside
 
 
 @part
-def release(t: Tier, x: int) -> None:
-    t.part[partition(t, x) * A_PARTITION + FREE] += t.size[x]
+def _enough(t: Tier, p: int, missing: int) -> bool:
+    """Whether ``missing`` bytes of partition ``p`` can leave."""
+    if t.of[PIN] != FAR:
+        first = t.of[PIN] % t.state.shared[LAYERS] * t.width  # what is pinned is of one layer
+        for y in range(first, first + t.width):
+            if t.resident[y] and t.pin[y] >= t.of[PIN] and partition(t, y) == p:
+                missing += t.size[y]
+    return bool(missing <= t.part[p * A_PARTITION + USED])
+
+
+@part
+def give_up(t: Tier, victims: int) -> None:
+    """Those found by ``search`` stay."""
+    for i in range(victims - 1, -1, -1):
+        order.put_back(t, t.victims[i * A_PAIR + WHO], t.victims[i * A_PAIR + HELD])
+
+
+@part
+def take(t: Tier, x: int, victims: int, aside: int) -> None:
+    """Those found by ``search`` leave, and their room is held for ``x``."""
+    code, now, row = t.eviction, t.of[NOW_AT], partition(t, x) * A_PARTITION
+    for i in range(victims):
+        y = t.victims[i * A_PAIR + WHO]
+        t.resident[y] = 0
+        t.part[row + FREE] += t.size[y]
+        t.part[row + USED] -= t.size[y]
+        policies.evicted(code, t.state, y, now, t.victims[i * A_PAIR + HELD])
+    if t.spared and victims > 0:
+        for i in range(aside):
+            y, score = t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD]
+            order.move(t, y, policies.spared(code, t.state, y, now, score))
+    t.part[row + FREE] -= t.size[x]
+
+
+@part
+def reserve(t: Tier, x: int) -> int:
+    """Hold room for ``x``; returns how many left (``t.victims``), or -1 if there is none."""
+    victims, aside = search(t, x)
+    if victims >= 0:
+        take(t, x, victims, aside)
+    return victims
 
 
 @part
@@ -78,6 +115,7 @@ def insert(t: Tier, x: int, needed: bool) -> None:
     if needed:
         score = policies.used(code, t.state, x, now, score)
     t.resident[x] = 1
+    t.part[partition(t, x) * A_PARTITION + USED] += t.size[x]
     order.add(t, x, score)
     _news(t, x)
 

@@ -108,11 +108,12 @@ def _says(s: Setup, hook: int, step: int, target: int) -> bool:
 def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
     """When ``target`` is expected to be routed, if nothing until then stalls."""
     layer, at = r.of[LAYER], r.of[GATE_AT]
-    works = s.top_k * s.expert[layer * s.expert_columns + 1] + s.launch_ns
+    launches = s.launch_ns * (1 if s.grouped else s.top_k)
     costs = cost * A_STEP_COST
     own = s.step_cost[costs + SHARED] + s.step_cost[costs + FIXED] + s.step_cost[costs + GATE]
     for later in range(layer + 1, target + 1):
         row = (cost * s.layers + later) * A_LAYER_COST
+        works = launches + s.top_k * s.expert[(later - 1) * s.expert_columns + 1]
         at += own + works + s.layer_cost[row + PROLOGUE] + s.layer_cost[row + ATTENTION]
     return int(at)
 
@@ -186,8 +187,9 @@ def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> N
     )  # fmt: skip
     if s.cancels and s.hook_count > 1:
         r.of[KEEP_STAMP] += 1
-        for i in range(count):
-            q.at[r.out[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
+        for i in range(len(ids)):
+            if ids[i] >= 0:
+                q.at[ids[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
         loads.cancel(s, cache, way, q, r, target, now)
     loads.propose(s, cache, way, q, r, count, now, index, hook)
     if cache.predicted:

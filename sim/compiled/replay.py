@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.compiled import jit, memory, setup
-from sim.compiled.arrays import A_PARTITION, CAPACITY, NOW_AT, PIN, Array, Tier
+from sim.compiled.arrays import A_PARTITION, CAPACITY, FAR, NOW_AT, PIN, Array, Tier
 from sim.compiled.jit import part
 from sim.compiled.pointers import bare
 from sim.eviction.belady import next_use
@@ -65,7 +65,7 @@ def replay(
             streams = t.size[x] * (end - first) > room
             if streams:  # what is needed again soonest stays
                 _soonest_last(t, missing, count, index + 1)
-                t.of[PIN] = -1
+                t.of[PIN] = FAR
             for i in range(count):
                 x = missing[i]
                 memory.reserve(t, x)
@@ -80,7 +80,7 @@ def misses(workload: Workload, cache: PlainTier, eviction: ModuleType) -> NDArra
     table = workload.table
     missed = np.empty(len(table.routed), dtype=np.int8)
     missing = np.empty(workload.experts, dtype=np.int64)
-    tier = setup.make_tier(cache, eviction, -1)
+    tier = setup.make_tier(cache, eviction)
     with no_collection():
         replay(tier, workload.layers, table.routed, table.first_routed, missing, missed)
     return missed

@@ -12,6 +12,7 @@ from sim.compiled import policies
 from sim.compiled.arrays import (
     A_BYTES,
     A_COUNT,
+    A_END,
     A_HOOK,
     A_LANE,
     A_LAYER,
@@ -174,8 +175,8 @@ def _links(device: SimulatedDevice) -> Any:
     return integers(links).ravel()
 
 
-def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
-    """A tier as it stands before the run (warm or not), in arrays; ``pin``: see ``arrays.Tier``."""
+def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
+    """A tier as it stands before the run (warm or not), in arrays."""
     n = len(plain.sizes)
     code = policies.EVICTIONS.index(eviction)
     kept_in = policies.KEPT_IN[code]
@@ -204,10 +205,10 @@ def make_tier(plain: PlainTier, eviction: ModuleType, pin: int) -> Tier:
         spared=spared,
         kept_in=kept_in,
         width=plain.width,
-        of=integers((-1, pin)),
+        of=integers((-1, FAR)),
         size=integers(plain.sizes),
         at=_places(plain, partition, root[partition], leaf),
-        part=_rows(A_PARTITION, plain.free, plain.capacities, root, leaves, first),
+        part=_rows(A_PARTITION, plain.free, plain.capacities, root, leaves, first, plain.used),
         resident=np.array(plain.resident, dtype=np.int8),
         pin=np.full(n, -2, dtype=np.int64),
         order=order,
@@ -312,7 +313,7 @@ def make_way(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> Wa
         return None
     lanes = 1 << (int(link[LANES::A_LINK].max()) - 1).bit_length()
     return Way(
-        host=cache if host is None else make_tier(host, lru, 1),
+        host=cache if host is None else make_tier(host, lru),
         lanes=lanes,
         link=link,
         bytes=np.zeros(len(cache.size) * A_BYTES, dtype=np.int64),
@@ -335,6 +336,7 @@ def make_run(s: Setup, steps: int) -> Run:
         load_room=loads,
         of=of,
         seen=np.zeros(n, dtype=np.int64),
+        ends=np.zeros(experts * A_END, dtype=np.int64),
         out=np.zeros(experts, dtype=np.int64),
         priority=np.zeros(experts, dtype=np.int64),
         ids=np.zeros(several, dtype=np.int32),

@@ -143,9 +143,6 @@ def drive(module: ModuleType, seed: int) -> list[int]:
                 tier.insert(x)
                 if fate < 0.4:
                     tier.use((x,))
-            elif fate < 0.7:
-                in_flight.remove(x)
-                tier.release(x)
         assert {x for x in range(TOTAL) if tier.resident[x]} == set(watched.scores)
         free = list(tier.capacities)
         for x in [*watched.scores, *in_flight]:

@@ -1,0 +1,136 @@
+"""A layer with experts missing: when what lands is computed, and when the layer ends.
+
+Nothing is decided while experts only land, so the pass sleeps until all have, and works out from
+their landing times when the compute engine was busy. A set larger than the cache streams through:
+each expert, or group, that has been computed makes room for what is still to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sim.cost import StepCost
+from sim.device import SimulatedDevice
+from sim.loads import DEMAND, Load, Loader
+
+
+class MissingLayer:
+    """From routing to the end of a layer; ``work`` says how many ns some experts of it take.
+
+    ``free`` is when the compute engine is through with all that has been worked out, so in the end
+    when the layer ends; ``stalls`` are ns: demand, late, queue, storage.
+    """
+
+    def __init__(
+        self,
+        device: SimulatedDevice,
+        loader: Loader,
+        routed: Sequence[int],
+        work: Callable[[Sequence[int]], int],
+        *,
+        grouped: bool,
+    ) -> None:
+        self.stalls = [0, 0, 0, 0]
+        self.free = 0
+        self._device, self._loader = device, loader
+        self._routed, self._work, self._grouped = routed, work, grouped
+        self._streams = not loader.cache.fits(routed)
+        self._dispatch = 0  # ns that the first group is charged beside its experts
+        self._group_end = 0
+        self._turn = -1  # when the pass looks next, as something has been computed
+        self._over = False
+
+    def begin(self, cost: StepCost, asked: int, now: int) -> None:
+        """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on."""
+        resident = self._loader.cache.resident
+        ready = [x for x in self._routed if resident[x]]
+        work = cost.shared_ns
+        if self._grouped:
+            self._dispatch = cost.moe_fixed_ns
+        else:
+            work += cost.moe_fixed_ns
+            if not self._streams:
+                work += self._work(ready)
+        self.free = self._device.compute(now, work, "experts")
+        if self._streams:
+            for experts in [ready] if self._grouped else [(x,) for x in ready]:
+                if experts:
+                    self._compute(experts)
+        self._loader.on_landing = self._landed
+        if self._streams and self._grouped:
+            self._loader.on_served = self._served
+        self._look_after(asked)
+
+    def _landed(self, now: int) -> None:
+        """Something has landed, and loads are about to start."""
+        loader = self._loader
+        if not loader.waiting:
+            self._compute_landed()
+            self._over = True
+            loader.unpin_at = self.free
+            loader.on_landing = loader.on_served = None
+            self._device.wake()
+        elif self._streams and not self._grouped:
+            self._compute_landed()
+            self._look_after(now)
+
+    def _served(self, now: int) -> None:
+        """Loads have started: does a group close?"""
+        loader = self._loader
+        if loader.arrived and self._group_end <= now and not loader.moves(self._routed):
+            self._compute_landed()
+            self._look_after(now - 1)
+
+    def _look_after(self, time: int) -> None:
+        """Take a turn when next something will have been computed, later than ``time``."""
+        ends = (end for end, _ in self._loader.computed if end > time)
+        if self._turn < 0 and (end := next(ends, -1)) >= 0:
+            self._turn = end
+            self._device.turn(end, self._look)
+
+    def _look(self, _: object) -> None:
+        if self._over:
+            return
+        now, self._turn = self._turn, -1
+        self._look_after(now)
+        self._loader.changed = True
+        self._loader.serve(now)
+        if self._grouped:
+            self._served(now)
+
+    def _compute_landed(self) -> None:
+        loader = self._loader
+        for load in loader.arrived:
+            if load.landed > self.free:
+                split_stall(load, self.free, self.stalls)
+                self.free = load.landed
+            if not self._grouped:
+                self._compute((load.expert,))
+        if self._grouped:
+            group = [load.expert for load in loader.arrived] if self._streams else self._routed
+            self._compute(group)
+        loader.arrived.clear()
+
+    def _compute(self, experts: Sequence[int]) -> None:
+        work = self._dispatch + self._work(experts)
+        self._dispatch = 0
+        self.free = self._group_end = self._device.compute(self.free, work, "experts")
+        if self._streams:
+            self._loader.computed.append((self.free, experts))
+
+
+def split_stall(load: Load, since: int, stalls: list[int]) -> None:
+    """Share out an idle span that ends with ``load`` landing: demand, late, queue, storage.
+
+    Until its bytes are off storage: storage. Until its link transfer began: queueing behind other
+    traffic. The rest is the transfer itself: a demand miss, or a prefetch that came too late.
+    """
+    end = load.landed
+    off_storage = load.storage_done >= 0
+    split = load.storage_done if off_storage else load.started
+    if split < since:
+        split = since
+    elif split > end:
+        split = end
+    stalls[3 if off_storage else 2] += split - since
+    stalls[0 if load.origin == DEMAND else 1] += end - split
