@@ -15,6 +15,7 @@ from hardware_profiles import HardwareProfile
 from sim.clock import PASSES, PREDICTS, Alarm, Callback
 from sim.links import LinkTiming, Server, StorageTiming
 from sim.loads import Loader
+from sim.transfer_queue import TransferQueue
 
 MIB = 2**20
 
@@ -46,9 +47,8 @@ class SimulatedDevice:
             disk = profile.storage
             storage = StorageTiming(disk.gb_s.value, disk.stream_gb_s.value, disk.latency_us.value)
             lanes, chunk = int(disk.queue_depth.value), round(disk.read_mib.value * MIB)
-            stages.append(
-                Server(env, "storage", 0, storage, lanes, chunk, loader.start, loader.moved)
-            )
+            queue = TransferQueue(0, lanes, chunk, loader.start)
+            stages.append(Server(env, "storage", queue, storage, loader.moved))
             self.load_ns = [storage.load_ns(size, chunk, lanes) for size in sizes]
             self.wire_ns = [floor(size / disk.gb_s.value) for size in sizes]
             self.rates.append(disk.gb_s.value)
@@ -57,9 +57,8 @@ class SimulatedDevice:
             wire = profile.host_link
             link = LinkTiming(wire.gb_s.value, wire.isolated_us.value, wire.back_to_back_us.value)
             unit = round(wire.chunk_mib.value * MIB) if wire.chunk_mib else None
-            stages.append(
-                Server(env, "host_link", len(stages), link, 1, unit, loader.start, loader.moved)
-            )
+            queue = TransferQueue(len(stages), 1, unit, loader.start)
+            stages.append(Server(env, "host_link", queue, link, loader.moved))
             self.load_ns = [link.load_ns(size, unit) for size in sizes]
             self.wire_ns = [floor(size / wire.gb_s.value) for size in sizes]
             self.rates.append(wire.gb_s.value)

@@ -1,19 +1,20 @@
-"""Links: servers of chunks, each one alarm per lane and a heap of waiting loads.
+"""Links on SimPy's clock: a server for each queue of transfers, with one alarm a lane.
 
-A server takes the waiting load with the lowest key, moves one chunk of it, and looks again: a
-chunk in service is never interrupted, so chunks are the unit of waiting. The host link has one
-lane; storage has as many as its queue depth, which share its bus.
+A server moves one chunk of the load that is first in line and looks again: a chunk in service is
+never interrupted, so chunks are the unit of waiting. The host link has one lane; storage has as
+many as its queue depth, which share its bus.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush, heapreplace
+from heapq import heapreplace
 from typing import TYPE_CHECKING, Protocol
 
 import simpy
 
 from sim.clock import LANDS, Alarm
+from sim.transfer_queue import TransferQueue
 
 if TYPE_CHECKING:
     from sim.loads import Load
@@ -90,70 +91,40 @@ class Lane(Alarm):
 
 
 class Server:
-    """One stage of a load's way. ``stage`` is its index there.
+    """One stage of a load's way on SimPy's clock: lanes that empty a queue.
 
-    ``start(load, now)`` is asked before a load's first chunk and may refuse: False drops the load
-    from this queue, None leaves it first in line until the next ``serve``. Until then only loads
-    that have started go on: they may hold the very room that it waits for. ``moved(load, stage,
-    nbytes, now)`` hears of each chunk that is through, and calls ``serve`` when all is settled.
+    ``moved(load, stage, nbytes, now)`` hears of each chunk that is through, and calls ``serve``
+    when all is settled.
     """
 
     def __init__(
         self,
         env: simpy.Environment,
         name: str,
-        stage: int,
+        queue: TransferQueue,
         timing: Timing,
-        lanes: int,
-        chunk: int | None,
-        start: Callable[[Load, int], bool | None],
         moved: Callable[[Load, int, int, int], None],
     ) -> None:
-        self.name, self.stage, self.lanes = name, stage, lanes
+        self.name, self.queue = name, queue
         self.log: Callable[[str, Load, int, int], None] | None = None
-        self._finish, self._start, self._moved = timing.finish, start, moved
-        self.chunk = chunk
-        self._free = [Lane(env, LANDS) for _ in range(lanes)]
+        self._finish, self._moved = timing.finish, moved
+        self._free = [Lane(env, LANDS) for _ in range(queue.lanes)]
         self._through = [self._done]  # what a lane calls when it rings
-        self._heap: list[tuple[int, int, Load]] = []
-
-    def submit(self, load: Load) -> None:
-        """Queue ``load`` under its present key; served at the next ``serve``."""
-        heappush(self._heap, (load.key, load.seq, load))
 
     def serve(self, now: int) -> None:
         """Start chunks while a lane is free and a load may start."""
-        heap, free, stage = self._heap, self._free, self.stage
-        blocked: list[tuple[int, int, Load]] = []
-        while free and heap:
-            entry = heap[0]
-            load = entry[2]
-            nbytes = load.ready[stage]
-            if load.key != entry[0] or not nbytes:
-                heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
-                continue
-            if load.started < 0:
-                allowed = None if blocked else self._start(load, now)
-                if not allowed:
-                    heappop(heap)
-                    if allowed is None:
-                        blocked.append(entry)
-                    continue
-            if self.chunk is not None and nbytes > self.chunk:
-                nbytes = self.chunk
-            else:
-                heappop(heap)
-            load.ready[stage] -= nbytes
-            lane = free.pop()
+        take = self.queue.take
+        while (taken := take(now)) is not None:
+            load, nbytes = taken
+            lane = self._free.pop()
             lane.load, lane.nbytes = load, nbytes
             lane.finish = finish = self._finish(now, nbytes)
             if self.log is not None:
                 self.log(self.name, load, now, finish)
             lane.callbacks = self._through
             lane.set(finish - now)
-        for entry in blocked:
-            heappush(heap, entry)
 
     def _done(self, lane: Lane) -> None:
         self._free.append(lane)
-        self._moved(lane.load, self.stage, lane.nbytes, lane.finish)
+        self.queue.done()
+        self._moved(lane.load, self.queue.stage, lane.nbytes, lane.finish)

@@ -205,7 +205,7 @@ class Loader:
         load = Load(x, origin, key, seq, now, target, predictor, ready, left)
         self.outstanding += size
         self.in_flight[x] = load
-        self.stages[first].submit(load)
+        self.stages[first].queue.submit(load)
         self.changed = True
         return load
 
@@ -214,10 +214,10 @@ class Loader:
         self.changed = True
         for server, nbytes in zip(self.stages, load.ready):
             if nbytes:
-                server.submit(load)
+                server.queue.submit(load)
 
     def start(self, load: Load, now: int) -> bool | None:
-        """Make room for a load about to move, in every tier on its way (see ``Server``).
+        """Make room for a load about to move, in every tier on its way (see ``TransferQueue``).
 
         Nothing leaves any tier unless there is room in all.
         """
@@ -254,7 +254,7 @@ class Loader:
         load = self.in_flight[x]
         if load is not None:
             load.ready = [self.cache.sizes[x], 0]
-            self.stages[0].submit(load)
+            self.stages[0].queue.submit(load)
 
     def moved(self, load: Load, stage: int, nbytes: int, now: int) -> None:
         """``nbytes`` of ``load`` are through ``stage``."""
@@ -266,7 +266,7 @@ class Loader:
                 self.host.insert(load.expert)
         if stage < self._last:
             load.ready[stage + 1] += nbytes
-            self.stages[stage + 1].submit(load)
+            self.stages[stage + 1].queue.submit(load)
         elif not left:
             self._land(load, now)
             if self.on_landing is not None:

@@ -129,7 +129,7 @@ MUTANTS = [
     Mutant("loads.py", "+ priority[i] * _PRIORITY", "- priority[i] * _PRIORITY"),
     Mutant("loads.py", "self.cache.insert(x, needed)", "self.cache.insert(x)"),
     Mutant("links.py", "if now == self._busy_until", "if now != self._busy_until"),
-    Mutant("links.py", "nbytes > self.chunk", "nbytes > self.chunk + 1"),
+    Mutant("transfer_queue.py", "nbytes > self.chunk", "nbytes > self.chunk + 1"),
     Mutant("links.py", "max(now, self._bus_free)", "max(now, self._bus_free - 1)"),
     Mutant("missing.py", "if load.landed > self.free:", "if load.landed > self.free + 1:"),
     Mutant("engine.py", "if index <= self._routed_until:", "if index < self._routed_until:"),

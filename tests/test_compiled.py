@@ -33,7 +33,16 @@ from sim.inputs import load
 from sim.run import simulate
 from sim.workload import Workload
 
-SIMPY = ("clock.py", "device.py", "engine.py", "links.py", "loads.py", "memory.py", "missing.py")
+SIMPY = (
+    "clock.py",
+    "device.py",
+    "engine.py",
+    "links.py",
+    "loads.py",
+    "memory.py",
+    "missing.py",
+    "transfer_queue.py",
+)
 SYSTEMS = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 
 

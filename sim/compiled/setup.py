@@ -171,7 +171,7 @@ def _links(device: SimulatedDevice) -> Any:
     links = []
     for server in device.stages:
         is_disk = server.name == "storage"
-        links.append((is_disk, disk if is_disk else 0, server.chunk or 0, server.lanes))
+        links.append((is_disk, disk if is_disk else 0, server.queue.chunk or 0, server.queue.lanes))
     return integers(links).ravel()
 
 

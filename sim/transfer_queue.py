@@ -1,0 +1,77 @@
+"""The queue of one stage of the way: which load moves next, and how much of it. No clock.
+
+Loads wait in order of their keys, then of age, and move in chunks. What empties the queue keeps
+time: a link on SimPy's clock (``sim.links``), or a thread that reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sim.loads import Load
+
+
+class TransferQueue:
+    """Loads that wait for ``stage`` of their way, at most ``lanes`` chunks of them in service.
+
+    ``chunk`` is the most bytes that move at once; None: whole loads. ``start(load, now)`` is asked
+    before a load's first chunk and may refuse: False drops the load from this queue, None leaves it
+    first in line. As long as one waits so, only loads that have begun go on: they may hold the
+    very room that it waits for.
+    """
+
+    def __init__(
+        self,
+        stage: int,
+        lanes: int,
+        chunk: int | None,
+        start: Callable[[Load, int], bool | None],
+    ) -> None:
+        self.stage, self.lanes, self.chunk = stage, lanes, chunk
+        self.in_service = 0
+        self._start = start
+        self._heap: list[tuple[int, int, Load]] = []
+
+    def submit(self, load: Load) -> None:
+        """Queue ``load`` under its present key: again, where that has changed."""
+        heappush(self._heap, (load.key, load.seq, load))
+
+    def take(self, now: int) -> tuple[Load, int] | None:
+        """What goes into service at ``now`` and how many bytes of it; None if nothing may."""
+        heap, stage = self._heap, self.stage
+        if not heap or self.in_service == self.lanes:
+            return None
+        waiting: list[tuple[int, int, Load]] = []
+        taken = None
+        while heap:
+            entry = heap[0]
+            load = entry[2]
+            nbytes = load.ready[stage]
+            if load.key != entry[0] or not nbytes:
+                heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
+                continue
+            if load.started < 0:
+                allowed = None if waiting else self._start(load, now)
+                if not allowed:
+                    heappop(heap)
+                    if allowed is None:
+                        waiting.append(entry)
+                    continue
+            if self.chunk is not None and nbytes > self.chunk:
+                nbytes = self.chunk
+            else:
+                heappop(heap)
+            load.ready[stage] -= nbytes
+            self.in_service += 1
+            taken = load, nbytes
+            break
+        for entry in waiting:
+            heappush(heap, entry)
+        return taken
+
+    def done(self) -> None:
+        """A chunk has left service."""
+        self.in_service -= 1
