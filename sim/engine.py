@@ -7,7 +7,6 @@ itself knows routing, residency and order, and leaves all time to the device.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -140,6 +139,7 @@ class ForwardPass:
         device, workload, loader = self.device, self.workload, self.loader
         tables = [self.layer_records, loader.records]
         add_numbers, add_times = self.layer_records.add_numbers, self.layer_records.add_times
+        missing = MissingLayer(device, loader, self._work, grouped=self._grouped)
         now = 0
         for step in workload.steps():
             cost = self.cost.step(step.phase, step.tokens, step.contexts)
@@ -154,9 +154,7 @@ class ForwardPass:
                 hits, late, now = self._route(step, cost, layer, routed, tokens, routed_at)
                 stalls: Sequence[int] = _NO_STALL
                 if loader.waiting:
-                    work_of = partial(self._work, layer, routed=routed, tokens=tokens)
-                    missing = MissingLayer(device, loader, routed, work_of, grouped=self._grouped)
-                    missing.begin(cost, routed_at, now)
+                    missing.begin(layer, routed, tokens, cost, routed_at, now)
                     loader.serve(routed_at)
                     yield device.asleep()
                     now, stalls = missing.free, missing.stalls

@@ -113,10 +113,10 @@ class Server:
 
     def serve(self, now: int) -> None:
         """Start chunks while a lane is free and a load may start."""
-        take = self.queue.take
-        while (taken := take(now)) is not None:
+        queue, free = self.queue, self._free
+        while free and (taken := queue.take(now)):
             load, nbytes = taken
-            lane = self._free.pop()
+            lane = free.pop()
             lane.load, lane.nbytes = load, nbytes
             lane.finish = finish = self._finish(now, nbytes)
             if self.log is not None:
@@ -126,5 +126,5 @@ class Server:
 
     def _done(self, lane: Lane) -> None:
         self._free.append(lane)
-        self.queue.done()
+        self.queue.in_service -= 1
         self._moved(lane.load, self.queue.stage, lane.nbytes, lane.finish)

@@ -187,7 +187,8 @@ class Loader:
         if self.changed:
             self.changed = False
             for server in self.stages:
-                server.serve(now)
+                if server.queue.waiting:
+                    server.serve(now)
 
     # The way of one load
 
@@ -222,16 +223,18 @@ class Loader:
         Nothing leaves any tier unless there is room in all.
         """
         x, host, cache = load.expert, self.host, self.cache
-        self._unpin(now)
+        if self.computed or 0 <= self.unpin_at <= now:
+            self._unpin(now)
         staging = host if host is not None and not host.resident[x] else None
         if staging is not None:
             # A queued prefetch holds its expert there against other prefetches only.
             firm = load.needed >= 0
             staging.pinned = self._passing - self._queued if firm else self._passing
         if (staging is None or staging.can_hold(x)) and cache.reserve(x):
-            if staging is not None:
-                staging.reserve(x)
-            self._queued.discard(x)
+            if host is not None:
+                self._queued.discard(x)
+                if staging is not None:
+                    staging.reserve(x)
             load.started = now
             return True
         if load.needed >= 0:
@@ -243,7 +246,7 @@ class Loader:
         """Whose pins have ended by ``now`` may leave."""
         if 0 <= self.unpin_at <= now:
             self.cache.pinned = ()
-        elif self.computed and self.computed[0][0] <= now:
+        elif self.computed[0][0] <= now:
             pinned = set(self.cache.pinned)
             while self.computed and self.computed[0][0] <= now:
                 pinned.difference_update(self.computed.popleft()[1])
@@ -296,8 +299,9 @@ class Loader:
     def _release(self, x: int) -> None:
         self.in_flight[x] = None
         self.outstanding -= self.cache.sizes[x]
-        self._passing.discard(x)
-        self._queued.discard(x)
+        if self.host is not None:
+            self._passing.discard(x)
+            self._queued.discard(x)
 
     # Ends
 

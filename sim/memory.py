@@ -41,6 +41,7 @@ class Tier:
         self.layers = layers
         self.width = len(self.sizes) // layers
         self.resident = [False] * len(self.sizes)
+        self._largest = max(self.sizes)
         self.used = [0] * len(self.capacities)  # bytes of residents, by partition
         self.pinned: Collection[int] = ()
         self.now = -1  # number of the last layer-step routed
@@ -85,21 +86,23 @@ class Tier:
         """Whether there is room for ``x``, or enough that is not pinned can leave."""
         partition, sizes = self.partition_of[x], self.sizes
         missing = sizes[x] - self.free[partition]
-        if missing <= 0:
-            return True
+        used = self.used[partition]
+        if missing <= max(0, used - len(self.pinned) * self._largest):
+            return True  # whatever of the pinned is here
         stays = 0
         for y in self.pinned:
             if self.resident[y] and self.partition_of[y] == partition:
                 stays += sizes[y]
-        return missing <= self.used[partition] - stays
+        return missing <= used - stays
 
     def reserve(self, x: int) -> bool:
         """Hold room for ``x``, evicting where needed; False, and nothing done, if none is."""
-        if not self.can_hold(x):
-            return False
         partition, size = self.partition_of[x], self.sizes[x]
-        if size > self.free[partition]:
-            self._evict(partition, size - self.free[partition])
+        missing = size - self.free[partition]
+        if missing > 0:
+            if not self.can_hold(x):
+                return False
+            self._evict(partition, missing)
         self.free[partition] -= size
         return True
 
@@ -221,8 +224,9 @@ class Tier:
             self._left(x)
 
     def _left(self, x: int) -> None:
-        self.free[self.partition_of[x]] += self.sizes[x]
-        self.used[self.partition_of[x]] -= self.sizes[x]
+        partition, size = self.partition_of[x], self.sizes[x]
+        self.free[partition] += size
+        self.used[partition] -= size
         if self._evicted is not None:
             self._evicted(self.state, x, self.now, self.scores[x])
         if self.on_evict is not None:

@@ -15,8 +15,9 @@ from sim.loads import DEMAND, Load, Loader
 
 
 class MissingLayer:
-    """From routing to the end of a layer; ``work`` says how many ns some experts of it take.
+    """The layer in hand, from its routing to its end, if some of its experts are missing.
 
+    ``work(layer, experts, routed, tokens)`` says how many ns ``experts`` of a routed set take.
     ``free`` is when the compute engine is through with all that has been worked out, so in the end
     when the layer ends; ``stalls`` are ns: demand, late, queue, storage.
     """
@@ -25,48 +26,62 @@ class MissingLayer:
         self,
         device: SimulatedDevice,
         loader: Loader,
-        routed: Sequence[int],
-        work: Callable[[Sequence[int]], int],
+        work: Callable[[int, Sequence[int], list[int], list[int] | None], int],
         *,
         grouped: bool,
     ) -> None:
-        self.stalls = [0, 0, 0, 0]
-        self.free = 0
-        self._device, self._loader = device, loader
-        self._routed, self._work, self._grouped = routed, work, grouped
-        self._streams = not loader.cache.fits(routed)
+        self.free, self.stalls = 0, [0, 0, 0, 0]
+        self._device, self._loader, self._work, self._grouped = device, loader, work, grouped
+        self._layer = 0
+        self._routed: list[int] = []
+        self._tokens: list[int] | None = None
+        self._streams = False
         self._dispatch = 0  # ns that the first group is charged beside its experts
         self._group_end = 0
         self._turn = -1  # when the pass looks next, as something has been computed
-        self._over = False
+        self._landed_hook, self._served_hook = self._landed, self._served
 
-    def begin(self, cost: StepCost, asked: int, now: int) -> None:
+    def begin(
+        self,
+        layer: int,
+        routed: list[int],
+        tokens: list[int] | None,
+        cost: StepCost,
+        asked: int,
+        now: int,
+    ) -> None:
         """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on."""
-        resident = self._loader.cache.resident
-        ready = [x for x in self._routed if resident[x]]
+        loader = self._loader
+        resident = loader.cache.resident
+        self._layer, self._routed, self._tokens = layer, routed, tokens
+        self.stalls = [0, 0, 0, 0]
+        self._streams = streams = not loader.cache.fits(routed)
+        ready = [x for x in routed if resident[x]]
         work = cost.shared_ns
         if self._grouped:
             self._dispatch = cost.moe_fixed_ns
         else:
             work += cost.moe_fixed_ns
-            if not self._streams:
-                work += self._work(ready)
+            if not streams:
+                work += self._work(layer, ready, routed, tokens)
         self.free = self._device.compute(now, work, "experts")
-        if self._streams:
-            for experts in [ready] if self._grouped else [(x,) for x in ready]:
-                if experts:
-                    self._compute(experts)
-        self._loader.on_landing = self._landed
-        if self._streams and self._grouped:
-            self._loader.on_served = self._served
-        self._look_after(asked)
+        loader.on_landing = self._landed_hook
+        if streams:
+            self._group_end, self._turn = asked, -1
+            if self._grouped:
+                loader.on_served = self._served_hook
+                if ready:
+                    self._compute(ready)
+            else:
+                for x in ready:
+                    self._compute((x,))
+            self._look_after(asked)
 
     def _landed(self, now: int) -> None:
         """Something has landed, and loads are about to start."""
         loader = self._loader
         if not loader.waiting:
             self._compute_landed()
-            self._over = True
             loader.unpin_at = self.free
             loader.on_landing = loader.on_served = None
             self._device.wake()
@@ -89,9 +104,9 @@ class MissingLayer:
             self._device.turn(end, self._look)
 
     def _look(self, _: object) -> None:
-        if self._over:
-            return
         now, self._turn = self._turn, -1
+        if not self._loader.waiting:
+            return  # all has landed since
         self._look_after(now)
         self._loader.changed = True
         self._loader.serve(now)
@@ -99,24 +114,26 @@ class MissingLayer:
             self._served(now)
 
     def _compute_landed(self) -> None:
-        loader = self._loader
-        for load in loader.arrived:
+        arrived, stalls, grouped = self._loader.arrived, self.stalls, self._grouped
+        for load in arrived:
             if load.landed > self.free:
-                split_stall(load, self.free, self.stalls)
+                split_stall(load, self.free, stalls)
                 self.free = load.landed
-            if not self._grouped:
+            if not grouped:
                 self._compute((load.expert,))
-        if self._grouped:
-            group = [load.expert for load in loader.arrived] if self._streams else self._routed
-            self._compute(group)
-        loader.arrived.clear()
+        if grouped:
+            self._compute([load.expert for load in arrived] if self._streams else self._routed)
+        arrived.clear()
 
     def _compute(self, experts: Sequence[int]) -> None:
-        work = self._dispatch + self._work(experts)
-        self._dispatch = 0
-        self.free = self._group_end = self._device.compute(self.free, work, "experts")
+        work = self._work(self._layer, experts, self._routed, self._tokens)
+        if self._dispatch:
+            work += self._dispatch
+            self._dispatch = 0
+        self.free = end = self._device.compute(self.free, work, "experts")
         if self._streams:
-            self._loader.computed.append((self.free, experts))
+            self._group_end = end
+            self._loader.computed.append((end, experts))
 
 
 def split_stall(load: Load, since: int, stalls: list[int]) -> None:

@@ -31,22 +31,20 @@ class TransferQueue:
         start: Callable[[Load, int], bool | None],
     ) -> None:
         self.stage, self.lanes, self.chunk = stage, lanes, chunk
-        self.in_service = 0
+        self.in_service = 0  # whoever empties the queue says when a chunk has left it
         self._start = start
-        self._heap: list[tuple[int, int, Load]] = []
+        self.waiting: list[tuple[int, int, Load]] = []  # a heap of keys, ages and loads
 
     def submit(self, load: Load) -> None:
         """Queue ``load`` under its present key: again, where that has changed."""
-        heappush(self._heap, (load.key, load.seq, load))
+        heappush(self.waiting, (load.key, load.seq, load))
 
     def take(self, now: int) -> tuple[Load, int] | None:
         """What goes into service at ``now`` and how many bytes of it; None if nothing may."""
-        heap, stage = self._heap, self.stage
-        if not heap or self.in_service == self.lanes:
-            return None
-        waiting: list[tuple[int, int, Load]] = []
+        heap, stage = self.waiting, self.stage
+        held: list[tuple[int, int, Load]] = []  # they stay in line
         taken = None
-        while heap:
+        while heap and self.in_service < self.lanes:
             entry = heap[0]
             load = entry[2]
             nbytes = load.ready[stage]
@@ -54,11 +52,11 @@ class TransferQueue:
                 heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
                 continue
             if load.started < 0:
-                allowed = None if waiting else self._start(load, now)
+                allowed = None if held else self._start(load, now)
                 if not allowed:
                     heappop(heap)
                     if allowed is None:
-                        waiting.append(entry)
+                        held.append(entry)
                     continue
             if self.chunk is not None and nbytes > self.chunk:
                 nbytes = self.chunk
@@ -68,10 +66,6 @@ class TransferQueue:
             self.in_service += 1
             taken = load, nbytes
             break
-        for entry in waiting:
+        for entry in held:
             heappush(heap, entry)
         return taken
-
-    def done(self) -> None:
-        """A chunk has left service."""
-        self.in_service -= 1

@@ -38,7 +38,7 @@ def order(waiting: TransferQueue) -> list[tuple[int, int]]:
     taken = []
     while (item := waiting.take(0)) is not None:
         taken.append((item[0].expert, item[1]))
-        waiting.done()
+        waiting.in_service -= 1
     return taken
 
 
@@ -55,7 +55,7 @@ def test_as_many_are_in_service_as_there_are_lanes() -> None:
         waiting.submit(load(seq, LATER))
     assert [waiting.take(0) is not None for _ in range(3)] == [True, True, False]
     assert rooms.asked == [0, 1]  # no room is made for what cannot move yet
-    waiting.done()
+    waiting.in_service -= 1
     assert waiting.take(0) is not None
 
 
@@ -66,7 +66,7 @@ def test_a_load_in_chunks_lets_a_demand_pass_between_two() -> None:
     assert first is not None
     assert first[1] == 40
     waiting.submit(load(2, FIRST, 30))
-    waiting.done()
+    waiting.in_service -= 1
     assert order(waiting) == [(2, 30), (1, 40), (1, 20)]
     assert rooms.asked == [1, 2]  # once each
 
@@ -94,7 +94,7 @@ def test_what_is_refused_leaves_and_what_must_wait_stays_first() -> None:
     waiting, rooms = queue(chunk=50)
     waiting.submit(load(5, LATER))
     assert waiting.take(0) is not None  # has begun: half of it is still to come
-    waiting.done()
+    waiting.in_service -= 1
     for one in (load(1, LATER), load(2, FIRST), load(3, FIRST)):
         waiting.submit(one)
     rooms.answers = {2: None}
