@@ -173,18 +173,17 @@ class Tier:
                 least[x] = score
                 heapreplace(heap, score * n + x)
             else:
-                heappop(heap)
+                while heap and heap[0] == entry:  # twice, where a low score of x rose to this one
+                    heappop(heap)
                 if x in pinned:
                     passed_over.append(entry)
                 else:
-                    resident[x] = False  # so that a second entry of x is not taken again
                     victims.append(entry)
                     missing -= sizes[x]
         for entry in passed_over:
             heappush(heap, entry)
         if missing > 0:
             for entry in victims:
-                resident[entry % n] = True
                 heappush(heap, entry)
             return False
         for entry in victims:
@@ -213,11 +212,11 @@ class Tier:
                 self._kept(self.state, x, self.now)
             return False
         for x in victims:
-            self.resident[x] = False
             self._left(x)
         return True
 
     def _left(self, x: int) -> None:
+        self.resident[x] = False
         self.free[self.partition_of[x]] += self.sizes[x]
         if self._evicted is not None:
             self._evicted(self.state, x, self.now, self.scores[x])

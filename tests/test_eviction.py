@@ -24,6 +24,14 @@ class TestBelady(EvictionContract):
     policy = "belady"
 
 
+class TestEveryHook(EvictionContract):
+    policy = "contracts.every_hook"
+
+
+class TestSparedInOrder(EvictionContract):
+    policy = "contracts.spared_in_order"
+
+
 class TestFifo(EvictionContract):
     policy = "fifo"
 
@@ -220,6 +228,32 @@ def test_passing_is_told_once_after_something_happened(monkeypatch: pytest.Monke
         happens.get(tier.now, lambda: None)()
         tier.routed(0, [0] if tier.now == 2 else [])
     assert told == [(1, 0), (1, 1), (3, 0), (3, 1)]
+
+
+def test_a_pinned_expert_is_spared_once_each_time_that_room_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def spared(state: Any, x: int, now: int, score: int) -> int:
+        told.append((x, score))
+        return score
+
+    every_hook = registry.find("eviction", "contracts.every_hook")
+    monkeypatch.setattr(every_hook, "spared", spared)
+    tier = cache("contracts.every_hook", 2, 4)
+    put(tier, 1, 0)  # scores 1, falls to 0 when passed, is 1 again when named
+    put(tier, 3, 0)
+    tier.use([3])
+    tier.now = 2
+    tier.routed(0, [3])
+    tier.predict([1])
+    tier.pinned = {1}
+    for newcomer, seen in ((0, [(1, 1)]), (2, [])):
+        told.clear()
+        tier.free[0] = 0
+        assert tier.reserve(newcomer) == bool(seen)
+        assert told == seen
 
 
 def expected_order(tier: Tier) -> list[int]:

@@ -60,7 +60,7 @@ def reserve(t: Tier, x: int) -> int:
         if t.spared and victims > 0:
             for i in range(aside):
                 y, score = t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD]
-                order.move(t, y, policies.spared(code, t.state, y, now, score))
+                _rescore(t, y, score, policies.spared(code, t.state, y, now, score))
     t.part[free] -= t.size[x]
     return victims
 
