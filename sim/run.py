@@ -125,9 +125,12 @@ def _hooks(inputs: Inputs, cost: CostModel) -> list[Hook]:
 
 
 def _said(inputs: Inputs, index: int) -> Quality:
-    """What a predictor says, and how well: worked out once for all runs on the same workload."""
+    """What a predictor says, and how well: worked out once for runs that build it from the same.
+
+    That is all of ``predictors.base.Context``, and its parameters.
+    """
     name, predictor, params = inputs.predictors[index]
-    key = (name, params.model_dump_json(), inputs.config.seed)
+    key = (name, params.model_dump_json(), inputs.config.seed, inputs.model)
     known = inputs.workload.said
     found = known.pop(key, None)
     if found is None:
