@@ -30,6 +30,7 @@ from sim.compiled import engine, replay
 from sim.config import RunConfig
 from sim.errors import ConfigError
 from sim.inputs import load
+from sim.memos import Memos
 from sim.run import simulate
 from sim.workload import Workload
 
@@ -88,7 +89,7 @@ def test_a_set_that_streams_through_in_no_time_agrees() -> None:
 
 
 def test_runs_that_differ_in_hardware_share_their_hits_and_misses() -> None:
-    tiers.replayed.cache_clear()
+    load(config()).workload.memos = Memos()
     hardware = "v100-pcie-32gb", "h100-sxm"
     with uncompiled(), patch.object(replay, "misses", wraps=replay.misses) as replayed:
         done = [
