@@ -124,7 +124,9 @@ def make_host(inputs: Inputs) -> Tier | None:
 
 
 def _warm_order(workload: Workload, warm: str) -> list[int]:
-    """Flat ids in the order in which a warm cache is filled, the layers evenly."""
+    """Flat ids, the layers evenly, from what is to stay longest on: the most popular, or else the
+    first, the lowest ids.
+    """
     layers, experts = workload.layers, workload.experts
     if warm == "none":
         return []
@@ -137,7 +139,11 @@ def _warm_order(workload: Workload, warm: str) -> list[int]:
 
 
 def _fill(tier: Tier, order: list[int]) -> None:
-    for x in order:
-        if tier.sizes[x] <= tier.free[tier.partition_of[x]]:
-            tier.reserve(x)
-            tier.insert(x)
+    """Hold as much of ``order`` as fits, before anything runs.
+
+    It arrives backwards, as what arrives last leaves last. To an eviction that goes by time all
+    of it arrives at once.
+    """
+    chosen = [x for x in order if tier.reserve(x)]  # nothing is resident that could leave
+    for x in reversed(chosen):
+        tier.insert(x)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts import EvictionContract
+from harness import machine, make_trace, system
 from scipy.stats import chisquare
 
 from sim import registry
@@ -18,6 +19,7 @@ from sim.errors import ConfigError
 from sim.eviction.base import Future
 from sim.memory import Tier
 from sim.replay import replay
+from sim.tiers import make_cache
 
 
 class TestBelady(EvictionContract):
@@ -115,6 +117,22 @@ def test_lru_keeps_what_was_used_last_and_fifo_does_not() -> None:
     sets = [[0], [1], [0], [2], [0], [1]]
     assert misses("lru", 2, sets) == [1, 1, 0, 1, 0, 1]  # 1 leaves for 2
     assert misses("fifo", 2, sets) == [1, 1, 0, 1, 1, 1]  # 0 leaves for 2
+
+
+@pytest.mark.parametrize("warm", ["popular", "first"])
+def test_what_a_warm_cache_is_to_keep_leaves_last(warm: str) -> None:
+    sets = [1, 2], [2, 3], [2, 3], [2, 3]  # expert 2 is used most, then 3, 1 and 0, in both layers
+    trace = make_trace([[chosen, chosen] for chosen in sets], 4, sizes=(10, 30))
+    # All of layer 0 have room, and two of layer 1.
+    inputs = system(trace, machine(), capacity=100, eviction="fifo", cache={"warm": warm})
+    tier = make_cache(inputs)
+    left: list[int] = []
+    tier.on_evict = left.append
+    while any(tier.resident):
+        tier.free[0] = 0
+        assert tier.reserve(tier.resident.index(False))
+    best = [2, 3, 1, 0] if warm == "popular" else [0, 1, 2, 3]
+    assert left == [best[3], best[2], 4 + best[1], best[1], 4 + best[0], best[0]]
 
 
 def test_lfu_forgets_with_the_eviction_and_persistent_lfu_does_not() -> None:
