@@ -29,6 +29,7 @@ from sim import engines, rng, tiers
 from sim.compiled import engine, replay
 from sim.config import RunConfig
 from sim.errors import ConfigError
+from sim.eviction.random import lifetime
 from sim.inputs import load
 from sim.memos import Memos
 from sim.run import simulate
@@ -231,6 +232,15 @@ def test_draws_of_64_bits_are_those_of_python(seed: int, a: int, b: int) -> None
 
     with np.errstate(over="ignore"):
         assert int(draw(seed, a, b, 0)) == rng.draw(seed, a, b)
+
+
+def test_lifetimes_of_64_bits_are_those_of_python() -> None:
+    from numba import njit
+
+    compiled = njit(lifetime)
+    draws = [0, 1, 2**53 - 1, *(2**53 - 2**n for n in range(53))]
+    draws += [rng.bits(1, n) for n in range(10_000)]
+    assert [compiled(draw) for draw in draws] == [lifetime(draw) for draw in draws]
 
 
 # The choice

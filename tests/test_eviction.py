@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 import pytest
 from contracts import EvictionContract
 from harness import machine, make_trace, system
-from scipy.stats import chisquare
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare, kstest
 
-from sim import registry
+from sim import registry, rng
 from sim.errors import ConfigError
 from sim.eviction.base import Future
+from sim.eviction.random import lifetime
 from sim.memory import Tier
 from sim.replay import replay
 from sim.tiers import make_cache
@@ -278,6 +282,20 @@ def expected_order(tier: Tier) -> list[int]:
     """Who would leave, in order, leaving the tier as it is."""
     held = [x for x, resident in enumerate(tier.resident) if resident]
     return sorted(held, key=lambda x: (tier.scores[x], x))
+
+
+draws = st.integers(0, 2**53 - 1) | st.integers(0, 52).map(lambda n: 2**53 - 2**n)
+
+
+@given(draws)
+def test_a_random_lifetime_is_a_logarithm_rounded_down(draw: int) -> None:
+    exact = -math.log((2**53 - draw) / 2**53) * 2**20
+    assert exact - 1.01 < lifetime(draw) < exact + 0.1
+
+
+def test_random_lifetimes_are_exponential() -> None:
+    lives = [lifetime(rng.bits(seed, 1)) / 2**20 for seed in range(20_000)]
+    assert kstest(lives, "expon").pvalue > 0.01
 
 
 def test_random_is_uniform() -> None:
