@@ -5,6 +5,7 @@ Nothing runs before all of it holds; each error is one line that names the key.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from sim.reserve import Reserve, reserve
 from sim.shared import shared
 from sim.workload import Workload
 from traces.errors import describe
-from traces.format import TraceError, read_meta, read_trace
+from traces.format import Trace, TraceError, read_meta, read_trace
 from traces.model import ModelSpec
 from traces.parts import part_paths
 from traces.samples import sample_path, samples
@@ -125,14 +126,20 @@ def trace_path(name: str) -> Path:
 
 def _workload(config: RunConfig) -> Workload:
     if isinstance(config.trace, SyntheticTrace):
-        return _synthetic(config.trace.model_dump_json(), config.requests, config.batch_size)
+        return _kept(_synthetic, config.batch_size, config.trace.model_dump_json(), config.requests)
     path = trace_path(config.trace)
     stamp = _stamp(path)
     known = _predictions(path, stamp)
     # The trace's columns that the config's predictors replay.
     wanted = (c.params.get("column", c.name) for c in config.predictor)
     recorded = sorted({name for name in wanted if isinstance(name, str) and name in known})
-    return _recorded(path, stamp, config.requests, tuple(recorded), config.batch_size)
+    return _kept(_recorded, config.batch_size, path, stamp, config.requests, tuple(recorded))
+
+
+@lru_cache(maxsize=2)
+def _kept(read: Callable[..., Trace], batch_size: int, *arguments: Any) -> Workload:
+    """The workload of ``read(*arguments)``: a process has the last two, and all of their memos."""
+    return Workload(read(*arguments), batch_size)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -149,15 +156,9 @@ def _predictions(path: Path, stamp: tuple[int, ...]) -> frozenset[str]:
         raise ConfigError(f"trace: {error}") from error
 
 
-@lru_cache(maxsize=2)
 def _recorded(
-    path: Path,
-    stamp: tuple[int, ...],
-    requests: str | None,
-    predictions: tuple[str, ...],
-    batch_size: int,
-) -> Workload:
-    """Read once per process and sweep."""
+    path: Path, stamp: tuple[int, ...], requests: str | None, predictions: tuple[str, ...]
+) -> Trace:
     chosen = None if requests is None else parse_slice(requests)
     try:
         trace = read_trace(path, requests=chosen, predictions=predictions)
@@ -172,12 +173,10 @@ def _recorded(
         for name, p in trace.predictions.items()
     }
     # Weights are read to be checked; the simulator uses none.
-    trace = replace(trace, weights=None, experts=shared(trace.experts), predictions=columns)
-    return Workload(trace, batch_size)
+    return replace(trace, weights=None, experts=shared(trace.experts), predictions=columns)
 
 
-@lru_cache(maxsize=2)
-def _synthetic(parameters: str, requests: str | None, batch_size: int) -> Workload:
+def _synthetic(parameters: str, requests: str | None) -> Trace:
     if requests is not None:
         raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
     p = SyntheticTrace.model_validate_json(parameters)
@@ -186,7 +185,7 @@ def _synthetic(parameters: str, requests: str | None, batch_size: int) -> Worklo
     except ModelError as error:
         raise ConfigError(f"trace.synthetic: {error}") from error
     try:
-        trace = synthesise(
+        return synthesise(
             model,
             requests=p.requests,
             prompt=p.prompt,
@@ -197,7 +196,6 @@ def _synthetic(parameters: str, requests: str | None, batch_size: int) -> Worklo
         )
     except TraceError as error:
         raise ConfigError(f"trace: {error}") from error
-    return Workload(trace, batch_size)
 
 
 # Predictors

@@ -189,11 +189,11 @@ class Tier:
                 least[x] = score
                 heapreplace(heap, score * n + x)
             else:
-                heappop(heap)
+                while heap and heap[0] == entry:  # twice, where a low score of x rose to this one
+                    heappop(heap)
                 if x in pinned:
                     passed_over.append(entry)
                 else:
-                    resident[x] = False  # so that a second entry of x is not taken again
                     victims.append(x)
                     missing -= sizes[x]
         for entry in passed_over:
@@ -212,6 +212,7 @@ class Tier:
         passed_over: list[int] = []
         while missing > 0:
             x = self._victim(self.state, partition, self.now)
+            assert x >= 0, "the eviction has lost an expert from its queues"
             if x in self.pinned:
                 passed_over.append(x)
             else:
@@ -220,10 +221,10 @@ class Tier:
         for x in reversed(passed_over):
             self._kept(self.state, x, self.now)
         for x in victims:
-            self.resident[x] = False
             self._left(x)
 
     def _left(self, x: int) -> None:
+        self.resident[x] = False
         partition, size = self.partition_of[x], self.sizes[x]
         self.free[partition] += size
         self.used[partition] -= size

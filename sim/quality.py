@@ -17,7 +17,8 @@ class Quality:
 
     def __init__(self, workload: Workload, table: Table, distance: int) -> None:
         self.table = table
-        self._workload, self._distance = workload, distance
+        self._distance = distance
+        self._flat, self._k = workload.flat, workload.top_k
 
     @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -25,10 +26,10 @@ class Quality:
 
         Tokens that the layer did not route, or that got no prediction, do not count.
         """
-        k = self._workload.top_k
-        total = np.zeros((self._workload.layers, 4), dtype=np.int64)
-        for layer in range(self._distance, self._workload.layers):
-            routed, named = self._workload.flat[:, layer], self.table.ids[:, layer, :k]
+        k, layers = self._k, self._flat.shape[1]
+        total = np.zeros((layers, 4), dtype=np.int64)
+        for layer in range(self._distance, layers):
+            routed, named = self._flat[:, layer], self.table.ids[:, layer, :k]
             counted = (routed[:, 0] >= 0) & (named[:, 0] >= 0)
             routed, named = routed[counted], named[counted]
             found = in_common(routed, named)
@@ -41,7 +42,7 @@ class Quality:
         ``predicted`` is the share of the routed sets that it speaks of, in the layers that its
         distance lets it reach; the others are shares of those. None where nothing was predicted.
         """
-        routed = int((self._workload.flat[:, self._distance :, 0] >= 0).sum())
+        routed = int((self._flat[:, self._distance :, 0] >= 0).sum())
         counts = self.counts
         slots, named, sets, exact = counts.sum(axis=0).tolist()
         recalls = [_ratio(n, of) for of, n, _, _ in counts.tolist()]

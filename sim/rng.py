@@ -23,9 +23,14 @@ def draw(seed: int, a: int, b: int = 0, c: int = 0) -> int:
     return mix(mix(mix(mix(seed) ^ a) ^ b) ^ c)
 
 
+def bits(seed: int, a: int, b: int = 0, c: int = 0) -> int:
+    """53 random bits keyed by (seed, a, b, c): the top ones of ``draw``."""
+    return draw(int(seed), int(a), int(b), int(c)) >> 11
+
+
 def uniform(seed: int, a: int, b: int = 0, c: int = 0) -> float:
-    """A float in [0, 1) keyed by (seed, a, b, c): the top 53 bits of ``draw``."""
-    return (draw(int(seed), int(a), int(b), int(c)) >> 11) * (1.0 / 9007199254740992.0)
+    """A float in [0, 1) keyed by (seed, a, b, c), from the same bits."""
+    return bits(seed, a, b, c) * (1.0 / 9007199254740992.0)
 
 
 def pick(seed: int, a: int, b: int, c: int, rows: int, columns: int) -> tuple[int, int]:

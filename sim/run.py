@@ -27,7 +27,7 @@ from sim.step_table import COSTS_KEPT
 from sim.tiers import fewest_loads, make_cache, make_host
 
 _BOUNDS_KEPT = 16
-_KEPT = 1  # predictors whose tables are kept for the next run: each may take a third of a GB
+_SAID_KEPT = 1  # predictors whose tables are kept: each may take a third of a GB
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,18 @@ def _hooks(inputs: Inputs, cost: CostModel) -> list[Hook]:
 
 
 def _said(inputs: Inputs, index: int) -> Quality:
-    """What a predictor says, and how well: worked out once for all runs on the same workload."""
+    """What a predictor says, and how well: worked out once for runs that build it from the same.
+
+    That is all of ``predictors.base.Context``, and its parameters.
+    """
     name, predictor, params = inputs.predictors[index]
-    key = (name, params.model_dump_json(), inputs.config.seed)
-    known = inputs.workload.said
-    found = known.pop(key, None)
-    if found is None:
-        found = Quality(inputs.workload, predictor.table(), predictor.distance)
-        while len(known) >= max(_KEPT, len(inputs.predictors)):
-            del known[next(iter(known))]
-    known[key] = found  # the latest stands last
-    return found
+    key = (name, params.model_dump_json(), inputs.config.seed, inputs.model)
+    return inputs.workload.memos.get(
+        "said",
+        key,
+        max(_SAID_KEPT, len(inputs.predictors)),
+        lambda: Quality(inputs.workload, predictor.table(), predictor.distance),
+    )
 
 
 def run(config: RunConfig) -> dict[str, Any]:
@@ -178,24 +179,24 @@ def results(done: Simulation) -> dict[str, Any]:
 
 def _bounds(done: Simulation) -> Bounds:
     """Worked out once for runs that differ in predictors and policies alone."""
-    inputs, known = done.inputs, done.inputs.workload.bounds
+    inputs, layers = done.inputs, done.inputs.workload.layers
     sizes, caches = tuple(inputs.sizes), tuple(inputs.cache_bytes)
     config, wire = inputs.config, tuple(done.device.wire_ns)
     key = done.cost, sizes, caches, wire, config.cache.warm, config.overlap, done.engine
-    if key not in known:
-        if len(known) == _BOUNDS_KEPT:
-            del known[next(iter(known))]
-        if len(caches) == 1:
-            caches *= inputs.workload.layers
-        known[key] = bounds(
+    by_layer = caches if len(caches) > 1 else caches * layers
+    return inputs.workload.memos.get(
+        "bounds",
+        key,
+        _BOUNDS_KEPT,
+        lambda: bounds(
             inputs.workload,
             done.cost,
             fewest_loads(inputs, done.engine),
             wire,
-            [cache // size for cache, size in zip(caches, sizes)],
+            [cache // size for cache, size in zip(by_layer, sizes)],
             config.overlap == "grouped",
-        )
-    return known[key]
+        ),
+    )
 
 
 _cost_model = lru_cache(maxsize=COSTS_KEPT)(CostModel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple
 
@@ -17,6 +16,9 @@ from sim.eviction.base import Future
 from sim.inputs import Inputs
 from sim.memory import Tier
 from sim.workload import Workload
+
+_MISSES_KEPT = 4  # a byte a routed expert each
+_FEWEST_KEPT = 16  # two bytes a layer-step each
 
 
 class _Cache(NamedTuple):
@@ -71,25 +73,33 @@ def known_misses(inputs: Inputs) -> npt.NDArray[np.int8]:
 
     That is for the compiled engine to know (``setup.timeless``).
     """
-    return replayed(_Cache.of(inputs), inputs.eviction, inputs.config.seed)
+    return _misses(_Cache.of(inputs), inputs.eviction, inputs.config.seed)
 
 
-@lru_cache(maxsize=4)  # a byte a routed expert each
-def replayed(cache: _Cache, eviction: ModuleType, seed: int) -> npt.NDArray[np.int8]:
+def _misses(cache: _Cache, eviction: ModuleType, seed: int) -> npt.NDArray[np.int8]:
     from sim.compiled import replay
 
-    return replay.misses(cache.workload, cache.tier(eviction, seed), eviction)
+    workload, *rest = cache
+    return workload.memos.get(
+        "misses",
+        (*rest, eviction, seed),
+        _MISSES_KEPT,
+        lambda: replay.misses(workload, cache.tier(eviction, seed), eviction),
+    )
 
 
 def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int16]:
     """Belady's misses by layer-step, for the bounds."""
-    return _fewest(_Cache.of(inputs), engine)
+    cache = _Cache.of(inputs)
+    workload, *rest = cache
+    return workload.memos.get(
+        "fewest loads", (*rest, engine), _FEWEST_KEPT, lambda: _fewest(cache, engine)
+    )
 
 
-@lru_cache(maxsize=16)  # two bytes a layer-step each
 def _fewest(cache: _Cache, engine: Engine) -> npt.NDArray[np.int16]:
     if engine == "compiled":
-        missed = replayed(cache, belady, 0)
+        missed = _misses(cache, belady, 0)
         first = cache.workload.table.first_routed
         fewest = np.zeros(len(first) - 1, dtype=np.int16)
         some = np.flatnonzero(first[1:] > first[:-1])
@@ -114,7 +124,9 @@ def make_host(inputs: Inputs) -> Tier | None:
 
 
 def _warm_order(workload: Workload, warm: str) -> list[int]:
-    """Flat ids in the order in which a warm cache is filled, the layers evenly."""
+    """Flat ids, the layers evenly, from what is to stay longest on: the most popular, or else the
+    first, the lowest ids.
+    """
     layers, experts = workload.layers, workload.experts
     if warm == "none":
         return []
@@ -127,7 +139,11 @@ def _warm_order(workload: Workload, warm: str) -> list[int]:
 
 
 def _fill(tier: Tier, order: list[int]) -> None:
-    for x in order:
-        if tier.sizes[x] <= tier.free[tier.partition_of[x]]:
-            tier.reserve(x)
-            tier.insert(x)
+    """Hold as much of ``order`` as fits, before anything runs.
+
+    It arrives backwards, as what arrives last leaves last. To an eviction that goes by time all
+    of it arrives at once.
+    """
+    chosen = [x for x in order if tier.reserve(x)]  # nothing is resident that could leave
+    for x in reversed(chosen):
+        tier.insert(x)

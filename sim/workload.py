@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.eviction.base import Future
+from sim.memos import Memos
 from sim.shared import shared
 from sim.step_table import StepTable, step_table
 from traces.format import Trace
-
-if TYPE_CHECKING:
-    from sim.bounds import Bounds
-    from sim.quality import Quality
 
 _BLOCK = 64  # rows turned into Python lists at a time: scalar access to lists is 5x faster
 
@@ -71,8 +68,7 @@ class Workload:
         self.batch_size = batch_size
         self.layers, self.experts, self.top_k = trace.meta.model.topology
         self.requests = trace.requests
-        self.said: dict[Any, Quality] = {}  # what predictors say, kept for the next run
-        self.bounds: dict[Any, Bounds] = {}  # also kept for the next run
+        self.memos = Memos()
         self._lists = self.lists(self.flat)
         self._row = -1  # the row last asked for, whose sets are kept at hand
         self._row_sets: list[list[int]] = []

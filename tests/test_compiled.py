@@ -29,7 +29,9 @@ from sim import engines, rng, tiers
 from sim.compiled import engine, replay
 from sim.config import RunConfig
 from sim.errors import ConfigError
+from sim.eviction.random import lifetime
 from sim.inputs import load
+from sim.memos import Memos
 from sim.run import simulate
 from sim.workload import Workload
 
@@ -97,7 +99,7 @@ def test_a_set_that_streams_through_in_no_time_agrees() -> None:
 
 
 def test_runs_that_differ_in_hardware_share_their_hits_and_misses() -> None:
-    tiers.replayed.cache_clear()
+    load(config()).workload.memos = Memos()
     hardware = "v100-pcie-32gb", "h100-sxm"
     with uncompiled(), patch.object(replay, "misses", wraps=replay.misses) as replayed:
         done = [
@@ -239,6 +241,15 @@ def test_draws_of_64_bits_are_those_of_python(seed: int, a: int, b: int) -> None
 
     with np.errstate(over="ignore"):
         assert int(draw(seed, a, b, 0)) == rng.draw(seed, a, b)
+
+
+def test_lifetimes_of_64_bits_are_those_of_python() -> None:
+    from numba import njit
+
+    compiled = njit(lifetime)
+    draws = [0, 1, 2**53 - 1, *(2**53 - 2**n for n in range(53))]
+    draws += [rng.bits(1, n) for n in range(10_000)]
+    assert [compiled(draw) for draw in draws] == [lifetime(draw) for draw in draws]
 
 
 # The choice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,17 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts import EvictionContract
-from scipy.stats import chisquare
+from harness import machine, make_trace, system
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare, kstest
 
-from sim import registry
+from sim import registry, rng
 from sim.errors import ConfigError
 from sim.eviction.base import Future
+from sim.eviction.random import lifetime
 from sim.memory import Tier
 from sim.replay import replay
+from sim.tiers import make_cache
 
 
 class TestBelady(EvictionContract):
     policy = "belady"
+
+
+class TestEveryHook(EvictionContract):
+    policy = "contracts.every_hook"
+
+
+class TestSparedInOrder(EvictionContract):
+    policy = "contracts.spared_in_order"
 
 
 class TestFifo(EvictionContract):
@@ -107,6 +121,22 @@ def test_lru_keeps_what_was_used_last_and_fifo_does_not() -> None:
     sets = [[0], [1], [0], [2], [0], [1]]
     assert misses("lru", 2, sets) == [1, 1, 0, 1, 0, 1]  # 1 leaves for 2
     assert misses("fifo", 2, sets) == [1, 1, 0, 1, 1, 1]  # 0 leaves for 2
+
+
+@pytest.mark.parametrize("warm", ["popular", "first"])
+def test_what_a_warm_cache_is_to_keep_leaves_last(warm: str) -> None:
+    sets = [1, 2], [2, 3], [2, 3], [2, 3]  # expert 2 is used most, then 3, 1 and 0, in both layers
+    trace = make_trace([[chosen, chosen] for chosen in sets], 4, sizes=(10, 30))
+    # All of layer 0 have room, and two of layer 1.
+    inputs = system(trace, machine(), capacity=100, eviction="fifo", cache={"warm": warm})
+    tier = make_cache(inputs)
+    left: list[int] = []
+    tier.on_evict = left.append
+    while any(tier.resident):
+        tier.free[0] = 0
+        assert tier.reserve(tier.resident.index(False))
+    best = [2, 3, 1, 0] if warm == "popular" else [0, 1, 2, 3]
+    assert left == [best[3], best[2], 4 + best[1], best[1], 4 + best[0], best[0]]
 
 
 def test_lfu_forgets_with_the_eviction_and_persistent_lfu_does_not() -> None:
@@ -222,10 +252,50 @@ def test_passing_is_told_once_after_something_happened(monkeypatch: pytest.Monke
     assert told == [(1, 0), (1, 1), (3, 0), (3, 1)]
 
 
+def test_a_pinned_expert_is_spared_once_each_time_that_room_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def spared(state: Any, x: int, now: int, score: int) -> int:
+        told.append((x, score))
+        return score
+
+    every_hook = registry.find("eviction", "contracts.every_hook")
+    monkeypatch.setattr(every_hook, "spared", spared)
+    tier = cache("contracts.every_hook", 2, 4)
+    put(tier, 1, 0)  # scores 1, falls to 0 when passed, is 1 again when named
+    put(tier, 3, 0)
+    tier.use([3])
+    tier.now = 2
+    tier.routed(0, [3])
+    tier.predict([1])
+    tier.pinned = {1}
+    for newcomer, seen in ((0, [(1, 1)]), (2, [])):
+        told.clear()
+        tier.free[0] = 0
+        assert tier.reserve(newcomer) == bool(seen)
+        assert told == seen
+
+
 def expected_order(tier: Tier) -> list[int]:
     """Who would leave, in order, leaving the tier as it is."""
     held = [x for x, resident in enumerate(tier.resident) if resident]
     return sorted(held, key=lambda x: (tier.scores[x], x))
+
+
+draws = st.integers(0, 2**53 - 1) | st.integers(0, 52).map(lambda n: 2**53 - 2**n)
+
+
+@given(draws)
+def test_a_random_lifetime_is_a_logarithm_rounded_down(draw: int) -> None:
+    exact = -math.log((2**53 - draw) / 2**53) * 2**20
+    assert exact - 1.01 < lifetime(draw) < exact + 0.1
+
+
+def test_random_lifetimes_are_exponential() -> None:
+    lives = [lifetime(rng.bits(seed, 1)) / 2**20 for seed in range(20_000)]
+    assert kstest(lives, "expon").pvalue > 0.01
 
 
 def test_random_is_uniform() -> None:

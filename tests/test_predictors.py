@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 import reference_predictors as reference
 from contracts import PredictorContract
 from contracts.predictor import EXPERTS, K, play, recording
-from harness import make_trace
+from harness import FixedCost, machine, make_trace, run_system, system
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import registry
 from sim.errors import ConfigError
-from sim.predictors.base import Context
+from sim.predictors.base import Context, Predictor, PredictorParams, Table, silent
 from sim.predictors.oracle import miss_probabilities
 from sim.workload import Workload
 from traces.format import Trace
@@ -180,6 +181,31 @@ def test_a_recorded_predictor_costs_as_much_as_the_runs_model_is_wide() -> None:
     wide = trace.meta.model.model_copy(update={"hidden": 180})
     context = Context(Workload(trace, 1), 0, wide)
     assert module.Predictor(module.Params(column="column"), context).cost == (45.0, 180)
+
+
+class Wide(Predictor):
+    """It names what is routed if the run's model is wide, and nothing otherwise."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def table(self) -> Table:
+        workload = self.context.workload
+        said = silent(workload, workload.top_k)
+        if self.context.model.hidden > 8:
+            said.ids[:] = workload.flat
+        return said
+
+
+def test_runs_of_another_model_do_not_share_what_was_said() -> None:
+    inputs = system(decode_trace(tokens=5), machine(), capacity=1 << 16)
+    params = PredictorParams()
+    for hidden, said in ((8, 0.0), (16, 1.0), (8, 0.0)):
+        model = inputs.model.model_copy(update={"hidden": hidden})
+        predictor = Wide(Context(inputs.workload, 0, model))
+        run = replace(inputs, model=model, predictors=(("wide", predictor, params),))
+        _, found = run_system(run, FixedCost(2))
+        assert found["predictors"]["wide"]["predicted"] == said
 
 
 def test_an_unknown_column_names_the_nearest() -> None:

@@ -94,7 +94,7 @@ def take(t: Tier, x: int, victims: int, aside: int) -> None:
     if t.spared and victims > 0:
         for i in range(aside):
             y, score = t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD]
-            order.move(t, y, policies.spared(code, t.state, y, now, score))
+            _rescore(t, y, score, policies.spared(code, t.state, y, now, score))
     t.part[row + FREE] -= t.size[x]
 
 

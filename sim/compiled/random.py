@@ -27,6 +27,14 @@ def draw(seed: Any, a: Any, b: Any, c: Any) -> Any:
     return mix(z)
 
 
+@overload(rng.bits)  # type: ignore[untyped-decorator]
+def bits(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
+    def bits(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
+        return np.int64(draw(seed, a, b, c) >> np.uint64(11))
+
+    return bits
+
+
 @overload(rng.uniform)  # type: ignore[untyped-decorator]
 def uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
     def uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:

@@ -89,7 +89,10 @@ class PredictedHook(Protocol):
 
 class SparedHook(Protocol):
     def spared(self, state: Any, x: int, now: int, score: int) -> int:
-        """``x`` is pinned; one with a higher score has left in its stead."""
+        """``x`` is pinned; one that should leave after it has left in its stead.
+
+        Told once each time that room is made, once the others have left.
+        """
 
 
 class BeginHook(Protocol):
