@@ -290,7 +290,7 @@ def test_a_killed_capture_goes_on_and_loses_nothing(qwen: Path, tmp_path: Path) 
     command = [
         *(sys.executable, "-m", "experiments.cli", "trace", "capture"),
         *("--model", str(qwen), "--prompts", str(prompts), "--max-new-tokens", "24"),
-        *("--batch-size", "4", "--temperature", "1", "--states", "-o"),
+        *("--batch-size", "16", "--temperature", "1", "--states", "-o"),
     ]
     broken = tmp_path / "broken"
     process = subprocess.Popen([*command, str(broken)], stderr=subprocess.DEVNULL)
