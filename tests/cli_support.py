@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,3 +90,10 @@ def run_cli(*arguments: object) -> Ended:
         except SystemExit as ended:
             code = int(ended.code or 0)
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+def here(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What ``call`` gives, from this process, which has imported everything: in no time."""
+    with chdir(cwd):
+        ended = run_cli(*arguments)
+    return subprocess.CompletedProcess(arguments, ended.code, ended.out, ended.err)

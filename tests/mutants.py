@@ -9,10 +9,11 @@ class Mutant(NamedTuple):
     file: str  # in sim/
     old: str
     new: str
+    endless: bool = False  # what is seen of it is that a run does not end
 
 
 MUTANTS = [
-    Mutant("compiled/order.py", "column += others", "column += 1"),
+    Mutant("compiled/order.py", "column += others", "column += 1", endless=True),
     Mutant(
         "compiled/order.py", "score < tree[first + row - 2]:", "score < tree[first + row - 2] - 1:"
     ),
@@ -70,6 +71,7 @@ MUTANTS = [
         "compiled/loads.py",
         "if 0 < way.link[stage * A_LINK + CHUNK] < nbytes:",
         "if 0 < way.link[stage * A_LINK + CHUNK] <= nbytes:",
+        endless=True,
     ),
     Mutant(
         "compiled/loads.py",
@@ -109,6 +111,12 @@ MUTANTS = [
     Mutant("compiled/kernel.py", "read = before + s.step_cost[costs + NORM]", "read = before"),
     Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
     Mutant("compiled/kernel.py", "size * (end - first) > cache", "size * end > cache"),
+    # It reads before an array's first item, and nothing comes of it: see ``agreement.Strict``.
+    Mutant(
+        "compiled/kernel.py",
+        "some = s.routed[first]\n",
+        "some = s.routed[first] + 0 * s.routed[first - 1]\n",
+    ),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),
     Mutant("compiled/shortcut.py", "if r.of[PENDING] == 0:", "if r.of[PENDING] < 2:"),
     Mutant("compiled/shortcut.py", "split = max(started, free)", "split = started"),

@@ -13,13 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BOTH_ENGINES = """
-from agreement import differences, uncompiled
+from agreement import differences, uncompiled, views
 from sim.config import RunConfig
 from sim.inputs import load
 from sim.run import simulate
 
 keys = {"requests": "0:1", "cache": {"eviction": "most-recent"}}
-with uncompiled():
+with uncompiled(views):
     runs = [simulate(load(RunConfig(engine=name, **keys))) for name in ("simpy", "compiled")]
     assert differences(*runs) == []
 """

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from cli_support import MODEL, call, environment, small_trace, write_config
+from cli_support import MODEL, call, environment, here, small_trace, write_config
 from typer.testing import CliRunner
 
 from experiments.cli import app, main
@@ -187,7 +187,7 @@ def test_a_config_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> No
 def expect_refusal(folder: Path, config: Path, expected: list[str]) -> None:
     """A run with a timeline is refused in one line that says ``expected``, and writes nothing."""
     before = sorted(folder.rglob("*"))
-    refused = call("run", config.name, "--json", "--timeline", "t.json", cwd=folder)
+    refused = here("run", config.name, "--json", "--timeline", "t.json", cwd=folder)
     assert_one_line(refused, expected)
     assert sorted(folder.rglob("*")) == before
 

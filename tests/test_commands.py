@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_support import call, command, environment, small_trace, write_config
+from cli_support import call, command, environment, here, small_trace, write_config
 
 
 @pytest.fixture
@@ -38,16 +38,16 @@ def test_version(tmp_path: Path) -> None:
 
 
 def test_one_is_not_plural(folder: Path) -> None:
-    shown = call("run", "run.yaml", "--set", "requests=0:1", cwd=folder).stdout
+    shown = here("run", "run.yaml", "--set", "requests=0:1", cwd=folder).stdout
     assert "(1 request, 9 steps)" in shown
     write_config(folder / "s.yaml", trace="small.parquet", sweep={"seed": [1]})
-    assert call("sweep", "s.yaml", "--out", "out", cwd=folder).stderr.startswith("1 point in out")
+    assert here("sweep", "s.yaml", "--out", "out", cwd=folder).stderr.startswith("1 point in out")
 
 
 def test_only_lru_is_said_to_keep_nothing(folder: Path) -> None:
     small = ("run", "run.yaml", "--json", "--set", "cache.capacity={experts: 7}")
-    assert "LRU keeps none of it" in call(*small, cwd=folder).stderr
-    told = call(*small, "--set", "cache.eviction=belady", cwd=folder).stderr
+    assert "LRU keeps none of it" in here(*small, cwd=folder).stderr
+    told = here(*small, "--set", "cache.eviction=belady", cwd=folder).stderr
     assert "below one lap" in told
     assert "LRU" not in told
 
@@ -55,7 +55,7 @@ def test_only_lru_is_said_to_keep_nothing(folder: Path) -> None:
 def test_a_sweep_warns_of_caches_below_one_lap(folder: Path) -> None:
     axes = {"cache.capacity": [{"experts": 7}, {"experts": 8}]}
     write_config(folder / "s.yaml", trace="small.parquet", sweep=axes)
-    told = call("sweep", "s.yaml", "--out", "out", cwd=folder).stderr
+    told = here("sweep", "s.yaml", "--out", "out", cwd=folder).stderr
     assert told.startswith("warning: the cache of 1 of 2 points is below one lap")
 
 
@@ -70,7 +70,7 @@ def test_a_sweep_warns_of_caches_below_one_lap(folder: Path) -> None:
 )
 def test_a_timeline_that_may_not_go_there(folder: Path, target: str, problem: str) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    refused = call("run", "run.yaml", "--timeline", target, cwd=folder)
+    refused = here("run", "run.yaml", "--timeline", target, cwd=folder)
     assert (refused.returncode, refused.stderr) == (2, f"error: --timeline: {problem}\n")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -85,7 +85,7 @@ def test_a_timeline_that_may_not_go_there(folder: Path, target: str, problem: st
 )
 def test_an_import_that_may_not_go_there(tmp_path: Path, target: str, problem: str) -> None:
     (tmp_path / "x.csv").write_text("something")
-    refused = call("trace", "import", "x.csv", "-o", target, cwd=tmp_path)
+    refused = here("trace", "import", "x.csv", "-o", target, cwd=tmp_path)
     assert (refused.returncode, refused.stderr) == (2, f"error: --out: {problem}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import re
 import shutil
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -17,11 +12,12 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from agreement import HOW, KERNEL, combinations, compare, differences, on, uncompiled
+from agreement import HOW, arrays_of, combinations, compare, differences, on, uncompiled, views
 from harness import FixedCost, machine, make_trace, system
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutants import MUTANTS
+from mutants import MUTANTS, Mutant
+from planted import EndlessRunError, first_met, planted, sound
 from test_properties import Small, smalls
 
 import sim
@@ -35,16 +31,6 @@ from sim.memos import Memos
 from sim.run import simulate
 from sim.workload import Workload
 
-SIMPY = (
-    "clock.py",
-    "device.py",
-    "engine.py",
-    "links.py",
-    "loads.py",
-    "memory.py",
-    "missing.py",
-    "transfer_queue.py",
-)
 SYSTEMS = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -55,7 +41,7 @@ def test_random_systems_agree_in_every_record(how: str) -> None:
     @SYSTEMS
     @given(smalls(), st.just(how))
     def agree(small: Small, how: str) -> None:
-        with uncompiled():
+        with uncompiled(arrays_of(small)):
             assert differences(on(small, "simpy", how), on(small, "compiled", how)) == []
 
     with patch.object(engine, "_more_room", wraps=engine._more_room) as more_room:
@@ -101,7 +87,7 @@ def test_a_set_that_streams_through_in_no_time_agrees() -> None:
 def test_runs_that_differ_in_hardware_share_their_hits_and_misses() -> None:
     load(config()).workload.memos = Memos()
     hardware = "v100-pcie-32gb", "h100-sxm"
-    with uncompiled(), patch.object(replay, "misses", wraps=replay.misses) as replayed:
+    with uncompiled(views), patch.object(replay, "misses", wraps=replay.misses) as replayed:
         done = [
             simulate(
                 load(config(engine="compiled", predictor=said, hardware=name)), one_of_many=True
@@ -138,7 +124,7 @@ def test_runs_that_differ_in_more_share_nothing() -> None:
 def test_no_eviction_is_asked_where_everything_fits() -> None:
     for scope in ("global", "layer"):
         full = config(engine="compiled", cache={"capacity": "100%", "scope": scope})
-        with uncompiled(), patch.object(replay, "misses", wraps=replay.misses) as replayed:
+        with uncompiled(views), patch.object(replay, "misses", wraps=replay.misses) as replayed:
             simulate(load(full), one_of_many=True)
         assert not replayed.called
         assert tiers.keeps_all(load(full))
@@ -150,75 +136,29 @@ def test_no_eviction_is_asked_where_everything_fits() -> None:
 # Planted faults
 
 
-@contextmanager
-def planted(mutant: Any, folder: Path) -> Iterator[None]:
-    """One of the engines replaced by a copy, under another name, that has the fault."""
-    package = folder / "mutant"
-    package.mkdir()
-    compiled = mutant.file.startswith("compiled/")
-    root = Path(sim.__file__).parent
-    sources = (root / "compiled").glob("*.py") if compiled else [root / m for m in SIMPY]
-    for source in sources:
-        text = source.read_text()
-        if source == root / mutant.file:
-            assert text.count(mutant.old) == 1, "a mutant is of one place"
-            text = text.replace(mutant.old, mutant.new)
-        for module in [None] if compiled else SIMPY:
-            name = "sim.compiled" if module is None else f"sim.{Path(module).stem}"
-            new = "mutant" if module is None else f"mutant.{Path(module).stem}"
-            text = re.sub(rf"\bfrom {name}\b", f"from {new}", text)
-        (package / source.name).write_text(text)
-    find = importlib.import_module
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        if compiled:
-            kernels = find("mutant.kernel").run.py_func, find("mutant.replay")
-            patch.setattr("sim.compiled.setup", find("mutant.setup"))
-        else:
-            kernels = KERNEL, replay
-            patch.setattr("sim.run.Loader", find("mutant.loads").Loader)
-            patch.setattr("sim.run.SimulatedDevice", find("mutant.device").SimulatedDevice)
-            patch.setattr("sim.run.ForwardPass", find("mutant.engine").ForwardPass)
-            patch.setattr("sim.tiers.Tier", find("mutant.memory").Tier)
-        try:
-            with uncompiled(*kernels):
-                yield
-        finally:
-            for module in [m for m in sys.modules if m.split(".")[0] == "mutant"]:
-                del sys.modules[module]
-
-
-@contextmanager
-def seconds(limit: int) -> Iterator[None]:
-    def too_long(*_: Any) -> None:
-        raise AssertionError("does not end")
-
-    signal.signal(signal.SIGALRM, too_long)
-    # And every second from then on: hypothesis runs once more what it has found to fail.
-    signal.setitimer(signal.ITIMER_REAL, limit, 1)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.file}: {m.new}")
-def test_a_planted_fault_is_caught(mutant: Any, tmp_path: Path) -> None:
-    @settings(
-        SYSTEMS,
-        max_examples=4000,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        database=None,
-        derandomize=True,  # a fault that only a lucky draw meets would fail now and then
-    )
-    @given(smalls() | smalls(congested=True), st.sampled_from(("", "", *HOW)))
-    def agree(small: Small, how: str) -> None:
-        assert differences(on(small, "simpy", how), on(small, "compiled", how)) == []
+def test_a_planted_fault_is_met(mutant: Mutant, tmp_path: Path) -> None:
+    engines = ["simpy", "compiled"]
+    if mutant.file.startswith("compiled/"):
+        engines.reverse()
+    faulty, other = engines
+    with planted([mutant], tmp_path) as reading:
+        if mutant.endless:
+            with pytest.raises(EndlessRunError):
+                first_met(reading(faulty), partial(sound, other))
+        else:
+            assert first_met(reading(faulty), partial(sound, other)) is not None
 
-    with planted(mutant, tmp_path):  # noqa: SIM117 - what is expected is one call
-        with seconds(180), pytest.raises((AssertionError, IndexError, RuntimeError)):
-            agree()
+
+def test_what_is_no_fault_is_not_met(tmp_path: Path) -> None:
+    """In both engines at once, each then compared with the other as it is."""
+    comments = [
+        Mutant("loads.py", '"""Loads', '"""The loads'),
+        Mutant("compiled/loads.py", '"""Loads', '"""The loads'),
+    ]
+    with planted(comments, tmp_path) as reading:
+        for faulty, other in (("simpy", "compiled"), ("compiled", "simpy")):
+            assert first_met(reading(faulty), partial(sound, other), systems=100) is None
 
 
 # Kernels on disk

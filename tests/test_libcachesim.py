@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import libcachesim as lcs
@@ -29,6 +30,7 @@ THEIRS = {"fifo": lcs.FIFO, "lru": lcs.LRU, "belady": lcs.Belady, "s3-fifo": lcs
 Accesses = npt.NDArray[np.int64]
 
 
+@cache
 def accesses_of(name: str) -> Accesses:
     """Flat expert ids in the order of rows, layers and ranks."""
     if name == "synthetic":

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import rich.console
 import yaml
-from cli_support import BASE, ROOT, call, command, environment, small_trace, write_config
+from cli_support import BASE, ROOT, call, command, environment, here, small_trace, write_config
 
 from experiments.sweeps import export, points, pools
 from experiments.sweeps.progress import Pace
@@ -238,7 +238,7 @@ def test_a_point_that_its_engine_cannot_run_is_refused(folder: Path) -> None:
 
 def test_nothing_is_made_where_the_last_point_is_wrong(folder: Path) -> None:
     config = sweep_config(folder, {"cache.capacity": ["50%", {"experts": 1}]})
-    refused = call("sweep", config, "--out", "out", cwd=folder)
+    refused = here("sweep", config, "--out", "out", cwd=folder)
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert not (folder / "out").exists()
@@ -295,9 +295,9 @@ def test_the_table_breaks_no_number_and_names_what_varies(folder: Path, width: i
 
 def test_a_sweep_gives_what_a_run_gives(folder: Path) -> None:
     keys = {"predictor": "guess", "cache": {"capacity": "30%"}}
-    call("sweep", sweep_config(folder, {"seed": [5]}, **keys), "--out", "out", cwd=folder)
+    here("sweep", sweep_config(folder, {"seed": [5]}, **keys), "--out", "out", cwd=folder)
     run = write_config(folder / "r.yaml", trace="small.parquet", **keys, seed=5, name="5")
-    alone = json.loads(call("run", run, "--json", cwd=folder).stdout)
+    alone = json.loads(here("run", run, "--json", cwd=folder).stdout)
     ((result, error, _),) = stored(folder / "out").values()
     assert json.loads(result) == alone
     assert error is None
@@ -496,7 +496,7 @@ def test_a_failed_point_is_told_and_the_others_go_on(folder: Path) -> None:
 
 def test_another_sweep_in_the_folder_keeps_what_was_there(folder: Path) -> None:
     for seeds in ([1, 2], [2, 3]):
-        call("sweep", sweep_config(folder, {"seed": seeds}), "--out", "out", cwd=folder)
+        here("sweep", sweep_config(folder, {"seed": seeds}), "--out", "out", cwd=folder)
     assert len(stored(folder / "out")) == 3
     rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
     assert [row["config.seed"] for row in rows] == [2, 3]
@@ -516,7 +516,7 @@ def test_a_stopped_sweep_leaves_no_table_of_an_earlier_one(folder: Path) -> None
 def test_a_table_that_cannot_be_written_is_named_and_nothing_is_left(folder: Path) -> None:
     table = folder / "out" / "results.csv"
     table.mkdir(parents=True)
-    refused = call("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
+    refused = here("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: out/results.csv: ")
     assert not (folder / "out" / "sweep.yaml").exists()
@@ -535,17 +535,17 @@ def test_two_sweeps_at_once_in_one_folder_are_refused(folder: Path) -> None:
     (folder / "out").mkdir()
     config = sweep_config(folder, {"seed": [1]})
     with Store(folder / "out"):
-        refused = call("sweep", config, "--out", "out", cwd=folder)
+        refused = here("sweep", config, "--out", "out", cwd=folder)
     assert refused.returncode == 2
     assert "another sweep is writing here" in refused.stderr
     assert not (folder / "out" / "sweep.yaml").exists()
-    assert call("sweep", config, "--out", "out", cwd=folder).returncode == 0
+    assert here("sweep", config, "--out", "out", cwd=folder).returncode == 0
 
 
 def test_a_file_that_is_no_database_is_refused(folder: Path) -> None:
     (folder / "out").mkdir()
     (folder / "out" / "results.sqlite").write_text("not a database" * 100)
-    refused = call("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
+    refused = here("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
     assert refused.returncode == 2
     assert "results.sqlite" in refused.stderr
     assert "Traceback" not in refused.stderr

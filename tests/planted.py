@@ -1,0 +1,159 @@
+"""Faults planted in copies of the engines, and the random systems that are to meet them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agreement import HOW, arrays_of, on, reported, uncompiled
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from mutants import Mutant
+from test_properties import Small, smalls
+
+import sim
+
+SIMPY = (
+    "clock",
+    "device",
+    "engine",
+    "links",
+    "loads",
+    "memory",
+    "missing",
+    "transfer_queue",
+)
+SYSTEMS = 3000  # in which a fault is to be met
+LONGEST = 2.0  # s of computing for a system that takes some milliseconds
+_BATCH = 100  # drawn at once
+_ERRORS = AssertionError, IndexError, RuntimeError, ValueError, OverflowError
+Reading = Callable[[Small, str], dict[str, Any]]  # what a system's run reports, by HOW
+
+
+class EndlessRunError(Exception):
+    """A run does not end: no error of the engines', so that no fault is taken to be met by it."""
+
+
+@contextmanager
+def limit(seconds: float) -> Iterator[None]:
+    """EndlessRunError is raised after so many seconds of computing, however busy the machine is."""
+
+    def too_long(*_: Any) -> None:
+        raise EndlessRunError
+
+    before = signal.signal(signal.SIGPROF, too_long)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+@cache
+def _batch(number: int) -> list[tuple[Small, str]]:
+    found: list[tuple[Small, str]] = []
+
+    @seed(number)
+    @settings(
+        max_examples=_BATCH,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(smalls() | smalls(congested=True), st.sampled_from(("", "", *HOW)))
+    def draw(small: Small, how: str) -> None:
+        found.append((small, how))
+
+    draw()
+    return found
+
+
+def drawn(i: int) -> tuple[Small, str]:
+    """System ``i``, and how it is run: one sequence for all faults, and the same each time."""
+    return _batch(i // _BATCH)[i % _BATCH]
+
+
+def _read(
+    engine: str, stand_ins: dict[str, Any], kernels: dict[str, Any], small: Small, how: str
+) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch, uncompiled(arrays_of(small), **kernels):
+        for target, stand_in in stand_ins.items():
+            patch.setattr(target, stand_in)
+        return reported(on(small, engine, how))
+
+
+@cache
+def sound(engine: str, i: int) -> dict[str, Any]:
+    """What the engine reports of system ``i`` as it is: worked out once for all faults."""
+    return _read(engine, {}, {}, *drawn(i))
+
+
+@contextmanager
+def planted(faults: Sequence[Mutant], folder: Path) -> Iterator[Callable[[str], Reading]]:
+    """Gives the readings, by engine, in which a copy with its faults stands for each engine."""
+    root, package = Path(sim.__file__).parent, folder / "mutant"
+    package.mkdir()
+    in_compiled = any(fault.file.startswith("compiled/") for fault in faults)
+    in_simpy = any(not fault.file.startswith("compiled/") for fault in faults)
+    if in_compiled:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / "compiled", package / "compiled", ignore=ignored)
+    for name in SIMPY * in_simpy:
+        shutil.copy(root / f"{name}.py", package)
+    for fault in faults:
+        text = (package / fault.file).read_text()
+        assert text.count(fault.old) == 1, "a mutant is of one place"
+        (package / fault.file).write_text(text.replace(fault.old, fault.new))
+    copied = "|".join(SIMPY * in_simpy + ("compiled",) * in_compiled)
+    for path in package.rglob("*.py"):
+        text = re.sub(rf"\bfrom sim\.({copied})\b", r"from mutant.\1", path.read_text())
+        path.write_text(text)
+
+    find = importlib.import_module
+    stand_ins, kernels = {}, {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setattr(sys, "dont_write_bytecode", True)
+        if in_compiled:
+            stand_ins["sim.compiled.setup"] = find("mutant.compiled.setup")
+            kernels["kernels"] = find("mutant.compiled.kernel")
+            kernels["replays"] = find("mutant.compiled.replay")
+        if in_simpy:
+            stand_ins["sim.run.Loader"] = find("mutant.loads").Loader
+            stand_ins["sim.run.SimulatedDevice"] = find("mutant.device").SimulatedDevice
+            stand_ins["sim.run.ForwardPass"] = find("mutant.engine").ForwardPass
+            stand_ins["sim.tiers.Tier"] = find("mutant.memory").Tier
+        try:
+            yield lambda engine: partial(_read, engine, stand_ins, kernels)
+        finally:
+            for module in [m for m in sys.modules if m.split(".")[0] == "mutant"]:
+                del sys.modules[module]
+
+
+def first_met(
+    reading: Reading, other: Callable[[int], dict[str, Any]], systems: int = SYSTEMS
+) -> int | None:
+    """The first system of which ``reading`` reports what ``other`` does not, or fails; or None.
+
+    Raises EndlessRunError where a run does not end.
+    """
+    for i in range(systems):
+        said = other(i)
+        with limit(LONGEST):
+            try:
+                if reading(*drawn(i)) != said:
+                    return i
+            except _ERRORS:
+                return i
+    return None
