@@ -45,9 +45,7 @@ def run_sweep(folder: Path, sweep: Any, **keys: Any) -> Path:
     out.mkdir()
     with Store(out) as store:
         for point in plan:
-            store.put(
-                point.key, point.config.model_dump_json(), execute(point.config, point.identity)
-            )
+            store.put(point.key, point.config.model_dump_json(), execute(*point.work))
         export.write(out, plan, store)
     return out
 
