@@ -616,7 +616,9 @@ def test_a_stored_result_replaces_an_earlier_failure(tmp_path: Path) -> None:
 def test_the_default_experiment_is_valid_and_has_the_axes_of_every_figure() -> None:
     path = ROOT / "experiments" / "default.yaml"
     found = points.plan(points.read(path, []), str(path))
-    assert set(found[0].axes) == {"hardware", "predictor", "cache.eviction", "cache.capacity"}
+    assert set(found[0].axes) == {
+        "hardware", "kernels", "predictor", "cache.eviction", "cache.capacity",
+    }  # fmt: skip
     assert len({p.cache_bytes for p in found}) >= 4
     assert len({p.config.hardware.name for p in found}) >= 6
 
