@@ -1,7 +1,8 @@
 """Which engine runs a config: SimPy, which takes everything, or the compiled one, which is faster.
 
 Both give the same records to the nanosecond, so the choice changes no result but the field that
-names it. It depends on the config alone: neither on the machine's speed nor on what is cached.
+names it. It depends on the config alone, in a sweep on those of all its points: neither on the
+machine's speed nor on what is cached.
 """
 
 from __future__ import annotations
