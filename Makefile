@@ -2,7 +2,7 @@
 PYTHON ?= python3
 OUT ?= out/default
 
-.PHONY: run test lint bench clean
+.PHONY: run results test lint bench clean
 
 .venv/run.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -15,9 +15,12 @@ OUT ?= out/default
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,capture]'
 	@touch $@
 
-run: .venv/run.stamp  ## sweep the sample trace over predictors, evictions and hardware; table and figures
+run: .venv/run.stamp  ## sweep a bundled trace over predictors, evictions, kernels and hardware; table and figures
 	.venv/bin/prefetch-sim sweep experiments/default.yaml --out $(OUT)
 	.venv/bin/prefetch-sim plot $(OUT)
+
+results: run  ## the same into the repository; tests/test_readme.py says what the README then quotes
+	cp $(OUT)/results.csv $(OUT)/figures/*.png experiments/results/default/
 
 lint: .venv-test/test.stamp
 	.venv-test/bin/ruff check .

@@ -57,6 +57,7 @@ def simulate(
     *,
     records: bool = True,
     one_of_many: bool = False,
+    engine: Engine | None = None,
 ) -> Simulation:
     """Run the whole workload.
 
@@ -64,9 +65,10 @@ def simulate(
     replaces the model that the inputs imply; without ``records`` there is none of each layer and
     load, which results do not need and which take the most memory. ``one_of_many``: hits and misses
     are worked out apart, for runs to come, where time has no part in them; for this run alone that
-    is up to a fifth more work. Raises ConfigError where the engine asked for cannot run it.
+    is up to a fifth more work. ``engine``: chosen already, as for a sweep. Raises ConfigError where
+    the engine asked for cannot run it.
     """
-    engine = engines.choose(inputs, watched=watch is not None)
+    engine = engine or engines.choose(inputs, watched=watch is not None)
     env = simpy.Environment()
     cache, host = make_cache(inputs), make_host(inputs)
     loader = Loader(env, cache, host, LoadRecords(records))
@@ -144,9 +146,11 @@ def run(config: RunConfig) -> dict[str, Any]:
     return run_inputs(read.load(config))
 
 
-def run_inputs(inputs: Inputs, one_of_many: bool = False) -> dict[str, Any]:
-    """The results of a run that is loaded already; ``one_of_many``: see ``simulate``."""
-    return results(simulate(inputs, records=False, one_of_many=one_of_many))
+def run_inputs(
+    inputs: Inputs, one_of_many: bool = False, engine: Engine | None = None
+) -> dict[str, Any]:
+    """The results of a run that is loaded already; the keys are those of ``simulate``."""
+    return results(simulate(inputs, records=False, one_of_many=one_of_many, engine=engine))
 
 
 def results(done: Simulation) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from test_sweep import finished, stored, wait_for
 
 from experiments.sweeps import export, points, pools
 from experiments.sweeps.runner import Sweep
+from sim import engines
 from sim.config_file import Tree
 from sim.errors import ConfigError
 
@@ -256,6 +257,18 @@ def test_a_worker_with_other_code_ends_the_sweep(tmp_path: Path) -> None:
     with threads(1) as pool, Sweep(tmp_path / "out", swept) as work, told:
         work.run(found, pool)
     assert stored(tmp_path / "out").keys() == {found[0].key}
+
+
+def test_a_worker_without_numba_ends_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept = tree(tmp_path, engine="compiled", sweep={"seed": [1, 2]})
+    found = points.plan(swept, "s.yaml")
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    told = pytest.raises(ConfigError, match="has other engines than this sweep was planned with")
+    with threads(1) as pool, Sweep(tmp_path / "out", swept) as work, told:
+        work.run(found, pool)
+    assert not stored(tmp_path / "out")
 
 
 def test_a_worker_without_the_trace_fails_the_point(tmp_path: Path) -> None:

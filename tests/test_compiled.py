@@ -210,7 +210,9 @@ def test_a_run_too_short_to_repay_compiling_is_simpys() -> None:
         assert engines.choose(load(config(engine="simpy"))) == "simpy"
         patch.setattr(engines, "find_spec", lambda _: None)
         assert engines.choose(inputs) == "simpy"
-        with pytest.raises(ConfigError, match=r"engine: compiled needs numba: pip install"):
+        with pytest.raises(
+            ConfigError, match=r"engine: compiled needs numba, which is not installed"
+        ):
             engines.choose(load(config(engine="compiled")))
 
 

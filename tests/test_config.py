@@ -244,7 +244,7 @@ def test_a_synthetic_trace_is_a_mapping() -> None:
             "trace: synthetic trace: 1 x 100000000 tokens in 16 layers of top-8 are "
             "12,800,000,000 routed slots, more than 250,000,000",
         ),
-        ({"trace": "mini-gpt-oss", "requests": "90:500"}, "requests: '90:500' ends past the"),
+        ({"trace": "mini-gpt-oss", "requests": "10:500"}, "requests: '10:500' ends past the"),
         (
             {"hardware": {"name": "l4", "host_link": {"chunk_mib": 0.00001}}},
             "hardware: hardware 'l4' with overrides: host_link.chunk_mib: 1e-05 MiB is less than a "

@@ -45,9 +45,7 @@ def run_sweep(folder: Path, sweep: Any, **keys: Any) -> Path:
     out.mkdir()
     with Store(out) as store:
         for point in plan:
-            store.put(
-                point.key, point.config.model_dump_json(), execute(point.config, point.identity)
-            )
+            store.put(point.key, point.config.model_dump_json(), execute(*point.work))
         export.write(out, plan, store)
     return out
 
@@ -115,6 +113,30 @@ def test_latency_vs_cache_draws_each_point_once(finished: Path) -> None:
         assert list(line.get_ydata()) == list(rows["tpot_ms.mean"])
     assert "a100-pcie-40gb (1 of 2 swept)" in texts(figure)
     assert "oracle recall 1 (1 of 3 swept)" in texts(figure)
+
+
+def test_each_kind_of_kernels_has_a_row_of_latency_vs_cache(tmp_path: Path) -> None:
+    axes = {"cache.eviction": ["lru", "belady"], "cache.capacity": ["30%", "60%"]}
+    results = read(run_sweep(tmp_path, {"kernels": ["fused", "eager"], **axes}))
+    figure = drawn(curves.latency_vs_cache, results)
+    titles = [panel.get_title(loc="left") for panel in figure.axes]
+    assert titles == [f"{e}, {k} kernels" for k in ("fused", "eager") for e in ("lru", "belady")]
+    for panel, title in zip(figure.axes, titles):
+        eviction, kernels = title.removesuffix(" kernels").split(", ")
+        frame = results.frame
+        rows = frame[(frame["eviction"] == eviction) & (frame["config.kernels"] == kernels)]
+        (line,) = panel.get_lines()
+        assert list(line.get_ydata()) == list(rows.sort_values("capacity")["tpot_ms.mean"])
+    fused, _, eager, _ = (panel.get_ylim() for panel in figure.axes)
+    assert fused != eager
+
+
+def test_kernels_of_no_curve_have_no_row(tmp_path: Path) -> None:
+    axes = {"cache.capacity": ["30%", "60%"], "cache.eviction": ["lru", "belady"]}
+    results = read(run_sweep(tmp_path, [axes, {"kernels": ["eager"]}]))
+    figure = drawn(curves.latency_vs_cache, results)
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["lru", "belady"]
+    assert "kernels fused (1 of 2 swept)" in texts(figure)
 
 
 def test_what_if_draws_swept_numbers_in_their_order(finished: Path) -> None:

@@ -16,10 +16,10 @@ from traces.format import DECODE, PREFILL, Trace, read_trace
 SAMPLES = Path(traces.__file__).parent / "samples"
 NAMES = sorted(path.stem for path in SAMPLES.glob("*.parquet"))
 TOPOLOGIES = {  # MoE layers, experts, top-k, dense layers, decode tokens at least
-    "mini-deepseek-v2-lite": (26, 64, 6, (0,), 5_000),
-    "mini-gpt-oss": (24, 32, 4, (), 20_000),
-    "mini-phi-mini-moe": (32, 16, 2, (), 5_000),
-    "mini-qwen3-30b-a3b": (48, 128, 8, (), 5_000),
+    "mini-deepseek-v2-lite": (26, 64, 6, (0,), 2_000),
+    "mini-gpt-oss": (24, 32, 4, (), 4_000),
+    "mini-phi-mini-moe": (32, 16, 2, (), 4_000),
+    "mini-qwen3-30b-a3b": (48, 128, 8, (), 1_500),
 }
 PREDICTORS = {"pre-attention": 0, "cross-layer": 1, "next-gate": 1}  # name: distance
 PHASES = {"all": (PREFILL, DECODE), "prefill": (PREFILL,), "decode": (DECODE,)}
@@ -63,7 +63,37 @@ def test_size(sample: Sample) -> None:
     assert decode == card["trace"]["decode_tokens"] >= TOPOLOGIES[trace.model.name][-1]
     assert trace.tokens == card["trace"]["tokens"]
     assert len(trace.requests) == card["trace"]["requests"]
-    assert (SAMPLES / f"{trace.model.name}.parquet").stat().st_size <= 25_000_000
+
+
+def test_all_of_them_fit_a_checkout() -> None:
+    assert sum((SAMPLES / f"{name}.parquet").stat().st_size for name in NAMES) < 20_000_000
+
+
+@each
+def test_trace_and_card_say_how_many_requests_there_were(sample: Sample) -> None:
+    """The first of those recorded, each domain as often as the others."""
+    trace, card = sample
+    kept, recorded = len(trace.requests), card["sampling"]["requests"]
+    assert kept == card["sampling"]["kept"] < recorded
+    assert [request for request, _, _ in trace.requests] == list(range(kept))
+    assert kept % len(card["data"]["prompt"]) == 0
+    assert trace.meta.recorded["requests"] == str(kept)
+    assert trace.meta.recorded["kept"] == f"the first {kept} of {recorded} requests"
+    text = (SAMPLES / f"{card['name']}.md").read_text()
+    assert f"The first {kept} of the {recorded} requests recorded" in text
+
+
+@each
+def test_use_of_the_experts_follows_from_the_trace(sample: Sample) -> None:
+    trace, card = sample
+    layers, experts, top_k = trace.model.topology
+    ids = trace.experts + experts * np.arange(layers)[:, None]
+    share = np.bincount(ids.ravel(), minlength=layers * experts) / (trace.tokens * top_k / experts)
+    assert card["experts_unused"] == {
+        "never": pytest.approx((share == 0).mean(), abs=1e-4),
+        "below_a_tenth_of_the_fair_share": pytest.approx((share < 0.1).mean(), abs=1e-4),
+        "busiest_over_fair_share": pytest.approx(share.max(), abs=0.01),
+    }
 
 
 @each

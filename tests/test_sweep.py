@@ -25,6 +25,8 @@ from experiments.sweeps import export, points, pools
 from experiments.sweeps.progress import Pace
 from experiments.sweeps.runner import Sweep
 from experiments.sweeps.store import Outcome, Store
+from experiments.sweeps.worker import execute
+from sim import engines
 from sim.errors import ConfigError
 from traces.samples import samples
 
@@ -234,6 +236,56 @@ def test_a_point_that_its_engine_cannot_run_is_refused(folder: Path) -> None:
         "eviction 'foreign.policy': use engine: simpy"
     ]
     assert not (folder / "out").exists()
+
+
+def planned_engines(folder: Path, sweep: Any, **keys: Any) -> list[str]:
+    return [point.engine for point in plan(folder, sweep, **keys)]
+
+
+def test_auto_judges_the_points_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has 3 requests of 4 + 8 tokens in 4 layers: 144 layer-steps."""
+    three = {"cache.capacity": ["30%", "50%", "70%"]}
+    monkeypatch.setattr(engines, "WORTH_COMPILING", 3 * 144 + 1)
+    assert planned_engines(folder, three) == ["simpy"] * 3
+    monkeypatch.setattr(engines, "WORTH_COMPILING", 3 * 144)
+    assert planned_engines(folder, three) == ["compiled"] * 3
+    # Points that are one run count once.
+    assert planned_engines(folder, {"cache.capacity": ["30%", "30%", "50%"]}) == ["simpy"] * 2
+    assert planned_engines(folder, three, engine="simpy") == ["simpy"] * 3
+
+
+def test_points_that_cannot_be_compiled_add_nothing_and_stay_simpys(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(folder)
+    (folder / "own_for_auto").mkdir()
+    (folder / "own_for_auto" / "eviction.py").write_text("from sim.eviction.lru import *")
+    evictions = {"cache.eviction": ["lru", "own_for_auto.eviction", "fifo"]}
+    monkeypatch.setattr(engines, "WORTH_COMPILING", 2 * 144 + 1)
+    assert planned_engines(folder, evictions) == ["simpy"] * 3
+    monkeypatch.setattr(engines, "WORTH_COMPILING", 2 * 144)
+    assert planned_engines(folder, evictions) == ["compiled", "simpy", "compiled"]
+    # What is asked for by name compiles anyway, and counts.
+    both = [{"engine": ["compiled"], "seed": [1]}, {"engine": ["auto"], "seed": [2]}]
+    assert planned_engines(folder, both) == ["compiled"] * 2
+    assert planned_engines(folder, both[1:]) == ["simpy"]
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)  # no numba
+    assert planned_engines(folder, evictions) == ["simpy"] * 3
+
+
+def test_a_sweep_that_grows_keeps_what_the_other_engine_gave(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "WORTH_COMPILING", 3 * 144)
+    before = plan(folder, {"seed": [1, 2]})
+    with Store(folder) as store:
+        for point in before:
+            assert point.engine == "simpy"
+            store.put(point.key, "{}", execute(*point.work))
+        # Also with results in store, all count: what goes on after a stop goes on as it began.
+        after = plan(folder, {"seed": [1, 2, 3]})
+        assert [point.engine for point in after] == ["compiled"] * 3
+        assert [point.key in store.finished() for point in after] == [True, True, False]
 
 
 def test_nothing_is_made_where_the_last_point_is_wrong(folder: Path) -> None:
@@ -564,7 +616,9 @@ def test_a_stored_result_replaces_an_earlier_failure(tmp_path: Path) -> None:
 def test_the_default_experiment_is_valid_and_has_the_axes_of_every_figure() -> None:
     path = ROOT / "experiments" / "default.yaml"
     found = points.plan(points.read(path, []), str(path))
-    assert set(found[0].axes) == {"hardware", "predictor", "cache.eviction", "cache.capacity"}
+    assert set(found[0].axes) == {
+        "hardware", "kernels", "predictor", "cache.eviction", "cache.capacity",
+    }  # fmt: skip
     assert len({p.cache_bytes for p in found}) >= 4
     assert len({p.config.hardware.name for p in found}) >= 6
 

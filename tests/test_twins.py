@@ -19,7 +19,9 @@ from sim.models import load_model  # noqa: E402
 from traces.capture.models import model_spec  # noqa: E402
 from traces.capture.roles import find_roles  # noqa: E402
 from traces.format import DECODE, read_trace  # noqa: E402
+from traces.samples import sample_path  # noqa: E402
 from traces.twins.__main__ import main  # noqa: E402
+from traces.twins.card import render  # noqa: E402
 from traces.twins.corpus import Document, small_documents, stdlib_documents  # noqa: E402
 from traces.twins.models import build_model  # noqa: E402
 from traces.twins.recipe import SMALL, TWINS, Recipe  # noqa: E402
@@ -39,11 +41,28 @@ def test_run_leaves_a_whole_trace_and_its_card(made: tuple[Path, Path]) -> None:
     sampling = SMALL.sampling
     assert trace.model.topology == (4, 8, 2)
     assert trace.model.dense_layers == (0,)
-    assert (trace.phase == DECODE).sum() == sampling.requests * sampling.new_tokens
+    assert sampling.kept is not None
+    assert (trace.phase == DECODE).sum() == sampling.kept * sampling.new_tokens
+    assert trace.meta.recorded["kept"] == "the first 4 of 6 requests"
     assert set(trace.predictions) == {"pre-attention", "cross-layer", "next-gate"}
     card = json.loads(made[1].with_suffix(".json").read_text())
     assert card["training"]["log"][-1]["step"] == SMALL.training.steps
-    assert made[1].with_suffix(".md").exists()
+    assert "The first 4 of the 6 requests recorded" in made[1].with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", [recipe.name for recipe in TWINS if recipe.name != "mini-gpt-oss"]
+)  # whose card is of an earlier form
+def test_bundled_card_is_rendered_from_its_numbers(name: str) -> None:
+    path = sample_path(name)
+    numbers = json.loads(path.with_suffix(".json").read_text())
+    assert path.with_suffix(".md").read_text() == render(path, numbers, path.stat().st_size)
+
+
+@pytest.mark.parametrize("recipe", TWINS, ids=lambda recipe: recipe.name)
+def test_recipe_keeps_what_is_bundled(recipe: Recipe) -> None:
+    sampling = json.loads(sample_path(recipe.name).with_suffix(".json").read_text())["sampling"]
+    assert recipe.sampling.kept == sampling["kept"]
 
 
 def test_study_measures_every_predictor(made: tuple[Path, Path]) -> None:

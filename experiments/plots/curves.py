@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from textwrap import fill
 from typing import Any
 
@@ -15,7 +16,9 @@ from experiments.plots.frame import MAIN, Cut, title_of
 from experiments.plots.style import COLOURS, MARKERS, NONE, from_zero, legend, palette, panels
 
 MAX_PANELS = 4
+MAX_COLUMNS = 3  # of panels, where they have several rows of their own
 MAX_LINES = 7
+KERNELS = "config.kernels"
 PANEL_CHARACTERS = 44  # of a title, before it is wrapped
 
 
@@ -28,34 +31,50 @@ def limited(cut: Cut, dimension: str, most: int) -> tuple[list[str], list[str]]:
 
 
 def latency_vs_cache(results: Cut) -> Figure | str:
-    """TPOT against capacity: a line a predictor, a panel an eviction."""
+    """TPOT against capacity: a line a predictor, a panel an eviction, a row the kernels."""
     if not results.varies("capacity"):
         return "needs several values of cache.capacity"
-    cut = results.held(("capacity", "predictor", "eviction"))
+    free = ("capacity", "predictor", "eviction")
+    cut, rows = results.held(free), [""]
+    if KERNELS in results.others:
+        both = results.held((*free, KERNELS))
+        curves = [k for k in both.values(KERNELS) if _of(both, k).varies("capacity")]
+        if len(curves) > 1:
+            cut, rows = both, curves
     if not cut.varies("capacity"):
         return "no predictor and eviction were run at several capacities"
-    evictions, more = limited(cut, "eviction", MAX_PANELS)
+    evictions, more = limited(cut, "eviction", MAX_PANELS if len(rows) == 1 else MAX_COLUMNS)
     predictors, more_lines = limited(cut, "predictor", MAX_LINES)
-    notes = [*cut.fixed.values(), *more, *more_lines]
     figure, axes = panels(
-        len(evictions), "Latency against cache size", notes, width=3.4, sharey=True
+        len(rows) * len(evictions),
+        "Latency against cache size",
+        [*cut.fixed.values(), *more, *more_lines],
+        width=3.4,
+        columns=len(evictions) if len(rows) > 1 else None,
+        sharey="row" if len(rows) > 1 else True,
     )
     styles = palette(results.values("predictor"))
-    for panel, eviction in zip(axes, evictions):
+    for panel, (kernels, eviction) in zip(axes, product(rows, evictions)):
+        frame = _of(cut, kernels).frame
         for predictor in predictors:
-            frame = cut.frame
             line = frame[(frame["eviction"] == eviction) & (frame["predictor"] == predictor)]
             line = line.sort_values("capacity")
             if len(line) > 1:
                 panel.plot(
                     line["capacity"], line["tpot_ms.mean"], label=predictor, **styles[predictor]
                 )
-        panel.set(title=eviction, xlabel="cache, % of all experts")
+        title = f"{eviction}, {kernels} kernels" if kernels else eviction
+        panel.set(title=title, xlabel="cache, % of all experts")
     from_zero(axes)
     for panel in _left(axes):
         panel.set_ylabel("time per output token, ms")
     legend(figure, axes, "predictor")
     return figure
+
+
+def _of(cut: Cut, kernels: str) -> Cut:
+    """The points with ``kernels``; all of them where it is empty, as kernels are held."""
+    return cut.where(cut.frame[KERNELS] == kernels) if kernels else cut
 
 
 def what_if(results: Cut) -> Figure | str:

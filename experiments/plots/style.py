@@ -71,13 +71,15 @@ def panels(
     width: float = 4.0,
     height: float = 3.2,
     side: float = 1.9,
+    columns: int | None = None,
     **axes: Any,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` axes in rows of up to three (four are two by two), with its header.
+    """A figure of ``count`` axes in rows of ``columns``, with its header.
 
-    ``width`` and ``height`` are of one panel and ``side`` of the legend's column, in inches.
+    Without ``columns`` in rows of up to three (four are two by two). ``width`` and ``height`` are
+    of one panel and ``side`` of the legend's column, in inches.
     """
-    columns = 2 if count == 4 else min(count, 3)
+    columns = columns or (2 if count == 4 else min(count, 3))
     rows = -(-count // columns)
     across = max(columns * width + side, 7.0)
     subtitle = textwrap.wrap(", ".join(notes), int((across - _LEGEND) / _CHARACTER)) or [""]

@@ -67,6 +67,10 @@ def render(results: list[Result]) -> str:
         "on the published models has to be measured there (`prefetch-sim trace capture`, `train`, "
         "`predict`, `score`). What the comparison separates holds for any.",
         "",
+        "Measured on the whole recordings, of which the bundled traces are the first requests: "
+        + ", ".join(f"{r['name']} {r['requests']}" for r in results)
+        + " requests. A card's scores are of those bundled.",
+        "",
         "- *slots*: share of the routed experts among the first k named. *exact*: share of the "
         "sets named whole. *+extra*: the same with as many loaded as the paper loads.",
         "- Networks are Arch 2 of arXiv 2511.10676 (Linear → SiLU → Linear, width 256) with "

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 
 from sim.config import SyntheticTrace
-from sim.engines import choose
 from sim.inputs import Inputs, trace_path
 
 _PACKAGES = ("sim", "traces", "hardware_profiles")
@@ -39,15 +38,13 @@ def identify(inputs: Inputs) -> Identity:
         "hardware": inputs.profile.model_dump(mode="json"),
         "code": _code(),
         "policies": [_module(module) for module in _foreign(inputs)],
-        # It changes no number, but the results name it.
-        "engine": choose(inputs),
     }
     return {name: _sha256(json.dumps(part, sort_keys=True)) for name, part in known.items()}
 
 
 def key_of(identity: Identity) -> str:
     """What a result is stored under: either engine's stands for the other's."""
-    return _sha256("".join(digest for name, digest in identity.items() if name != "engine"))
+    return _sha256("".join(identity.values()))
 
 
 def _sha256(text: str) -> str:

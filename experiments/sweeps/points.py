@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from experiments.sweeps.identity import Identity, identify, key_of
 from experiments.sweeps.progress import progress
-from sim import inputs
+from sim import engines, inputs
 from sim.config import RunConfig
 from sim.config_file import Tree, parse, read_yaml, set_path
+from sim.engines import Engine
 from sim.errors import ConfigError
 
 
@@ -30,10 +31,17 @@ class Point:
     config: RunConfig
     axes: dict[str, str]
     shares: tuple[str, str, int, str]  # points alike in its first parts share work in one process
+    engine: Engine  # what `auto` is, of all points together
+    compilable: int  # its layer-steps, if the compiled engine may run it
     model: str  # its name, also where the config leaves it to the trace
     cache_bytes: int
     model_bytes: int  # of all routed experts
     lap_bytes: int  # of the experts that one token uses
+
+    @property
+    def work(self) -> tuple[RunConfig, Engine, Identity]:
+        """What a worker is given."""
+        return self.config, self.engine, self.identity
 
 
 def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
@@ -97,7 +105,12 @@ def plan(tree: Tree, source: str) -> list[Point]:
     unique: dict[str, Point] = {}
     for i in range(len(values)):
         unique.setdefault(found[i].key, found[i])
-    return list(unique.values())
+    # Of all points, also those that have a result: a sweep that goes on goes on as it began.
+    together = sum(point.compilable for point in unique.values())
+    return [
+        replace(point, engine=engines.resolve(point.config.engine, point.compilable, together))
+        for point in unique.values()
+    ]
 
 
 def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) -> Point:
@@ -113,7 +126,8 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         }
         config = config.model_copy(update={"name": ", ".join(axes.values())})
         checked = inputs.load(config)
-        identity = identify(checked)  # its engine included: one that cannot be had is refused
+        engine = engines.choose(checked)  # one that cannot be had is refused
+        identity = identify(checked)
     except ConfigError as error:
         message = str(error)
         raise ConfigError(
@@ -134,6 +148,8 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
             sum(checked.cache_bytes),
             config.cache.model_dump_json(),
         ),
+        engine=engine,
+        compilable=engines.compilable(checked),
         model=checked.model.name,
         cache_bytes=sum(checked.cache_bytes),
         model_bytes=layer * checked.model.experts,

@@ -89,7 +89,7 @@ def _run(points: Sequence[Point], pool: Pool, finished: Finished) -> None:
         nonlocal failure
         try:
             for point in islice(left, max(0, pool.width() - len(running))):
-                running[pool.executor.submit(execute, point.config, point.identity)] = point
+                running[pool.executor.submit(execute, *point.work)] = point
         except Exception as error:  # whatever it is that a pool says which takes no more work
             failure = BrokenExecutor(error)
 

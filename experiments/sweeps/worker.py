@@ -12,8 +12,9 @@ import traceback
 
 from experiments.sweeps.identity import Identity, identify
 from experiments.sweeps.store import Outcome
-from sim import inputs
+from sim import engines, inputs
 from sim.config import RunConfig
+from sim.engines import Engine
 from sim.errors import ConfigError
 from sim.run import run_inputs
 
@@ -22,7 +23,7 @@ from sim.run import run_inputs
 _one_at_a_time = threading.Lock()
 
 
-def execute(config: RunConfig, planned: Identity) -> Outcome:
+def execute(config: RunConfig, engine: Engine, planned: Identity) -> Outcome:
     """Run one point. An exception of the run is an outcome, not the end of the sweep.
 
     Raises ConfigError where code or files are not those that the sweep was planned with: such a
@@ -36,8 +37,10 @@ def execute(config: RunConfig, planned: Identity) -> Outcome:
             loaded = inputs.load(config)
             found = identify(loaded)
             other = [name for name, digest in planned.items() if found[name] != digest]
+            if engine == "compiled" and not engines.compilable(loaded):
+                other.append("engines")
             if not other:
-                result = run_inputs(loaded, one_of_many=True)
+                result = run_inputs(loaded, one_of_many=True, engine=engine)
         except Exception:
             error = traceback.format_exc()
         if other:

@@ -11,7 +11,7 @@ from traces.format import write_trace
 from traces.trace import TraceError
 from traces.twins.card import figures, write_card
 from traces.twins.corpus import Corpus, SampleError
-from traces.twins.make import make_model, record, set_threads, with_predictors
+from traces.twins.make import first_requests, make_model, record, set_threads, with_predictors
 from traces.twins.recipe import SMALL, TWINS, Recipe
 
 
@@ -23,7 +23,8 @@ def make(recipe: Recipe, work: Path, out: Path) -> None:
     log = make_model(recipe, corpus, work)
     print("recording, training predictors", flush=True)
     loaded, learned, trace = record(recipe, corpus, work)
-    sample = with_predictors(recipe, learned, trace, work)
+    write_trace(work / "whole.parquet", with_predictors(recipe, learned, trace, work))
+    sample = first_requests(work / "whole.parquet", recipe.sampling.kept)
     write_trace(out, sample)
     numbers = figures(recipe, corpus, model=loaded.model, log=log, learned=learned, trace=sample)
     write_card(out, numbers, out.stat().st_size)

@@ -24,6 +24,7 @@ SPLITS: tuple[tuple[Split, str], ...] = (
     ("predict", "predictors"),
     ("prompt", "prompts of this trace"),
 )
+PREDICTORS = (*(plan.name for plan in TRAINED), "next-gate")
 
 
 def versions() -> dict[str, str]:
@@ -42,7 +43,6 @@ def figures(
 ) -> dict[str, Any]:
     """Every number of the card, ready for JSON. ``learned``: what predictors were trained on."""
     training = recipe.training
-    decode = int((trace.phase == DECODE).sum())
     return {
         "name": recipe.name,
         "like": recipe.like,
@@ -57,6 +57,14 @@ def figures(
         "predictor_training": {plan.name: asdict(plan) for plan in TRAINED}
         | {"tokens": learned.tokens},
         "sampling": asdict(recipe.sampling),
+        **measured(trace),
+    }
+
+
+def measured(trace: Trace) -> dict[str, Any]:
+    """What the trace itself says."""
+    decode = int((trace.phase == DECODE).sum())
+    return {
         "trace": {
             "requests": len(trace.requests),
             "documents": len(np.unique(trace.documents)),
@@ -65,7 +73,7 @@ def figures(
             "decode_tokens": decode,
         },
         "experts_unused": unused(trace),
-        "predictors": {name: scores(count_hits(trace, name)) for name in trace.predictions},
+        "predictors": {name: scores(count_hits(trace, name)) for name in PREDICTORS},
     }
 
 
@@ -185,7 +193,7 @@ def render(out: Path, numbers: dict[str, Any], size: int) -> str:
         "",
         "## Recording",
         "",
-        f"- {trace['requests']} requests from {trace['documents']} documents, domains in turn: a "
+        f"- {_kept(numbers)} from {trace['documents']} documents, domains in turn: a "
         f"prompt of {sampling['prompt']} tokens of a held-out document (prefill rows), then "
         f"tokens sampled at temperature {sampling['temperature']:g} and fed back through the KV "
         f"cache (decode rows; a row is the token fed in): {trace['prefill_tokens']:,} prefill and "
@@ -208,6 +216,16 @@ def render(out: Path, numbers: dict[str, Any], size: int) -> str:
         *_tables(numbers, top_k),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _kept(numbers: dict[str, Any]) -> str:
+    requests, recorded = numbers["trace"]["requests"], numbers["sampling"]["requests"]
+    if requests == recorded:
+        return f"{requests} requests"
+    return (
+        f"The first {requests} of the {recorded} requests recorded "
+        "(use and scores here are of these),"
+    )
 
 
 def _split_row(counts: dict[str, Any], split: str, used: str, domains: list[str]) -> str:

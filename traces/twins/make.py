@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from traces.capture.models import Loaded, load_model
 from traces.capture.predictors import live_predictors
 from traces.capture.session import Settings, capture
+from traces.format import read_trace
 from traces.lab.neural import Plan
 from traces.lab.neural import train as train_predictor
 from traces.lab.trained import load_predictor, predict
@@ -74,7 +75,7 @@ def record(recipe: Recipe, corpus: Corpus, work: Path) -> tuple[Loaded, Trace, T
 
 
 def with_predictors(recipe: Recipe, learned: Trace, trace: Trace, work: Path) -> Trace:
-    """The sample: the trace with the outputs of TRAINED and of the next gate."""
+    """The trace with the outputs of TRAINED and of the next gate."""
     named = recipe.topology[1] + recipe.extra
     predictions = {}
     for plan in TRAINED:
@@ -96,6 +97,16 @@ def with_predictors(recipe: Recipe, learned: Trace, trace: Trace, work: Path) ->
     return replace(
         trace, path=None, meta=meta, weights=rounded(trace.weights), predictions=predictions
     )
+
+
+def first_requests(path: Path, count: int | None) -> Trace:
+    """The trace at ``path``, cut after ``count`` requests, which it then says of itself."""
+    trace = read_trace(path, requests=slice(count))
+    if count is None:
+        return trace
+    said = trace.meta.recorded
+    cut = {"requests": str(count), "kept": f"the first {count} of {said['requests']} requests"}
+    return replace(trace, meta=trace.meta.model_copy(update={"recorded": said | cut}))
 
 
 def rounded(scores: Array) -> Array:

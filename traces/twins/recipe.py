@@ -28,6 +28,7 @@ class Sampling:
     """Of the trace, and of the text that predictors learn from."""
 
     requests: int = 48
+    kept: int | None = None  # of them, in the bundled trace: the first, whole rounds of the domains
     batch: int = 24
     prompt: int = 32
     new_tokens: int = 128
@@ -87,7 +88,7 @@ TWINS = (
         },
         extra=4,
         training=Training(steps=500),
-        sampling=Sampling(requests=96),
+        sampling=Sampling(requests=96, kept=18),
     ),
     Recipe(
         name="mini-qwen3-30b-a3b",
@@ -107,7 +108,7 @@ TWINS = (
         },
         extra=4,
         training=Training(steps=320),
-        sampling=Sampling(requests=42),
+        sampling=Sampling(requests=42, kept=12),
     ),
     Recipe(
         name="mini-phi-mini-moe",
@@ -124,7 +125,7 @@ TWINS = (
         },
         extra=1,
         training=Training(steps=450),
-        sampling=Sampling(requests=192),
+        sampling=Sampling(requests=192, kept=36),
     ),
     Recipe(
         name="mini-gpt-oss",
@@ -142,6 +143,7 @@ TWINS = (
             "sliding_window": 128,
         },
         extra=2,
+        sampling=Sampling(kept=20),
     ),
 )
 
@@ -172,5 +174,5 @@ SMALL = Recipe(
     extra=1,
     vocab=512,
     training=Training(steps=6, batch=4, length=48, warmup=2, evaluate_every=3, evaluate_windows=4),
-    sampling=Sampling(requests=6, batch=3, prompt=12, new_tokens=20, predictor_windows=16),
+    sampling=Sampling(requests=6, kept=4, batch=3, prompt=12, new_tokens=20, predictor_windows=16),
 )
