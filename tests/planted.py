@@ -146,7 +146,8 @@ def first_met(
 ) -> int | None:
     """The first system of which ``reading`` reports what ``other`` does not, or fails; or None.
 
-    Raises EndlessRunError where a run does not end.
+    ``other`` is the reading of system ``i`` by what has not the fault: the other engine, or, where
+    a fault stands in both, a third. Raises EndlessRunError where a run does not end.
     """
     for i in range(systems):
         said = other(i)
