@@ -23,6 +23,7 @@ from test_properties import Small, smalls
 from sim import compiled, registry
 from sim.compiled import engine, kernel, replay
 from sim.compiled.arrays import A_PENDING, Run, Setup
+from sim.compiled.rows import plain
 from sim.config import RunConfig
 from sim.inputs import load
 from sim.run import Simulation, results, simulate
@@ -40,20 +41,26 @@ class Strict(np.ndarray):  # type: ignore[type-arg]
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
             assert 0 <= (i.start or 0) <= i.stop <= len(self)
-        else:
-            assert 0 <= i < len(self)
-        return super().__getitem__(i)
+            return super().__getitem__(i)
+        assert 0 <= i < len(self)
+        return self.item(i)
 
     def __setitem__(self, i: Any, value: Any) -> None:
         assert 0 <= i < len(self)
         super().__setitem__(i, value)
 
 
+class StrictRows(list):  # type: ignore[type-arg]
+    """Rows, likewise."""
+
+    def __getitem__(self, i: Any) -> Any:
+        assert 0 <= i < len(self)
+        return super().__getitem__(i)
+
+
 def strict(state: Any) -> Any:
-    """In place of ``bare``: ``state`` with its arrays as Strict."""
-    if isinstance(state, np.ndarray):
-        return state.view(Strict)
-    return type(state)(*map(strict, state)) if isinstance(state, tuple) else state
+    """In place of ``bare``: ``state`` with what checks its bounds."""
+    return plain(state, lambda array: array.view(Strict), StrictRows)
 
 
 @contextmanager

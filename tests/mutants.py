@@ -14,29 +14,35 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant("compiled/order.py", "column += others", "column += 1"),
     Mutant(
-        "compiled/order.py", "score < tree[first + row - 2]:", "score < tree[first + row - 2] - 1:"
+        "compiled/order.py",
+        "score < tree[root + up]:",
+        "score < tree[root + up] - 1:",
     ),
-    Mutant("compiled/memory.py", "    t.news[row] = kept\n", "    t.news[row] = 0\n"),
+    Mutant("compiled/memory.py", "    news[0] = kept\n", "    news[0] = 0\n"),
     Mutant(
         "compiled/memory.py",
-        "t.pin[x] == t.of[PIN]:\n            kept",
+        "pinned(t, x):\n            kept",
         "t.pin[x] >= 0:\n            kept",
     ),
     Mutant("compiled/links.py", "if key == DEMAND_KEY else", "if key != DEMAND_KEY else"),
     Mutant("compiled/links.py", "_sooner(q.at, x, expert(before))", "False"),
     Mutant("compiled/order.py", "x, y = min(x, y)", "x, y = max(x, y)"),
-    Mutant("compiled/order.py", "A_NODE + SCORE] < score", "A_NODE + SCORE] > score"),
+    Mutant("compiled/order.py", "t.list[after].score < score", "t.list[after].score > score"),
     Mutant("compiled/memory.py", "    while missing > 0:\n", "    while missing >= 0:\n"),
     Mutant(
         "compiled/memory.py",
-        "t.part[row + FREE] += t.size[y]\n",
-        "t.part[row + FREE] += t.size[y] - 1\n",
+        "partition.free += t.size[y]\n",
+        "partition.free += t.size[y] - 1\n",
     ),
     Mutant("compiled/memory.py", "if t.spared and victims > 0", "if t.spared and victims > 1"),
     Mutant(
         "compiled/memory.py", "    if needed:\n        score", "    if not needed:\n        score"
     ),
-    Mutant("compiled/memory.py", "for i in range(aside - 1, -1, -1)", "for i in range(aside)"),
+    Mutant(
+        "compiled/memory.py",
+        "for i in range(passed_over - 1, -1, -1)",
+        "for i in range(passed_over)",
+    ),
     Mutant("compiled/links.py", "at[a + SEQ] < at[b + SEQ]", "at[a + SEQ] > at[b + SEQ]"),
     Mutant("compiled/loads.py", "A_LOAD + SEQ] > q.at[at + SEQ]", "A_LOAD + SEQ] < q.at[at + SEQ]"),
     Mutant("compiled/loads.py", "if not base <= x < base + s.experts or ", "if "),
@@ -108,7 +114,7 @@ MUTANTS = [
     Mutant("compiled/prediction.py", "for later in range(layer + 1", "for later in range(layer"),
     Mutant("compiled/kernel.py", "read = before + s.step_cost[costs + NORM]", "read = before"),
     Mutant("compiled/kernel.py", "r.of[BEGUN] = now", "r.of[BEGUN] = now + 1"),
-    Mutant("compiled/kernel.py", "size * (end - first) > cache", "size * end > cache"),
+    Mutant("compiled/kernel.py", "s.routed[first], end - first)", "s.routed[first], end)"),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),
     Mutant("compiled/shortcut.py", "if r.of[PENDING] == 0:", "if r.of[PENDING] < 2:"),
     Mutant("compiled/shortcut.py", "split = max(started, free)", "split = started"),

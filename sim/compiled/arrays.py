@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from sim.compiled.rows import Row, Table
 from sim.eviction.base import State
 
 Array = Any  # NDArray [items], int64 unless the comment says otherwise
@@ -67,27 +68,60 @@ class Setup(NamedTuple):
     missed: Array  # int8 [routed]: 1 what is not there when it is needed; empty unless ``known``
 
 
-NOW_AT, PIN = range(2)  # Tier.of: the layer-step; the pin that counts
+BEFORE, AFTER = range(2)  # Loads.queue
+A_RING = 2  # columns
+
 IN_TREE, IN_LIST, OWN_QUEUES = range(3)  # Tier.kept_in: who keeps the order of leaving
-PARTITION, BASE, LEAF, LAYER_OF, NEWS = range(5)  # Tier.at; NEWS: whether it stands in Tier.news
-A_PLACE = 8  # its columns
-FREE, CAPACITY, ROOT, LEAVES, FIRST, USED = range(6)  # Tier.part; USED: bytes of residents
-A_PARTITION = 8  # columns
-BEFORE, AFTER, SCORE = range(3)  # Tier.order, in a list; Loads.queue has the first two
-A_NODE, A_RING = 4, 2  # their columns
-FANOUT = 8  # Tier.order, in a tree: its columns; order._least and its shifts are for eight
-WHO, HELD = range(2)  # Tier.victims, Tier.aside: an expert, and the score that it had
-A_PAIR = 2  # their columns
+FANOUT = 8  # of Tier.tree; order._least, _above and _below are for eight
+
+
+class Moment(Row):
+    """What counts in a tier now."""
+
+    now: int  # the layer-step
+    pin: int
+
+
+class Expert(Row):
+    """Where an expert stands in a tier."""
+
+    partition: int
+    root: int  # of its partition
+    leaf: int  # its place there
+    layer: int
+    noted: int  # whether it stands in the news
+
+
+class Partition(Row):
+    free: int
+    capacity: int
+    root: int  # where it begins in Tier.tree, or its head in Tier.list
+    leaves: int  # the place of its first expert in the tree
+    first: int  # expert
+    used: int  # bytes of residents
+
+
+class Listed(Row):
+    before: int
+    after: int
+    score: int
+
+
+class Candidate(Row):
+    """One who was next to leave, with the score that it had."""
+
+    expert: int
+    score: int
 
 
 class Tier(NamedTuple):
-    """A memory level. ``x`` is pinned where ``pin[x]`` is ``of[PIN]`` or more.
+    """A memory level. ``x`` is pinned where ``pin[x]`` is ``at.pin`` or more.
 
-    ``order`` has, for each partition, its residents' scores. In a tree: rows from row ROOT (BASE of
-    its experts) on. What stands at place p (row p // FANOUT, column p % FANOUT) is the lowest of
-    row p + 2, or less; from place LEAVES on are its experts in order, FAR where not resident. In a
-    list: a ring of BEFORE and AFTER, from the head (row ROOT) to the lowest score and on; row x is
-    of x.
+    ``tree`` has, for each partition, its residents' scores in rows of FANOUT, from ``root`` on.
+    What stands at its place p, in row p // FANOUT, is the lowest of row p + 2, or less; from place
+    ``leaves`` on are its experts in order, FAR where not resident. ``list`` has a ring for each
+    partition, from its head (row ``root``) to the lowest score and on; row x is of x. One of both
+    is kept.
 
     ``news``, where the eviction has ``passed``: for each layer how many of its experts were used,
     arrived or were predicted since it last heard of them so, and which.
@@ -98,17 +132,19 @@ class Tier(NamedTuple):
     predicted: int
     spared: int
     kept_in: int
+    layers: int
     width: int  # experts a layer
-    of: Array  # [2]
+    at: Moment
     size: Array  # [x]
-    at: Array  # int32 [x rows]
-    part: Array  # [partition rows]
+    experts: Table[Expert]  # [x]
+    partitions: Table[Partition]
     resident: Array  # int8 [x]
     pin: Array  # [x]
-    order: Array  # [rows]
-    news: Array  # [layers x (1 + experts a layer)]
-    victims: Array  # [x rows]: scratch
-    aside: Array  # [x rows]: scratch
+    tree: Array  # [places]
+    list: Table[Listed]
+    news: Array  # [layer][1 + experts a layer]
+    victims: Table[Candidate]  # [x]: scratch
+    passed_over: Table[Candidate]  # [x]: scratch
     state: State
 
 

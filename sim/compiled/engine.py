@@ -76,12 +76,13 @@ def simulate(
     ``go`` replaces the compiled kernel (its ``py_func``, for tests).
     """
     from sim.compiled import setup
+    from sim.compiled.tiers import make_tier
 
     go = go or kernel()
     cache, host = tiers
     full = keeps_all(inputs)
     # Nobody is asked who leaves then: the least work, though order and state are another's.
-    gpu = setup.make_tier(cache, fifo if full else inputs.eviction)
+    gpu = make_tier(cache, fifo if full else inputs.eviction)
     way = setup.make_way(device, host, gpu)
     missed = None
     if one_of_many and not full and setup.timeless(hooks, cache, way, inputs.workload.table):

@@ -13,7 +13,6 @@ from sim.compiled.arrays import (
     A_LAYER,
     A_LAYER_COST,
     A_LOAD,
-    A_PARTITION,
     A_STEP,
     A_STEP_COST,
     A_STEP_ROW,
@@ -25,7 +24,6 @@ from sim.compiled.arrays import (
     BEGUN,
     BROKEN,
     BUSY,
-    CAPACITY,
     CHANGED,
     COMPUTED,
     COST,
@@ -49,13 +47,11 @@ from sim.compiled.arrays import (
     LAYER_ROWS,
     LISTENING,
     NOW,
-    NOW_AT,
     ORIGIN,
     OUT_AT,
     OVER,
     PENDING,
     PHASE,
-    PIN,
     PREFILL,
     REQUESTS,
     ROUTED_AT,
@@ -127,9 +123,9 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
     costs = cost * A_STEP_COST
     index = step * s.layers + layer
     first, end = s.first_routed[index], s.first_routed[index + 1]
-    r.of[ROUTED_UNTIL] = cache.of[NOW_AT] = cache.of[PIN] = index
+    r.of[ROUTED_UNTIL] = cache.at.now = cache.at.pin = index
     if way is not None:
-        way.host.of[NOW_AT] = index
+        way.host.at.now = index
     r.of[UNPIN_AT] = -1
     r.of[COMPUTED] = r.of[UNPINNED] = 0
     work = s.launch_ns * (min(end - first, 1) if s.grouped else end - first)
@@ -146,7 +142,7 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
     else:
         hits = loads.hit(s, cache, q, r, first, end, now)
         if cache.passed:
-            memory.pass_over(cache, layer)
+            memory.routed(cache, layer)
     missing = end - first - hits
     r.of[HITS], r.of[LATE_HITS], r.of[AWAITED] = hits, 0, missing
     asked = now
@@ -157,9 +153,8 @@ def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -
         r.of[BUSY] += work
         r.of[ENDED] = now + work
         return
-    some = s.routed[first]
-    size, p = cache.size[some], memory.partition(cache, some)
-    r.of[STREAMING] = size * (end - first) > cache.part[p * A_PARTITION + CAPACITY]
+    size = cache.size[s.routed[first]]
+    r.of[STREAMING] = not memory.fits(cache, s.routed[first], end - first)
     if way is None and not r.of[STREAMING] and shortcut.applies(s, q, r, size, missing, asked):
         r.of[AWAITED] = 0
         shortcut.take(s, cache, q, r, first, end, layer, cost, index, asked, now)

@@ -9,7 +9,6 @@ from sim.compiled.arrays import (
     A_LINK,
     A_LOAD,
     A_LOAD_ROW,
-    A_PAIR,
     A_STAGE,
     ACTIVE,
     ARRIVED,
@@ -38,7 +37,6 @@ from sim.compiled.arrays import (
     NEEDED,
     ORIGIN,
     OUTSTANDING,
-    PIN,
     PREDICTOR,
     PREFETCH_KEY,
     PRIORITY,
@@ -51,7 +49,6 @@ from sim.compiled.arrays import (
     TARGET,
     UNPIN_AT,
     UNPINNED,
-    WHO,
     Loads,
     Run,
     Setup,
@@ -137,7 +134,7 @@ def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now
         room, victims, aside = True, 0, 0
         if staged:
             # A queued prefetch holds its expert there against other prefetches only.
-            way.host.of[PIN] = FIRM if needed else QUEUED_TOO
+            way.host.at.pin = FIRM if needed else QUEUED_TOO
             victims, aside = memory.search(way.host, x)
             room = victims >= 0
         if room:
@@ -161,7 +158,7 @@ def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now
 def _unpin(cache: Tier, r: Run, now: int) -> None:
     """Whose pins have ended by ``now`` may leave."""
     if 0 <= r.of[UNPIN_AT] <= now:
-        cache.of[PIN] = FAR
+        cache.at.pin = FAR
     while r.of[UNPINNED] < r.of[COMPUTED]:
         end = r.of[UNPINNED] * A_END
         if r.ends[end + END_AT] > now:
@@ -174,7 +171,7 @@ def _unpin(cache: Tier, r: Run, now: int) -> None:
 def _wait_at_storage(way: Way, q: Loads, victims: int) -> None:
     """Prefetches that wait for an expert which has just left host memory."""
     for i in range(victims):
-        x = way.host.victims[i * A_PAIR + WHO]
+        x = way.host.victims[i].expert
         if q.at[x * A_LOAD + FLYING]:
             way.bytes[_bytes(x, 0) + READY], way.bytes[_bytes(x, 1) + READY] = way.host.size[x], 0
             links.dequeue(q, 1, x)
@@ -186,7 +183,7 @@ def make_room(s: Setup, cache: Tier, q: Loads, r: Run, x: int, now: int) -> bool
     """Reserve room in the cache for a load that starts now, if that can be."""
     victims = memory.reserve(cache, x)
     for i in range(victims):
-        y = cache.victims[i * A_PAIR + WHO]
+        y = cache.victims[i].expert
         if q.unused[y]:
             settle(s, q, r, y, USELESS, now)
     if victims >= 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,7 @@ from sim.compiled.arrays import (
     A_LINK,
     A_LOAD,
     A_LOAD_ROW,
-    A_NODE,
-    A_PAIR,
-    A_PARTITION,
     A_PENDING,
-    A_PLACE,
     A_RING,
     A_STAGE,
     A_STEP,
@@ -33,14 +28,11 @@ from sim.compiled.arrays import (
     BEFORE,
     CHUNK,
     CLASSES,
-    FANOUT,
     FAR,
     FIRST_ROW,
     FREE_AT,
-    IN_LIST,
     LANES,
     ROUTED_UNTIL,
-    SCORE,
     STAGES,
     STORAGE,
     UNPIN_AT,
@@ -52,20 +44,16 @@ from sim.compiled.arrays import (
     Tier,
     Way,
 )
+from sim.compiled.tiers import integers, make_tier
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
 from sim.eviction import lru
-from sim.eviction.base import Future, State
 from sim.inputs import Inputs
 from sim.memory import Tier as PlainTier
 from sim.step_table import StepTable, cost_table, expert_table
 
 TRIGGERS = ("layer_start", "gate_input", "routed")
-
-
-def integers(values: Any) -> Any:
-    return np.array(values, dtype=np.int64)
 
 
 def make_setup(
@@ -175,108 +163,12 @@ def _links(device: SimulatedDevice) -> Any:
     return integers(links).ravel()
 
 
-def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
-    """A tier as it stands before the run (warm or not), in arrays."""
-    n = len(plain.sizes)
-    code = policies.EVICTIONS.index(eviction)
-    kept_in = policies.KEPT_IN[code]
-    passed, predicted, spared = policies.HOOKS[code]
-    partition = integers(plain.partition_of)
-    count = np.bincount(partition, minlength=len(plain.capacities))
-    first = np.concatenate([[0], np.cumsum(count)[:-1]])  # partitions lie one after the other
-    widths = [_width(size) for size in count.tolist()]
-    leaves = (integers(widths) - 2 * FANOUT) // (FANOUT - 1)
-    leaf = leaves[partition] + np.arange(n) - first[partition]
-    if kept_in == IN_LIST:
-        root = n + np.arange(len(count))
-        order = _list(plain, root.tolist())
-    else:
-        rows = (leaves + widths) // FANOUT
-        root = np.concatenate([[0], np.cumsum(rows)[:-1]])
-        order = _tree(plain, root, leaves, leaf, int(rows.sum()))
-    news = np.zeros((plain.layers, 1 + plain.width), dtype=np.int64)
-    for row, experts in zip(news, plain.news):
-        row[: 1 + len(experts)] = len(experts), *experts
-    own, shared, future = plain.state
-    return Tier(
-        eviction=code,
-        passed=passed,
-        predicted=predicted,
-        spared=spared,
-        kept_in=kept_in,
-        width=plain.width,
-        of=integers((-1, FAR)),
-        size=integers(plain.sizes),
-        at=_places(plain, partition, root[partition], leaf),
-        part=_rows(A_PARTITION, plain.free, plain.capacities, root, leaves, first, plain.used),
-        resident=np.array(plain.resident, dtype=np.int8),
-        pin=np.full(n, -2, dtype=np.int64),
-        order=order,
-        news=news.ravel(),
-        victims=np.zeros(n * A_PAIR, dtype=np.int64),
-        aside=np.zeros(n * A_PAIR, dtype=np.int64),
-        state=State(
-            integers(own),
-            integers(shared),
-            Future(
-                np.ascontiguousarray(future.positions, dtype=np.int32),
-                integers(future.start),
-                integers(future.cursor),
-            ),
-        ),
-    )
-
-
-def _places(plain: PlainTier, partition: Any, root: Any, leaf: Any) -> Any:
-    """``Tier.at``."""
-    layer = np.arange(len(partition)) // plain.width
-    news = np.zeros(len(partition), dtype=np.int64)
-    news[[x for experts in plain.news for x in experts]] = 1
-    return _rows(A_PLACE, partition, root, leaf, layer, news).astype(np.int32)
-
-
 def _rows(width: int, *columns: Any) -> Any:
     """A flat table: ``columns``, and zeros up to ``width``."""
     table = np.zeros((len(columns[0]), width), dtype=np.int64)
     for i, column in enumerate(columns):
         table[:, i] = column
     return table.ravel()
-
-
-def _width(leaves: int) -> int:
-    """The places in the last level of a tree: two rows, and FANOUT times more in each below."""
-    width = 2 * FANOUT
-    while width < leaves:
-        width *= FANOUT
-    return width
-
-
-def _tree(plain: PlainTier, root: Any, leaves: Any, leaf: Any, rows: int) -> Any:
-    """``Tier.order`` of the residents of ``plain``, as a tree a partition."""
-    tree = np.full((rows, FANOUT), FAR, dtype=np.int64)
-    resident = np.array(plain.resident, dtype=bool)
-    places = (FANOUT * root[integers(plain.partition_of)] + leaf)[resident]
-    tree.ravel()[places] = integers(plain.scores)[resident]
-    for base, inner in zip(root.tolist(), leaves.tolist()):
-        for place in range(inner - 1, -1, -1):
-            tree[base + place // FANOUT, place % FANOUT] = tree[base + place + 2].min()
-    return tree.ravel()
-
-
-def _list(plain: PlainTier, heads: list[int]) -> Any:
-    """``Tier.order`` of the residents of ``plain``, as a list a partition."""
-    n = len(plain.sizes)
-    order = np.zeros((n + len(heads), A_NODE), dtype=np.int64)
-    order[:n, SCORE] = plain.scores
-    inside: list[list[int]] = [[] for _ in heads]
-    for x in sorted(range(n), key=lambda x: (plain.scores[x], x)):
-        if plain.resident[x]:
-            inside[plain.partition_of[x]].append(x)
-    for head, residents in zip(heads, inside):
-        ring = [head, *residents]
-        order[ring, AFTER] = np.roll(ring, -1)
-        order[ring, BEFORE] = np.roll(ring, 1)
-    return order.ravel()
 
 
 def timeless(hooks: Sequence[Hook], cache: PlainTier, way: Way | None, table: StepTable) -> bool:
