@@ -22,8 +22,9 @@ from test_properties import Small, smalls
 
 from sim import compiled, registry
 from sim.compiled import engine, kernel, replay
-from sim.compiled.arrays import A_PENDING, Run, Setup
-from sim.compiled.rows import plain
+from sim.compiled.arrays import Setup
+from sim.compiled.progress import Prediction, Run
+from sim.compiled.rows import plain, table
 from sim.config import RunConfig
 from sim.inputs import load
 from sim.run import Simulation, results, simulate
@@ -83,7 +84,7 @@ def cramped() -> Iterator[None]:
     roomy = setup.make_run
 
     def make_run(s: Setup, steps: int) -> Run:
-        pending = np.zeros((1 + s.hook_count) * A_PENDING, dtype=np.int64)
+        pending = table(Prediction, 1 + s.predictor_count)
         return roomy(s, steps)._replace(room=1, pending=pending)
 
     with patch.object(setup, "make_run", make_run), patch.object(engine, "_RECORDS", 1):

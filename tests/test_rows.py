@@ -9,13 +9,20 @@ import pytest
 from numba import njit
 
 from sim.compiled.pointers import bare
-from sim.compiled.rows import Grid, Row, Table, layout, plain, table
+from sim.compiled.progress import LayerRow, LoadRow, StepRow
+from sim.compiled.rows import Grid, Row, Table, column, integers, layout, plain, table
+from sim.records import LayerRecords, LoadRecords, StepRecords
 
 
 class Load(Row):
     key: int
     started: int
     rate: float
+
+
+class Pair(Row):
+    one: int
+    other: int
 
 
 class State(NamedTuple):
@@ -49,14 +56,14 @@ def work(given: State) -> float:
     first.rate = s.at.rate + last.started
     s.at.rate *= 2
     first.key, last.key = last.started, first.started
-    return first.rate + s.small[0]
+    return float(first.rate + s.small[0])
 
 
 def test_a_kernel_writes_what_plain_python_does() -> None:
     compiled, python = state(), state()
     assert njit(_nrt=False)(work)(compiled) == work(python) == 6.5 - 2
     for one, other in zip(compiled, python):
-        assert one.tolist() == other.tolist()  # type: ignore[attr-defined]
+        assert one.tolist() == other.tolist()
     assert python.loads.started.tolist() == [50, 58, 72]  # type: ignore[attr-defined]
     assert python.at.rate == 1.0
     assert python.at.key == 50 + 58 + 72 + 9 + 6
@@ -92,8 +99,27 @@ def test_rows_are_what_their_table_is_told() -> None:
         assert part[0] is not None
 
 
+def test_the_host_reads_columns() -> None:
+    lanes = table(Load, 2, key=[1, 2], started=3)
+    column(lanes, "key")[0] = 4
+    assert lanes.key.tolist() == [4, 2]
+    whole = table(Pair, (2, 2), one=[[1, 2], [3, 4]])
+    integers(whole)[1, 1, 1] = 7
+    assert whole[1][1].other == 7
+    assert integers(whole)[..., 0].tolist() == [[1, 2], [3, 4]]
+    assert integers(table(Pair, one=5)).tolist() == [5, 0]
+
+
 def test_a_layout_has_the_columns_in_order() -> None:
     assert layout(Load).names == ("key", "started", "rate")
     assert layout(Load).itemsize == 24
     assert layout(Load) is layout(Load)
     assert len(plain(table(Load, 0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "records"),
+    [(LayerRow, LayerRecords), (StepRow, StepRecords), (LoadRow, LoadRecords)],
+)
+def test_a_kernel_s_records_have_the_columns_of_those_it_fills(row: Any, records: Any) -> None:
+    assert layout(row).names == records().columns

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -49,6 +49,16 @@ def table(row: Any, shape: int | tuple[int, ...] = (), **columns: Any) -> Any:
     for name, values in columns.items():
         memory[name] = values
     return memory
+
+
+def column(table: Table[R], name: str) -> Any:
+    """[rows]: a view, on the host."""
+    return cast("Any", table)[name]
+
+
+def integers(table: Any) -> Any:
+    """[..., columns]: a view of rows of integers, on the host."""
+    return table.ravel().view(np.int64).reshape(*table.shape, len(table.dtype.names))
 
 
 def plain(
