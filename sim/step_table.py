@@ -103,14 +103,13 @@ def _routed_sets(workload: Workload, steps: list[Step], lengths: Integers) -> tu
     return routed, tokens, first
 
 
-PROLOGUE, ATTENTION = range(2)  # columns of CostTable.per_layer
 NORM, GATE, FIXED, SHARED, EPILOGUE = range(5)  # columns of CostTable.per_step
 
 
 class CostTable(NamedTuple):
     """ns by kind of step: see ``sim.cost.StepCost``."""
 
-    per_layer: Integers  # [kinds, L, 2]
+    per_layer: Integers  # [kinds, L, 2]: prologue, attention
     per_step: Integers  # [kinds, 5]
 
 

@@ -22,7 +22,9 @@ from test_properties import Small, smalls
 
 from sim import compiled, registry
 from sim.compiled import engine, kernel, replay
-from sim.compiled.arrays import A_PENDING, Run, Setup
+from sim.compiled.arrays import Setup
+from sim.compiled.progress import Prediction, Run
+from sim.compiled.rows import plain, table
 from sim.config import RunConfig
 from sim.inputs import load
 from sim.run import Simulation, results, simulate
@@ -39,30 +41,31 @@ class Strict(np.ndarray):  # type: ignore[type-arg]
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
             assert 0 <= (i.start or 0) <= i.stop <= len(self)
-        else:
-            assert 0 <= i < len(self)
-        return super().__getitem__(i)
+            return super().__getitem__(i)
+        assert 0 <= i < len(self)
+        return self.item(i)
 
     def __setitem__(self, i: Any, value: Any) -> None:
         assert 0 <= i < len(self)
         super().__setitem__(i, value)
 
 
+class StrictRows(list):  # type: ignore[type-arg]
+    """Rows, likewise."""
+
+    def __getitem__(self, i: Any) -> Any:
+        assert 0 <= i < len(self)
+        return super().__getitem__(i)
+
+
 def strict(state: Any) -> Any:
-    """In place of ``bare``: ``state`` with its arrays as Strict."""
-    if isinstance(state, np.ndarray):
-        return state.view(Strict)
-    return type(state)(*map(strict, state)) if isinstance(state, tuple) else state
+    """In place of ``bare``: ``state`` with what checks its bounds."""
+    return plain(state, lambda array: array.view(Strict), StrictRows)
 
 
-def views(state: Any) -> Any:
-    """In place of ``bare``: ``state`` with its arrays as memoryviews, which Python reads fastest.
-
-    One end they have: what is read before the first item counts from the last, see Strict.
-    """
-    if isinstance(state, np.ndarray):
-        return memoryview(state)
-    return type(state)(*map(views, state)) if isinstance(state, tuple) else state
+# In place of ``bare``: memoryviews, and rows as Python reads them fastest. One end they have: what
+# is read before the first item counts from the last, see Strict.
+views = plain
 
 
 @contextmanager
@@ -91,11 +94,12 @@ def arrays_of(small: Small) -> Any:
 @contextmanager
 def cramped() -> Iterator[None]:
     """The kernel stops often, for records to be taken away and for want of room."""
-    setup = compiled.setup  # type: ignore[attr-defined] # what stands there now
+    from sim.compiled import setup  # what stands there now
+
     roomy = setup.make_run
 
     def make_run(s: Setup, steps: int) -> Run:
-        pending = np.zeros((1 + s.hook_count) * A_PENDING, dtype=np.int64)
+        pending = table(Prediction, 1 + s.predictor_count)
         return roomy(s, steps)._replace(room=1, pending=pending)
 
     with patch.object(setup, "make_run", make_run), patch.object(engine, "_RECORDS", 1):

@@ -126,7 +126,8 @@ def planted(faults: Sequence[Mutant], folder: Path) -> Iterator[Callable[[str], 
         patch.syspath_prepend(folder)
         patch.setattr(sys, "dont_write_bytecode", True)
         if in_compiled:
-            stand_ins["sim.compiled.setup"] = find("mutant.compiled.setup")
+            target = find("sim.compiled.setup").__name__  # there before it is replaced
+            stand_ins[target] = find("mutant.compiled.setup")
             kernels["kernels"] = find("mutant.compiled.kernel")
             kernels["replays"] = find("mutant.compiled.replay")
         if in_simpy:

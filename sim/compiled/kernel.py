@@ -7,368 +7,314 @@ for its next wake. Rules: docs/timing.md.
 from __future__ import annotations
 
 from sim.compiled import jit, links, loads, memory, prediction, shortcut
-from sim.compiled.arrays import (
-    A_COUNT,
-    A_END,
-    A_LAYER,
-    A_LAYER_COST,
-    A_LOAD,
-    A_PARTITION,
-    A_STEP,
-    A_STEP_COST,
-    A_STEP_ROW,
-    ARRIVED,
-    AT_GATE,
-    AT_ROUTED,
-    AT_START,
-    AWAITED,
-    BEGUN,
-    BROKEN,
-    BUSY,
-    CAPACITY,
-    CHANGED,
-    COMPUTED,
-    COST,
-    DISPATCH,
-    END_AT,
-    END_OF,
-    ENDED,
-    EVENTS,
-    FAR,
-    FIRST_ROW,
-    FREE_FROM,
-    GATE_AT,
-    GROUP_END,
-    HITS,
-    KEEP_STAMP,
-    KEPT,
-    LANDED,
-    LANDING,
-    LATE_HITS,
-    LAYER,
-    LAYER_ROWS,
-    LISTENING,
-    NOW,
-    NOW_AT,
-    ORIGIN,
-    OUT_AT,
-    OVER,
-    PENDING,
-    PHASE,
-    PIN,
-    PREFILL,
-    REQUESTS,
-    ROUTED_AT,
-    ROUTED_UNTIL,
-    ROUTING,
-    SERVED,
-    STALLED,
-    STALLS,
-    START,
-    STARTED,
-    STEP,
-    STEP_BUSY,
-    STEP_ROWS,
-    STORAGE_DONE,
-    STREAMING,
-    THE_END,
-    UNPIN_AT,
-    UNPINNED,
-    WAKE,
-    Loads,
-    Run,
-    Setup,
-    Tier,
-    Way,
-)
+from sim.compiled.arrays import AT_GATE, AT_ROUTED, AT_START, FAR, Loader, LoadPath, Setup, Tier
 from sim.compiled.jit import part
 from sim.compiled.pointers import bare
+from sim.compiled.progress import LANDING, OVER, ROUTING, THE_END, Run
 from sim.loads import DEMAND
-from sim.step_table import ATTENTION, EPILOGUE, FIXED, GATE, NORM, PROLOGUE, SHARED
 
 
 @part
 def _until(r: Run, phase: int, time: int) -> None:
     """The pass waits for ``time``."""
-    r.of[PHASE], r.of[WAKE] = phase, time
-    r.of[EVENTS] += 1
+    r.at.phase, r.at.wake = phase, time
+    r.at.events += 1
+
+
+@part
+def _layer_step(s: Setup, r: Run) -> int:
+    """Its number."""
+    return r.at.step * s.layers + r.at.layer
+
+
+@part
+def _routed_set(s: Setup, r: Run) -> tuple[int, int]:
+    """First and end of the layer's routed set in ``s.routed``."""
+    index = _layer_step(s, r)
+    return s.first_routed[index], s.first_routed[index + 1]
 
 
 @part
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
-    layer, now = r.of[LAYER], r.of[NOW]
-    cost = s.steps[r.of[STEP] * A_STEP + COST]
-    r.of[START] = now
-    row, costs = (cost * s.layers + layer) * A_LAYER_COST, cost * A_STEP_COST
-    before, gate = s.layer_cost[row + PROLOGUE], s.step_cost[costs + GATE]
-    attention = before + s.layer_cost[row + ATTENTION]
-    r.of[GATE_AT] = now + attention + gate
-    r.of[BUSY] += attention + gate
-    if s.hook_count > 0:
-        read = before + s.step_cost[costs + NORM]
+    now, kind = r.at.now, s.steps[r.at.step].kind
+    r.at.start = now
+    cost, of_layer = s.step_cost[kind], s.layer_cost[kind][r.at.layer]
+    before, gate = of_layer.prologue_ns, cost.gate_ns
+    attention = before + of_layer.attention_ns
+    r.at.gate_at = now + attention + gate
+    r.at.busy += attention + gate
+    if s.predictor_count > 0:
+        read = before + cost.norm_ns
         for trigger in (AT_START, AT_GATE):
-            now = prediction.fire(s, r, trigger, cost, now, read)
+            now = prediction.fire(s, r, trigger, kind, now, read)
             if trigger == AT_START:
                 now += attention
                 read = 0
         now += gate
     else:
         now += attention + gate
-    r.of[ROUTED_AT] = now
+    r.at.routed_at = now
     _until(r, ROUTING, now)
 
 
 @part
-def _route(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
+def _route(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
     """Routing is known: hits, misses, and what computes at once."""
-    step, layer = r.of[STEP], r.of[LAYER]
-    cost = s.steps[step * A_STEP + COST]
-    costs = cost * A_STEP_COST
-    index = step * s.layers + layer
-    first, end = s.first_routed[index], s.first_routed[index + 1]
-    r.of[ROUTED_UNTIL] = cache.of[NOW_AT] = cache.of[PIN] = index
-    if way is not None:
-        way.host.of[NOW_AT] = index
-    r.of[UNPIN_AT] = -1
-    r.of[COMPUTED] = r.of[UNPINNED] = 0
-    work = s.launch_ns * (min(end - first, 1) if s.grouped else end - first)
+    layer, kind = r.at.layer, s.steps[r.at.step].kind
+    cost, expert_ns = s.step_cost[kind], s.expert_ns[layer]
+    index, (first, end) = _layer_step(s, r), _routed_set(s, r)
+    r.at.routed_until = cache.at.now = cache.at.pin = index
+    if path is not None:
+        path.host.at.now = index
+    r.at.unpin_at = -1
+    r.at.computed = r.at.unpinned = 0
+    work = s.expert_launch_ns * (min(end - first, 1) if s.grouped else end - first)
     for i in range(first, end):
         cache.pin[s.routed[i]] = index
-        work += s.expert[layer * s.expert_columns + s.tokens[i]]
-    if s.cancels and loads.some_queued(s, way, q):
-        r.of[KEEP_STAMP] += 1
+        work += expert_ns[s.tokens[i]]
+    if s.cancels and loads.some_queued(s, path, loader):
+        r.at.named += 1
         for i in range(first, end):
-            q.at[s.routed[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
-        loads.cancel(s, cache, way, q, r, layer, now)
+            loader.loads[s.routed[i]].named = r.at.named
+        loads.cancel(s, cache, path, loader, r, layer, now)
     if s.known:
         hits = memory.recall(cache, s.routed, s.missed, first, end)
     else:
-        hits = loads.hit(s, cache, q, r, first, end, now)
+        hits = loads.hit(s, cache, loader, r, first, end, now)
         if cache.passed:
-            memory.pass_over(cache, layer)
+            memory.routed(cache, layer)
     missing = end - first - hits
-    r.of[HITS], r.of[LATE_HITS], r.of[AWAITED] = hits, 0, missing
+    r.at.hits, r.at.late, r.at.waiting = hits, 0, missing
     asked = now
-    if s.hook_count > 0:
-        now = prediction.fire(s, r, AT_ROUTED, cost, now, 0)
+    if s.predictor_count > 0:
+        now = prediction.fire(s, r, AT_ROUTED, kind, now, 0)
     if missing == 0:
-        work += s.step_cost[costs + SHARED] + s.step_cost[costs + FIXED]
-        r.of[BUSY] += work
-        r.of[ENDED] = now + work
+        work += cost.shared_ns + cost.moe_fixed_ns
+        r.at.busy += work
+        r.at.ended = now + work
         return
-    some = s.routed[first]
-    size, p = cache.size[some], memory.partition(cache, some)
-    r.of[STREAMING] = size * (end - first) > cache.part[p * A_PARTITION + CAPACITY]
-    if way is None and not r.of[STREAMING] and shortcut.applies(s, q, r, size, missing, asked):
-        r.of[AWAITED] = 0
-        shortcut.take(s, cache, q, r, first, end, layer, cost, index, asked, now)
+    size = cache.size[s.routed[first]]
+    r.at.streams = not memory.fits(cache, s.routed[first], end - first)
+    if path is None and not r.at.streams and shortcut.applies(s, loader, r, size, missing, asked):
+        r.at.waiting = 0
+        shortcut.take(s, cache, loader, r, first, end, cost, index, asked, now)
         return
-    r.of[LATE_HITS] = loads.demand(s, cache, way, q, r, first, end, asked, index)
+    r.at.late = loads.demand(s, cache, path, loader, r, first, end, asked, index)
     for i in range(first, end):
-        q.at[s.routed[i] * A_LOAD + SERVED] = s.tokens[i]
-    r.of[PHASE], r.of[WAKE], r.of[LISTENING] = LANDING, -1, 1
-    r.of[DISPATCH] = s.step_cost[costs + FIXED] if s.grouped else 0  # with the first group
-    r.of[GROUP_END] = asked
+        loader.loads[s.routed[i]].tokens = s.tokens[i]
+    r.at.phase, r.at.wake, r.at.listening = LANDING, -1, 1
+    r.at.dispatch = cost.moe_fixed_ns if s.grouped else 0  # with the first group
+    r.at.group_end = asked
     # The shared experts first, and those that are there.
-    work = s.step_cost[costs + SHARED]
+    work = cost.shared_ns
     if not s.grouped:
-        work += s.step_cost[costs + FIXED]
-    r.of[BUSY] += work
-    r.of[FREE_FROM] = now + work
-    if r.of[STREAMING] or not s.grouped:
-        _compute(s, cache, q, r, first, end, False)
+        work += cost.moe_fixed_ns
+    r.at.busy += work
+    r.at.free = now + work
+    if r.at.streams or not s.grouped:
+        _compute(s, cache, loader, r, False)
     _look_after(r, asked)
 
 
 @part
-def _compute(s: Setup, cache: Tier, q: Loads, r: Run, first: int, end: int, landed: bool) -> None:
-    """Compute what has ``landed``, or what is resident, of ``s.routed[first:end]``.
+def _compute(s: Setup, cache: Tier, loader: Loader, r: Run, landed: bool) -> None:
+    """Compute what has ``landed``, or what is resident, of the routed set.
 
     ``grouped``: together, and where the set need not stream, all of it.
     """
-    count = r.of[ARRIVED] if landed else end - first
-    if s.grouped and not r.of[STREAMING]:
+    first, end = _routed_set(s, r)
+    count = r.at.arrived if landed else end - first
+    if s.grouped and not r.at.streams:
         count, landed = end - first, False
-    layer, members, begin = r.of[LAYER], 0, r.of[COMPUTED]
-    work = r.of[DISPATCH]
+    expert_ns, members, begin = s.expert_ns[r.at.layer], 0, r.at.computed
+    work = r.at.dispatch
     for i in range(count):
-        x = q.arrived[i] if landed else s.routed[first + i]
+        x = loader.arrived[i] if landed else s.routed[first + i]
         if not cache.resident[x]:
             continue
         members += 1
-        work += s.expert[layer * s.expert_columns + q.at[x * A_LOAD + SERVED]]
+        work += expert_ns[loader.loads[x].tokens]
         if not s.grouped:
-            work += s.launch_ns
-        if r.of[STREAMING]:
-            row = r.of[COMPUTED] * A_END
-            r.ends[row + END_AT], r.ends[row + END_OF] = r.of[FREE_FROM] + work, x
-            r.of[COMPUTED] += 1
+            work += s.expert_launch_ns
+        if r.at.streams:
+            computed = r.computed[r.at.computed]
+            computed.end, computed.expert = r.at.free + work, x
+            r.at.computed += 1
     if members == 0:
         return
     if s.grouped:
-        work += s.launch_ns
-        r.of[DISPATCH] = 0
-    r.of[BUSY] += work
-    r.of[FREE_FROM] += work
-    r.of[GROUP_END] = r.of[FREE_FROM]
+        work += s.expert_launch_ns
+        r.at.dispatch = 0
+    r.at.busy += work
+    r.at.free += work
+    r.at.group_end = r.at.free
     if s.grouped:
-        for i in range(begin, r.of[COMPUTED]):
-            r.ends[i * A_END + END_AT] = r.of[FREE_FROM]
+        for i in range(begin, r.at.computed):
+            r.computed[i].end = r.at.free
 
 
 @part
-def _compute_landed(s: Setup, cache: Tier, q: Loads, r: Run) -> None:
+def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run) -> None:
     """Compute what has landed; share out the idle spans before, as ``missing.split_stall``."""
-    at, index = q.at, r.of[STEP] * s.layers + r.of[LAYER]
-    first, end = s.first_routed[index], s.first_routed[index + 1]
-    arrived = r.of[ARRIVED]
+    arrived = r.at.arrived
     for i in range(arrived):
-        load, free = q.arrived[i] * A_LOAD, r.of[FREE_FROM]
-        landed = at[load + LANDED]
-        if landed > free:
-            off_storage = at[load + STORAGE_DONE] >= 0
-            split = at[load + STORAGE_DONE] if off_storage else at[load + STARTED]
-            split = min(max(split, free), landed)
-            r.of[STALLS + (3 if off_storage else 2)] += split - free
-            r.of[STALLS + (0 if at[load + ORIGIN] == DEMAND else 1)] += landed - split
-            r.of[FREE_FROM] = landed
+        load, since = loader.loads[loader.arrived[i]], r.at.free
+        if load.landed > since:
+            off_storage = load.storage_done >= 0
+            split = load.storage_done if off_storage else load.started
+            split = min(max(split, since), load.landed)
+            if off_storage:
+                r.stalls.storage += split - since
+            else:
+                r.stalls.queue += split - since
+            if load.origin == DEMAND:
+                r.stalls.demand += load.landed - split
+            else:
+                r.stalls.late += load.landed - split
+            r.at.free = load.landed
         if not s.grouped:
-            q.arrived[0], r.of[ARRIVED] = q.arrived[i], 1
-            _compute(s, cache, q, r, first, end, True)
+            loader.arrived[0], r.at.arrived = loader.arrived[i], 1
+            _compute(s, cache, loader, r, True)
     if s.grouped:
-        _compute(s, cache, q, r, first, end, True)
-    r.of[ARRIVED] = 0
+        _compute(s, cache, loader, r, True)
+    r.at.arrived = 0
 
 
 @part
-def _landed(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
+def _landed(s: Setup, cache: Tier, loader: Loader, r: Run, now: int) -> None:
     """Something has landed, and loads are about to start: see ``missing.MissingLayer``."""
-    if r.of[AWAITED] == 0:
-        _compute_landed(s, cache, q, r)
-        r.of[UNPIN_AT] = r.of[FREE_FROM]
-        r.of[LISTENING] = 0
-        r.of[WAKE] = now
-        r.of[EVENTS] += 1
-    elif r.of[STREAMING] and not s.grouped:
-        _compute_landed(s, cache, q, r)
+    if r.at.waiting == 0:
+        _compute_landed(s, cache, loader, r)
+        r.at.unpin_at = r.at.free
+        r.at.listening = 0
+        r.at.wake = now
+        r.at.events += 1
+    elif r.at.streams and not s.grouped:
+        _compute_landed(s, cache, loader, r)
         _look_after(r, now)
 
 
 @part
-def _served(s: Setup, cache: Tier, q: Loads, r: Run, now: int) -> None:
+def _served(s: Setup, cache: Tier, loader: Loader, r: Run, now: int) -> None:
     """Loads have started: does a group of a set that streams close?"""
-    index = r.of[STEP] * s.layers + r.of[LAYER]
-    if r.of[ARRIVED] == 0 or r.of[GROUP_END] > now:
+    if r.at.arrived == 0 or r.at.group_end > now:
         return
-    if not loads.moves(s, q, s.first_routed[index], s.first_routed[index + 1]):
-        _compute_landed(s, cache, q, r)
+    first, end = _routed_set(s, r)
+    if not loads.moves(s, loader, first, end):
+        _compute_landed(s, cache, loader, r)
         _look_after(r, now - 1)
 
 
 @part
 def _look_after(r: Run, time: int) -> None:
     """Take a turn when next something will have been computed, later than ``time``."""
-    i = r.of[UNPINNED]
-    while r.of[WAKE] < 0 and i < r.of[COMPUTED]:
-        if r.ends[i * A_END + END_AT] > time:
-            r.of[WAKE] = r.ends[i * A_END + END_AT]
-            r.of[EVENTS] += 1
+    i = r.at.unpinned
+    while r.at.wake < 0 and i < r.at.computed:
+        if r.computed[i].end > time:
+            r.at.wake = r.computed[i].end
+            r.at.events += 1
         i += 1
 
 
 @part
 def _end_layer(s: Setup, r: Run, now: int) -> None:
-    step, layer = r.of[STEP], r.of[LAYER]
-    index = step * s.layers + layer
-    experts = s.first_routed[index + 1] - s.first_routed[index]
-    prefill = s.steps[step * A_STEP + PREFILL]
-    r.of[UNPIN_AT] = now
-    count = (prefill * s.layers + layer) * A_COUNT
-    r.counts[count] += experts
-    r.counts[count + 1] += r.of[HITS]
-    r.counts[count + 2] += r.of[LATE_HITS]
+    layer, step = r.at.layer, s.steps[r.at.step]
+    first, end = _routed_set(s, r)
+    experts = end - first
+    r.at.unpin_at = now
+    total = r.totals[step.prefill][layer]
+    total.experts += experts
+    total.hits += r.at.hits
+    total.late += r.at.late
     if s.keeps:
-        kept, i = r.layers, r.of[LAYER_ROWS] * A_LAYER
-        r.of[LAYER_ROWS] += 1
-        kept[i], kept[i + 1], kept[i + 2], kept[i + 3] = step, layer, experts, r.of[HITS]
-        kept[i + 4], kept[i + 5] = r.of[LATE_HITS], r.of[START]
-        kept[i + 6], kept[i + 7] = r.of[ROUTED_AT], now
-        for kind in range(4):
-            kept[i + 8 + kind] = r.of[STALLS + kind]
-    if r.of[HITS] < experts:
-        for i in range(4):
-            r.of[STALLED + i] += r.of[STALLS + i]
-            r.of[STALLS + i] = 0
+        row = r.layers[r.at.layer_rows]
+        r.at.layer_rows += 1
+        row.step, row.layer, row.experts = r.at.step, layer, experts
+        row.hits, row.late = r.at.hits, r.at.late
+        row.start, row.routed, row.end = r.at.start, r.at.routed_at, now
+        row.stall_demand, row.stall_late = r.stalls.demand, r.stalls.late
+        row.stall_queue, row.stall_storage = r.stalls.queue, r.stalls.storage
+    if r.at.hits < experts:
+        r.stalled.demand += r.stalls.demand
+        r.stalled.late += r.stalls.late
+        r.stalled.queue += r.stalls.queue
+        r.stalled.storage += r.stalls.storage
+        r.stalls.demand = r.stalls.late = r.stalls.queue = r.stalls.storage = 0
     if layer + 1 < s.layers:
-        r.of[NOW], r.of[LAYER] = now, layer + 1
-        return
-    row = step * A_STEP
-    epilogue = s.step_cost[s.steps[row + COST] * A_STEP_COST + EPILOGUE]
-    now += epilogue
-    r.of[BUSY] += epilogue
-    out, i = r.steps, r.of[STEP_ROWS] * A_STEP_ROW
-    r.of[STEP_ROWS] += 1
-    out[i], out[i + 1], out[i + 2] = step, prefill, s.steps[row + REQUESTS]
-    out[i + 3] = s.steps[row + A_STEP + FIRST_ROW] - s.steps[row + FIRST_ROW]
-    out[i + 4], out[i + 5], out[i + 6] = r.of[BEGUN], now, r.of[BUSY] - r.of[STEP_BUSY]
-    r.of[NOW] = r.of[BEGUN] = now
-    r.of[STEP_BUSY] = r.of[BUSY]
-    r.of[STEP], r.of[LAYER] = step + 1, 0
+        r.at.now, r.at.layer = now, layer + 1
+    else:
+        _end_step(s, r, now)
 
 
 @part
-def _woken(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
-    phase = r.of[PHASE]
-    r.of[WAKE] = r.of[ENDED] = -1
+def _end_step(s: Setup, r: Run, now: int) -> None:
+    step = s.steps[r.at.step]
+    epilogue = s.step_cost[step.kind].epilogue_ns
+    now += epilogue
+    r.at.busy += epilogue
+    row = r.steps[r.at.step_rows]
+    r.at.step_rows += 1
+    row.step, row.prefill, row.requests = r.at.step, step.prefill, step.requests
+    row.tokens = s.steps[r.at.step + 1].first_row - step.first_row
+    row.start, row.end, row.compute = r.at.begun, now, r.at.busy - r.at.step_busy
+    r.at.now = r.at.begun = now
+    r.at.step_busy = r.at.busy
+    r.at.step, r.at.layer = r.at.step + 1, 0
+
+
+@part
+def _woken(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
+    phase = r.at.phase
+    r.at.wake = r.at.ended = -1
     if phase == THE_END:
-        loads.finish(s, cache, way, q, r, now)
-        r.of[PHASE] = OVER
+        loads.finish(s, cache, path, loader, r, now)
+        r.at.phase = OVER
         return
     if phase == ROUTING:
-        _route(s, cache, way, q, r, now)
-    elif r.of[AWAITED] == 0:
-        r.of[ENDED] = r.of[FREE_FROM]
+        _route(s, cache, path, loader, r, now)
+    elif r.at.waiting == 0:
+        r.at.ended = r.at.free
     else:
         _look_after(r, now)
-        r.of[CHANGED] = 1
-    if r.of[ENDED] >= 0:
-        _end_layer(s, r, r.of[ENDED])
+        r.at.changed = 1
+    if r.at.ended >= 0:
+        _end_layer(s, r, r.at.ended)
 
 
 @jit.kernel
-def run(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, until: int) -> None:
+def run(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, until: int) -> None:
     """Go on until the pass begins step ``until``, the run is over, or an array may be full.
 
     At one instant: what lands, then predictions that come out, then the forward pass.
     """
-    s, cache, way, q, r = bare(s), bare(cache), bare(way), bare(q), bare(r)
-    while r.of[PHASE] != OVER:
-        if r.of[ENDED] >= 0:  # a layer has, or the run has not begun
-            if r.of[STEP] >= until or r.of[PENDING] >= r.room:
+    s, cache, path, loader, r = bare(s), bare(cache), bare(path), bare(loader), bare(r)
+    while r.at.phase != OVER:
+        if r.at.ended >= 0:  # a layer has, or the run has not begun
+            if r.at.step >= until or r.at.pending >= r.room:
                 return
-            r.of[ENDED] = -1
-            if r.of[STEP] == s.step_count:
-                _until(r, THE_END, r.of[NOW])
+            r.at.ended = -1
+            if r.at.step == s.step_count:
+                _until(r, THE_END, r.at.now)
             else:
                 _begin(s, r)
-        landing, stage = links.next_landing(s, way, q)
-        out = r.pending[OUT_AT] if r.of[PENDING] > 0 else FAR
-        wake = r.of[WAKE] if r.of[WAKE] >= 0 else FAR
+        landing, stage = links.next_landing(s, path, loader)
+        out = r.pending[0].out_at if r.at.pending > 0 else FAR
+        wake = r.at.wake if r.at.wake >= 0 else FAR
         now = min(landing, out, wake)
         if now == FAR:
-            r.of[BROKEN] = 2
+            r.at.broken = 2
             return
         predicted = False
         if landing == now:
-            landed = loads.land(s, cache, way, q, r, stage, now)
-            if landed and r.of[LISTENING]:
-                _landed(s, cache, q, r, now)
+            landed = loads.land(s, cache, path, loader, r, stage, now)
+            if landed and r.at.listening:
+                _landed(s, cache, loader, r, now)
         elif out == now:
-            prediction.act(s, cache, way, q, r, now)
+            prediction.act(s, cache, path, loader, r, now)
             predicted = True
         else:
-            _woken(s, cache, way, q, r, now)
-        loads.serve(s, cache, way, q, r, now)
-        if r.of[LISTENING] and s.grouped and r.of[STREAMING] and not predicted:
-            _served(s, cache, q, r, now)
+            _woken(s, cache, path, loader, r, now)
+        loads.serve(s, cache, path, loader, r, now)
+        if r.at.listening and s.grouped and r.at.streams and not predicted:
+            _served(s, cache, loader, r, now)

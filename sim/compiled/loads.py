@@ -4,61 +4,17 @@ from __future__ import annotations
 
 from sim.compiled import links, memory
 from sim.compiled.arrays import (
-    A_BYTES,
-    A_END,
-    A_LINK,
-    A_LOAD,
-    A_LOAD_ROW,
-    A_PAIR,
-    A_STAGE,
-    ACTIVE,
-    ARRIVED,
-    AWAITED,
-    BROKEN,
-    CHANGED,
-    CHUNK,
-    COMPUTED,
-    COUNTS,
     DEMAND_KEY,
-    END_AT,
-    END_OF,
     FAR,
-    FLYING,
-    ISSUED,
-    KEEP_STAMP,
-    KEPT,
-    KEY,
-    LANDED,
-    LANES,
-    LEFT,
-    LOAD_ROWS,
-    LOADS,
-    LOADS_LANDED,
-    MOVED,
-    NEEDED,
-    ORIGIN,
-    OUTSTANDING,
-    PIN,
-    PREDICTOR,
     PREFETCH_KEY,
     PRIORITY,
-    PROPOSED,
-    READY,
-    SEQ,
-    STARTED,
-    STORAGE,
-    STORAGE_DONE,
-    TARGET,
-    UNPIN_AT,
-    UNPINNED,
-    WHO,
-    Loads,
-    Run,
+    Loader,
+    LoadPath,
     Setup,
     Tier,
-    Way,
 )
 from sim.compiled.jit import part
+from sim.compiled.progress import Run
 from sim.loads import (
     CANCELLED,
     DEMAND,
@@ -78,213 +34,223 @@ QUEUED_TOO, FIRM = 1, 2
 
 
 @part
-def settle(s: Setup, q: Loads, r: Run, x: int, disposition: int, now: int) -> None:
+def count_ends(r: Run, disposition: int, loads: int) -> None:
+    r.counts[disposition] += loads
+
+
+@part
+def count_bytes(r: Run, stage: int, origin: int, nbytes: int) -> None:
+    r.moved_bytes[stage][origin] += nbytes
+
+
+@part
+def settle(s: Setup, loader: Loader, r: Run, x: int, disposition: int, now: int) -> None:
     """The end of a load: count it, and record it where records are kept."""
-    at, i = q.at, x * A_LOAD
+    load = loader.loads[x]
     if disposition != DEMANDED:
-        r.of[COUNTS + disposition] += 1
-        q.unused[x] = 0
+        count_ends(r, disposition, 1)
+        loader.unused[x] = 0
         if disposition == TIMELY:
-            at[i + NEEDED] = now
-    r.of[LOADS_LANDED] += at[i + LANDED] >= 0
+            load.needed = now
+    r.at.landed += load.landed >= 0
     if not s.keeps:
         return
-    if r.of[LOAD_ROWS] >= r.load_room:
-        r.of[BROKEN] = 1
+    if r.at.load_rows >= r.load_room:
+        r.at.broken = 1
         return
-    out, row = r.loads, r.of[LOAD_ROWS] * A_LOAD_ROW
-    r.of[LOAD_ROWS] += 1
-    out[row], out[row + 1], out[row + 2] = x, at[i + ORIGIN], at[i + PREDICTOR]
-    out[row + 3], out[row + 4], out[row + 5] = at[i + TARGET], disposition, at[i + ISSUED]
-    out[row + 6], out[row + 7] = at[i + STARTED], at[i + LANDED]
-    out[row + 8], out[row + 9] = at[i + NEEDED], now
+    row = r.loads[r.at.load_rows]
+    r.at.load_rows += 1
+    row.expert, row.origin, row.predictor = x, load.origin, load.predictor
+    row.target, row.disposition, row.issued = load.target, disposition, load.issued
+    row.started, row.landed = load.started, load.landed
+    row.needed, row.settled = load.needed, now
 
 
 @part
 def _abandon(
-    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, disposition: int, now: int
-) -> None:
-    for stage in range(links.stages(s, way)):
-        links.dequeue(q, stage, x)
-    _off_the_way(s, cache, way, q, r, x)
-    settle(s, q, r, x, disposition, now)
-    r.of[CHANGED] = 1
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
+    x: int, disposition: int, now: int,
+) -> None:  # fmt: skip
+    for stage in range(links.stages(s, path)):
+        links.dequeue(loader, stage, x)
+    _release(s, cache, path, loader, r, x)
+    settle(s, loader, r, x, disposition, now)
+    r.at.changed = 1
 
 
 @part
-def _off_the_way(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int) -> None:
-    q.at[x * A_LOAD + FLYING] = 0
-    r.of[OUTSTANDING] -= cache.size[x]
-    if way is not None and s.has_host:
-        way.host.pin[x] = 0
+def _release(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, x: int) -> None:
+    loader.loads[x].in_flight = 0
+    r.at.outstanding -= cache.size[x]
+    if path is not None and s.has_host:
+        path.host.pin[x] = 0
 
 
 # How loads move.
 
 
 @part
-def _start(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now: int) -> int:
+def _start(
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, x: int, now: int
+) -> int:
     """Make room for a load about to move: 1 done, 0 dropped, -1 it must wait.
 
     Nothing leaves any tier unless there is room in all.
     """
     _unpin(cache, r, now)
-    needed = bool(q.at[x * A_LOAD + NEEDED] >= 0)
-    if way is None:
-        room = make_room(s, cache, q, r, x, now)
+    needed = loader.loads[x].needed >= 0
+    if path is None:
+        room = make_room(s, cache, loader, r, x, now)
     else:
-        staged = s.has_host and not way.host.resident[x]
-        room, victims, aside = True, 0, 0
+        staged = s.has_host and not path.host.resident[x]
+        room, victims, passed_over = True, 0, 0
         if staged:
             # A queued prefetch holds its expert there against other prefetches only.
-            way.host.of[PIN] = FIRM if needed else QUEUED_TOO
-            victims, aside = memory.search(way.host, x)
+            path.host.at.pin = FIRM if needed else QUEUED_TOO
+            victims, passed_over = memory.search(path.host, x)
             room = victims >= 0
         if room:
-            room = make_room(s, cache, q, r, x, now)
+            room = make_room(s, cache, loader, r, x, now)
             if staged and room:
-                memory.take(way.host, x, victims, aside)
-                _wait_at_storage(way, q, victims)
+                memory.take(path.host, x, victims, passed_over)
+                _wait_at_storage(path, loader, victims)
             elif staged:
-                memory.give_up(way.host, victims)
+                memory.give_up(path.host, victims)
         if room and s.has_host:
-            way.host.pin[x] = FIRM
+            path.host.pin[x] = FIRM
     if room:
         return 1
     if needed:
         return -1
-    _abandon(s, cache, way, q, r, x, DROPPED, now)
+    _abandon(s, cache, path, loader, r, x, DROPPED, now)
     return 0
 
 
 @part
 def _unpin(cache: Tier, r: Run, now: int) -> None:
     """Whose pins have ended by ``now`` may leave."""
-    if 0 <= r.of[UNPIN_AT] <= now:
-        cache.of[PIN] = FAR
-    while r.of[UNPINNED] < r.of[COMPUTED]:
-        end = r.of[UNPINNED] * A_END
-        if r.ends[end + END_AT] > now:
+    if 0 <= r.at.unpin_at <= now:
+        cache.at.pin = FAR
+    while r.at.unpinned < r.at.computed:
+        computed = r.computed[r.at.unpinned]
+        if computed.end > now:
             break
-        cache.pin[r.ends[end + END_OF]] = -2
-        r.of[UNPINNED] += 1
+        cache.pin[computed.expert] = -2
+        r.at.unpinned += 1
 
 
 @part
-def _wait_at_storage(way: Way, q: Loads, victims: int) -> None:
+def _wait_at_storage(path: LoadPath, loader: Loader, victims: int) -> None:
     """Prefetches that wait for an expert which has just left host memory."""
     for i in range(victims):
-        x = way.host.victims[i * A_PAIR + WHO]
-        if q.at[x * A_LOAD + FLYING]:
-            way.bytes[_bytes(x, 0) + READY], way.bytes[_bytes(x, 1) + READY] = way.host.size[x], 0
-            links.dequeue(q, 1, x)
-            links.enqueue(q, 0, x)
+        x = path.host.victims[i].expert
+        if loader.loads[x].in_flight:
+            path.bytes[x][0].ready, path.bytes[x][1].ready = path.host.size[x], 0
+            links.dequeue(loader, 1, x)
+            links.enqueue(loader, 0, x)
 
 
 @part
-def make_room(s: Setup, cache: Tier, q: Loads, r: Run, x: int, now: int) -> bool:
+def make_room(s: Setup, cache: Tier, loader: Loader, r: Run, x: int, now: int) -> bool:
     """Reserve room in the cache for a load that starts now, if that can be."""
     victims = memory.reserve(cache, x)
     for i in range(victims):
-        y = cache.victims[i * A_PAIR + WHO]
-        if q.unused[y]:
-            settle(s, q, r, y, USELESS, now)
+        y = cache.victims[i].expert
+        if loader.unused[y]:
+            settle(s, loader, r, y, USELESS, now)
     if victims >= 0:
-        q.at[x * A_LOAD + STARTED] = now
+        loader.loads[x].started = now
     return victims >= 0
 
 
 @part
-def _bytes(x: int, stage: int) -> int:
-    """Where ``x`` stands in ``Way.bytes``: READY and LEFT of ``stage``."""
-    return x * A_BYTES + 2 * stage
-
-
-@part
-def serve(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
+def serve(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
     """Start what can start, if what happened at this instant may have made a difference."""
-    if not r.of[CHANGED]:
+    if not r.at.changed:
         return
-    r.of[CHANGED] = 0
-    for stage in range(links.stages(s, way)):
-        row = stage * A_STAGE
-        lanes = 1 if way is None else way.link[stage * A_LINK + LANES]
+    r.at.changed = 0
+    for stage in range(links.stages(s, path)):
+        server = loader.servers[stage]
+        lanes = 1 if path is None else path.links[stage].lanes
         blocked = False
-        node = links.first(q, stage)
-        while node != stage and q.stage[row + ACTIVE] < lanes:
-            x, then = links.expert(node), links.after(q, node)
-            if q.at[x * A_LOAD + STARTED] < 0:
-                allowed = -1 if blocked else _start(s, cache, way, q, r, x, now)
+        node = links.first(loader, stage)
+        while node != stage and server.in_service < lanes:
+            x, then = links.expert(node), links.after(loader, node)
+            if loader.loads[x].started < 0:
+                allowed = -1 if blocked else _start(s, cache, path, loader, r, x, now)
                 if allowed < 1:
                     blocked = allowed < 0
                     node = then
                     continue
-                if way is not None:
-                    then = links.after(q, node)  # a prefetch may wait here now
+                if path is not None:
+                    then = links.after(loader, node)  # a prefetch may wait here now
             nbytes = cache.size[x]
-            if way is not None:
-                i = _bytes(x, stage) + READY
-                nbytes = way.bytes[i]
-                if 0 < way.link[stage * A_LINK + CHUNK] < nbytes:
-                    nbytes, then = way.link[stage * A_LINK + CHUNK], node  # the rest of it is next
-                way.bytes[i] -= nbytes
+            if path is not None:
+                nbytes = path.bytes[x][stage].ready
+                if 0 < path.links[stage].chunk < nbytes:
+                    nbytes, then = path.links[stage].chunk, node  # the rest of it is next
+                path.bytes[x][stage].ready -= nbytes
             if node != then:
-                links.dequeue(q, stage, x)
-            links.begin(s, way, q, r.of, stage, x, nbytes, now)
+                links.dequeue(loader, stage, x)
+            links.begin(s, path, loader, r, stage, x, nbytes, now)
             node = then
 
 
 @part
-def land(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, stage: int, now: int) -> bool:
+def land(
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, stage: int, now: int
+) -> bool:
     """A chunk of ``stage`` is through; returns whether its load has landed."""
-    x, nbytes = links.leave(way, q, cache.size, stage)
-    r.of[MOVED + 2 * stage + q.at[x * A_LOAD + ORIGIN]] += nbytes
-    r.of[CHANGED] = 1
-    if way is None:
-        _arrive(s, cache, way, q, r, x, now)
+    x, nbytes = links.leave(path, loader, cache.size, stage)
+    load = loader.loads[x]
+    count_bytes(r, stage, load.origin, nbytes)
+    r.at.changed = 1
+    if path is None:
+        _arrive(s, cache, path, loader, r, x, now)
         return True
-    i = _bytes(x, stage)
-    left = way.bytes[i + LEFT] - nbytes
-    way.bytes[i + LEFT] = left
-    if way.link[stage * A_LINK + STORAGE] and left == 0:
-        q.at[x * A_LOAD + STORAGE_DONE] = now
+    path.bytes[x][stage].left -= nbytes
+    left = path.bytes[x][stage].left
+    if path.links[stage].storage and left == 0:
+        load.storage_done = now
         if s.has_host:
-            memory.insert(way.host, x, False)
+            memory.insert(path.host, x, False)
     if stage + 1 < s.stages:
-        way.bytes[_bytes(x, stage + 1) + READY] += nbytes
-        links.enqueue(q, stage + 1, x)
+        path.bytes[x][stage + 1].ready += nbytes
+        links.enqueue(loader, stage + 1, x)
         return False
     if left > 0:
         return False
-    _arrive(s, cache, way, q, r, x, now)
+    _arrive(s, cache, path, loader, r, x, now)
     return True
 
 
 @part
-def _arrive(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, x: int, now: int) -> None:
-    i = x * A_LOAD
-    needed = bool(q.at[i + NEEDED] >= 0)
-    q.at[i + LANDED] = now
-    _off_the_way(s, cache, way, q, r, x)
+def _arrive(
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, x: int, now: int
+) -> None:
+    load = loader.loads[x]
+    needed = load.needed >= 0
+    load.landed = now
+    _release(s, cache, path, loader, r, x)
     memory.insert(cache, x, needed)
-    if way is not None and s.has_host:
-        memory.use(way.host, x)
+    if path is not None and s.has_host:
+        memory.use(path.host, x)
     if not needed:
-        q.unused[x] = 1
+        loader.unused[x] = 1
         return
-    settle(s, q, r, x, DEMANDED if q.at[i + ORIGIN] == DEMAND else LATE, now)
-    r.of[AWAITED] -= 1
-    q.arrived[r.of[ARRIVED]] = x
-    r.of[ARRIVED] += 1
+    settle(s, loader, r, x, DEMANDED if load.origin == DEMAND else LATE, now)
+    r.at.waiting -= 1
+    loader.arrived[r.at.arrived] = x
+    r.at.arrived += 1
 
 
 @part
-def moves(s: Setup, q: Loads, first: int, end: int) -> bool:
+def moves(s: Setup, loader: Loader, first: int, end: int) -> bool:
     """Whether a load of ``s.routed[first:end]`` has begun and not landed."""
     moving = False
     for i in range(first, end):
-        load = s.routed[i] * A_LOAD
-        moving = moving or bool(q.at[load + FLYING] and q.at[load + STARTED] >= 0)
+        load = loader.loads[s.routed[i]]
+        moving = moving or bool(load.in_flight and load.started >= 0)
     return moving
 
 
@@ -293,58 +259,56 @@ def moves(s: Setup, q: Loads, first: int, end: int) -> bool:
 
 @part
 def _issue(
-    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run,
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
     x: int, origin: int, key: int, now: int, target: int, predictor: int,
 ) -> None:  # fmt: skip
-    at, i = q.at, x * A_LOAD
-    r.of[LOADS] += 1
-    at[i + FLYING] = 1
-    at[i + KEY], at[i + SEQ], at[i + ORIGIN] = key, r.of[LOADS], origin
-    at[i + STARTED], at[i + NEEDED], at[i + LANDED] = -1, -1, -1
-    at[i + STORAGE_DONE] = -1
+    load = loader.loads[x]
+    r.at.seq += 1
+    load.in_flight = 1
+    load.key, load.seq, load.origin = key, r.at.seq, origin
+    load.started = load.needed = load.landed = load.storage_done = -1
     if s.keeps:
-        at[i + PREDICTOR], at[i + TARGET], at[i + ISSUED] = predictor, target, now
+        load.predictor, load.target, load.issued = predictor, target, now
     size, first = cache.size[x], 0
-    if way is not None:
+    if path is not None:
         for stage in range(s.stages):
-            i = _bytes(x, stage)
-            way.bytes[i + READY], way.bytes[i + LEFT] = 0, size
+            path.bytes[x][stage].ready, path.bytes[x][stage].left = 0, size
         if s.has_host:
-            way.host.pin[x] = FIRM if origin == DEMAND else QUEUED_TOO
-            first = int(way.host.resident[x])
-        way.bytes[_bytes(x, first) + READY] = size
-    r.of[OUTSTANDING] += size
-    r.of[CHANGED] = 1
-    links.enqueue(q, first, x)
+            path.host.pin[x] = FIRM if origin == DEMAND else QUEUED_TOO
+            first = path.host.resident[x]
+        path.bytes[x][first].ready = size
+    r.at.outstanding += size
+    r.at.changed = 1
+    links.enqueue(loader, first, x)
 
 
 @part
-def _requeue(s: Setup, way: Way | None, q: Loads, r: Run, x: int, key: int) -> None:
-    q.at[x * A_LOAD + KEY] = key
-    r.of[CHANGED] = 1
-    for stage in range(links.stages(s, way)):
-        if links.waits(q, stage, x):
-            links.dequeue(q, stage, x)
-            links.enqueue(q, stage, x)
+def _requeue(s: Setup, path: LoadPath | None, loader: Loader, r: Run, x: int, key: int) -> None:
+    loader.loads[x].key = key
+    r.at.changed = 1
+    for stage in range(links.stages(s, path)):
+        if links.waits(loader, stage, x):
+            links.dequeue(loader, stage, x)
+            links.enqueue(loader, stage, x)
 
 
 @part
-def hit(s: Setup, cache: Tier, q: Loads, r: Run, first: int, end: int, now: int) -> int:
+def hit(s: Setup, cache: Tier, loader: Loader, r: Run, first: int, end: int, now: int) -> int:
     """The residents of the routed set ``s.routed[first:end]`` are used; returns how many."""
     hits = 0
     for i in range(first, end):
         x = s.routed[i]
         if cache.resident[x]:
             hits += 1
-            if q.unused[x]:
-                settle(s, q, r, x, TIMELY, now)
+            if loader.unused[x]:
+                settle(s, loader, r, x, TIMELY, now)
             memory.use(cache, x)
     return hits
 
 
 @part
 def demand(
-    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run,
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
     first: int, end: int, now: int, index: int,
 ) -> int:  # fmt: skip
     """Ask for the rest of the routed set; returns how many a prefetch had begun."""
@@ -353,77 +317,82 @@ def demand(
         x = s.routed[i]
         if cache.resident[x]:
             continue
-        if q.at[x * A_LOAD + FLYING]:
+        load = loader.loads[x]
+        if load.in_flight:
             late += 1
-            _requeue(s, way, q, r, x, DEMAND_KEY)
-            if way is not None and s.has_host:
-                way.host.pin[x] = FIRM
+            _requeue(s, path, loader, r, x, DEMAND_KEY)
+            if path is not None and s.has_host:
+                path.host.pin[x] = FIRM
         else:
-            _issue(s, cache, way, q, r, x, DEMAND, DEMAND_KEY, now, index, -1)
-        q.at[x * A_LOAD + NEEDED] = now
+            _issue(s, cache, path, loader, r, x, DEMAND, DEMAND_KEY, now, index, -1)
+        load.needed = now
     return late
 
 
 @part
 def propose(
-    s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run,
-    count: int, now: int, index: int, hook: int,
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
+    count: int, now: int, index: int, predictor: int,
 ) -> None:  # fmt: skip
     """Queue the ``count`` experts of ``r.out`` for layer-step ``index``."""
-    r.of[PROPOSED] += count
+    r.at.proposed += count
     issued = 0
     for i in range(count):
         x = r.out[i]
         if cache.resident[x]:
             continue
         key = PREFETCH_KEY + r.priority[i] * PRIORITY + index
-        if not q.at[x * A_LOAD + FLYING]:
-            _issue(s, cache, way, q, r, x, PREFETCH, key, now, index, hook)
+        load = loader.loads[x]
+        if not load.in_flight:
+            _issue(s, cache, path, loader, r, x, PREFETCH, key, now, index, predictor)
             issued += 1
-        elif q.at[x * A_LOAD + STARTED] < 0 and key < q.at[x * A_LOAD + KEY]:
-            _requeue(s, way, q, r, x, key)
-    r.of[COUNTS + REDUNDANT] += count - issued
+        elif load.started < 0 and key < load.key:
+            _requeue(s, path, loader, r, x, key)
+    count_ends(r, REDUNDANT, count - issued)
 
 
 @part
-def some_queued(s: Setup, way: Way | None, q: Loads) -> bool:
+def some_queued(s: Setup, path: LoadPath | None, loader: Loader) -> bool:
     waiting = 0
-    for stage in range(links.stages(s, way)):
-        waiting += links.first(q, stage) != stage
+    for stage in range(links.stages(s, path)):
+        waiting += links.first(loader, stage) != stage
     return waiting > 0
 
 
 @part
-def cancel(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, layer: int, now: int) -> None:
-    """Take back the layer's queued prefetches of experts whose KEPT is not the latest stamp."""
-    base, found, stamp = layer * s.experts, 0, r.of[KEEP_STAMP]
-    for stage in range(links.stages(s, way)):
-        node = links.first(q, stage)
+def cancel(
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, layer: int, now: int
+) -> None:
+    """Cancel the layer's queued prefetches of experts that were not named last."""
+    base, found = layer * s.experts, 0
+    for stage in range(links.stages(s, path)):
+        node = links.first(loader, stage)
         while node != stage:
             x = links.expert(node)
-            node = links.after(q, node)
-            at = x * A_LOAD
-            if not base <= x < base + s.experts or q.at[at + KEPT] == stamp:
+            node = links.after(loader, node)
+            load = loader.loads[x]
+            if not base <= x < base + s.experts or load.named == r.at.named:
                 continue
-            if q.at[at + STARTED] >= 0:  # the rest of its chunks
+            if load.started >= 0:  # the rest of its chunks
                 continue
             j = found  # in order of issue
-            while j > 0 and q.at[q.aside[j - 1] * A_LOAD + SEQ] > q.at[at + SEQ]:
-                q.aside[j] = q.aside[j - 1]
+            while j > 0 and loader.loads[loader.cancelled[j - 1]].seq > load.seq:
+                loader.cancelled[j] = loader.cancelled[j - 1]
                 j -= 1
-            q.aside[j] = x
+            loader.cancelled[j] = x
             found += 1
     for i in range(found):
-        _abandon(s, cache, way, q, r, q.aside[i], CANCELLED, now)
+        _abandon(s, cache, path, loader, r, loader.cancelled[i], CANCELLED, now)
 
 
 @part
-def finish(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
+def finish(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
     """The run is over: whatever was not used is useless, whatever did not start cancelled."""
     for x in range(s.layers * s.experts):
-        if q.at[x * A_LOAD + FLYING]:
-            ended = USELESS if q.at[x * A_LOAD + STARTED] >= 0 else CANCELLED
-            _abandon(s, cache, way, q, r, x, ended, now)
+        load = loader.loads[x]
+        if load.in_flight:
+            ended = USELESS if load.started >= 0 else CANCELLED
+            _abandon(s, cache, path, loader, r, x, ended, now)
     for x in range(s.layers * s.experts):
-        if q.unused[x]:
-            settle(s, q, r, x, USELESS, now)
+        if loader.unused[x]:
+            settle(s, loader, r, x, USELESS, now)

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 from sim.compiled import order, policies
-from sim.compiled.arrays import (
-    A_PAIR,
-    A_PARTITION,
-    A_PLACE,
-    FAR,
-    FREE,
-    HELD,
-    LAYER_OF,
-    NEWS,
-    NOW_AT,
-    OWN_QUEUES,
-    PARTITION,
-    PIN,
-    USED,
-    WHO,
-    Array,
-    Tier,
-)
+from sim.compiled.arrays import FAR, OWN_QUEUES, Array, Tier
 from sim.compiled.jit import part
-from sim.eviction.base import LAYERS
 
 
 @part
-def partition(t: Tier, x: int) -> int:
-    return int(t.at[x * A_PLACE + PARTITION])
+def fits(t: Tier, x: int, count: int) -> bool:
+    """Whether ``count`` experts of the layer of ``x``, which share a size, fit in together."""
+    return bool(t.size[x] * count <= t.partitions[t.experts[x].partition].capacity)
+
+
+@part
+def pinned(t: Tier, x: int) -> bool:
+    return bool(t.pin[x] >= t.at.pin)
 
 
 @part
 def search(t: Tier, x: int) -> tuple[int, int]:
     """Take out who is to leave for ``x``: how many (``t.victims``), -1 if there is no room.
 
-    And how many pinned ones with lower scores stay (``t.aside``). Where there is no room, nothing
-    is done.
+    And how many pinned ones with lower scores stay (``t.passed_over``). Where there is no room,
+    nothing is done.
     """
-    p = partition(t, x)
-    missing = t.size[x] - t.part[p * A_PARTITION + FREE]
-    victims = aside = 0
+    p = t.experts[x].partition
+    missing = t.size[x] - t.partitions[p].free
+    victims = passed_over = 0
     if missing <= 0:
         return 0, 0
     if t.kept_in == OWN_QUEUES and not _enough(t, p, missing):
@@ -48,83 +36,85 @@ def search(t: Tier, x: int) -> tuple[int, int]:
         y, score = order.take_first(t, p)
         if y < 0:
             break
-        if t.pin[y] >= t.of[PIN]:
-            t.aside[aside * A_PAIR + WHO], t.aside[aside * A_PAIR + HELD] = y, score
-            aside += 1
+        if pinned(t, y):
+            t.passed_over[passed_over].expert = y
+            t.passed_over[passed_over].score = score
+            passed_over += 1
         else:
-            t.victims[victims * A_PAIR + WHO], t.victims[victims * A_PAIR + HELD] = y, score
+            t.victims[victims].expert = y
+            t.victims[victims].score = score
             victims += 1
             missing -= t.size[y]
-    for i in range(aside - 1, -1, -1):
-        order.put_back(t, t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD])
+    for i in range(passed_over - 1, -1, -1):
+        order.put_back(t, t.passed_over[i].expert, t.passed_over[i].score)
     if missing > 0:
         give_up(t, victims)
         return -1, 0
-    return victims, aside
+    return victims, passed_over
 
 
 @part
 def _enough(t: Tier, p: int, missing: int) -> bool:
     """Whether ``missing`` bytes of partition ``p`` can leave."""
-    if t.of[PIN] != FAR:
-        first = t.of[PIN] % t.state.shared[LAYERS] * t.width  # what is pinned is of one layer
+    if t.at.pin != FAR:
+        first = t.at.pin % t.layers * t.width  # what is pinned is of one layer
         for y in range(first, first + t.width):
-            if t.resident[y] and t.pin[y] >= t.of[PIN] and partition(t, y) == p:
+            if t.resident[y] and pinned(t, y) and t.experts[y].partition == p:
                 missing += t.size[y]
-    return bool(missing <= t.part[p * A_PARTITION + USED])
+    return bool(missing <= t.partitions[p].used)
 
 
 @part
 def give_up(t: Tier, victims: int) -> None:
     """Those found by ``search`` stay."""
     for i in range(victims - 1, -1, -1):
-        order.put_back(t, t.victims[i * A_PAIR + WHO], t.victims[i * A_PAIR + HELD])
+        order.put_back(t, t.victims[i].expert, t.victims[i].score)
 
 
 @part
-def take(t: Tier, x: int, victims: int, aside: int) -> None:
+def take(t: Tier, x: int, victims: int, passed_over: int) -> None:
     """Those found by ``search`` leave, and their room is held for ``x``."""
-    code, now, row = t.eviction, t.of[NOW_AT], partition(t, x) * A_PARTITION
+    code, now, partition = t.eviction, t.at.now, t.partitions[t.experts[x].partition]
     for i in range(victims):
-        y = t.victims[i * A_PAIR + WHO]
+        y = t.victims[i].expert
         t.resident[y] = 0
-        t.part[row + FREE] += t.size[y]
-        t.part[row + USED] -= t.size[y]
-        policies.evicted(code, t.state, y, now, t.victims[i * A_PAIR + HELD])
+        partition.free += t.size[y]
+        partition.used -= t.size[y]
+        policies.evicted(code, t.state, y, now, t.victims[i].score)
     if t.spared and victims > 0:
-        for i in range(aside):
-            y, score = t.aside[i * A_PAIR + WHO], t.aside[i * A_PAIR + HELD]
+        for i in range(passed_over):
+            y, score = t.passed_over[i].expert, t.passed_over[i].score
             _rescore(t, y, score, policies.spared(code, t.state, y, now, score))
-    t.part[row + FREE] -= t.size[x]
+    partition.free -= t.size[x]
 
 
 @part
 def reserve(t: Tier, x: int) -> int:
     """Hold room for ``x``; returns how many left (``t.victims``), or -1 if there is none."""
-    victims, aside = search(t, x)
+    victims, passed_over = search(t, x)
     if victims >= 0:
-        take(t, x, victims, aside)
+        take(t, x, victims, passed_over)
     return victims
 
 
 @part
 def insert(t: Tier, x: int, needed: bool) -> None:
     """``x`` has landed in the room reserved for it."""
-    code, now = t.eviction, t.of[NOW_AT]
+    code, now = t.eviction, t.at.now
     score = policies.inserted(code, t.state, x, now)
     if needed:
         score = policies.used(code, t.state, x, now, score)
     t.resident[x] = 1
-    t.part[partition(t, x) * A_PARTITION + USED] += t.size[x]
+    t.partitions[t.experts[x].partition].used += t.size[x]
     order.add(t, x, score)
-    _news(t, x)
+    _note(t, x)
 
 
 @part
 def use(t: Tier, x: int) -> None:
     score = order.score_of(t, x)
-    _rescore(t, x, score, policies.used(t.eviction, t.state, x, t.of[NOW_AT], score))
-    _news(t, x)
+    _rescore(t, x, score, policies.used(t.eviction, t.state, x, t.at.now, score))
+    _note(t, x)
 
 
 @part
@@ -143,8 +133,8 @@ def recall(t: Tier, routed: Array, missed: Array, first: int, end: int) -> int:
 @part
 def predict(t: Tier, x: int) -> None:
     score = order.score_of(t, x)
-    _rescore(t, x, score, policies.predicted(t.eviction, t.state, x, t.of[NOW_AT], score))
-    _news(t, x)
+    _rescore(t, x, score, policies.predicted(t.eviction, t.state, x, t.at.now, score))
+    _note(t, x)
 
 
 @part
@@ -157,27 +147,27 @@ def _rescore(t: Tier, x: int, was: int, score: int) -> None:
 
 
 @part
-def _news(t: Tier, x: int) -> None:
+def _note(t: Tier, x: int) -> None:
     """Something happened to ``x``: it is to hear when its layer is routed without it."""
-    if t.passed and not t.at[x * A_PLACE + NEWS]:
-        t.at[x * A_PLACE + NEWS] = 1
-        row = t.at[x * A_PLACE + LAYER_OF] * (1 + t.width)
-        t.news[row] += 1
-        t.news[row + t.news[row]] = x
+    if t.passed and not t.experts[x].noted:
+        t.experts[x].noted = 1
+        news = t.news[t.experts[x].layer]
+        news[0] += 1
+        news[news[0]] = x
 
 
 @part
-def pass_over(t: Tier, layer: int) -> None:
-    """``layer`` was routed; what it needs is pinned."""
-    row, kept = layer * (1 + t.width), 0
-    for i in range(row + 1, row + 1 + t.news[row]):
-        x = t.news[i]
-        if t.resident[x] and t.pin[x] == t.of[PIN]:
+def routed(t: Tier, layer: int) -> None:
+    """``layer`` was routed; what it needs is pinned, and residents that it did not are passed."""
+    news, kept = t.news[layer], 0
+    for i in range(1, 1 + news[0]):
+        x = news[i]
+        if t.resident[x] and pinned(t, x):
             kept += 1
-            t.news[row + kept] = x
+            news[kept] = x
             continue
-        t.at[x * A_PLACE + NEWS] = 0
+        t.experts[x].noted = 0
         if t.resident[x]:
             score = order.score_of(t, x)
-            _rescore(t, x, score, policies.passed(t.eviction, t.state, x, t.of[NOW_AT], score))
-    t.news[row] = kept
+            _rescore(t, x, score, policies.passed(t.eviction, t.state, x, t.at.now, score))
+    news[0] = kept

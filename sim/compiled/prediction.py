@@ -5,193 +5,169 @@ from __future__ import annotations
 import numpy as np
 
 from sim.compiled import loads, memory, policies
-from sim.compiled.arrays import (
-    A_HOOK,
-    A_LAYER_COST,
-    A_LOAD,
-    A_PENDING,
-    A_STEP,
-    A_STEP_COST,
-    BUSY,
-    DISTANCE,
-    EVENTS,
-    FIRST_ROW,
-    GATE_AT,
-    INLINE,
-    KEEP_STAMP,
-    KEPT,
-    LAYER,
-    OUT_AT,
-    OUT_HOOK,
-    OUT_INDEX,
-    OUT_LEAD,
-    OUT_ORDER,
-    OUTSTANDING,
-    PENDING,
-    ROUTED_UNTIL,
-    SIDE_FREE,
-    STAMP,
-    STEP,
-    TABLE,
-    TRIGGER,
-    WIDTH,
-    Array,
-    Loads,
-    Run,
-    Setup,
-    Tier,
-    Way,
-)
+from sim.compiled.arrays import Loader, LoadPath, Predictor, Setup, Tier
 from sim.compiled.jit import part
+from sim.compiled.progress import Prediction, Run
+from sim.compiled.rows import Table
 from sim.prefetch.base import Limits
-from sim.step_table import ATTENTION, FIXED, GATE, PROLOGUE, SHARED
 
 
 @part
-def fire(s: Setup, r: Run, trigger: int, cost: int, now: int, read: int) -> int:
+def fire(s: Setup, r: Run, trigger: int, kind: int, now: int, read: int) -> int:
     """The predictors with ``trigger`` predict from what is there ``read`` ns after ``now``.
 
-    Returns when the compute engine goes on: later than ``now`` if one of them is inline.
+    Returns when the compute engine goes on: later than ``now`` if one of them is inline. ``kind``:
+    of the step's costs.
     """
-    step = r.of[STEP]
-    for hook in range(s.hook_count):
-        target = r.of[LAYER] + s.hooks[hook * A_HOOK + DISTANCE]
-        if s.hooks[hook * A_HOOK + TRIGGER] != trigger or target >= s.layers:
+    step = r.at.step
+    for i in range(s.predictor_count):
+        predictor = s.predictors[i]
+        target = r.at.layer + predictor.distance
+        if predictor.trigger != trigger or target >= s.layers:
             continue
-        if not _says(s, hook, step, target):
+        if not _says(s, predictor, step, target):
             continue
-        delay = s.delay[hook * s.step_count + step]
-        lead = _lead(s, r, cost, target) if s.timed else 0
-        if s.hooks[hook * A_HOOK + INLINE]:
+        delay = s.delay[i][step]
+        lead = _lead(s, r, kind, target) if s.timed else 0
+        if predictor.inline:
             out = now + read + delay
             now += delay
-            r.of[BUSY] += delay
+            r.at.busy += delay
         else:
-            out = max(now + read, r.of[SIDE_FREE]) + delay
-            r.of[SIDE_FREE] = out
-        i = r.of[PENDING]
-        r.of[PENDING] = i + 1
-        row = i * A_PENDING
-        r.pending[row + OUT_AT], r.pending[row + OUT_ORDER] = out, r.of[EVENTS]
-        r.pending[row + OUT_HOOK], r.pending[row + OUT_LEAD] = hook, lead
-        r.pending[row + OUT_INDEX] = step * s.layers + target
-        r.of[EVENTS] += 1
-        while i > 0 and _sooner(r.pending, i, (i - 1) >> 1):
-            _swap(r.pending, i, (i - 1) >> 1)
-            i = (i - 1) >> 1
+            out = max(now + read, r.at.side_free) + delay
+            r.at.side_free = out
+        _put_in(r, out, i, step * s.layers + target, lead)
     return now
 
 
 @part
 def _rows(s: Setup, step: int) -> tuple[int, int]:
     """First and end of the tokens of ``step`` in ``s.rows``."""
-    at = step * A_STEP + FIRST_ROW
-    return s.steps[at], s.steps[at + A_STEP]
+    return s.steps[step].first_row, s.steps[step + 1].first_row
 
 
 @part
-def _says(s: Setup, hook: int, step: int, target: int) -> bool:
+def _place(s: Setup, predictor: Predictor, token: int, target: int) -> int:
+    """Where in ``s.ids`` stands what ``predictor`` says of ``target``; ``token``: of ``s.rows``."""
+    return int(predictor.table + (s.rows[token] * s.layers + target) * predictor.width)
+
+
+@part
+def _says(s: Setup, predictor: Predictor, step: int, target: int) -> bool:
     """Whether it has anything to say of ``target``."""
-    m, (first, end) = s.hooks[hook * A_HOOK + WIDTH], _rows(s, step)
-    at = s.hooks[hook * A_HOOK + TABLE] + (s.rows[first] * s.layers + target) * m
+    first, end = _rows(s, step)
+    place = _place(s, predictor, first, target)
     if end == first + 1:
-        return bool(s.ids[at] >= 0)
-    for i in range(first, end):
-        at = s.hooks[hook * A_HOOK + TABLE] + (s.rows[i] * s.layers + target) * m
-        for j in range(at, at + m):
-            if s.ids[j] >= 0:
+        return bool(s.ids[place] >= 0)
+    for token in range(first, end):
+        place = _place(s, predictor, token, target)
+        for i in range(place, place + predictor.width):
+            if s.ids[i] >= 0:
                 return True
     return False
 
 
 @part
-def _lead(s: Setup, r: Run, cost: int, target: int) -> int:
+def _lead(s: Setup, r: Run, kind: int, target: int) -> int:
     """When ``target`` is expected to be routed, if nothing until then stalls."""
-    layer, at = r.of[LAYER], r.of[GATE_AT]
-    launches = s.launch_ns * (1 if s.grouped else s.top_k)
-    costs = cost * A_STEP_COST
-    own = s.step_cost[costs + SHARED] + s.step_cost[costs + FIXED] + s.step_cost[costs + GATE]
+    layer, at = r.at.layer, r.at.gate_at
+    launches = s.expert_launch_ns * (1 if s.grouped else s.top_k)
+    cost = s.step_cost[kind]
+    own = cost.shared_ns + cost.moe_fixed_ns + cost.gate_ns
     for later in range(layer + 1, target + 1):
-        row = (cost * s.layers + later) * A_LAYER_COST
-        works = launches + s.top_k * s.expert[(later - 1) * s.expert_columns + 1]
-        at += own + works + s.layer_cost[row + PROLOGUE] + s.layer_cost[row + ATTENTION]
-    return int(at)
+        before = s.layer_cost[kind][later]
+        works = launches + s.top_k * s.expert_ns[later - 1][1]
+        at += own + works + before.prologue_ns + before.attention_ns
+    return at
 
 
 # A heap of predictions that are not out yet.
 
 
 @part
-def _sooner(pending: Array, a: int, b: int) -> bool:
-    a, b = a * A_PENDING, b * A_PENDING
-    sooner, same = (
-        pending[a + OUT_AT] < pending[b + OUT_AT],
-        pending[a + OUT_AT] == pending[b + OUT_AT],
-    )
-    return bool(sooner or (same and pending[a + OUT_ORDER] < pending[b + OUT_ORDER]))
+def _sooner(a: Prediction, b: Prediction) -> bool:
+    return a.out_at < b.out_at or (a.out_at == b.out_at and a.order < b.order)
 
 
 @part
-def _swap(pending: Array, a: int, b: int) -> None:
-    for column in range(OUT_LEAD + 1):
-        i, j = a * A_PENDING + column, b * A_PENDING + column
-        pending[i], pending[j] = pending[j], pending[i]
+def _swap(pending: Table[Prediction], i: int, j: int) -> None:
+    a, b = pending[i], pending[j]
+    a.out_at, b.out_at = b.out_at, a.out_at
+    a.order, b.order = b.order, a.order
+    a.predictor, b.predictor = b.predictor, a.predictor
+    a.index, b.index = b.index, a.index
+    a.lead, b.lead = b.lead, a.lead
+
+
+@part
+def _put_in(r: Run, out: int, predictor: int, index: int, lead: int) -> None:
+    i = r.at.pending
+    one = r.pending[i]
+    one.out_at, one.order = out, r.at.events
+    one.predictor, one.index, one.lead = predictor, index, lead
+    r.at.pending += 1
+    r.at.events += 1
+    while i > 0 and _sooner(r.pending[i], r.pending[(i - 1) >> 1]):
+        _swap(r.pending, i, (i - 1) >> 1)
+        i = (i - 1) >> 1
 
 
 @part
 def _take_out(r: Run) -> tuple[int, int, int]:
-    """The prediction that is out first leaves the heap: (hook, index, lead)."""
-    pending = r.pending
-    hook, index, lead = pending[OUT_HOOK], pending[OUT_INDEX], pending[OUT_LEAD]
-    last = r.of[PENDING] - 1
-    r.of[PENDING] = last
+    """The prediction that is out first leaves the heap: (predictor, index, lead)."""
+    pending, first = r.pending, r.pending[0]
+    predictor, index, lead = first.predictor, first.index, first.lead
+    r.at.pending -= 1
+    last = r.at.pending
     if last > 0:
         _swap(pending, 0, last)
         i = 0
         while True:
-            child = 2 * i + 1
+            child = (i << 1) + 1
             if child >= last:
                 break
-            if child + 1 < last and _sooner(pending, child + 1, child):
+            if child + 1 < last and _sooner(pending[child + 1], pending[child]):
                 child += 1
-            if not _sooner(pending, child, i):
+            if not _sooner(pending[child], pending[i]):
                 break
             _swap(pending, i, child)
             i = child
-    return hook, index, lead
+    return predictor, index, lead
 
 
 @part
-def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> None:
+def act(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
     """A prediction is out: propose loads, correct earlier guesses, protect residents."""
-    hook, index, lead = _take_out(r)
-    if index <= r.of[ROUTED_UNTIL]:
+    number, index, lead = _take_out(r)
+    if index <= r.at.routed_until:
         return  # too late: the layer is routed already
     step, target = index // s.layers, index % s.layers
-    m, (first, end) = s.hooks[hook * A_HOOK + WIDTH], _rows(s, step)
-    tokens = end - first
-    at = s.hooks[hook * A_HOOK + TABLE] + (s.rows[first] * s.layers + target) * m
-    ids, scores = s.ids[at : at + m], s.scores[at : at + m]
+    predictor, (first, end) = s.predictors[number], _rows(s, step)
+    m, tokens = predictor.width, end - first
+    place = _place(s, predictor, first, target)
+    ids, scores = s.ids[place : place + m], s.scores[place : place + m]
     if tokens > 1:
-        for i in range(tokens):
-            at = s.hooks[hook * A_HOOK + TABLE] + (s.rows[first + i] * s.layers + target) * m
-            for j in range(m):
-                r.ids[i * m + j], r.scores[i * m + j] = s.ids[at + j], s.scores[at + j]
-        ids, scores = r.ids[: tokens * m], r.scores[: tokens * m]
-    backlog = int(np.rint(r.of[OUTSTANDING] / s.wire)) if s.timed else 0
+        filled = 0
+        for token in range(first, end):
+            place = _place(s, predictor, token, target)
+            for i in range(place, place + m):
+                r.ids[filled], r.scores[filled] = s.ids[i], s.scores[i]
+                filled += 1
+        ids, scores = r.ids[:filled], r.scores[:filled]
+    backlog = int(np.rint(r.at.outstanding / s.wire)) if s.timed else 0
     limits = Limits(s.top_k, s.extra, s.threshold, lead - now, backlog, s.load_ns[target])
-    r.of[STAMP] += 1
+    r.at.stamp += 1
     count = policies.propose(
         s.policy, ids, scores, tokens, limits, cache.resident,
-        r.seen, r.of[STAMP], r.out, r.priority,
+        r.seen, r.at.stamp, r.out, r.priority,
     )  # fmt: skip
-    if s.cancels and s.hook_count > 1:
-        r.of[KEEP_STAMP] += 1
+    if s.cancels and s.predictor_count > 1:
+        r.at.named += 1
         for i in range(len(ids)):
             if ids[i] >= 0:
-                q.at[ids[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
-        loads.cancel(s, cache, way, q, r, target, now)
-    loads.propose(s, cache, way, q, r, count, now, index, hook)
+                loader.loads[ids[i]].named = r.at.named
+        loads.cancel(s, cache, path, loader, r, target, now)
+    loads.propose(s, cache, path, loader, r, count, now, index, number)
     if cache.predicted:
         for i in range(count):
             x = r.out[i]

@@ -11,10 +11,11 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit, memory, setup
-from sim.compiled.arrays import A_PARTITION, CAPACITY, FAR, NOW_AT, PIN, Array, Tier
+from sim.compiled import jit, memory
+from sim.compiled.arrays import FAR, Array, Tier
 from sim.compiled.jit import part
 from sim.compiled.pointers import bare
+from sim.compiled.tiers import make_tier
 from sim.eviction.belady import next_use
 from sim.garbage import no_collection
 from sim.memory import Tier as PlainTier
@@ -46,7 +47,7 @@ def replay(
     missing, missed = bare(missing), bare(missed)
     for index in range(layer_steps):
         first, end = first_routed[index], first_routed[index + 1]
-        t.of[NOW_AT] = t.of[PIN] = index
+        t.at.now = t.at.pin = index
         count = 0
         for i in range(first, end):
             x = routed[i]
@@ -58,14 +59,11 @@ def replay(
                 missing[count] = x
                 count += 1
         if t.passed:
-            memory.pass_over(t, index % layers)
+            memory.routed(t, index % layers)
         if count > 0:
-            x = missing[0]
-            room = t.part[memory.partition(t, x) * A_PARTITION + CAPACITY]
-            streams = t.size[x] * (end - first) > room
-            if streams:  # what is needed again soonest stays
+            if not memory.fits(t, missing[0], end - first):  # what is needed again soonest stays
                 _soonest_last(t, missing, count, index + 1)
-                t.of[PIN] = FAR
+                t.at.pin = FAR
             for i in range(count):
                 x = missing[i]
                 memory.reserve(t, x)
@@ -80,7 +78,7 @@ def misses(workload: Workload, cache: PlainTier, eviction: ModuleType) -> NDArra
     table = workload.table
     missed = np.empty(len(table.routed), dtype=np.int8)
     missing = np.empty(workload.experts, dtype=np.int64)
-    tier = setup.make_tier(cache, eviction)
+    tier = make_tier(cache, eviction)
     with no_collection():
         replay(tier, workload.layers, table.routed, table.first_routed, missing, missed)
     return missed

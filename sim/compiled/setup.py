@@ -3,69 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from sim.compiled import policies
 from sim.compiled.arrays import (
-    A_BYTES,
-    A_COUNT,
-    A_END,
-    A_HOOK,
-    A_LANE,
-    A_LAYER,
-    A_LINK,
-    A_LOAD,
-    A_LOAD_ROW,
-    A_NODE,
-    A_PAIR,
-    A_PARTITION,
-    A_PENDING,
-    A_PLACE,
-    A_RING,
-    A_STAGE,
-    A_STEP,
-    A_STEP_ROW,
-    AFTER,
-    ALL,
-    BEFORE,
-    CHUNK,
     CLASSES,
-    FANOUT,
     FAR,
-    FIRST_ROW,
-    FREE_AT,
-    IN_LIST,
-    LANES,
-    ROUTED_UNTIL,
-    SCORE,
     STAGES,
-    STORAGE,
-    UNPIN_AT,
-    WAKE,
-    WIDTH,
-    Loads,
-    Run,
+    Bytes,
+    Lane,
+    LayerCost,
+    Link,
+    Load,
+    Loader,
+    LoadPath,
+    Node,
+    Predictor,
+    Rate,
+    Server,
     Setup,
+    Step,
+    StepCost,
     Tier,
-    Way,
 )
+from sim.compiled.progress import (
+    Computed,
+    LayerRow,
+    LoadRow,
+    Prediction,
+    Progress,
+    Run,
+    Stalls,
+    StepRow,
+    Total,
+)
+from sim.compiled.rows import column, table
+from sim.compiled.tiers import integers, make_tier
 from sim.cost import CostModel
 from sim.device import SimulatedDevice
 from sim.engine import Hook
 from sim.eviction import lru
-from sim.eviction.base import Future, State
 from sim.inputs import Inputs
+from sim.loads import DISPOSITIONS
 from sim.memory import Tier as PlainTier
 from sim.step_table import StepTable, cost_table, expert_table
 
 TRIGGERS = ("layer_start", "gate_input", "routed")
-
-
-def integers(values: Any) -> Any:
-    return np.array(values, dtype=np.int64)
 
 
 def make_setup(
@@ -82,9 +67,10 @@ def make_setup(
     ``missed``: see ``Setup``; None where it is not known before.
     """
     config, workload = inputs.config, inputs.workload
-    table = workload.table
-    costs = cost_table(cost, table.kinds)
-    expert = expert_table(cost, workload.layers, table.served)
+    steps = workload.table
+    costs = cost_table(cost, steps.kinds)
+    prologue, attention = np.moveaxis(costs.per_layer, 2, 0)
+    norm, gate, moe_fixed, shared, epilogue = costs.per_step.T
     code = policies.POLICIES.index(inputs.policy)
     said = [hook.table for hook in hooks]
     where = np.cumsum([0, *(one.ids.size for one in said)])
@@ -92,9 +78,8 @@ def make_setup(
         layers=workload.layers,
         experts=workload.experts,
         top_k=workload.top_k,
-        step_count=len(table.kind),
-        hook_count=len(hooks),
-        expert_columns=expert.shape[1],
+        step_count=len(steps.kind),
+        predictor_count=len(hooks),
         stages=len(device.stages),
         has_host=int(len(device.stages) > 1),
         grouped=int(config.overlap == "grouped"),
@@ -102,31 +87,45 @@ def make_setup(
         extra=config.prefetch.extra,
         policy=code,
         timed=policies.TIMED[code],
-        launch_ns=cost.expert_launch_ns,
+        expert_launch_ns=cost.expert_launch_ns,
         keeps=int(keep),
         known=int(missed is not None),
         threshold=np.float64(config.prefetch.threshold),  # a float would be rounded to scores' 32
         wire=float(device.bytes_per_ns),
-        steps=_steps(table),
-        rows=table.rows,
-        routed=table.routed,
-        tokens=table.tokens,
-        first_routed=table.first_routed,
-        layer_cost=costs.per_layer.ravel(),
-        step_cost=costs.per_step.ravel(),
-        expert=expert.ravel(),
-        hooks=_rows(
-            A_HOOK,
-            [TRIGGERS.index(hook.trigger) for hook in hooks],
-            [hook.distance for hook in hooks],
-            [hook.inline for hook in hooks],
-            where[:-1],
-            [one.ids.shape[2] for one in said],
+        steps=_steps(steps),
+        rows=steps.rows,
+        routed=steps.routed,
+        tokens=steps.tokens,
+        first_routed=steps.first_routed,
+        layer_cost=table(
+            LayerCost,
+            prologue.shape,
+            prologue_ns=prologue,
+            attention_ns=attention,
         ),
-        delay=_delays(hooks, np.diff(table.first_row)),
+        step_cost=table(
+            StepCost,
+            len(norm),
+            norm_ns=norm,
+            gate_ns=gate,
+            moe_fixed_ns=moe_fixed,
+            shared_ns=shared,
+            epilogue_ns=epilogue,
+        ),
+        expert_ns=expert_table(cost, workload.layers, steps.served),
+        predictors=table(
+            Predictor,
+            len(hooks),
+            trigger=[TRIGGERS.index(hook.trigger) for hook in hooks],
+            distance=[hook.distance for hook in hooks],
+            inline=[hook.inline for hook in hooks],
+            table=where[:-1],
+            width=[one.ids.shape[2] for one in said],
+        ),
+        delay=_delays(hooks, np.diff(steps.first_row)),
         ids=_joined([one.ids for one in said], np.int32),
         scores=_joined([one.scores for one in said], np.float32),
-        rate=_rates(device),
+        rates=_rates(device),
         load_ns=integers(device.load_ns),
         missed=np.zeros(0, dtype=np.int8) if missed is None else missed,
     )
@@ -136,7 +135,7 @@ def _delays(hooks: Sequence[Hook], lengths: Any) -> Any:
     """``Setup.delay``."""
     different, which = np.unique(lengths, return_inverse=True)
     delays = [[hook.delay_of(n) for n in different.tolist()] for hook in hooks]
-    return integers(delays).reshape(len(hooks), len(different))[:, which].ravel()
+    return integers(delays).reshape(len(hooks), len(different)).take(which, axis=1)
 
 
 def _joined(parts: list[Any], dtype: Any) -> Any:
@@ -145,205 +144,108 @@ def _joined(parts: list[Any], dtype: Any) -> Any:
     return np.concatenate([np.empty(0, dtype), *(part.ravel() for part in parts)]).astype(dtype)
 
 
-def _steps(table: StepTable) -> Any:
-    columns = (table.kind, table.first_row, table.prefill, table.requests)
-    room = len(table.first_row)  # one more than steps
-    return _rows(A_STEP, *(np.append(c, np.zeros(room - len(c), np.int64)) for c in columns))
+def _steps(steps: StepTable) -> Any:
+    """``Setup.steps``."""
+    count = len(steps.kind)
+    rows = table(Step, count + 1, first_row=steps.first_row)
+    rows.kind[:count], rows.prefill[:count] = steps.kind, steps.prefill
+    rows.requests[:count] = steps.requests
+    return rows
 
 
 def _rates(device: SimulatedDevice) -> Any:
-    """``Setup.rate``."""
+    """``Setup.rates``."""
     disk, wire = device.profile.storage, device.profile.host_link
-    rates = []
-    for server in device.stages:
+    rates = table(Rate, len(device.stages))
+    for rate, server in zip(rates, device.stages):
         if server.name == "storage":
-            rates.append((disk.gb_s.value, 0.0, 0.0, disk.stream_gb_s.value))
+            rate.gb_s, rate.stream_gb_s = disk.gb_s.value, disk.stream_gb_s.value
         else:
             assert wire is not None
-            alphas = wire.isolated_us.value * 1e3, wire.back_to_back_us.value * 1e3
-            rates.append((wire.gb_s.value, *alphas, 1.0))
-    return np.array(rates, dtype=np.float64).ravel()
+            rate.gb_s = wire.gb_s.value
+            rate.isolated_ns = wire.isolated_us.value * 1e3
+            rate.queued_ns = wire.back_to_back_us.value * 1e3
+    return rates
 
 
 def _links(device: SimulatedDevice) -> Any:
-    """``Way.link``."""
-    disk = round(device.profile.storage.latency_us.value * 1e3)
-    links = []
-    for server in device.stages:
-        is_disk = server.name == "storage"
-        links.append((is_disk, disk if is_disk else 0, server.queue.chunk or 0, server.queue.lanes))
-    return integers(links).ravel()
+    """``LoadPath.links``."""
+    latency_ns = round(device.profile.storage.latency_us.value * 1e3)
+    links = table(Link, len(device.stages))
+    for link, server in zip(links, device.stages):
+        link.storage = server.name == "storage"
+        link.latency_ns = latency_ns if link.storage else 0
+        link.chunk, link.lanes = server.queue.chunk or 0, server.queue.lanes
+    return links
 
 
-def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
-    """A tier as it stands before the run (warm or not), in arrays."""
-    n = len(plain.sizes)
-    code = policies.EVICTIONS.index(eviction)
-    kept_in = policies.KEPT_IN[code]
-    passed, predicted, spared = policies.HOOKS[code]
-    partition = integers(plain.partition_of)
-    count = np.bincount(partition, minlength=len(plain.capacities))
-    first = np.concatenate([[0], np.cumsum(count)[:-1]])  # partitions lie one after the other
-    widths = [_width(size) for size in count.tolist()]
-    leaves = (integers(widths) - 2 * FANOUT) // (FANOUT - 1)
-    leaf = leaves[partition] + np.arange(n) - first[partition]
-    if kept_in == IN_LIST:
-        root = n + np.arange(len(count))
-        order = _list(plain, root.tolist())
-    else:
-        rows = (leaves + widths) // FANOUT
-        root = np.concatenate([[0], np.cumsum(rows)[:-1]])
-        order = _tree(plain, root, leaves, leaf, int(rows.sum()))
-    news = np.zeros((plain.layers, 1 + plain.width), dtype=np.int64)
-    for row, experts in zip(news, plain.news):
-        row[: 1 + len(experts)] = len(experts), *experts
-    own, shared, future = plain.state
-    return Tier(
-        eviction=code,
-        passed=passed,
-        predicted=predicted,
-        spared=spared,
-        kept_in=kept_in,
-        width=plain.width,
-        of=integers((-1, FAR)),
-        size=integers(plain.sizes),
-        at=_places(plain, partition, root[partition], leaf),
-        part=_rows(A_PARTITION, plain.free, plain.capacities, root, leaves, first, plain.used),
-        resident=np.array(plain.resident, dtype=np.int8),
-        pin=np.full(n, -2, dtype=np.int64),
-        order=order,
-        news=news.ravel(),
-        victims=np.zeros(n * A_PAIR, dtype=np.int64),
-        aside=np.zeros(n * A_PAIR, dtype=np.int64),
-        state=State(
-            integers(own),
-            integers(shared),
-            Future(
-                np.ascontiguousarray(future.positions, dtype=np.int32),
-                integers(future.start),
-                integers(future.cursor),
-            ),
-        ),
-    )
-
-
-def _places(plain: PlainTier, partition: Any, root: Any, leaf: Any) -> Any:
-    """``Tier.at``."""
-    layer = np.arange(len(partition)) // plain.width
-    news = np.zeros(len(partition), dtype=np.int64)
-    news[[x for experts in plain.news for x in experts]] = 1
-    return _rows(A_PLACE, partition, root, leaf, layer, news).astype(np.int32)
-
-
-def _rows(width: int, *columns: Any) -> Any:
-    """A flat table: ``columns``, and zeros up to ``width``."""
-    table = np.zeros((len(columns[0]), width), dtype=np.int64)
-    for i, column in enumerate(columns):
-        table[:, i] = column
-    return table.ravel()
-
-
-def _width(leaves: int) -> int:
-    """The places in the last level of a tree: two rows, and FANOUT times more in each below."""
-    width = 2 * FANOUT
-    while width < leaves:
-        width *= FANOUT
-    return width
-
-
-def _tree(plain: PlainTier, root: Any, leaves: Any, leaf: Any, rows: int) -> Any:
-    """``Tier.order`` of the residents of ``plain``, as a tree a partition."""
-    tree = np.full((rows, FANOUT), FAR, dtype=np.int64)
-    resident = np.array(plain.resident, dtype=bool)
-    places = (FANOUT * root[integers(plain.partition_of)] + leaf)[resident]
-    tree.ravel()[places] = integers(plain.scores)[resident]
-    for base, inner in zip(root.tolist(), leaves.tolist()):
-        for place in range(inner - 1, -1, -1):
-            tree[base + place // FANOUT, place % FANOUT] = tree[base + place + 2].min()
-    return tree.ravel()
-
-
-def _list(plain: PlainTier, heads: list[int]) -> Any:
-    """``Tier.order`` of the residents of ``plain``, as a list a partition."""
-    n = len(plain.sizes)
-    order = np.zeros((n + len(heads), A_NODE), dtype=np.int64)
-    order[:n, SCORE] = plain.scores
-    inside: list[list[int]] = [[] for _ in heads]
-    for x in sorted(range(n), key=lambda x: (plain.scores[x], x)):
-        if plain.resident[x]:
-            inside[plain.partition_of[x]].append(x)
-    for head, residents in zip(heads, inside):
-        ring = [head, *residents]
-        order[ring, AFTER] = np.roll(ring, -1)
-        order[ring, BEFORE] = np.roll(ring, 1)
-    return order.ravel()
-
-
-def timeless(hooks: Sequence[Hook], cache: PlainTier, way: Way | None, table: StepTable) -> bool:
+def timeless(
+    hooks: Sequence[Hook], cache: PlainTier, path: LoadPath | None, steps: StepTable
+) -> bool:
     """Whether time has no part in what hits: loads on demand alone, of sets that always fit."""
-    if hooks or way is not None:
+    if hooks or path is not None:
         return False
-    largest = np.diff(table.first_routed).max(initial=0) * max(cache.sizes)
+    largest = np.diff(steps.first_routed).max(initial=0) * max(cache.sizes)
     return bool(largest <= min(cache.capacities))
 
 
-def make_loads(s: Setup, device: SimulatedDevice) -> Loads:
-    n, stages = s.layers * s.experts, s.stages
-    queue = np.full((STAGES * (CLASSES + n), A_RING), -1, dtype=np.int64)
+def make_loader(s: Setup, device: SimulatedDevice) -> Loader:
+    n = s.layers * s.experts
+    queue = table(Node, STAGES * (CLASSES + n), before=-1, after=-1)
     ring = np.arange(CLASSES * STAGES).reshape(CLASSES, STAGES)  # a column is a stage's
-    queue[ring, AFTER], queue[ring, BEFORE] = np.roll(ring, -1, 0), np.roll(ring, 1, 0)
-    stage = np.zeros((stages, A_STAGE), dtype=np.int64)
-    stage[:, FREE_AT] = [0 if server.name == "storage" else -1 for server in device.stages]
-    return Loads(
-        at=np.zeros(n * A_LOAD, dtype=np.int64),
+    queue.after[ring], queue.before[ring] = np.roll(ring, -1, 0), np.roll(ring, 1, 0)
+    free_at = [0 if server.name == "storage" else -1 for server in device.stages]
+    return Loader(
+        loads=table(Load, n),
         unused=np.zeros(n, dtype=np.int8),
-        queue=queue.ravel(),
-        stage=stage.ravel(),
-        aside=np.zeros(n, dtype=np.int64),
+        queue=queue,
+        servers=table(Server, s.stages, free_at=free_at),
+        cancelled=np.zeros(n, dtype=np.int64),
         arrived=np.zeros(s.experts, dtype=np.int64),
     )
 
 
-def make_way(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> Way | None:
-    """What the way has beyond one host link that moves experts whole, if anything."""
-    link = _links(device)
-    chunk = int(link[CHUNK]) or FAR
-    stages = len(link) // A_LINK
-    if stages == 1 and not link[STORAGE] and chunk >= cache.size.max():
+def make_path(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> LoadPath | None:
+    """What the load path has beyond one host link that moves experts whole, if anything."""
+    links = _links(device)
+    first, stages = links[0], len(links)
+    if stages == 1 and not first.storage and (first.chunk or FAR) >= cache.size.max():
         return None
-    lanes = 1 << (int(link[LANES::A_LINK].max()) - 1).bit_length()
-    return Way(
+    width = 1 << (int(links.lanes.max()) - 1).bit_length()
+    return LoadPath(
         host=cache if host is None else make_tier(host, lru),
-        lanes=lanes,
-        link=link,
-        bytes=np.zeros(len(cache.size) * A_BYTES, dtype=np.int64),
-        lane=np.zeros(stages * lanes * A_LANE, dtype=np.int64),
+        width=width,
+        links=links,
+        bytes=table(Bytes, (len(cache.size), STAGES)),
+        lanes=table(Lane, (stages, width)),
     )
 
 
 def make_run(s: Setup, steps: int) -> Run:
     """``steps``: how many the records have room for between two times they are taken away."""
-    layers, experts, hooks = s.layers, s.experts, s.hook_count
+    layers, experts, predictors = s.layers, s.experts, s.predictor_count
     n = layers * experts
-    tokens = int(np.diff(s.steps[FIRST_ROW::A_STEP]).max())
-    several = tokens * int(s.hooks[WIDTH::A_HOOK].max(initial=1))
-    loads = (2 * n + (steps + 1) * layers * experts * (hooks + 1)) * s.keeps
+    tokens = np.diff(column(s.steps, "first_row")).max()
+    several = int(tokens * column(s.predictors, "width").max(initial=1))
+    loads = (2 * n + (steps + 1) * n * (predictors + 1)) * s.keeps
     room = 1024
-    of = np.zeros(ALL, dtype=np.int64)
-    of[[WAKE, UNPIN_AT, ROUTED_UNTIL]] = -1
     return Run(
         room=room,
         load_room=loads,
-        of=of,
+        at=table(Progress, wake=-1, unpin_at=-1, routed_until=-1),
+        stalls=table(Stalls),
+        stalled=table(Stalls),
+        counts=np.zeros(len(DISPOSITIONS), dtype=np.int64),
+        moved_bytes=np.zeros((STAGES, 2), dtype=np.int64),
+        totals=table(Total, (2, layers)),
         seen=np.zeros(n, dtype=np.int64),
-        ends=np.zeros(experts * A_END, dtype=np.int64),
+        computed=table(Computed, experts),
         out=np.zeros(experts, dtype=np.int64),
         priority=np.zeros(experts, dtype=np.int64),
         ids=np.zeros(several, dtype=np.int32),
         scores=np.zeros(several, dtype=np.float32),
-        pending=np.zeros((room + hooks) * A_PENDING, dtype=np.int64),
-        counts=np.zeros(2 * layers * A_COUNT, dtype=np.int64),
-        layers=np.zeros(steps * layers * A_LAYER * s.keeps, dtype=np.int64),
-        steps=np.zeros(steps * A_STEP_ROW, dtype=np.int64),
-        loads=np.zeros(loads * A_LOAD_ROW, dtype=np.int64),
+        pending=table(Prediction, room + predictors),
+        layers=table(LayerRow, steps * layers * s.keeps),
+        steps=table(StepRow, steps),
+        loads=table(LoadRow, loads),
     )

@@ -10,126 +10,96 @@ from __future__ import annotations
 import numpy as np
 
 from sim.compiled import loads, memory
-from sim.compiled.arrays import (
-    A_LOAD,
-    A_STEP_COST,
-    ACTIVE,
-    BUSY,
-    ENDED,
-    EVENTS,
-    FREE_AT,
-    GB_S,
-    ISOLATED,
-    ISSUED,
-    LANDED,
-    LOADS,
-    LOADS_LANDED,
-    MOVED,
-    NEEDED,
-    ORIGIN,
-    OUT_AT,
-    PENDING,
-    PREDICTOR,
-    QUEUED,
-    STALLS,
-    STARTED,
-    STORAGE_DONE,
-    TARGET,
-    Loads,
-    Run,
-    Setup,
-    Tier,
-)
+from sim.compiled.arrays import Loader, Setup, StepCost, Tier
 from sim.compiled.jit import part
+from sim.compiled.progress import Run
 from sim.loads import DEMAND, DEMANDED
-from sim.step_table import FIXED, SHARED
 
 
 @part
-def applies(s: Setup, q: Loads, r: Run, size: int, missing: int, now: int) -> bool:
+def applies(s: Setup, loader: Loader, r: Run, size: int, missing: int, now: int) -> bool:
     """Whether ``missing`` loads of ``size`` bytes asked for at ``now`` have the link to themselves.
 
-    Their set fits in the cache, and the way is one link which moves experts whole.
+    Their set fits in the cache, and the load path is one link which moves experts whole.
     """
-    if q.stage[ACTIVE] > 0:
+    if loader.servers[0].in_service > 0:
         return False
-    if r.of[PENDING] == 0:
+    if r.at.pending == 0:
         return True
-    first, later = _durations(s, q, size, now)
-    return bool(now + first + (missing - 1) * later < r.pending[OUT_AT])
+    first, later = _durations(s, loader, size, now)
+    return now + first + (missing - 1) * later < r.pending[0].out_at
 
 
 @part
-def _durations(s: Setup, q: Loads, size: int, now: int) -> tuple[int, int]:
+def _durations(s: Setup, loader: Loader, size: int, now: int) -> tuple[int, int]:
     """ns of the first load, and of each that follows."""
-    service = size / s.rate[GB_S]
-    later = int(np.rint(s.rate[QUEUED] + service))
-    if now == q.stage[FREE_AT]:
+    rate = s.rates[0]
+    service = size / rate.gb_s
+    later = int(np.rint(rate.queued_ns + service))
+    if now == loader.servers[0].free_at:
         return later, later
-    return int(np.rint(s.rate[ISOLATED] + service)), later
+    return int(np.rint(rate.isolated_ns + service)), later
 
 
 @part
 def take(
-    s: Setup, cache: Tier, q: Loads, r: Run,
-    first: int, end: int, layer: int, cost: int, index: int, asked: int, now: int,
+    s: Setup, cache: Tier, loader: Loader, r: Run,
+    first: int, end: int, cost: StepCost, index: int, asked: int, now: int,
 ) -> None:  # fmt: skip
     """Load what is missing of ``s.routed[first:end]`` from ``asked`` on, and end the layer.
 
     ``now`` is when experts may compute.
     """
-    size = cache.size[s.routed[first]]
-    duration, later = _durations(s, q, size, asked)
+    size, expert_ns = cache.size[s.routed[first]], s.expert_ns[r.at.layer]
+    duration, later = _durations(s, loader, size, asked)
     grouped = s.grouped
-    costs = cost * A_STEP_COST
-    shared, fixed = s.step_cost[costs + SHARED], s.step_cost[costs + FIXED]
-    busy = shared + fixed
-    free = now + shared
+    busy = cost.shared_ns + cost.moe_fixed_ns
+    free = now + cost.shared_ns
     works = 0  # of the group
     if not grouped:
         for i in range(first, end):  # what is there computes at once
             if cache.resident[s.routed[i]]:
-                works += s.launch_ns + s.expert[layer * s.expert_columns + s.tokens[i]]
-        free += fixed + works
+                works += s.expert_launch_ns + expert_ns[s.tokens[i]]
+        free += cost.moe_fixed_ns + works
         busy += works
     landed = asked
     for i in range(first, end):
         x = s.routed[i]
-        work = s.expert[layer * s.expert_columns + s.tokens[i]]
+        work = expert_ns[s.tokens[i]]
         if grouped:
             works += work
         if cache.resident[x]:
             continue
         started = landed
         if not s.known:
-            loads.make_room(s, cache, q, r, x, started)
+            loads.make_room(s, cache, loader, r, x, started)
             memory.insert(cache, x, True)
         landed = started + duration
         duration = later
-        r.of[EVENTS] += 1
-        r.of[LOADS] += 1
-        r.of[MOVED + DEMAND] += size
+        r.at.events += 1
+        r.at.seq += 1
+        loads.count_bytes(r, 0, DEMAND, size)
         if s.keeps:
-            at, load = q.at, x * A_LOAD
-            at[load + ORIGIN], at[load + PREDICTOR], at[load + TARGET] = DEMAND, -1, index
-            at[load + ISSUED] = at[load + NEEDED] = asked
-            at[load + STARTED], at[load + LANDED], at[load + STORAGE_DONE] = started, landed, -1
-            loads.settle(s, q, r, x, DEMANDED, landed)
+            load = loader.loads[x]
+            load.origin, load.predictor, load.target = DEMAND, -1, index
+            load.issued = load.needed = asked
+            load.started, load.landed, load.storage_done = started, landed, -1
+            loads.settle(s, loader, r, x, DEMANDED, landed)
         else:
-            r.of[LOADS_LANDED] += 1
+            r.at.landed += 1
         if landed > free:
             split = max(started, free)
-            r.of[STALLS + 2] += split - free
-            r.of[STALLS] += landed - split
+            r.stalls.queue += split - free
+            r.stalls.demand += landed - split
             free = landed
         if not grouped:
-            free += s.launch_ns + work
-            busy += s.launch_ns + work
-    q.stage[FREE_AT] = landed
+            free += s.expert_launch_ns + work
+            busy += s.expert_launch_ns + work
+    loader.servers[0].free_at = landed
     if grouped:
-        works += s.launch_ns
-        free += fixed + works
+        works += s.expert_launch_ns
+        free += cost.moe_fixed_ns + works
         busy += works
-    r.of[EVENTS] += 1  # the pass is woken once
-    r.of[BUSY] += busy
-    r.of[ENDED] = free
+    r.at.events += 1  # the pass is woken once
+    r.at.busy += busy
+    r.at.ended = free

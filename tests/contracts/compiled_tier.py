@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from sim.compiled import memory, policies, setup
-from sim.compiled.arrays import A_PARTITION, FREE, IN_LIST, IN_TREE, NOW_AT, OWN_QUEUES, PIN
+from sim.compiled import memory, policies
+from sim.compiled.arrays import IN_LIST, IN_TREE, OWN_QUEUES
+from sim.compiled.rows import plain
+from sim.compiled.tiers import make_tier
 from sim.memory import Tier
 
 OPTIONAL = ("passed", "predicted", "spared")
@@ -44,17 +46,17 @@ class CompiledTier:
     def __init__(self, empty: Tier, eviction: Any) -> None:
         self.sizes, self.capacities = empty.sizes, empty.capacities
         self.partition_of = empty.partition_of
-        self._tier = setup.make_tier(empty, eviction)
-        self._tier.of[PIN], self._layers = 0, empty.layers
+        self._tier = plain(make_tier(empty, eviction))
+        self._tier.at.pin = 0
         self._pinned: Collection[int] = ()
 
     @property
     def now(self) -> int:
-        return int(self._tier.of[NOW_AT])
+        return self._tier.at.now
 
     @now.setter
     def now(self, now: int) -> None:
-        self._tier.of[NOW_AT] = now
+        self._tier.at.now = now
 
     @property
     def pinned(self) -> Collection[int]:
@@ -68,8 +70,10 @@ class CompiledTier:
     def _pin(self, experts: Collection[int]) -> None:
         # Later, and a layer-step of their layer.
         layer = min(experts, default=0) // self._tier.width
-        self._tier.of[PIN] += 1 + (layer - self._tier.of[PIN] - 1) % self._layers
-        self._tier.pin[list(experts)] = self._tier.of[PIN]
+        at = self._tier.at
+        at.pin += 1 + (layer - at.pin - 1) % self._tier.layers
+        for x in experts:
+            self._tier.pin[x] = at.pin
 
     @property
     def resident(self) -> list[bool]:
@@ -77,7 +81,7 @@ class CompiledTier:
 
     @property
     def free(self) -> list[int]:
-        return [int(n) for n in self._tier.part[FREE::A_PARTITION]]
+        return [partition.free for partition in self._tier.partitions]
 
     def reserve(self, x: int) -> bool:
         return memory.reserve(self._tier, x) >= 0
@@ -92,7 +96,7 @@ class CompiledTier:
     def routed(self, layer: int, routed: Collection[int]) -> None:
         if self._tier.passed:
             self._pin(routed)
-            memory.pass_over(self._tier, layer)
+            memory.routed(self._tier, layer)
             self._pin(self._pinned)
 
     def predict(self, experts: Iterable[int]) -> None:

@@ -1,0 +1,149 @@
+"""The kernel's memory, continued: where a run stands, its totals and records (``arrays``)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sim.compiled.arrays import Array
+from sim.compiled.rows import Grid, Row, Table
+
+ROUTING, LANDING, THE_END, OVER = range(4)  # Progress.phase: what the forward pass waits for
+
+
+class Progress(Row):
+    phase: int
+    wake: int  # when the pass goes on
+    ended: int  # when the layer has
+    step: int
+    layer: int
+    now: int
+    start: int  # of the layer
+    routed_at: int
+    gate_at: int  # when it is routed, predictors inline apart
+    side_free: int  # when the side engine is
+    busy: int  # ns that the compute engine was
+    step_busy: int  # that until the step
+    begun: int  # the step
+    routed_until: int  # the last layer-step whose routing is known
+    unpin_at: int
+    waiting: int  # demanded experts that have not landed
+    arrived: int  # rows of Loader.arrived
+    listening: int  # the pass hears of landings
+    streams: int  # the set is larger than the cache
+    free: int  # when the compute engine is through with what has been worked out
+    dispatch: int  # ns that the first group is charged beside its experts
+    group_end: int
+    computed: int  # rows of Run.computed
+    unpinned: int  # of these
+    hits: int
+    late: int
+    outstanding: int  # bytes asked for and not landed
+    seq: int  # loads so far
+    events: int
+    stamp: int  # of Run.seen
+    named: int  # of Load.named
+    proposed: int
+    changed: int  # a load was queued, landed or cancelled, or room was made
+    pending: int  # rows of Run.pending
+    layer_rows: int
+    step_rows: int
+    load_rows: int
+    landed: int  # loads
+    broken: int  # what went wrong: see ``engine``
+
+
+class Stalls(Row):
+    demand: int
+    late: int
+    queue: int
+    storage: int
+
+
+class Computed(Row):
+    """When an expert of a set that streams will have been computed."""
+
+    end: int
+    expert: int
+
+
+class Prediction(Row):
+    """One that is not out yet."""
+
+    out_at: int
+    order: int
+    predictor: int
+    index: int  # the layer-step
+    lead: int
+
+
+class Total(Row):
+    experts: int
+    hits: int
+    late: int
+
+
+class LayerRow(Row):
+    """As ``records.LayerRecords``."""
+
+    step: int
+    layer: int
+    experts: int
+    hits: int
+    late: int
+    start: int
+    routed: int
+    end: int
+    stall_demand: int
+    stall_late: int
+    stall_queue: int
+    stall_storage: int
+
+
+class StepRow(Row):
+    """As ``records.StepRecords``."""
+
+    step: int
+    prefill: int
+    requests: int
+    tokens: int
+    start: int
+    end: int
+    compute: int
+
+
+class LoadRow(Row):
+    """As ``records.LoadRecords``."""
+
+    expert: int
+    origin: int
+    predictor: int
+    target: int
+    disposition: int
+    issued: int
+    started: int
+    landed: int
+    needed: int
+    settled: int
+
+
+class Run(NamedTuple):
+    """Where the run stands, its totals, and its records since they were last taken away."""
+
+    room: int  # rows of pending; beyond them, one a predictor, which a layer may need
+    load_room: int  # rows of loads
+    at: Progress
+    stalls: Stalls  # of the present layer
+    stalled: Stalls  # of all layers
+    counts: Array  # [disposition]
+    moved_bytes: Array  # [stage][origin]
+    totals: Grid[Total]  # [prefill][layer]
+    seen: Array  # [x]: stamp
+    computed: Table[Computed]  # [experts a layer]
+    out: Array  # [experts a layer]
+    priority: Array  # [experts a layer]
+    ids: Array  # int32: scratch for several tokens
+    scores: Array  # float32
+    pending: Table[Prediction]  # a heap by time, then order
+    layers: Table[LayerRow]
+    steps: Table[StepRow]
+    loads: Table[LoadRow]
