@@ -10,7 +10,9 @@ import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,81 @@ def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
     assert plan(folder, {"seed": [1]}, overlap="grouped")[0].key != base
     small_trace(folder / "small.parquet", decode=9)
     assert plan(folder, {"seed": [1]})[0].key != base
+
+
+# A policy in a package of its own, and what it imports; ``swept`` has no __init__.py.
+POLICY_FILES = {
+    "swept/own/__init__.py": "from swept.own import first",
+    "swept/own/policy.py": """
+import numpy, yaml.nodes, os.path
+import swept_alone
+from sim.eviction.lru import *
+from . import relative
+from .. import above
+
+def begin(state, rooms):
+    from swept.own.late import something
+    from .... import too_far
+    import not_there.at_all, __main__
+    return state
+""",
+    "swept/own/first.py": "",
+    "swept/own/relative.py": "from .deep.deeper import number as n",
+    "swept/own/deep/__init__.py": "",
+    "swept/own/deep/deeper.py": "number = 1",
+    "swept/own/late.py": "import swept_broken",
+    "swept/above.py": "",
+    "swept_alone.py": "import swept.own.policy",
+    "swept_broken.py": "this is no Python",
+}
+UNRELATED_FILES = {
+    "swept/other.py": "from swept.own import policy",
+    "swept/own/unused.py": "",
+    "swept/own/deep/unused.py": "",
+    "swept_unused.py": "",
+}
+
+
+@pytest.fixture
+def own_policy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name, text in {**POLICY_FILES, **UNRELATED_FILES}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    for name in [n for n in sys.modules if n.startswith("swept")]:
+        del sys.modules[name]
+
+
+def test_a_key_depends_on_all_that_a_policy_imports(own_policy: Path) -> None:
+    def key() -> str:
+        cache = {"capacity": "50%", "eviction": "swept.own.policy"}
+        return plan(own_policy, {"seed": [1]}, cache=cache)[0].key
+
+    before = key()
+    for name in UNRELATED_FILES:
+        (own_policy / name).write_text("changed = True")
+    assert key() == before
+    for name, text in POLICY_FILES.items():
+        (own_policy / name).write_text(f"{text}\nchanged = True\n")
+        after = key()
+        assert after != before, name
+        before = after
+    assert "swept.own.late" not in sys.modules  # planning imports nothing more
+
+
+def test_editing_what_a_policy_imports_runs_its_points_again(folder: Path) -> None:
+    config, extra = counted(folder, 2)
+    (folder / "counting" / "helper.py").write_text("")
+    policy = folder / "counting" / "policy.py"
+    policy.write_text(f"{COUNTING}\nfrom counting import helper\n")
+    executed = []
+    for text in ("", "changed = True", "changed = True"):
+        (folder / "counting" / "helper.py").write_text(text)
+        done = call("sweep", config, "--out", "out", cwd=folder, **extra | {"WAIT": "0"})
+        assert done.returncode == 0, done.stderr
+        executed.append(runs(folder / "count"))
+    assert executed == [2, 4, 4]
 
 
 @pytest.mark.parametrize(

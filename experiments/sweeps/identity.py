@@ -11,13 +11,10 @@ import json
 import sys
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
+from experiments.sweeps.sources import PACKAGES, ROOT, sources
 from sim.config import SyntheticTrace
 from sim.inputs import Inputs, trace_path
-
-_PACKAGES = ("sim", "traces", "hardware_profiles")
-
 
 # Digests of what a run depends on, by name.
 Identity = dict[str, str]
@@ -37,7 +34,7 @@ def identify(inputs: Inputs) -> Identity:
         "model": inputs.model.model_dump(mode="json"),
         "hardware": inputs.profile.model_dump(mode="json"),
         "code": _code(),
-        "policies": [_module(module) for module in _foreign(inputs)],
+        "policies": [_sources(module) for module in _foreign(inputs)],
     }
     return {name: _sha256(json.dumps(part, sort_keys=True)) for name, part in known.items()}
 
@@ -51,15 +48,16 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _foreign(inputs: Inputs) -> list[ModuleType]:
-    """Policies that come from outside this package."""
-    predictors = [sys.modules[type(p).__module__] for _, p, _ in inputs.predictors]
-    modules = [inputs.eviction, inputs.policy, *predictors]
-    return [m for m in modules if not m.__name__.startswith("sim.")]
+def _foreign(inputs: Inputs) -> list[str]:
+    """Policies by import path."""
+    config = inputs.config
+    named = [config.cache.eviction.name, config.prefetch.policy]
+    named += [name for name, _, _ in inputs.predictors]  # a trace may record one with a dot
+    return [name for name in named if "." in name and name in sys.modules]
 
 
-def _module(module: ModuleType) -> str:
-    return _file(Path(module.__file__)) if module.__file__ else module.__name__
+def _sources(module: str) -> list[tuple[str, str]]:
+    return [(name, _file(path)) for name, path in sorted(sources(module).items())]
 
 
 def _trace(name: str) -> list[str]:
@@ -71,11 +69,10 @@ def _trace(name: str) -> list[str]:
 @lru_cache(maxsize=1)
 def _code() -> str:
     """One digest of the package's sources; its version number does not tell edits apart."""
-    root = Path(__file__).parents[2]
-    sources = sorted(path for package in _PACKAGES for path in (root / package).rglob("*.py"))
+    files = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     digest = hashlib.sha256()
-    for source in sources:
-        digest.update(source.relative_to(root).as_posix().encode() + source.read_bytes())
+    for file in files:
+        digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()
 
 
