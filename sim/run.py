@@ -24,7 +24,7 @@ from sim.metrics import summarise
 from sim.quality import Quality
 from sim.records import LayerRecords, LayerTotals, LoadRecords, StepRecords
 from sim.step_table import COSTS_KEPT
-from sim.tiers import fewest_loads, make_cache, make_host
+from sim.tiers import fewest_bytes, make_cache, make_host
 
 _BOUNDS_KEPT = 16
 _KEPT = 1  # predictors whose tables are kept for the next run: each may take a third of a GB
@@ -190,7 +190,8 @@ def _bounds(done: Simulation) -> Bounds:
         known[key] = bounds(
             inputs.workload,
             done.cost,
-            fewest_loads(inputs, done.engine),
+            fewest_bytes(inputs, done.engine),
+            sizes,
             wire,
             [cache // size for cache, size in zip(caches, sizes)],
             config.overlap == "grouped",

@@ -26,7 +26,7 @@ from sim.compiled.arrays import A_PENDING, Run, Setup
 from sim.config import RunConfig
 from sim.inputs import load
 from sim.run import Simulation, results, simulate
-from sim.tiers import fewest_loads
+from sim.tiers import fewest_bytes
 from traces.format import write_trace
 from traces.importers import import_trace
 
@@ -110,9 +110,9 @@ def differences(one: Simulation, other: Simulation) -> list[str]:
         found.append(f"landed: {one.loads.landed} and {other.loads.landed}")
     if one.events != other.events:
         found.append(f"events: {one.events} and {other.events}")
-    fewest, also = fewest_loads(one.inputs, "simpy"), fewest_loads(other.inputs, "compiled")
+    fewest, also = fewest_bytes(one.inputs, "simpy"), fewest_bytes(other.inputs, "compiled")
     if (fewest != also).any():
-        found.append(f"fewest loads: {fewest.tolist()} and {also.tolist()}")
+        found.append(f"fewest bytes: {fewest.tolist()} and {also.tolist()}")
     return found
 
 
