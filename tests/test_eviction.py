@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts import EvictionContract
+from harness import replay
 from scipy.stats import chisquare
 
 from sim import registry
 from sim.errors import ConfigError
 from sim.eviction.base import Future
 from sim.memory import Tier
-from sim.replay import replay
 
 
 class TestBelady(EvictionContract):
