@@ -1,27 +1,22 @@
 """What no policy can beat: lower bounds on the time of a run, beside every run.
 
 - compute: everything resident, predictors free;
-- link: the fewest bytes any policy must move (Belady over atomic sets), at the link's full rate,
-  which the rounding of a chunk to whole nanoseconds may better by half of one;
-- clairvoyant: those loads, each issued as early as if room were free, under that compute.
+- link: the least traffic (``sim.traffic``) at the link's full rate;
+- clairvoyant: that compute, where no layer-step ends before the least traffic up to it has come
+  through the link, nor before what is computed after the last load that it needs.
 
-With experts of one size Belady moves the fewest, so all three are true bounds; with several
-sizes (layers quantised differently) the last two are close estimates.
+All three are true bounds, whatever the experts' sizes.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.cost import CostModel
-from sim.eviction import belady
-from sim.memory import Tier
-from sim.replay import replay
 from sim.step_table import (
     EPILOGUE,
     FIXED,
@@ -45,37 +40,23 @@ class Bounds(NamedTuple):
     clairvoyant: int
 
 
-def belady_misses(workload: Workload, make_tier: Callable[..., Tier]) -> array[int]:
-    """How many experts Belady on demand misses, by layer-step. Depends on no hardware."""
-    future = workload.future()
-    tier = make_tier(belady, future)
-
-    def sets() -> Iterator[tuple[int, list[int]]]:
-        for step in workload.steps():
-            for layer in range(workload.layers):
-                now = step.number * workload.layers + layer
-                routed, _ = workload.routed(step, layer)
-                if len(routed) > workload.top_k and not tier.fits(routed):
-                    # It streams through, and the last ones stay: those needed again soonest.
-                    routed = sorted(routed, key=lambda x: -belady.next_use(future, x, now + 1))
-                yield now, routed
-
-    return array("i", replay(tier, sets()))
-
-
 def bounds(
     workload: Workload,
     cost: CostModel,
-    misses: npt.NDArray[np.integer],
+    least_bytes: Integers,
+    sizes: Sequence[int],
     wire_ns: Sequence[int],
     fit: Sequence[int],
     grouped: bool,
 ) -> Bounds:
-    """``misses`` [layer-steps]: the fewest loads that any policy needs.
+    """``least_bytes`` [layer-steps]: what any policy must have moved by the end of each.
 
-    ``wire_ns[layer]``: the shortest time in which the link can move one expert of ``layer``.
-    ``fit[layer]``: how many of its experts the cache can hold.
+    ``wire_ns[layer]``: the shortest time in which the link can move one expert of ``layer``, of
+    ``sizes[layer]`` bytes. ``fit[layer]``: how many of its experts the cache can hold.
     """
+    # Bytes are charged as those of the layer whose rate, for want of rounding, is the highest.
+    wire, size = min(zip(wire_ns, sizes), key=lambda layer: Fraction(*layer))
+    through = least_bytes // size * wire + least_bytes % size * wire // size
     table, costs = workload.table, cost_table(cost, workload.table.kinds)
     layers, launch = workload.layers, cost.expert_launch_ns
     expert = expert_table(cost, layers, table.served)
@@ -94,11 +75,10 @@ def bounds(
         epilogues = costs.per_step[kind, EPILOGUE]
         ends = compute + np.cumsum(work)
         ends += np.repeat(np.cumsum(epilogues) - epilogues, layers)
-        missed = misses[part].astype(np.int64)
-        moved = link + np.cumsum(missed * np.tile(wire_ns, len(kind)))
+        moved = through[part]
         together = grouped & (sets <= np.tile(fit, len(kind)))
         last = np.where(together, np.repeat(fixed[kind], layers) + works, least)
-        behind = (moved + last + launch - ends)[missed > 0]
+        behind = (moved + last + launch - ends)[np.diff(moved, prepend=link) > 0]
         late = max(late, int(behind.max(initial=0)))
         compute = int(ends[-1] + epilogues[-1])
         link = int(moved[-1])

@@ -24,7 +24,7 @@ class SimulatedDevice:
     """``sizes`` are the bytes of one expert, by MoE layer.
 
     By MoE layer, ``load_ns`` is one load right behind another, or alone on idle storage, and
-    ``wire_ns`` its bare bytes at full rate.
+    ``wire_ns`` the least that its bare bytes can take.
     ``rates`` are the full rates of the stages, bytes a ns; ``bytes_per_ns`` that of the last.
     """
 
@@ -43,6 +43,7 @@ class SimulatedDevice:
         self._side_free = 0
         stages: list[Server] = []
         self.rates: list[float] = []
+        pieces = [1] * len(sizes)  # in which an expert goes through a stage, at most
         if loader.host is not None or profile.unified_memory:
             disk = profile.storage
             storage = StorageTiming(disk.gb_s.value, disk.stream_gb_s.value, disk.latency_us.value)
@@ -50,7 +51,8 @@ class SimulatedDevice:
             queue = TransferQueue(0, lanes, chunk, loader.start)
             stages.append(Server(env, "storage", queue, storage, loader.moved))
             self.load_ns = [storage.load_ns(size, chunk, lanes) for size in sizes]
-            self.wire_ns = [floor(size / disk.gb_s.value) for size in sizes]
+            pieces = [n + (size - 1) // chunk for n, size in zip(pieces, sizes)]
+            self.wire_ns = _least_ns(sizes, disk.gb_s.value, pieces)
             self.rates.append(disk.gb_s.value)
         if not profile.unified_memory:
             assert profile.host_link is not None  # the profile's schema sees to it
@@ -60,7 +62,9 @@ class SimulatedDevice:
             queue = TransferQueue(len(stages), 1, unit, loader.start)
             stages.append(Server(env, "host_link", queue, link, loader.moved))
             self.load_ns = [link.load_ns(size, unit) for size in sizes]
-            self.wire_ns = [floor(size / wire.gb_s.value) for size in sizes]
+            if unit:  # a chunk is full, or takes all that had been read by then
+                pieces = [n + (size - 1) // unit for n, size in zip(pieces, sizes)]
+            self.wire_ns = _least_ns(sizes, wire.gb_s.value, pieces)
             self.rates.append(wire.gb_s.value)
         self.bytes_per_ns = self.rates[-1]
         self.stages = stages
@@ -116,3 +120,8 @@ class SimulatedDevice:
     def link_ns(self, nbytes: int) -> int:
         """How long the link into the cache needs for ``nbytes`` at full rate."""
         return round(nbytes / self.bytes_per_ns)
+
+
+def _least_ns(sizes: Sequence[int], gb_s: float, pieces: Sequence[int]) -> list[int]:
+    """Each piece is rounded to whole ns, which may take half of one off it."""
+    return [max(0, floor(size / gb_s - (n - 1) / 2)) for size, n in zip(sizes, pieces)]

@@ -24,7 +24,7 @@ from sim.metrics import summarise
 from sim.quality import Quality
 from sim.records import LayerRecords, LayerTotals, LoadRecords, StepRecords
 from sim.step_table import COSTS_KEPT
-from sim.tiers import fewest_loads, make_cache, make_host
+from sim.tiers import fewest_bytes, make_cache, make_host
 
 _BOUNDS_KEPT = 16
 _SAID_KEPT = 1  # predictors whose tables are kept: each may take a third of a GB
@@ -195,7 +195,8 @@ def _bounds(done: Simulation) -> Bounds:
         lambda: bounds(
             inputs.workload,
             done.cost,
-            fewest_loads(inputs, done.engine),
+            fewest_bytes(inputs, done.engine),
+            sizes,
             wire,
             [cache // size for cache, size in zip(by_layer, sizes)],
             config.overlap == "grouped",

@@ -9,16 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sim.bounds import belady_misses
 from sim.engines import Engine
-from sim.eviction import belady, lru
+from sim.eviction import lru
 from sim.eviction.base import Future
 from sim.inputs import Inputs
 from sim.memory import Tier
+from sim.step_table import Integers
+from sim.traffic import least_traffic
 from sim.workload import Workload
 
 _MISSES_KEPT = 4  # a byte a routed expert each
-_FEWEST_KEPT = 16  # two bytes a layer-step each
+_FEWEST_KEPT = 16  # eight bytes a layer-step each
 
 
 class _Cache(NamedTuple):
@@ -88,28 +89,19 @@ def _misses(cache: _Cache, eviction: ModuleType, seed: int) -> npt.NDArray[np.in
     )
 
 
-def fewest_loads(inputs: Inputs, engine: Engine) -> npt.NDArray[np.int16]:
-    """Belady's misses by layer-step, for the bounds."""
+def fewest_bytes(inputs: Inputs, engine: Engine) -> Integers:
+    """[layer-steps]: what any policy must have moved by the end of each, for the bounds."""
     cache = _Cache.of(inputs)
     workload, *rest = cache
     return workload.memos.get(
-        "fewest loads", (*rest, engine), _FEWEST_KEPT, lambda: _fewest(cache, engine)
+        "fewest bytes", (*rest, engine), _FEWEST_KEPT, lambda: _fewest(cache, engine)
     )
 
 
-def _fewest(cache: _Cache, engine: Engine) -> npt.NDArray[np.int16]:
-    if engine == "compiled":
-        missed = _misses(cache, belady, 0)
-        first = cache.workload.table.first_routed
-        fewest = np.zeros(len(first) - 1, dtype=np.int16)
-        some = np.flatnonzero(first[1:] > first[:-1])
-        fewest[some] = np.add.reduceat(missed, first[some], dtype=np.int16)
-        return fewest
-
-    def tier(eviction: ModuleType, future: Future) -> Tier:
-        return cache.tier(eviction, 0, future)
-
-    return np.array(belady_misses(cache.workload, tier), dtype=np.int16)
+def _fewest(cache: _Cache, engine: Engine) -> Integers:
+    resident = cache.tier(lru, 0).resident
+    compiled = engine == "compiled"
+    return least_traffic(cache.workload, cache.sizes, cache.capacities, resident, compiled=compiled)
 
 
 def make_host(inputs: Inputs) -> Tier | None:

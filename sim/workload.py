@@ -163,11 +163,12 @@ class Workload:
 
     def future(self) -> Future:
         """The uses of every expert, once per routed set, for evictions that look ahead."""
-        positions, start = self._uses
+        positions, start = self.uses
         return Future(positions, start.tolist(), start[:-1].tolist())
 
     @cached_property
-    def _uses(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    def uses(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The uses of every expert, (positions, start) as in ``Future``."""
         lengths = np.diff(self.table.first_row)
         step_of = np.empty(len(self.flat), dtype=np.int32)
         step_of[self.table.rows] = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)

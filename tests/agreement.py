@@ -28,7 +28,7 @@ from sim.compiled.rows import plain, table
 from sim.config import RunConfig
 from sim.inputs import load
 from sim.run import Simulation, results, simulate
-from sim.tiers import fewest_loads
+from sim.tiers import fewest_bytes
 from traces.format import write_trace
 from traces.importers import import_trace
 
@@ -121,7 +121,7 @@ def reported(done: Simulation) -> dict[str, Any]:
     said |= {name: getattr(done.loader, name) for name in ("proposed", "counts", "moved_bytes")}
     said |= {"totals by layer": done.totals[0], "stalls": done.totals[1]}
     said |= {"landed": done.loads.landed, "events": done.events}
-    said["fewest loads"] = fewest_loads(done.inputs, done.engine)
+    said["fewest bytes"] = fewest_bytes(done.inputs, done.engine)
     return {name: np.asarray(values).tolist() for name, values in said.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from sim import registry
 from sim.config import RunConfig
 from sim.cost import StepCost
 from sim.inputs import Inputs
+from sim.memory import Tier
 from sim.predictors.base import Context
 from sim.run import Simulation, results, simulate
 from sim.workload import Workload
@@ -184,3 +185,17 @@ def system(
 def run_system(inputs: Inputs, cost: FixedCost) -> tuple[Simulation, dict[str, Any]]:
     done = simulate(inputs, cost=cost)  # type: ignore[arg-type]
     return done, results(done)
+
+
+def replay(tier: Tier, sets: Iterable[tuple[int, Sequence[int]]]) -> Iterator[int]:
+    """Feed (layer-step, routed set that fits) to ``tier``, on demand; how many each misses."""
+    for now, routed in sets:
+        tier.now, tier.pinned = now, set(routed)
+        misses = [x for x in routed if not tier.resident[x]]
+        tier.use([x for x in routed if tier.resident[x]])
+        for x in misses:
+            assert tier.reserve(x)
+            tier.insert(x, used=True)
+        tier.routed(now % tier.layers, routed)
+        tier.pinned = ()
+        yield len(misses)

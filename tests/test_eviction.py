@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts import EvictionContract
-from harness import machine, make_trace, system
+from harness import machine, make_trace, replay, system
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
@@ -22,7 +22,6 @@ from sim.errors import ConfigError
 from sim.eviction.base import Future
 from sim.eviction.random import lifetime
 from sim.memory import Tier
-from sim.replay import replay
 from sim.tiers import make_cache
 
 

@@ -9,12 +9,12 @@ import libcachesim as lcs
 import numpy as np
 import numpy.typing as npt
 import pytest
+from harness import replay
 
 from sim import registry
 from sim.eviction.base import Future
 from sim.memory import Tier
 from sim.models import load_model
-from sim.replay import replay
 from traces.exporters.oracle_general import write_accesses
 from traces.importers import import_trace
 from traces.synthetic import synthesise

@@ -298,16 +298,12 @@ def test_time_is_compute_and_stalls(small: Small) -> None:
 
 
 @EXAMPLES
-@given(smalls(equal=True))
-def test_no_run_beats_its_bounds(small: Small) -> None:
+@given(smalls())
+def test_no_link_is_faster_than_its_rate(small: Small) -> None:
     # Whole nanoseconds a byte: else every chunk's rounding may save half a nanosecond.
     small.link["gb_s"] = 0.5 if small.link["gb_s"] < 1 else 1.0
     small.link["storage"]["gb_s"] = 0.5
-    done = small.run()
-    found = results(done)
-    for name, bound in found["bounds_ms"].items():
-        assert bound <= found["total_ms"], name
-    for name, share in found["link_busy"].items():
+    for name, share in results(small.run())["link_busy"].items():
         assert share is None or 0 <= share <= 1, name
 
 

@@ -1,7 +1,7 @@
 """Residency without time, compiled: the hits and misses of a run that loads on demand only.
 
 Time has no part in them where every routed set fits in the cache, so runs that differ in hardware
-share them; under Belady they are the fewest loads, for the bounds.
+share them.
 """
 
 from __future__ import annotations
@@ -12,26 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.compiled import jit, memory
-from sim.compiled.arrays import FAR, Array, Tier
-from sim.compiled.jit import part
+from sim.compiled.arrays import Array, Tier
 from sim.compiled.pointers import bare
 from sim.compiled.tiers import make_tier
-from sim.eviction.belady import next_use
 from sim.garbage import no_collection
 from sim.memory import Tier as PlainTier
 from sim.workload import Workload
-
-
-@part
-def _soonest_last(t: Tier, experts: Array, count: int, now: int) -> None:
-    """Sort the first ``count`` of ``experts`` by next use, the furthest first."""
-    for i in range(1, count):
-        x, j = experts[i], i
-        use = next_use(t.state.future, x, now)
-        while j > 0 and next_use(t.state.future, experts[j - 1], now) < use:
-            experts[j] = experts[j - 1]
-            j -= 1
-        experts[j] = x
 
 
 @jit.kernel
@@ -60,21 +46,13 @@ def replay(
                 count += 1
         if t.passed:
             memory.routed(t, index % layers)
-        if count > 0:
-            if not memory.fits(t, missing[0], end - first):  # what is needed again soonest stays
-                _soonest_last(t, missing, count, index + 1)
-                t.at.pin = FAR
-            for i in range(count):
-                x = missing[i]
-                memory.reserve(t, x)
-                memory.insert(t, x, True)
+        for i in range(count):
+            memory.reserve(t, missing[i])
+            memory.insert(t, missing[i], True)
 
 
 def misses(workload: Workload, cache: PlainTier, eviction: ModuleType) -> NDArray[np.int8]:
-    """[routed]: which experts ``cache``, as it stands, misses.
-
-    A set that does not fit streams through in Belady's order, whatever the eviction.
-    """
+    """[routed]: which experts ``cache``, as it stands and has room for every set, misses."""
     table = workload.table
     missed = np.empty(len(table.routed), dtype=np.int8)
     missing = np.empty(workload.experts, dtype=np.int64)
