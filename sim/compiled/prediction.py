@@ -61,6 +61,8 @@ def fire(s: Setup, r: Run, trigger: int, cost: int, now: int, read: int) -> int:
         if not _says(s, hook, step, target):
             continue
         delay = s.delay[hook * s.step_count + step]
+        if s.hooks[hook * A_HOOK + INLINE]:
+            r.of[GATE_AT] += delay
         lead = _lead(s, r, cost, target) if s.timed else 0
         if s.hooks[hook * A_HOOK + INLINE]:
             out = now + read + delay
@@ -178,6 +180,12 @@ def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> N
             for j in range(m):
                 r.ids[i * m + j], r.scores[i * m + j] = s.ids[at + j], s.scores[at + j]
         ids, scores = r.ids[: tokens * m], r.scores[: tokens * m]
+    if s.cancels and s.hook_count > 1:
+        r.of[KEEP_STAMP] += 1
+        for i in range(len(ids)):
+            if ids[i] >= 0:
+                q.at[ids[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
+        loads.cancel(s, cache, way, q, r, target, now)
     backlog = int(np.rint(r.of[OUTSTANDING] / s.wire)) if s.timed else 0
     limits = Limits(s.top_k, s.extra, s.threshold, lead - now, backlog, s.load_ns[target])
     r.of[STAMP] += 1
@@ -185,12 +193,6 @@ def act(s: Setup, cache: Tier, way: Way | None, q: Loads, r: Run, now: int) -> N
         s.policy, ids, scores, tokens, limits, cache.resident,
         r.seen, r.of[STAMP], r.out, r.priority,
     )  # fmt: skip
-    if s.cancels and s.hook_count > 1:
-        r.of[KEEP_STAMP] += 1
-        for i in range(len(ids)):
-            if ids[i] >= 0:
-                q.at[ids[i] * A_LOAD + KEPT] = r.of[KEEP_STAMP]
-        loads.cancel(s, cache, way, q, r, target, now)
     loads.propose(s, cache, way, q, r, count, now, index, hook)
     if cache.predicted:
         for i in range(count):
