@@ -1,61 +1,99 @@
-"""What each reading of the rules reports of a system: the literal model and both engines."""
+"""What each reading of docs/timing.md reports of a system: the literal model and both engines."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import literal
-from agreement import arrays_of, uncompiled, views
+from agreement import arrays_of, on, reported, uncompiled, views
 from harness import FixedCost
-from test_properties import Small
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from strained import strained
+from test_properties import Small, smalls
 
 from sim.inputs import Inputs
 from sim.loads import DISPOSITIONS
-from sim.run import Simulation, simulate
+from sim.run import simulate
 
 READINGS = ("literal", "simpy", "compiled")
+_BATCH = 100  # systems drawn at once
+_COMMON = ("steps", "layers", "loads", "proposed", "counts", "moved_bytes")
 
 
-def read(by: str, inputs: Inputs, cost: FixedCost, arrays: Any = views) -> dict[str, Any]:
-    """``by``: one of READINGS; the compiled one is run by Python, on ``arrays``."""
+def in_common(said: dict[str, Any]) -> dict[str, Any]:
+    """Of what an engine reports, that of which the rules speak."""
+    common = {name: said[name] for name in _COMMON}
+    return common | {"loads": sorted(common["loads"])}  # what ends at one instant has no order
+
+
+def literally(inputs: Inputs, cost: FixedCost) -> dict[str, Any]:
+    """What the literal model reports, as the engines do."""
+    told = literal.read(inputs, cost)
+    unified = inputs.profile.host_link is None
+    stages = ["storage"] * (unified or inputs.host_bytes is not None)
+    stages += ["host link"] * (not unified)
+    ends = [*DISPOSITIONS, "demanded"]
+    loads = sorted([*row[:4], ends.index(str(row[4])), *row[5:]] for row in told.loads)
+    return {
+        "steps": list(map(list, told.steps)),
+        "layers": list(map(list, told.layers)),
+        "loads": loads,
+        "proposed": told.proposed,
+        "counts": [told.counts[end] for end in DISPOSITIONS],
+        "moved_bytes": [[told.moved[stage, origin] for origin in (0, 1)] for stage in stages],
+    }
+
+
+def read(by: str, inputs: Inputs, cost: FixedCost) -> dict[str, Any]:
+    """``by``: one of READINGS; the compiled engine is run by Python."""
     if by == "literal":
-        return _of_literal(literal.read(inputs, cost))
+        return literally(inputs, cost)
     inputs = replace(inputs, config=inputs.config.model_copy(update={"engine": by}))
-    with uncompiled(arrays):
-        return of_engine(simulate(inputs, cost=cost))  # type: ignore[arg-type]
+    with uncompiled(views):
+        return in_common(reported(simulate(inputs, cost=cost)))  # type: ignore[arg-type]
 
 
 def read_small(by: str, small: Small) -> dict[str, Any]:
-    return read(by, small.inputs(), FixedCost(small.layers, **small.cost), arrays_of(small))
+    if by == "literal":
+        return literally(small.inputs(), FixedCost(small.layers, **small.cost))
+    with uncompiled(arrays_of(small)):
+        return in_common(reported(on(small, by)))
 
 
-def of_engine(done: Simulation) -> dict[str, Any]:
-    """What a run on either engine has in common with the literal model."""
-    names = [*DISPOSITIONS, "demanded"]
-    loads = done.loads.table().tolist()
-    return {
-        "steps": list(map(tuple, done.steps.table().tolist())),
-        "layers": list(map(tuple, done.layers.table().tolist())),
-        # Those that end at one instant have no order.
-        "loads": sorted((*row[:4], names[row[4]], *row[5:]) for row in loads),
-        "proposed": int(done.loader.proposed),
-        "counts": dict(zip(DISPOSITIONS, map(int, done.loader.counts))),
-        "moved": {
-            ("storage" if stage.name == "storage" else "host link", origin): int(nbytes)
-            for stage, moved in zip(done.loader.stages, done.loader.moved_bytes)
-            for origin, nbytes in enumerate(moved)
-            if nbytes
-        },
-    }
+def each(systems: int, first: int, use: Callable[[Small], None]) -> None:
+    """``use`` so many random systems, of a sequence that ``first`` picks."""
+
+    @seed(first)
+    @settings(
+        max_examples=systems,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(smalls() | strained())
+    def draw(small: Small) -> None:
+        use(small)
+
+    draw()
 
 
-def _of_literal(told: literal.Reading) -> dict[str, Any]:
-    return {
-        "steps": told.steps,
-        "layers": told.layers,
-        "loads": sorted(told.loads),
-        "proposed": told.proposed,
-        "counts": {name: told.counts[name] for name in DISPOSITIONS},
-        "moved": dict(told.moved),
-    }
+@cache
+def _batch(number: int) -> list[Small]:
+    found: list[Small] = []
+    each(_BATCH, number, found.append)
+    return found
+
+
+def drawn(i: int) -> Small:
+    """System ``i`` of the one sequence on which the readings are compared."""
+    return _batch(i // _BATCH)[i % _BATCH]
+
+
+@cache
+def expected(i: int) -> dict[str, Any]:
+    """What the literal model reports of system ``i``."""
+    return read_small("literal", drawn(i))

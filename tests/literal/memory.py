@@ -84,8 +84,12 @@ class Tier:
             self.scores[x] = told(self.state, x, self.now, self.scores[x])
 
     def fill(self, order: Sequence[int]) -> None:
+        """With what is to stay longest first in ``order``: it arrives last."""
         for x in order:
             if self.sizes[x] <= self.free(self.partition(x)):
+                self.held.add(x)
+        for x in reversed(order):
+            if x in self.held:
                 self.insert(x)
 
 
