@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import literal
-from agreement import arrays_of, on, reported, uncompiled, views
+from agreement import HOW, arrays_of, count, differences, on, reported, tell, uncompiled, views
 from harness import FixedCost
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from strained import strained
@@ -19,7 +23,7 @@ from sim.loads import DISPOSITIONS
 from sim.run import simulate
 
 READINGS = ("literal", "simpy", "compiled")
-_BATCH = 100  # systems drawn at once
+_BATCH, _LONG_BATCH = 100, 1000  # systems drawn at once
 _COMMON = ("steps", "layers", "loads", "proposed", "counts", "moved_bytes")
 
 
@@ -97,3 +101,25 @@ def drawn(i: int) -> Small:
 def expected(i: int) -> dict[str, Any]:
     """What the literal model reports of system ``i``."""
     return read_small("literal", drawn(i))
+
+
+def main() -> None:
+    """``python tests/readings.py 100000``: on that many systems, the kernel compiled."""
+    began, counts = time.time(), Counter[str]()
+    ways = random.Random(0)
+
+    def agree(small: Small) -> None:
+        how = ways.choice(HOW)
+        one, other = on(small, "simpy", how), on(small, "compiled", how)
+        assert differences(one, other) == [], (small, how)
+        if how != "no records":
+            assert in_common(reported(one)) == read_small("literal", small), small
+        count(counts, one)
+
+    for number in range(int(sys.argv[1]) // _LONG_BATCH):
+        each(_LONG_BATCH, number, agree)
+    tell("random systems, three readings", counts, began)
+
+
+if __name__ == "__main__":
+    main()
