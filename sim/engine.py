@@ -128,7 +128,7 @@ class ForwardPass:
         self._seen, self._stamp = [0] * total, 0
         self._out, self._priority = [0] * total, [0] * total
         self._routed_until = -1  # last layer-step whose routing is known
-        self._gate_at = 0  # when the present layer is routed, predictors inline apart
+        self._gate_at = 0  # when the present layer is routed, later predictors inline apart
 
     def run(self) -> Events:
         """Every step in order; finishes the loader's accounts at the end.
@@ -248,6 +248,8 @@ class ForwardPass:
         if prediction is None:
             return now
         delay = hook.delay
+        if hook.inline:
+            self._gate_at += delay
         lead = self._lead(cost, layer, target) if self._timed else 0
         if hook.inline:
             out = now + read + delay
@@ -264,6 +266,8 @@ class ForwardPass:
         if index <= self._routed_until:
             return  # too late: the layer is routed already
         loader, cache = self.loader, self._cache
+        if self._cancel_stale and self._several:
+            loader.cancel(index % self.workload.layers, set(ids), now)
         self._stamp += 1
         limits = self._limits
         if self._timed:
@@ -284,8 +288,6 @@ class ForwardPass:
             self._priority,
         )
         proposed = self._out[:count]
-        if self._cancel_stale and self._several:
-            loader.cancel(index % self.workload.layers, set(ids), now)
         loader.propose(proposed, self._priority, now, index, hook.index)
         if cache.notes_predictions:
             cache.predict(proposed)

@@ -16,9 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from hypothesis import Phase, given, seed, settings
-from hypothesis import strategies as st
-from test_properties import Small, smalls
+from test_properties import Small
 
 from sim import compiled, registry
 from sim.compiled import engine, kernel, replay
@@ -197,34 +195,14 @@ def every_combination(name: str, **keys: Any) -> None:
     tell(name, counts, began)
 
 
-def random_systems(systems: int) -> None:
-    batch = 1000
-    began = time.time()
-    counts: Counter[str] = Counter()
-    for number in range(systems // batch):
-
-        @seed(number)
-        @settings(max_examples=batch, deadline=None, database=None, phases=[Phase.generate])
-        @given(smalls(), st.sampled_from(HOW))
-        def agree(small: Small, how: str) -> None:
-            one, other = on(small, "simpy", how), on(small, "compiled", how)
-            assert differences(one, other) == [], (small, how)
-            count(counts, one)
-
-        agree()
-    tell("random systems", counts, began)
-
-
 def main() -> None:
-    """``python tests/agreement.py 100000``: that many random systems, the kernel compiled.
+    """``python tests/agreement.py sample``, or a route trace of a phone.
 
-    ``python tests/agreement.py sample``, or a route trace of a phone: every combination of policies
-    on the first requests.
+    Every combination of policies on the first requests, the kernel compiled. Random systems:
+    ``readings.py``.
     """
     for argument in sys.argv[1:]:
-        if argument.isdigit():
-            random_systems(int(argument))
-        elif argument == "sample":
+        if argument == "sample":
             every_combination("mini-gpt-oss", requests="0:1", model="gpt-oss-20b")
         else:
             with tempfile.TemporaryDirectory() as folder:

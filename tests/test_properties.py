@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sim import registry
 from sim.device import SimulatedDevice
+from sim.inputs import Inputs
 from sim.loads import CANCELLED, DEMAND, LATE, TIMELY, Load, Loader
 from sim.memory import Tier
 from sim.run import Simulation, results, simulate
@@ -70,10 +71,8 @@ class Small:
             return [self.room[0] * max(self.sizes)]
         return [n * size for n, size in zip(self.room, self.sizes)]
 
-    def run(
-        self, watch: Any = None, *, records: bool = True, one_of_many: bool = False
-    ) -> Simulation:
-        inputs = system(
+    def inputs(self) -> Inputs:
+        return system(
             self.trace(),
             machine(**self.link),
             capacity=self.capacity(),
@@ -83,8 +82,12 @@ class Small:
             predictors=self.predictors,
             **self.config,
         )
+
+    def run(
+        self, watch: Any = None, *, records: bool = True, one_of_many: bool = False
+    ) -> Simulation:
         cost: Any = FixedCost(self.layers, **self.cost)
-        return simulate(inputs, watch, cost, records=records, one_of_many=one_of_many)
+        return simulate(self.inputs(), watch, cost, records=records, one_of_many=one_of_many)
 
 
 @st.composite

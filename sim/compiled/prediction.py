@@ -28,6 +28,8 @@ def fire(s: Setup, r: Run, trigger: int, kind: int, now: int, read: int) -> int:
         if not _says(s, predictor, step, target):
             continue
         delay = s.delay[i][step]
+        if predictor.inline:
+            r.at.gate_at += delay
         lead = _lead(s, r, kind, target) if s.timed else 0
         if predictor.inline:
             out = now + read + delay
@@ -154,6 +156,12 @@ def act(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, no
                 r.ids[filled], r.scores[filled] = s.ids[i], s.scores[i]
                 filled += 1
         ids, scores = r.ids[:filled], r.scores[:filled]
+    if s.cancels and s.predictor_count > 1:
+        r.at.named += 1
+        for i in range(len(ids)):
+            if ids[i] >= 0:
+                loader.loads[ids[i]].named = r.at.named
+        loads.cancel(s, cache, path, loader, r, target, now)
     backlog = int(np.rint(r.at.outstanding / s.wire)) if s.timed else 0
     limits = Limits(s.top_k, s.extra, s.threshold, lead - now, backlog, s.load_ns[target])
     r.at.stamp += 1
@@ -161,12 +169,6 @@ def act(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, no
         s.policy, ids, scores, tokens, limits, cache.resident,
         r.seen, r.at.stamp, r.out, r.priority,
     )  # fmt: skip
-    if s.cancels and s.predictor_count > 1:
-        r.at.named += 1
-        for i in range(len(ids)):
-            if ids[i] >= 0:
-                loader.loads[ids[i]].named = r.at.named
-        loads.cancel(s, cache, path, loader, r, target, now)
     loads.propose(s, cache, path, loader, r, count, now, index, number)
     if cache.predicted:
         for i in range(count):

@@ -1,0 +1,141 @@
+"""docs/timing.md read a third time, literally: it and both engines agree on random systems.
+
+Two engines that share a wrong reading agree. So faults are planted in both at once, those that they
+once had in common, and it is the third reading that has to meet them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mutants import Mutant
+from planted import planted
+from readings import drawn, expected, in_common, read_small
+
+SYSTEMS = 3000
+
+
+def test_three_readings_agree_on_random_systems() -> None:
+    for i in range(SYSTEMS):
+        for engine in ("simpy", "compiled"):
+            assert read_small(engine, drawn(i)) == expected(i), (engine, drawn(i))
+
+
+LET_GO = """@part
+def let_go(t: Tier, victims: int) -> None:
+    for i in range(victims):
+        y = t.victims[i].expert
+        t.resident[y] = 0
+        t.partitions[0].free += t.size[y]
+        t.partitions[0].used -= t.size[y]
+
+
+@part
+def take("""
+STARTS = "(staging is None or staging.can_hold(x)) and cache.reserve(x)"
+EVICTS = "[staging.reserve(x), staging.free.__setitem__(0, staging.free[0] + staging.sizes[x])]"
+CANCELS = """        if self._cancel_stale and self._several:
+            loader.cancel(index % self.workload.layers, set(ids), now)
+"""
+COMPILED_CANCELS = "    if s.cancels and s.predictor_count > 1:\n        r.at.named += 1"
+
+# What both engines do wrong at once.
+FAULTS = {
+    "what finds no room in the cache evicts from host memory: a prefetch": [
+        Mutant(
+            "loads.py",
+            STARTS,
+            f"(staging is None or staging.can_hold(x) and (firm or {EVICTS})) and cache.reserve(x)",
+        ),
+        Mutant("compiled/memory.py", "@part\ndef take(", LET_GO),
+        Mutant(
+            "compiled/loads.py",
+            "memory.give_up(path.host, victims)",
+            "(memory.give_up if needed else memory.let_go)(path.host, victims)",
+        ),
+    ],
+    "what finds no room in the cache evicts from host memory: a demand": [
+        Mutant(
+            "loads.py",
+            STARTS,
+            "(staging is None or staging.can_hold(x) and "
+            f"(not firm or {EVICTS})) and cache.reserve(x)",
+        ),
+        Mutant("compiled/memory.py", "@part\ndef take(", LET_GO),
+        Mutant(
+            "compiled/loads.py",
+            "                memory.give_up(path.host, victims)\n",
+            "                (memory.let_go if needed else memory.give_up)(path.host, victims)\n"
+            "                if needed:\n"
+            "                    _wait_at_storage(path, loader, victims)\n",
+        ),
+    ],
+    "a later prediction cancels what is not proposed": [
+        Mutant("engine.py", CANCELS, ""),
+        Mutant(
+            "engine.py",
+            "        proposed = self._out[:count]\n",
+            "        proposed = self._out[:count]\n" + CANCELS.replace("set(ids)", "set(proposed)"),
+        ),
+        Mutant("compiled/prediction.py", "    if s.cancels and", "    if False and s.cancels and"),
+        Mutant(
+            "compiled/prediction.py",
+            "    loads.propose(",
+            COMPILED_CANCELS
+            + "\n        for i in range(count):\n"
+            + "            loader.loads[r.out[i]].named = r.at.named\n"
+            + "        loads.cancel(s, cache, path, loader, r, target, now)\n"
+            + "    loads.propose(",
+        ),
+    ],
+    "a queued prefetch holds its expert in host memory against a demand": [
+        Mutant(
+            "loads.py",
+            "self._passing - self._queued if firm else self._passing",
+            "self._passing",
+        ),
+        Mutant("compiled/loads.py", "FIRM if needed else QUEUED_TOO", "QUEUED_TOO"),
+    ],
+    "a group of a set that streams waits for whatever moves": [
+        Mutant(
+            "missing.py",
+            "loader.moves(self._routed)",
+            "any(load and load.started >= 0 for load in loader.in_flight)",
+        ),
+        Mutant(
+            "compiled/loads.py",
+            "for i in range(first, end):\n        load = loader.loads[s.routed[i]]\n        moving",
+            "for i in range(s.layers * s.experts):\n        load = loader.loads[i]\n        moving",
+        ),
+    ],
+    "a set that streams makes room once all of it that is there has been computed": [
+        Mutant("missing.py", "(end := next(ends, -1)) >= 0", "(end := max(ends, default=-1)) >= 0"),
+        Mutant(
+            "compiled/kernel.py",
+            "    i = r.at.unpinned\n    while r.at.wake < 0",
+            "    i = max(r.at.unpinned, r.at.computed - 1)\n    while r.at.wake < 0",
+        ),
+    ],
+    "a load that starts at the landing that ends a layer finds the set pinned": [
+        Mutant(
+            "loads.py",
+            "self.computed or 0 <= self.unpin_at <= now",
+            "self.computed or 0 <= self.unpin_at < now",
+        ),
+        Mutant("compiled/loads.py", "0 <= r.at.unpin_at <= now", "0 <= r.at.unpin_at < now"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_both_engines_is_met(fault: str, engine: str, tmp_path: Path) -> None:
+    """Each engine differs from the third reading within the systems on which all agree."""
+    with planted(FAULTS[fault], tmp_path) as reading:
+        read = reading(engine)
+
+        def differs(i: int) -> bool:
+            return in_common(read(drawn(i), "")) != expected(i)
+
+        assert any(map(differs, range(SYSTEMS)))
