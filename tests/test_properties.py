@@ -380,3 +380,53 @@ def test_the_clairvoyant_bound_knows_that_a_streaming_group_comes_in_parts() -> 
     done, found = run_system(inputs, FixedCost(3, attention=1, gate=1))
     assert done.layers.column("end")[0] == 2 + 200 + 2 * 50 + 100 + 50
     assert max(found["bounds_ms"].values()) <= found["total_ms"]
+
+
+@dataclass(frozen=True)
+class Relabelled(Small):
+    """Its experts under other numbers, each layer's for itself."""
+
+    def trace(self) -> Trace:
+        trace = super().trace()
+        rng = np.random.default_rng(self.routing)
+        for layer in range(self.layers):
+            label = rng.permutation(self.experts).astype(np.int16)
+            routed = trace.experts[:, layer]
+            trace.experts[:, layer] = np.where(routed < 0, routed, label[routed])
+        return trace
+
+
+NEVER_TIE = ("fifo", "s3-fifo")
+SETS_TIE = tuple(e for e in registry.names("eviction") if e not in (*NEVER_TIE, "random"))
+
+
+@EXAMPLES
+@given(
+    smalls(evictions=NEVER_TIE)
+    | smalls(evictions=SETS_TIE, predictors=0).map(lambda s: replace(s, k=1))
+)
+def test_other_numbers_for_the_experts_change_nothing_where_no_tie_is_broken_by_them(
+    small: Small,
+) -> None:
+    """A token at a time, from an empty cache, with predictors that neither draw nor count."""
+    exact = [
+        (name, params)
+        for name, params in small.predictors
+        if name == "previous-token" or params.get("recall") == 1.0
+    ]
+    small = replace(
+        small,
+        requests=tuple(8 * tokens for tokens in small.requests),  # so that many leave
+        prompt=0,
+        room=tuple(max(small.k, room // 2) for room in small.room),
+        host=None,  # it starts with the lowest numbers
+        predictors=tuple(exact),
+        config=small.config
+        | {"batch_size": 1, "cache": {"warm": "none"}}
+        | {"prefetch": small.config["prefetch"] | {"extra": 0}},
+    )
+    one = small.run()
+    other = Relabelled(**{name: getattr(small, name) for name in Small.__dataclass_fields__}).run()
+    assert one.layers.table().tolist() == other.layers.table().tolist()
+    assert one.loads.landed == other.loads.landed
+    assert one.loader.counts == other.loader.counts
