@@ -18,6 +18,7 @@ from agreement import HOW, arrays_of, on, reported, uncompiled
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from mutants import Mutant
+from strained import strained
 from test_properties import Small, smalls
 
 import sim
@@ -32,7 +33,8 @@ SIMPY = (
     "missing",
     "transfer_queue",
 )
-SYSTEMS = 3000  # in which a fault is to be met
+PLAIN = 3000  # random systems in which a fault is to be met,
+SYSTEMS = PLAIN + 2000  # and strained ones, for faults that only those meet
 LONGEST = 2.0  # s of computing for a system that takes some milliseconds
 _BATCH = 100  # drawn at once
 _ERRORS = AssertionError, IndexError, RuntimeError, ValueError, OverflowError
@@ -62,6 +64,7 @@ def limit(seconds: float) -> Iterator[None]:
 @cache
 def _batch(number: int) -> list[tuple[Small, str]]:
     found: list[tuple[Small, str]] = []
+    systems = smalls() | smalls(congested=True) if number * _BATCH < PLAIN else strained()
 
     @seed(number)
     @settings(
@@ -71,7 +74,7 @@ def _batch(number: int) -> list[tuple[Small, str]]:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(smalls() | smalls(congested=True), st.sampled_from(("", "", *HOW)))
+    @given(systems, st.sampled_from(("", "", *HOW)))
     def draw(small: Small, how: str) -> None:
         found.append((small, how))
 
