@@ -1,4 +1,4 @@
-"""The compiled engine: one kernel over flat arrays that answers as the SimPy engine does.
+"""The compiled engine: one kernel over named rows that answers as the SimPy engine does.
 
 It follows docs/timing.md, not the SimPy engine's code: that both agree to the nanosecond is a test
 of both. Policies are the same functions (``policies``). Every function here is plain Python that

@@ -108,7 +108,7 @@ FANOUT = 8  # of Tier.tree; order._least, _above and _below are for eight
 class Moment(Row):
     """What counts in a tier now."""
 
-    now: int  # the layer-step
+    now: int  # number of the last layer-step routed
     pin: int
 
 
@@ -265,5 +265,5 @@ class LoadPath(NamedTuple):
     host: Tier  # any one where Setup.has_host is 0
     width: int  # of lanes, a power of two
     links: Table[Link]  # [stage]
-    bytes: Grid[Bytes]  # [x][stage]
+    bytes: Grid[Bytes]  # [stage][x]
     lanes: Grid[Lane]  # [stage]: a ring of chunks in service by finish, then order

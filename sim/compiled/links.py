@@ -1,4 +1,4 @@
-"""Links in flat arrays: queues, what is in service, and how long it takes. As ``sim.links``."""
+"""Links as named rows: queues, what is in service, and how long it takes. As ``sim.links``."""
 
 from __future__ import annotations
 

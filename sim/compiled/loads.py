@@ -1,4 +1,4 @@
-"""Loads in flat arrays: how they are asked for, move, and end. Rules: docs/timing.md, "Loads"."""
+"""Loads as named rows: how they are asked for, move, and end. Rules: docs/timing.md, "Loads"."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _wait_at_storage(path: LoadPath, loader: Loader, victims: int) -> None:
     for i in range(victims):
         x = path.host.victims[i].expert
         if loader.loads[x].in_flight:
-            path.bytes[x][0].ready, path.bytes[x][1].ready = path.host.size[x], 0
+            path.bytes[0][x].ready, path.bytes[1][x].ready = path.host.size[x], 0
             links.dequeue(loader, 1, x)
             links.enqueue(loader, 0, x)
 
@@ -186,10 +186,10 @@ def serve(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, 
                     then = links.after(loader, node)  # a prefetch may wait here now
             nbytes = cache.size[x]
             if path is not None:
-                nbytes = path.bytes[x][stage].ready
+                nbytes = path.bytes[stage][x].ready
                 if 0 < path.links[stage].chunk < nbytes:
                     nbytes, then = path.links[stage].chunk, node  # the rest of it is next
-                path.bytes[x][stage].ready -= nbytes
+                path.bytes[stage][x].ready -= nbytes
             if node != then:
                 links.dequeue(loader, stage, x)
             links.begin(s, path, loader, r, stage, x, nbytes, now)
@@ -208,14 +208,14 @@ def land(
     if path is None:
         _arrive(s, cache, path, loader, r, x, now)
         return True
-    path.bytes[x][stage].left -= nbytes
-    left = path.bytes[x][stage].left
+    path.bytes[stage][x].left -= nbytes
+    left = path.bytes[stage][x].left
     if path.links[stage].storage and left == 0:
         load.storage_done = now
         if s.has_host:
             memory.insert(path.host, x, False)
     if stage + 1 < s.stages:
-        path.bytes[x][stage + 1].ready += nbytes
+        path.bytes[stage + 1][x].ready += nbytes
         links.enqueue(loader, stage + 1, x)
         return False
     if left > 0:
@@ -272,11 +272,11 @@ def _issue(
     size, first = cache.size[x], 0
     if path is not None:
         for stage in range(s.stages):
-            path.bytes[x][stage].ready, path.bytes[x][stage].left = 0, size
+            path.bytes[stage][x].ready, path.bytes[stage][x].left = 0, size
         if s.has_host:
             path.host.pin[x] = FIRM if origin == DEMAND else QUEUED_TOO
             first = path.host.resident[x]
-        path.bytes[x][first].ready = size
+        path.bytes[first][x].ready = size
     r.at.outstanding += size
     r.at.changed = 1
     links.enqueue(loader, first, x)

@@ -1,4 +1,4 @@
-"""Residency in flat arrays: see ``arrays.Tier``. The rules are those of ``sim.memory``."""
+"""Residency in tables: see ``arrays.Tier``. The rules are those of ``sim.memory``."""
 
 from __future__ import annotations
 

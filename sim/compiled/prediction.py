@@ -1,4 +1,4 @@
-"""Predictions in flat arrays: made at a trigger, out some time later, then acted on."""
+"""Predictions as named rows: made at a trigger, out some time later, then acted on."""
 
 from __future__ import annotations
 

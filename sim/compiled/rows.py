@@ -15,7 +15,7 @@ import numpy as np
 
 
 class Row:
-    """What a row's columns are, by annotation: ``int`` and ``float``, of 64 bits."""
+    """A subclass annotates its columns: ``int`` or ``float``, both of 64 bits."""
 
 
 T = TypeVar("T")
@@ -24,11 +24,13 @@ R_co = TypeVar("R_co", bound=Row, covariant=True)
 
 
 class Table(Protocol[R_co]):
+    """Rows of one kind, ``table[i]``."""
+
     def __getitem__(self, i: int, /) -> R_co: ...
 
 
 class Grid(Protocol[R_co]):
-    """A table a row: ``grid[i][j]``."""
+    """Tables of one length, ``grid[i][j]``."""
 
     def __getitem__(self, i: int, /) -> Table[R_co]: ...
 
@@ -38,13 +40,13 @@ _NUMBERS = {"int": np.int64, "float": np.float64}
 
 @cache
 def layout(row: Any) -> Any:
-    """How a row lies in memory."""
+    """numpy's name for how a row lies in memory."""
     columns = [(name, _NUMBERS[number]) for name, number in row.__annotations__.items()]
     return np.dtype((np.record, columns))
 
 
 def table(row: Any, shape: int | tuple[int, ...] = (), **columns: Any) -> Any:
-    """``shape`` rows, a single one if it is (), with ``columns`` as they are given, 0 elsewhere."""
+    """Make ``shape`` rows, a single one if it is (): ``columns`` as given, 0 in the others."""
     memory = np.zeros(shape, layout(row)).view(np.recarray)
     for name, values in columns.items():
         memory[name] = values
@@ -52,12 +54,12 @@ def table(row: Any, shape: int | tuple[int, ...] = (), **columns: Any) -> Any:
 
 
 def column(table: Table[R], name: str) -> Any:
-    """[rows]: a view, on the host."""
+    """[rows]: the host's view of one column."""
     return cast("Any", table)[name]
 
 
 def integers(table: Any) -> Any:
-    """[..., columns]: a view of rows of integers, on the host."""
+    """[..., columns]: the host's view of rows that have integers alone."""
     return table.ravel().view(np.int64).reshape(*table.shape, len(table.dtype.names))
 
 

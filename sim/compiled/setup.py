@@ -1,4 +1,4 @@
-"""From a run's inputs to the kernel's arrays."""
+"""From a run's inputs to the kernel's tables."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def make_path(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> L
         host=cache if host is None else make_tier(host, lru),
         width=width,
         links=links,
-        bytes=table(Bytes, (len(cache.size), STAGES)),
+        bytes=table(Bytes, (stages, len(cache.size))),
         lanes=table(Lane, (stages, width)),
     )
 

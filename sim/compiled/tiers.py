@@ -1,4 +1,4 @@
-"""A memory tier as it stands before the run (warm or not), in arrays."""
+"""A memory tier as it stands before the run (warm or not), in the kernel's tables."""
 
 from __future__ import annotations
 
