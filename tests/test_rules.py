@@ -1,0 +1,459 @@
+"""The rules of docs/timing.md one by one, in all three readings: exact times, worked out by hand.
+
+Unless a test says otherwise an expert is 100 bytes, the link moves 1 byte a ns, attention takes
+100, the gate 10 and one expert 50. "Once" is what both engines gave while they had that fault.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from harness import FixedCost, machine, make_trace, system
+from readings import READINGS, read
+
+from sim.loads import CANCELLED, DEMANDED, DISPOSITIONS, DROPPED, LATE, TIMELY, USELESS
+from traces.format import PredictionInfo
+
+MIB = 2**20
+
+
+@pytest.fixture(params=READINGS)
+def by(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def saying(said: Any, scores: Any = None, **info: Any) -> tuple[PredictionInfo, Any, Any]:
+    """A recorded predictor: ``said[token][layer]`` are experts within the layer."""
+    trigger, distance = info.get("trigger", "layer_start"), info.get("distance", 0)
+    about = PredictionInfo(
+        trigger=trigger, distance=distance, flops=0.0, bytes=0, description="by hand"
+    )
+    if scores is None:
+        scores = [[[0.9] * len(layer) for layer in token] for token in said]
+    return about, said, scores
+
+
+def recorded(**columns: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [("recorded", {"column": name, **params}) for name, params in columns.items()]
+
+
+def end(said: dict[str, Any]) -> int:
+    return int(said["steps"][-1][5])
+
+
+def ends(said: dict[str, Any]) -> list[int]:
+    """Of each layer."""
+    return [row[7] for row in said["layers"]]
+
+
+def started(said: dict[str, Any]) -> dict[int, list[int]]:
+    """When the loads of each expert did; -1: never."""
+    found: dict[int, list[int]] = {}
+    for row in said["loads"]:
+        found.setdefault(row[0], []).append(row[6])
+    return found
+
+
+def ways(said: dict[str, Any]) -> dict[int, list[int]]:
+    """How the loads of each expert ended."""
+    found: dict[int, list[int]] = {}
+    for row in said["loads"]:
+        found.setdefault(row[0], []).append(row[4])
+    return found
+
+
+# Nothing leaves any tier unless the load starts
+
+
+def test_a_dropped_prefetch_evicts_nothing_from_host_memory(by: str) -> None:
+    # Host memory has 0 and 2. 0 is demanded at 110; at 120 3 is named for the next layer, and the
+    # one room of the cache is held. Layer 1 then has 2 from host memory: routed at 370, there at
+    # 470. Once 2 made room for 3 all the same and was read again: 920.
+    predictions = {"wrong": saying([[[-1], [1]]], trigger="gate_input", distance=1)}
+    trace = make_trace([[[0], [0]]], 2, sizes=[100, 100], predictions=predictions)
+    predictors = recorded(wrong={"cost_us": 0.02})
+    inputs = system(trace, machine(), capacity=100, host=200, predictors=predictors)
+    said = read(by, inputs, FixedCost(2))
+    assert ways(said) == {0: [DEMANDED], 2: [DEMANDED], 3: [DROPPED]}
+    assert end(said) == 520
+
+
+def test_a_demand_that_waits_evicts_nothing_from_host_memory(by: str) -> None:
+    # Host memory has 0 and 3. From 0 on 2 is read, in 1000 ns, in the place of 0. It has the only
+    # room that the cache has for layer 0, so 1, demanded at 110, waits; 3 stays and is prefetched
+    # at 500 over an idle link. Once it had left for 1, and was read again: 300 bytes.
+    predictions = {
+        "wrong": saying([[[2], [-1]]]),
+        "right": saying([[[-1], [0]]], trigger="gate_input", distance=1),
+    }
+    trace = make_trace([[[1], [0]]], 3, sizes=[100, 100], predictions=predictions)
+    inputs = system(
+        trace,
+        machine(storage={"stream_gb_s": 0.1}),
+        capacity=[100, 200],
+        host=200,
+        predictors=recorded(wrong={}, right={"cost_us": 0.4}),
+        prefetch={"cancel_stale": False},
+    )
+    said = read(by, inputs, FixedCost(2))
+    assert started(said) == {1: [1100], 2: [0], 3: [500]}
+    assert ends(said) == [2250, 2410]
+    assert [sum(moved) for moved in said["moved_bytes"]] == [200, 300]
+
+
+def test_a_queued_prefetch_holds_up_no_demand(by: str) -> None:
+    # Host memory has 0 and 2. 2 moves from 0 to 1000, and 0 waits behind it. 1, demanded at 110,
+    # takes the place of 0 at once: 400 ns of reading, and the link at 1000. 0 then waits at
+    # storage, where it finds no room. Once 1 waited for 2 to land: from 1000 on, 3050.
+    predictions = {
+        "next": saying([[[-1], [0]]], distance=1),
+        "wrong": saying([[[0], [-1]]]),
+    }
+    trace = make_trace([[[1], [0]]], 2, sizes=[100, 100], predictions=predictions)
+    inputs = system(
+        trace,
+        machine(gb_s=0.1),
+        capacity=400,
+        host=200,
+        predictors=recorded(next={}, wrong={}),
+        prefetch={"cancel_stale": False},
+    )
+    said = read(by, inputs, FixedCost(2))
+    assert started(said) == {0: [-1], 1: [110], 2: [0]}
+    assert ways(said) == {0: [DROPPED], 1: [DEMANDED], 2: [TIMELY]}
+    assert ends(said) == [2050, 2210]
+
+
+def test_a_queued_prefetch_keeps_its_expert_from_other_prefetches(by: str) -> None:
+    # As above, but 1 is only named, for an expert that is not routed: it finds no room, and 0 comes
+    # from host memory when 2 has landed.
+    predictions = {
+        "next": saying([[[-1], [0]]], distance=1),
+        "both": saying([[[0, 1], [-1, -1]]]),
+    }
+    trace = make_trace([[[0], [0]]], 2, sizes=[100, 100], predictions=predictions)
+    inputs = system(
+        trace,
+        machine(gb_s=0.1),
+        capacity=400,
+        host=200,
+        predictors=recorded(next={}, both={}),
+        prefetch={"extra": 1},
+    )
+    said = read(by, inputs, FixedCost(2))
+    assert ways(said) == {0: [LATE], 1: [DROPPED], 2: [TIMELY]}
+    assert ends(said) == [2050, 2210]
+
+
+# A later prediction cancels what it does not name
+
+
+@pytest.mark.parametrize(
+    ("policy", "size", "expected"),
+    # 0 and 1 are named at 0, and 1 waits behind 0. At 40 it is named again, but not proposed: its
+    # score is too low, or the backlog too long. It goes on waiting and lands at 200, or at 140 and
+    # so before it is routed, at 150. Once it was cancelled and loaded from 150 on: 300, and 270.
+    [("threshold", 100, 250), ("deadline-aware", 70, 200)],
+)
+def test_what_a_later_prediction_names_is_not_cancelled(
+    by: str, policy: str, size: int, expected: int
+) -> None:
+    predictions = {
+        "first": saying([[[0, 1]]]),
+        "second": saying([[[1, 2]]], [[[0.3, 0.2]]], trigger="gate_input"),
+    }
+    trace = make_trace([[[1]]], 3, sizes=[size], predictions=predictions)
+    inputs = system(
+        trace,
+        machine(),
+        capacity=3 * size,
+        policy=policy,
+        predictors=recorded(first={}, second={}),
+        prefetch={"extra": 1},
+    )
+    said = read(by, inputs, FixedCost(1, attention=40, gate=110))
+    assert started(said)[1] == [size]
+    assert end(said) == expected
+
+
+def test_what_is_cancelled_is_no_backlog(by: str) -> None:
+    # 0 and 1 are named at 0, and 0 moves. At 40 the other predictor names 2 alone: 1 is cancelled,
+    # so that 2 is 70 + 70 from landing, and is routed 150 ns later. With 1 in the way, as it
+    # once was: 210, so that 2 is demanded at 190, and 310.
+    predictions = {
+        "first": saying([[[0, 1]]]),
+        "second": saying([[[2, -1]]], trigger="gate_input"),
+    }
+    trace = make_trace([[[2]]], 3, sizes=[70], predictions=predictions)
+    inputs = system(
+        trace,
+        machine(),
+        capacity=210,
+        policy="deadline-aware",
+        predictors=recorded(first={}, second={}),
+        prefetch={"extra": 1},
+    )
+    said = read(by, inputs, FixedCost(1, attention=40, gate=150))
+    assert ways(said) == {0: [USELESS], 1: [CANCELLED], 2: [TIMELY]}
+    assert end(said) == 240
+
+
+# A set larger than the cache
+
+
+def streaming(overlap: str, expert: int, **keys: Any) -> dict[str, Any]:
+    """Four experts, one for each token of a prompt, through room for two of 1000 bytes."""
+    trace = make_trace([[[e]] for e in range(4)], 4, sizes=[1000], prompt=4)
+    inputs = system(trace, machine(), capacity=2000, overlap=overlap)
+    return read(keys.pop("by"), inputs, FixedCost(1, attention=0, gate=0, expert=expert, **keys))
+
+
+def test_an_expert_that_streams_makes_room_when_it_has_been_computed(by: str) -> None:
+    # 0 computes from 1000 and 1 from 2000, each 1000 ns. 2 takes the place of 0 at 2000, and 3
+    # that of 1 at 3000. Once 3 waited for both, and for 2 to land: from 4000 on, 6000.
+    said = streaming("per_expert", 1000, by=by)
+    assert started(said) == {0: [0], 1: [1000], 2: [2000], 3: [3000]}
+    assert end(said) == 5000
+
+
+def test_a_group_closes_when_none_of_its_set_moves(by: str) -> None:
+    # {0, 1} at 2000, then both their rooms at once, at 2000 + 7 + 3 + 2 · 100: 2 and 3 until 4210,
+    # then 3 + 200. Permuting, 7 ns, goes with the first group, each has a launch of 3.
+    said = streaming("grouped", 100, by=by, launch=3, fixed=7)
+    assert started(said) == {0: [0], 1: [1000], 2: [2210], 3: [3210]}
+    assert end(said) == 4413
+
+
+def test_a_group_does_not_wait_for_what_moves_for_other_layers(by: str) -> None:
+    # Room for one expert of 100 bytes; 800 bytes for the next layer move in chunks of 100, the
+    # first at 0. 0 is there at 200 and computed at 210, when the second chunk is in service; 1
+    # follows at 300. Once it waited for all chunks: 900, and 1010.
+    predictions = {"next": saying([[[-1], [0]], [[-1], [0]]], distance=1)}
+    trace = make_trace([[[0], [0]], [[1], [0]]], 2, sizes=[100, 800], prompt=2,
+                       predictions=predictions)  # fmt: skip
+    inputs = system(
+        trace,
+        machine(chunk_mib=100 / MIB),
+        capacity=[100, 800],
+        overlap="grouped",
+        predictors=recorded(next={}),
+    )
+    said = read(by, inputs, FixedCost(2, attention=0, gate=0, expert=10))
+    assert started(said) == {0: [100], 1: [300], 2: [0]}
+    assert ends(said)[0] == 410
+
+
+def test_a_load_that_starts_at_the_landing_that_ends_a_layer_finds_it_unpinned(by: str) -> None:
+    # Experts take no time. 0 lands at 210, which ends layer 0, and 2, named at 150, takes its
+    # place: there at 310, routed at 320. Once it was dropped and demanded: 420.
+    predictions = {"next": saying([[[-1], [0]]], trigger="gate_input", distance=1)}
+    trace = make_trace([[[0], [0]]], 2, sizes=[100, 100], predictions=predictions)
+    predictors = recorded(next={"cost_us": 0.05})
+    inputs = system(trace, machine(), capacity=100, predictors=predictors)
+    said = read(by, inputs, FixedCost(2, expert=0))
+    assert ways(said) == {0: [DEMANDED], 2: [TIMELY]}
+    assert ends(said) == [210, 320]
+
+
+# The order of loads
+
+
+def test_promoted_loads_come_before_those_just_demanded(by: str) -> None:
+    # 3 moves, 2 is queued. Routed at 50: 0, 1, 2. 2 has been waiting since 0.
+    predictions = {"some": saying([[[3, 2, -1]]])}
+    trace = make_trace([[[0, 1, 2]]], 4, sizes=[100], predictions=predictions)
+    inputs = system(trace, machine(), capacity=400, predictors=recorded(some={}))
+    said = read(by, inputs, FixedCost(1, attention=40))
+    assert started(said) == {0: [200], 1: [300], 2: [100], 3: [0]}
+    assert ways(said)[2] == [LATE]  # even if nothing of it had moved
+    # 2, 0 and 1 land at 200, 300 and 400; each computes 50 ns as it lands.
+    assert said["layers"][0][7:] == [450, 100, 100, 50, 0]
+
+
+def test_a_queued_prefetch_takes_the_better_order(by: str) -> None:
+    # 0 moves; 1 is queued as an extra, then 2, for a later layer but in the top-k, so before it.
+    # Named again, in the top-k, 1 goes before 2: its layer comes first.
+    predictions = {
+        "first": saying([[[0, 1], [-1, -1]]]),
+        "next": saying([[[-1, -1], [0, -1]]], distance=1),
+        "again": saying([[[1, -1], [-1, -1]]], trigger="gate_input"),
+    }
+    trace = make_trace([[[1], [0]]], 2, sizes=[100, 100], predictions=predictions)
+    for again, expected in [(False, [200, 100]), (True, [100, 200])]:
+        names = ["first", "next", "again"][: 2 + again]
+        inputs = system(
+            trace,
+            machine(),
+            capacity=400,
+            predictors=recorded(**{name: {} for name in names}),
+            prefetch={"extra": 1, "cancel_stale": False},
+        )
+        said = read(by, inputs, FixedCost(2, attention=50, gate=400))
+        assert [*started(said)[1], *started(said)[2]] == expected
+        assert said["counts"][DISPOSITIONS.index("redundant")] == again
+
+
+def test_only_what_has_begun_goes_on_beside_a_demand_that_waits(by: str) -> None:
+    # 1 is read from 0 to 1000 into the only room of layer 0, so 0, demanded at 110, waits. There is
+    # room for 2 in layer 1, and a free lane, but 2 does not begin before 0.
+    predictions = {
+        "wrong": saying([[[1], [-1]]]),
+        "next": saying([[[-1], [0]]], distance=1),
+    }
+    trace = make_trace([[[0], [0]]], 2, sizes=[100, 100], predictions=predictions)
+    inputs = system(
+        trace,
+        machine(unified=True, storage={"stream_gb_s": 0.1}),
+        capacity=[100, 100],
+        predictors=recorded(wrong={}, next={"cost_us": 0.2}),
+    )
+    said = read(by, inputs, FixedCost(2))
+    assert started(said) == {0: [1000], 1: [0], 2: [1000]}
+
+
+def test_loads_from_storage_start_first(by: str) -> None:
+    # 2 is in host memory, 3 is not, and the cache has room for one: 2 finds none.
+    predictions = {"both": saying([[[-1, -1], [0, 1]]], distance=1)}
+    trace = make_trace([[[0], [0]]], 2, sizes=[100, 100], predictions=predictions)
+    predictors = recorded(both={})
+    inputs = system(
+        trace, machine(), capacity=100, host=200, predictors=predictors, prefetch={"extra": 1}
+    )
+    said = read(by, inputs, FixedCost(2))
+    assert started(said)[3] == [0]
+    assert ways(said)[2] == [DEMANDED, DROPPED]
+
+
+def test_a_use_of_host_memory_is_a_load_from_there(by: str) -> None:
+    # It begins with 0 and 1. The first token loads 0, so 1 makes room for 2, and 0 is still there:
+    # 400 ns of reading in all.
+    trace = make_trace([[[0]], [[2]], [[0]]], 3, sizes=[100])
+    said = read(by, system(trace, machine(), capacity=100, host=200), FixedCost(1))
+    assert said["moved_bytes"] == [[100, 0], [300, 0]]
+    assert end(said) == 3 * (110 + 100 + 50) + 400
+
+
+def test_reads_that_wait_for_the_link_go_as_one(by: str) -> None:
+    # Reads of 25 bytes take 50 ns on the bus, at 0.5 bytes a ns; the link, of 10 ns and 1 byte a
+    # ns, gets the first at 160 and the others each 50 ns later: none waits for another. With a
+    # start of 60 ns a transfer takes 85: 160 to 245, then 25 from 245, then both others at once.
+    storage = {"read_mib": 25 / MIB, "stream_gb_s": 0.5, "queue_depth": 1}
+    trace = make_trace([[[1]]], 2, sizes=[100])
+    for isolated, landed in [(0.01, 345), (0.06, 440)]:
+        profile = machine(isolated_us=isolated, back_to_back_us=isolated, storage=storage)
+        said = read(by, system(trace, profile, capacity=100, host=100), FixedCost(1))
+        assert end(said) == landed + 50
+
+
+# Predictors
+
+
+def test_predictors_of_one_trigger_fire_in_turn(by: str) -> None:
+    # The inline one first, until 30; then the other, out at 50. One that says nothing is charged
+    # nothing. Routed at 30 + 110.
+    predictions = {
+        "inline": saying([[[1]]]),
+        "silent": saying([[[-1]]]),
+        "side": saying([[[2]]]),
+    }
+    trace = make_trace([[[0]]], 3, sizes=[100], predictions=predictions)
+    cost = {"cost_us": 0.03, "placement": "inline"}
+    predictors = recorded(inline=cost, silent=cost, side={"cost_us": 0.02})
+    inputs = system(
+        trace,
+        machine(),
+        capacity=300,
+        predictors=predictors,
+        prefetch={"cancel_stale": False},
+    )
+    said = read(by, inputs, FixedCost(1))
+    assert started(said) == {0: [230], 1: [30], 2: [130]}
+    assert [row[5] for row in said["loads"]] == [140, 30, 50]
+    assert end(said) == 140 + 190 + 50
+
+
+def test_what_an_inline_predictor_takes_is_lead_time(by: str) -> None:
+    # It names 0 at 0 and is out at 400. The layer is then routed 110 ns later, as soon as 0 can be
+    # there. Once the 400 ns were taken off, so that nothing could land in time: 660.
+    predictions = {"own": saying([[[0]]])}
+    trace = make_trace([[[0]]], 1, sizes=[100], predictions=predictions)
+    predictors = recorded(own={"cost_us": 0.4, "placement": "inline"})
+    inputs = system(trace, machine(), capacity=100, policy="deadline-aware", predictors=predictors)
+    assert end(read(by, inputs, FixedCost(1))) == 560
+
+
+def test_a_layer_that_routes_nothing_is_charged_permuting_and_no_launch(by: str) -> None:
+    trace = make_trace([[[0], [0]]], 1, sizes=[100, 100])
+    trace.experts[0, 1] = -1
+    for overlap in ("per_expert", "grouped"):
+        inputs = system(trace, machine(), capacity=100, overlap=overlap)
+        said = read(by, inputs, FixedCost(2, fixed=7, launch=3))
+        assert ends(said)[1] - ends(said)[0] == 117
+
+
+def test_what_is_queued_when_the_run_ends_is_cancelled(by: str) -> None:
+    # The second token begins at 1160 and ends at 1320; 1 then moves, 2 and 3 have not begun.
+    predictions = {"wrong": saying([[[-1, -1, -1]], [[1, 2, 3]]])}
+    trace = make_trace([[[0]], [[0]]], 4, sizes=[1000], predictions=predictions)
+    prefetch = {"cancel_stale": False, "extra": 2}
+    predictors = recorded(wrong={})
+    inputs = system(trace, machine(), capacity=4000, predictors=predictors, prefetch=prefetch)
+    said = read(by, inputs, FixedCost(1))
+    assert end(said) == 1320
+    assert ways(said) == {0: [DEMANDED], 1: [USELESS], 2: [CANCELLED], 3: [CANCELLED]}
+
+
+def test_shares_of_a_read_are_rounded_one_by_one(by: str) -> None:
+    # 5 bytes at 0.4 bytes a ns are 12.5, so 12; a latency of 2.5 ns is 2. Of a transfer the sum is
+    # rounded: 2.5 and 12.5 are 15.
+    disk = {"gb_s": 0.4, "stream_gb_s": 0.4, "latency_us": 0.0025}
+    trace = make_trace([[[0]]], 1, sizes=[5])
+    unified = system(trace, machine(unified=True, storage=disk), capacity=5)
+    assert end(read(by, unified, FixedCost(1))) == 110 + 12 + 2 + 50
+    link = system(trace, machine(gb_s=0.4, isolated_us=0.0025), capacity=5)
+    assert end(read(by, link, FixedCost(1))) == 110 + 15 + 50
+
+
+# What a timed policy is told
+
+
+@pytest.mark.parametrize(("gate", "way"), [(15, TIMELY), (14, DEMANDED)])
+def test_a_load_is_as_long_as_its_chunks(by: str, gate: int, way: int) -> None:
+    # 40, 40 and 20 bytes at 5 ns each are 115; the layer is routed 100 ns and the gate's after 0.
+    predictions = {"own": saying([[[0]]])}
+    trace = make_trace([[[0]]], 1, sizes=[100], predictions=predictions)
+    profile = machine(isolated_us=0.005, back_to_back_us=0.005, chunk_mib=40 / MIB)
+    inputs = system(
+        trace, profile, capacity=100, policy="deadline-aware", predictors=recorded(own={})
+    )
+    assert ways(read(by, inputs, FixedCost(1, gate=gate))) == {0: [way]}
+
+
+@pytest.mark.parametrize(("overlap", "launches"), [("per_expert", 2), ("grouped", 1)])
+def test_the_lead_counts_launches_as_they_are(by: str, overlap: str, launches: int) -> None:
+    # Layer 0 routes nothing now, but is expected to compute two experts.
+    predictions = {"next": saying([[[-1, -1], [0, 1]]], distance=1)}
+    lead = 110 + 100 + launches * 3 + 110
+    for size, proposed in [(lead, 1), (lead + 1, 0)]:
+        trace = make_trace([[[0, 1], [0, 1]]], 2, sizes=[size] * 2, predictions=predictions)
+        trace.experts[0, 0] = -1
+        inputs = system(
+            trace,
+            machine(),
+            capacity=4 * size,
+            overlap=overlap,
+            policy="deadline-aware",
+            predictors=recorded(next={}),
+        )
+        assert read(by, inputs, FixedCost(2, launch=3))["proposed"] == proposed
+
+
+# Stalls
+
+
+def test_each_landing_ends_a_span(by: str) -> None:
+    # Both are demanded at 110 and computed at 310: 1 queued while the pass waited for 0.
+    trace = make_trace([[[0, 1]]], 2, sizes=[100])
+    said = read(by, system(trace, machine(), capacity=200, overlap="grouped"), FixedCost(1))
+    assert said["layers"][0][6:] == [110, 410, 200, 0, 0, 0]
