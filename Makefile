@@ -31,7 +31,7 @@ test: lint  ## lint, types and every test
 	.venv-test/bin/python -m pytest -n 2
 
 bench: .venv-test/test.stamp  ## every speed in docs/benchmark.md; TRACE: a recording of GPT-OSS-20B
-	.venv-test/bin/python -m experiments.benchmark --docs docs/benchmark.md $(if $(TRACE),--trace $(TRACE))
+	.venv-test/bin/python -m prefetch_sim.experiments.benchmark --docs docs/benchmark.md $(if $(TRACE),--trace $(TRACE))
 
 clean:
 	rm -rf .venv .venv-test out

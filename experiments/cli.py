@@ -13,7 +13,15 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands import capture, catalogue, laboratory, plot, run, sweep, trace
+from prefetch_sim.experiments.commands import (
+    capture,
+    catalogue,
+    laboratory,
+    plot,
+    run,
+    sweep,
+    trace,
+)
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -73,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     """What a user's input may raise. Imported late: ``--help`` needs none of it."""
-    from hardware_profiles import HardwareError
-    from sim.errors import ConfigError
-    from traces.trace import TraceError
+    from prefetch_sim.hardware_profiles import HardwareError
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.traces.trace import TraceError
 
     return ConfigError, HardwareError, TraceError, OSError
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hardware_profiles.schema import Figure, HardwareProfile, schema_paths
-from hardware_profiles.yaml_file import YamlError, read_yaml
+from prefetch_sim.hardware_profiles.schema import Figure, HardwareProfile, schema_paths
+from prefetch_sim.hardware_profiles.yaml_file import YamlError, read_yaml
 
 __all__ = [
     "Figure",

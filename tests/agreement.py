@@ -18,17 +18,20 @@ from unittest.mock import patch
 import numpy as np
 from test_properties import Small
 
-from sim import compiled, registry
-from sim.compiled import engine, kernel, replay
-from sim.compiled.arrays import Setup
-from sim.compiled.progress import Prediction, Run
-from sim.compiled.rows import plain, table
-from sim.config import RunConfig
-from sim.inputs import load
-from sim.run import Simulation, results, simulate
-from sim.tiers import fewest_bytes
-from traces.format import write_trace
-from traces.importers import import_trace
+from prefetch_sim.sim import compiled
+from prefetch_sim.sim.compiled import engine, kernel, replay
+from prefetch_sim.sim.compiled.arrays import Setup
+from prefetch_sim.sim.compiled.progress import Prediction, Run
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.jit.rows import plain, table
+from prefetch_sim.sim.results.fewest_bytes import fewest_bytes
+from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.results.summary import results
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup.inputs import load
+from prefetch_sim.traces.format import write_trace
+from prefetch_sim.traces.importers import import_trace
 
 HOW = ("", "no records", "cramped")
 
@@ -92,7 +95,7 @@ def arrays_of(small: Small) -> Any:
 @contextmanager
 def cramped() -> Iterator[None]:
     """The kernel stops often, for records to be taken away and for want of room."""
-    from sim.compiled import setup  # what stands there now
+    from prefetch_sim.sim.compiled import setup  # what stands there now
 
     roomy = setup.make_run
 

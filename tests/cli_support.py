@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiments.cli import main
-from traces.format import Prediction, PredictionInfo, Trace, write_trace
-from traces.model import GroupedQueryAttention, ModelSpec
-from traces.synthetic import synthesise
+from prefetch_sim.experiments.cli import main
+from prefetch_sim.traces.format import Prediction, PredictionInfo, Trace, write_trace
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.synthetic import synthesise
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,11 +53,11 @@ def write_config(path: Path, **keys: Any) -> Path:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "experiments.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "prefetch_sim.experiments.cli", *map(str, arguments)]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | extra
 
 

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from hardware_profiles import HardwareProfile
-from sim import registry
-from sim.config import RunConfig
-from sim.cost import StepCost
-from sim.inputs import Inputs
-from sim.memory import Tier
-from sim.predictors.base import Context
-from sim.run import Simulation, results, simulate
-from sim.workload import Workload
-from traces.format import Prediction, PredictionInfo, Trace, TraceMeta
-from traces.model import GroupedQueryAttention, ModelSpec
+from prefetch_sim.hardware_profiles import HardwareProfile
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.cost.model import StepCost
+from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.predictors.base import Context
+from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.results.summary import results
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.format import Prediction, PredictionInfo, Trace, TraceMeta
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
 
 
 def small_model(layers: int, experts: int, k: int, sizes: Sequence[int] | None = None) -> ModelSpec:

@@ -20,9 +20,11 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 from test_properties import Small, smalls
 
-from sim.inputs import Inputs
-from sim.run import Simulation, results
-from sim.tiers import fewest_bytes, make_cache
+from prefetch_sim.sim.results.fewest_bytes import fewest_bytes
+from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.results.summary import results
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.sim.setup.tiers import make_cache
 
 Experts = frozenset[int]
 # Half of the systems evict as the bounds do, so that they come near.

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.format import DECODE, PREFILL, Trace, TraceMeta, write_trace
-from traces.importers import import_trace
+from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceMeta, write_trace
+from prefetch_sim.traces.importers import import_trace
 
 FOLDER = Path(__file__).parent / "phone"
 RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "big-moe-on-edge"

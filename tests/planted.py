@@ -21,18 +21,10 @@ from mutants import Mutant
 from strained import strained
 from test_properties import Small, smalls
 
-import sim
+from prefetch_sim import sim
 
-SIMPY = (
-    "clock",
-    "device",
-    "engine",
-    "links",
-    "loads",
-    "memory",
-    "missing",
-    "transfer_queue",
-)
+SIMPY = ("engine", "machine")  # rooms
+COMPILED = ("setup", "tiers", "load_path")  # what builds the arrays
 PLAIN = 3000  # random systems in which a fault is to be met,
 SYSTEMS = PLAIN + 2000  # and strained ones, for faults that only those meet
 LONGEST = 2.0  # s of computing for a system that takes some milliseconds
@@ -109,18 +101,17 @@ def planted(faults: Sequence[Mutant], folder: Path) -> Iterator[Callable[[str], 
     package.mkdir()
     in_compiled = any(fault.file.startswith("compiled/") for fault in faults)
     in_simpy = any(not fault.file.startswith("compiled/") for fault in faults)
-    if in_compiled:
+    rooms = SIMPY * in_simpy + ("compiled",) * in_compiled
+    for room in rooms:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(root / "compiled", package / "compiled", ignore=ignored)
-    for name in SIMPY * in_simpy:
-        shutil.copy(root / f"{name}.py", package)
+        shutil.copytree(root / room, package / room, ignore=ignored)
     for fault in faults:
         text = (package / fault.file).read_text()
         assert text.count(fault.old) == 1, "a mutant is of one place"
         (package / fault.file).write_text(text.replace(fault.old, fault.new))
-    copied = "|".join(SIMPY * in_simpy + ("compiled",) * in_compiled)
+    copied = "|".join(rooms)
     for path in package.rglob("*.py"):
-        text = re.sub(rf"\bfrom sim\.({copied})\b", r"from mutant.\1", path.read_text())
+        text = re.sub(rf"\bprefetch_sim\.sim\.({copied})\b", r"mutant.\1", path.read_text())
         path.write_text(text)
 
     find = importlib.import_module
@@ -129,15 +120,20 @@ def planted(faults: Sequence[Mutant], folder: Path) -> Iterator[Callable[[str], 
         patch.syspath_prepend(folder)
         patch.setattr(sys, "dont_write_bytecode", True)
         if in_compiled:
-            target = find("sim.compiled.setup").__name__  # there before it is replaced
-            stand_ins[target] = find("mutant.compiled.setup")
+            for name in COMPILED:
+                # There before it is replaced.
+                target = find(f"prefetch_sim.sim.compiled.{name}").__name__
+                stand_ins[target] = find(f"mutant.compiled.{name}")
             kernels["kernels"] = find("mutant.compiled.kernel")
             kernels["replays"] = find("mutant.compiled.replay")
         if in_simpy:
-            stand_ins["sim.run.Loader"] = find("mutant.loads").Loader
-            stand_ins["sim.run.SimulatedDevice"] = find("mutant.device").SimulatedDevice
-            stand_ins["sim.run.ForwardPass"] = find("mutant.engine").ForwardPass
-            stand_ins["sim.tiers.Tier"] = find("mutant.memory").Tier
+            stand_ins["prefetch_sim.sim.run.Loader"] = find("mutant.engine.loader").Loader
+            device = find("mutant.machine.device").SimulatedDevice
+            stand_ins["prefetch_sim.sim.run.SimulatedDevice"] = device
+            stand_ins["prefetch_sim.sim.run.ForwardPass"] = find(
+                "mutant.engine.forward_pass"
+            ).ForwardPass
+            stand_ins["prefetch_sim.sim.setup.tiers.Tier"] = find("mutant.engine.tier").Tier
         try:
             yield lambda engine: partial(_read, engine, stand_ins, kernels)
         finally:

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from strained import strained
 from test_properties import Small, smalls
 
-from sim.inputs import Inputs
-from sim.loads import DISPOSITIONS
-from sim.run import simulate
+from prefetch_sim.sim.engine.load import DISPOSITIONS
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup.inputs import Inputs
 
 READINGS = ("literal", "simpy", "compiled")
 _BATCH, _LONG_BATCH = 100, 1000  # systems drawn at once

@@ -5,10 +5,10 @@ from __future__ import annotations
 from heapq import nlargest
 from math import prod
 
-from sim.predictors.base import Context, Online, Prediction
-from sim.predictors.oracle import RECOVERY, miss_probabilities
-from sim.rng import draw, uniform
-from sim.workload import Step
+from prefetch_sim.sim.jit.rng import draw, uniform
+from prefetch_sim.sim.predictors.base import Context, Online, Prediction
+from prefetch_sim.sim.predictors.oracle import RECOVERY, miss_probabilities
+from prefetch_sim.sim.workload.step import Step
 
 
 def best(scores: list[float], first: int, m: int) -> list[int]:

@@ -14,9 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BOTH_ENGINES = """
 from agreement import differences, uncompiled, views
-from sim.config import RunConfig
-from sim.inputs import load
-from sim.run import simulate
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.setup.inputs import load
+from prefetch_sim.sim.run import simulate
 
 keys = {"requests": "0:1", "cache": {"eviction": "most-recent"}}
 with uncompiled(views):
@@ -30,6 +30,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     for package in ("sim", "tests"):
         shutil.copytree(ROOT / package, folder / package)
+    for package in ("traces", "hardware_profiles", "experiments"):
+        (folder / package).symlink_to(ROOT / package)
+    shutil.copytree(ROOT / "src", folder / "src", symlinks=True)
     shutil.copy(ROOT / "pyproject.toml", folder)
     text = (ROOT / "docs/adding-a-policy.md").read_text(encoding="utf-8")
     files = re.findall(r"^`([\w/]+\.py)`:\n\n```python\n(.*?)```", text, re.MULTILINE | re.DOTALL)
@@ -42,7 +45,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(folder: Path, *arguments: str) -> None:
-    path = os.pathsep.join([str(folder), str(folder / "tests")])
+    path = os.pathsep.join([str(folder / "src"), str(folder / "tests")])
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from least import BOUNDED, beaten, mixed, streaming, tightness
 from test_properties import Small, smalls
 
-from sim import bounds as arrays
-from sim.bounds import Bounds, bounds
-from sim.config import RunConfig
-from sim.metrics import latencies
-from sim.run import Simulation, run
-from sim.tiers import fewest_bytes
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.results import bounds as arrays
+from prefetch_sim.sim.results.bounds import Bounds, bounds
+from prefetch_sim.sim.results.fewest_bytes import fewest_bytes
+from prefetch_sim.sim.results.metrics import latencies
+from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.run import run
 
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
@@ -142,7 +143,7 @@ def test_runs_that_differ_in_policies_alone_share_their_bounds(
         found.append(bounds(*arguments))
         return found[-1]
 
-    monkeypatch.setattr("sim.run.bounds", watched)
+    monkeypatch.setattr("prefetch_sim.sim.results.summary.bounds", watched)
     once = {"requests": "0:1", "hardware": "l4", "cache": {"capacity": "30%"}}
     for change in (
         {},

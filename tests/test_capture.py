@@ -18,20 +18,20 @@ from cli_support import command, run_cli
 from families import FAMILIES, ODD, VOCAB, build, dense, mxfp4, save
 from numpy.testing import assert_allclose
 
-from traces.format import DECODE, PREFILL, Trace, TraceError, read_trace
+from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, read_trace
 
 torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 
-from traces.capture import session  # noqa: E402
-from traces.capture.generate import Decoder, _to_cpu  # noqa: E402
-from traces.capture.models import Loaded, load_model  # noqa: E402
-from traces.capture.predictors import GatePredictor, live_predictors  # noqa: E402
-from traces.capture.prompts import read_prompts  # noqa: E402
-from traces.capture.recorder import Recording, RoutingRecorder  # noqa: E402
-from traces.capture.session import Settings, capture, measure_overhead  # noqa: E402
-from traces.capture.timing import TimingRecorder  # noqa: E402
-from traces.states import open_states, read_gates  # noqa: E402
+from prefetch_sim.traces.capture import session  # noqa: E402
+from prefetch_sim.traces.capture.generate import Decoder, _to_cpu  # noqa: E402
+from prefetch_sim.traces.capture.models import Loaded, load_model  # noqa: E402
+from prefetch_sim.traces.capture.predictors import GatePredictor, live_predictors  # noqa: E402
+from prefetch_sim.traces.capture.prompts import read_prompts  # noqa: E402
+from prefetch_sim.traces.capture.recorder import Recording, RoutingRecorder  # noqa: E402
+from prefetch_sim.traces.capture.session import Settings, capture, measure_overhead  # noqa: E402
+from prefetch_sim.traces.capture.timing import TimingRecorder  # noqa: E402
+from prefetch_sim.traces.states import open_states, read_gates  # noqa: E402
 
 LENGTHS = (5, 11, 3, 8, 1, 7)
 NEW = 6
@@ -485,7 +485,7 @@ def test_a_full_disk_leaves_whole_parts_and_goes_on(qwen: Path, tmp_path: Path) 
         Path(args[1]).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(args[1]))
 
-    from traces.capture import session
+    from prefetch_sim.traces.capture import session
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "PART_ROWS", 100)

@@ -16,8 +16,8 @@ import yaml
 from cli_support import MODEL, call, environment, here, small_trace, write_config
 from typer.testing import CliRunner
 
-from experiments.cli import app, main
-from traces.trace import Trace
+from prefetch_sim.experiments.cli import app, main
+from prefetch_sim.traces.trace import Trace
 
 KEYS = {
     "tpot_ms", "ttft_ms", "tokens_per_s", "hit_rate", "loads", "bytes", "stall_ms", "compute_ms",
@@ -313,7 +313,7 @@ def test_every_command_has_help(words: list[str]) -> None:
 
 def test_help_does_not_load_what_it_does_not_need(tmp_path: Path) -> None:
     code = (
-        "import sys; from experiments.cli import main\n"
+        "import sys; from prefetch_sim.experiments.cli import main\n"
         "try: main(['-h'])\n"
         "except SystemExit: pass\n"
         "heavy = {'matplotlib', 'pyarrow', 'pandas', 'simpy', 'torch'} & set(sys.modules)\n"

@@ -23,19 +23,19 @@ from cli_support import BASE, ROOT, call, command, environment, small_trace, wri
 from distributed import LocalCluster
 from test_sweep import finished, stored, wait_for
 
-from experiments.sweeps import export, points, pools
-from experiments.sweeps.runner import Sweep
-from sim import engines
-from sim.config_file import Tree
-from sim.errors import ConfigError
+from prefetch_sim.experiments.sweeps import export, points, pools
+from prefetch_sim.experiments.sweeps.runner import Sweep
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import Tree
+from prefetch_sim.sim.setup import engine_choice
 
 # An eviction that logs the process and the seed of each run, and takes its time. The first run of
 # seed 3 does not end by itself.
 LOGGING = """
 import os, time
 from pathlib import Path
-from sim.eviction import base
-from sim.eviction.lru import *
+from prefetch_sim.sim.eviction import base
+from prefetch_sim.sim.eviction.lru import *
 
 LOG = Path(__file__).with_name("log")
 
@@ -184,7 +184,7 @@ def test_ctrl_c_keeps_what_the_cluster_was_running(tmp_path: Path, dask: Dask) -
     config = write_config(
         tmp_path / "s.yaml", **tree(tmp_path, cache=cache, sweep={"seed": list(range(40))})
     )
-    path = os.pathsep.join([str(ROOT), str(dask.modules)])
+    path = os.pathsep.join([str(ROOT / "src"), str(dask.modules)])
     work = subprocess.Popen(
         command("sweep", config, "--out", "out", "--scheduler", dask.address), cwd=tmp_path,
         env=environment(PYTHONPATH=path), stderr=subprocess.PIPE, text=True,
@@ -264,7 +264,7 @@ def test_a_worker_without_numba_ends_the_sweep(
 ) -> None:
     swept = tree(tmp_path, engine="compiled", sweep={"seed": [1, 2]})
     found = points.plan(swept, "s.yaml")
-    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    monkeypatch.setattr(engine_choice, "find_spec", lambda _: None)
     told = pytest.raises(ConfigError, match="has other engines than this sweep was planned with")
     with threads(1) as pool, Sweep(tmp_path / "out", swept) as work, told:
         work.run(found, pool)
@@ -279,4 +279,6 @@ def test_a_worker_without_the_trace_fails_the_point(tmp_path: Path) -> None:
         work.run(found, pool)
     for result, error, _ in stored(tmp_path / "out").values():
         assert result is None
-        assert error.splitlines()[-1].startswith("sim.errors.ConfigError: trace: no file or sample")
+        assert error.splitlines()[-1].startswith(
+            "prefetch_sim.sim.config.errors.ConfigError: trace: no file or sample"
+        )

@@ -20,16 +20,18 @@ from mutants import MUTANTS, Mutant
 from planted import EndlessRunError, first_met, planted, sound
 from test_properties import Small, smalls
 
-import sim
-from sim import engines, rng, tiers
-from sim.compiled import engine, replay
-from sim.config import RunConfig
-from sim.errors import ConfigError
-from sim.eviction.random import lifetime
-from sim.inputs import load
-from sim.memos import Memos
-from sim.run import simulate
-from sim.workload import Workload
+from prefetch_sim import sim
+from prefetch_sim.sim.compiled import engine, replay
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.eviction.random import lifetime
+from prefetch_sim.sim.jit import rng
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup import engine_choice as engines
+from prefetch_sim.sim.setup import tiers
+from prefetch_sim.sim.setup.inputs import load
+from prefetch_sim.sim.workload.memos import Memos
+from prefetch_sim.sim.workload.workload import Workload
 
 SYSTEMS = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -153,7 +155,7 @@ def test_a_planted_fault_is_met(mutant: Mutant, tmp_path: Path) -> None:
 def test_what_is_no_fault_is_not_met(tmp_path: Path) -> None:
     """In both engines at once, each then compared with the other as it is."""
     comments = [
-        Mutant("loads.py", '"""Loads', '"""The loads'),
+        Mutant("engine/loader.py", '"""Loads', '"""The loads'),
         Mutant("compiled/loads.py", '"""Loads', '"""The loads'),
     ]
     with planted(comments, tmp_path) as reading:
@@ -165,7 +167,7 @@ def test_what_is_no_fault_is_not_met(tmp_path: Path) -> None:
 
 
 def test_no_kernel_outlives_an_edit(tmp_path: Path) -> None:
-    from sim.compiled.jit import cache_folder
+    from prefetch_sim.sim.jit.jit import cache_folder
 
     copy = shutil.copytree(Path(sim.__file__).parent, tmp_path / "sim")
     before = cache_folder(copy)
@@ -177,7 +179,7 @@ def test_no_kernel_outlives_an_edit(tmp_path: Path) -> None:
 
 @given(st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 2**40))
 def test_draws_of_64_bits_are_those_of_python(seed: int, a: int, b: int) -> None:
-    from sim.compiled.random import draw
+    from prefetch_sim.sim.jit.random import draw
 
     with np.errstate(over="ignore"):
         assert int(draw(seed, a, b, 0)) == rng.draw(seed, a, b)
@@ -219,11 +221,11 @@ def test_a_run_too_short_to_repay_compiling_is_simpys() -> None:
 def test_what_has_no_compiled_form_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own_eviction.py").write_text("from sim.eviction.lru import *\n")
+    (tmp_path / "own_eviction.py").write_text("from prefetch_sim.sim.eviction.lru import *\n")
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "__init__.py").touch()
-    (tmp_path / "own" / "eviction.py").write_text("from sim.eviction.lru import *\n")
+    (tmp_path / "own" / "eviction.py").write_text("from prefetch_sim.sim.eviction.lru import *\n")
     inputs = load(config(engine="compiled", cache={"eviction": "own.eviction"}))
     message = "engine: compiled has no form of the eviction 'own.eviction': use engine: simpy"
     with pytest.raises(ConfigError, match=message):

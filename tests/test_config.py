@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from test_models import PARAMETERS
 
-from sim.config import Capacity, RunConfig, SyntheticTrace, parse_slice
-from sim.config_file import parse, parse_assignment, read_yaml, set_path
-from sim.errors import ConfigError, did_you_mean
-from sim.inputs import load
-from sim.models import load_model
-from sim.reserve import reserve
-from sim.workload import Workload
-from traces.synthetic import synthesise
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.config.files import parse, parse_assignment, read_yaml, set_path
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.config.schema import Capacity, RunConfig, SyntheticTrace, parse_slice
+from prefetch_sim.sim.cost.reserve import reserve
+from prefetch_sim.sim.setup.inputs import load
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.synthetic import synthesise
 
 SMALL = {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 0, "decode": 1}
 
@@ -450,11 +450,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ),
         (
             {"predictor": "config_policies.function"},
-            "predictor: 'config_policies.function': its Params are no sim.predictors.base.",
+            "predictor: 'config_policies.function': its Params are no prefetch_sim.",
         ),
         (
             {"predictor": "config_policies.plain"},
-            "predictor: 'config_policies.plain': its Params are no sim.predictors.base.",
+            "predictor: 'config_policies.plain': its Params are no prefetch_sim.",
         ),
     ],
 )

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware_profiles import load_profile, override
-from sim.attention_cost import AttentionWork, decode_in_sight, tokens_in_sight
-from sim.cost import CostModel
-from sim.models import list_models, load_model
-from traces.model import GroupedQueryAttention, LatentAttention, ModelSpec
+from prefetch_sim.hardware_profiles import load_profile, override
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.cost.attention import AttentionWork, decode_in_sight, tokens_in_sight
+from prefetch_sim.sim.cost.model import CostModel
+from prefetch_sim.traces.models import catalogue
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention, ModelSpec
 
 # 1 TFLOPS is 1000 operations a ns, 1 GB/s a byte a ns: the sums below can be done by hand.
 PLAIN = override(
@@ -194,7 +195,7 @@ def test_tokens_in_sight_is_the_causal_mask(
     assert tokens_in_sight(ones, contexts, window) == (decode_in_sight(contexts, window),) * 2
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", catalogue.names())
 @pytest.mark.parametrize("kernels", ["fused", "eager"])
 def test_more_work_is_never_faster(name: str, kernels: str) -> None:
     model = load_model(name)

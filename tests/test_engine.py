@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from harness import FixedCost, machine, make_trace, run_system, system
 
-from sim.loads import CANCELLED, DEMANDED, DISPOSITIONS, LATE, TIMELY, USELESS
-from traces.format import PredictionInfo
+from prefetch_sim.sim.engine.load import CANCELLED, DEMANDED, DISPOSITIONS, LATE, TIMELY, USELESS
+from prefetch_sim.traces.format import PredictionInfo
 
 C = 2**20  # ns of one 1 MiB chunk at 1 GB/s
 

@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
-from sim import registry, rng
-from sim.errors import ConfigError
-from sim.eviction.base import Future
-from sim.eviction.random import lifetime
-from sim.memory import Tier
-from sim.tiers import make_cache
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.eviction.random import lifetime
+from prefetch_sim.sim.jit import rng
+from prefetch_sim.sim.setup.tiers import make_cache
+from prefetch_sim.sim.workload.future import Future
 
 
 class TestBelady(EvictionContract):

@@ -13,12 +13,12 @@ from cli_support import MODEL, call, small_trace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traces.exporters import export_trace
-from traces.exporters.oracle_general import next_accesses
-from traces.format import Trace, TraceError
-from traces.importers.known_models import QWEN3_30B_A3B
-from traces.model import ModelSpec
-from traces.synthetic import synthesise
+from prefetch_sim.traces.exporters import export_trace
+from prefetch_sim.traces.exporters.oracle_general import next_accesses
+from prefetch_sim.traces.format import Trace, TraceError
+from prefetch_sim.traces.importers.known_models import QWEN3_30B_A3B
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.synthetic import synthesise
 
 # Experts of the two layers differ in size.
 SIZES = ModelSpec.model_validate(MODEL.model_dump() | {"layers": 2, "expert_bytes": (300, 500)})

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from harness import FixedCost, machine, system
 
-from sim.loads import DISPOSITIONS
-from sim.run import simulate
-from traces.model import GroupedQueryAttention, ModelSpec
-from traces.synthetic import synthesise
+from prefetch_sim.sim.engine.load import DISPOSITIONS
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.synthetic import synthesise
 
 MIB = 2**20
 MODEL = ModelSpec(

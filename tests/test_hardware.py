@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hardware_profiles import HardwareError, list_profiles, load_profile, override
-from sim.config import RunConfig
-from sim.inputs import load
-from sim.run import simulate
-from traces.format import write_trace
-from traces.importers import import_trace
+from prefetch_sim.hardware_profiles import HardwareError, list_profiles, load_profile, override
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup.inputs import load
+from prefetch_sim.traces.format import write_trace
+from prefetch_sim.traces.importers import import_trace
 
 ROOT = Path(__file__).parents[1]
 PHONE = ROOT.parent / "shared" / "data" / "big-moe-on-edge"

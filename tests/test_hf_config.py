@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from traces.hf_config import ModelConfigError, read_hf_config
-from traces.model import GroupedQueryAttention, LatentAttention, from_hf_config
+from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention, from_hf_config
 
 DEEPSEEK_V2_LITE: dict[str, Any] = {
     "model_type": "deepseek_v2",

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from traces.format import DECODE, PREFILL, TraceError, read_trace, write_trace
-from traces.importers import FORMATS, import_trace
-from traces.importers.known_models import GPT_OSS_20B
-from traces.model import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.format import DECODE, PREFILL, TraceError, read_trace, write_trace
+from prefetch_sim.traces.importers import FORMATS, import_trace
+from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RECORDINGS = pytest.mark.skipif(

@@ -16,9 +16,9 @@ from cli_support import call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from traces.format import DECODE, PREFILL, Trace, TraceError, TraceMeta, read_trace
-from traces.importers import FORMATS, import_trace
-from traces.model import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, TraceMeta, read_trace
+from prefetch_sim.traces.importers import FORMATS, import_trace
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
 
 # Three layers, the first of them dense: layers 1 and 2 route.
 SHAPE = ModelSpec(

@@ -16,25 +16,19 @@ from numpy.testing import assert_allclose
 torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 
-from traces.format import read_trace, write_trace  # noqa: E402
-from traces.lab.calibration import calibration_error, fit_platt  # noqa: E402
-from traces.lab.card import document_numbers, split_rows  # noqa: E402
-from traces.lab.counts import (  # noqa: E402
-    KINDS,
-    TINY,
-    ActivationMatrix,
-    LayerFrequency,
-    one_hot,
-)
-from traces.lab.hybrid import Hybrid, _union  # noqa: E402
-from traces.lab.losses import LOSSES, Target  # noqa: E402
-from traces.lab.networks import Stacked  # noqa: E402
-from traces.lab.neural import Plan, train  # noqa: E402
-from traces.lab.scoring import count_hits  # noqa: E402
-from traces.lab.trained import load_predictor, predict, train_counting  # noqa: E402
-from traces.model import GroupedQueryAttention, ModelSpec  # noqa: E402
-from traces.states import write_gates  # noqa: E402
-from traces.trace import (  # noqa: E402
+from prefetch_sim.traces.format import read_trace, write_trace  # noqa: E402
+from prefetch_sim.traces.lab.calibration import calibration_error, fit_platt  # noqa: E402
+from prefetch_sim.traces.lab.card import document_numbers, split_rows  # noqa: E402
+from prefetch_sim.traces.lab.counts import KINDS, TINY, ActivationMatrix, LayerFrequency, one_hot  # noqa: E402
+from prefetch_sim.traces.lab.hybrid import Hybrid, _union  # noqa: E402
+from prefetch_sim.traces.lab.losses import LOSSES, Target  # noqa: E402
+from prefetch_sim.traces.lab.networks import Stacked  # noqa: E402
+from prefetch_sim.traces.lab.neural import Plan, train  # noqa: E402
+from prefetch_sim.traces.lab.scoring import count_hits  # noqa: E402
+from prefetch_sim.traces.lab.trained import load_predictor, predict, train_counting  # noqa: E402
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec  # noqa: E402
+from prefetch_sim.traces.states import write_gates  # noqa: E402
+from prefetch_sim.traces.trace import (  # noqa: E402
     DECODE,
     PREFILL,
     Prediction,
@@ -43,7 +37,7 @@ from traces.trace import (  # noqa: E402
     TraceError,
     TraceMeta,
 )
-from traces.writer import TraceWriter  # noqa: E402
+from prefetch_sim.traces.writer import TraceWriter  # noqa: E402
 
 LAYERS, EXPERTS, TOP_K, HIDDEN = 3, 24, 3, 16
 DOCUMENTS, LENGTH = 40, 60
@@ -326,7 +320,7 @@ def test_layers_in_groups_train_as_all_at_once(
     captured: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real models do not fit at once; every layer is its own predictor either way."""
-    from traces.lab import neural
+    from prefetch_sim.traces.lab import neural
 
     plan = replace(QUICK, architecture="linear", peak_rate=3e-2)
     train(captured, tmp_path / "whole", plan)
@@ -463,7 +457,7 @@ def test_figures_of_the_gpt_oss_recording() -> None:
     path = Path(__file__).parents[2] / "shared/data/gpt-oss-20b/gpt_oss_20b_decode_routing.npz"
     if not path.exists():
         pytest.skip("needs ../shared/data/gpt-oss-20b")
-    from traces.importers import import_trace
+    from prefetch_sim.traces.importers import import_trace
 
     trace = import_trace(path)
     order = np.random.default_rng(0).permutation(len(trace.requests))
@@ -541,7 +535,7 @@ def test_a_network_and_a_counting_predictor_together(
     captured: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They speak of the same runs of rows, however short these are."""
-    from traces.lab import trained
+    from prefetch_sim.traces.lab import trained
 
     train(captured, tmp_path / "a", replace(QUICK, epochs=1))
     train_counting(captured, tmp_path / "b", "combined")
@@ -708,9 +702,9 @@ def test_a_trained_predictor_speaks_while_the_model_runs(tmp_path: Path) -> None
     """Live, and afterwards from the recorded states: the same but for float16."""
     from test_capture import write_prompts
 
-    from traces.capture.models import load_model
-    from traces.capture.predictors import live_predictors
-    from traces.capture.session import Settings, capture
+    from prefetch_sim.traces.capture.models import load_model
+    from prefetch_sim.traces.capture.predictors import live_predictors
+    from prefetch_sim.traces.capture.session import Settings, capture
 
     build("Qwen3Moe").save_pretrained(tmp_path / "model")
     loaded = load_model(str(tmp_path / "model"))

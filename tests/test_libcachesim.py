@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pytest
 from harness import replay
 
-from sim import registry
-from sim.eviction.base import Future
-from sim.memory import Tier
-from sim.models import load_model
-from traces.exporters.oracle_general import write_accesses
-from traces.importers import import_trace
-from traces.synthetic import synthesise
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.workload.future import Future
+from prefetch_sim.traces.exporters.oracle_general import write_accesses
+from prefetch_sim.traces.importers import import_trace
+from prefetch_sim.traces.synthetic import synthesise
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RECORDINGS = {

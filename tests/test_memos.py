@@ -11,11 +11,11 @@ import pytest
 from agreement import uncompiled
 from cli_support import BASE, small_trace
 
-from sim import inputs
-from sim.config import RunConfig
-from sim.memos import Memos
-from sim.run import run
-from sim.workload import Workload
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.run import run
+from prefetch_sim.sim.setup import inputs, traces
+from prefetch_sim.sim.workload.memos import Memos
+from prefetch_sim.sim.workload.workload import Workload
 
 
 def test_the_last_asked_for_of_a_kind_are_kept() -> None:
@@ -74,7 +74,7 @@ def test_a_workload_goes_without_a_search_for_cycles(tmp_path: Path) -> None:
     try:
         workload = ref(inputs.load(config).workload)
         assert workload() is not None
-        inputs._kept.cache_clear()
+        traces._kept.cache_clear()
         assert workload() is None
     finally:
         gc.enable()

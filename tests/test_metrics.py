@@ -11,17 +11,18 @@ import pytest
 from cli_support import BASE, small_trace
 from harness import FixedCost, machine, make_trace, run_system, system
 
-from experiments.sweeps import export, points
-from experiments.sweeps.store import Outcome, Store
-from sim.config import RunConfig
-from sim.inputs import load
-from sim.metrics import distribution, hit_rates
-from sim.predictors.base import Table
-from sim.quality import Quality
-from sim.records import LayerRecords
-from sim.run import results, run, simulate
-from sim.workload import Workload
-from traces.info import trace_info
+from prefetch_sim.experiments.sweeps import export, points
+from prefetch_sim.experiments.sweeps.store import Outcome, Store
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.engine.records import LayerRecords
+from prefetch_sim.sim.predictors.base import Table
+from prefetch_sim.sim.results.metrics import distribution, hit_rates
+from prefetch_sim.sim.results.quality import Quality
+from prefetch_sim.sim.results.summary import results
+from prefetch_sim.sim.run import run, simulate
+from prefetch_sim.sim.setup.inputs import load
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.info import trace_info
 
 
 def test_percentiles() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sim.models import ModelError, list_models, load_model
-from traces.importers.known_models import BY_ARCHITECTURE
-from traces.model import LatentAttention, ModelSpec
+from prefetch_sim.sim.config.models import ModelError, load_model
+from prefetch_sim.traces.models import catalogue
+from prefetch_sim.traces.models.spec import LatentAttention, ModelSpec
 
 # MB of one expert in bf16 and as published; (MoE layers, experts, top-k).
 PUBLISHED = {
@@ -38,7 +38,7 @@ PARAMETERS = {
 
 
 def test_catalogue() -> None:
-    assert list(list_models()) == sorted(PUBLISHED)
+    assert list(catalogue.names()) == sorted(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
@@ -89,7 +89,7 @@ def test_unknown_name_has_nearest_match() -> None:
 
 
 def test_yaml_of_ones_own(tmp_path: Path) -> None:
-    source = Path(__file__).parents[1] / "sim" / "models" / "olmoe-1b-7b.yaml"
+    source = Path(__file__).parents[1] / "traces" / "models" / "olmoe-1b-7b.yaml"
     path = tmp_path / "mine.yaml"
     path.write_text(source.read_text().replace("name: olmoe-1b-7b", "name: mine"))
     assert load_model(path).name == "mine"
@@ -142,7 +142,7 @@ def test_bad_files(tmp_path: Path, file: str, text: str, message: str) -> None:
 
 
 def test_the_path_of_an_error_has_no_more_than_its_keys(tmp_path: Path) -> None:
-    source = Path(__file__).parents[1] / "sim" / "models" / "olmoe-1b-7b.yaml"
+    source = Path(__file__).parents[1] / "traces" / "models" / "olmoe-1b-7b.yaml"
     path = tmp_path / "mine.yaml"
     for wrong, message in (
         ("head_dim: x", "attention.head_dim: Input should be a valid integer"),
@@ -154,14 +154,8 @@ def test_the_path_of_an_error_has_no_more_than_its_keys(tmp_path: Path) -> None:
         assert str(caught.value).startswith(f"{path}: {message}")
 
 
-def test_shapes_that_importers_know_are_those_of_the_catalogue() -> None:
-    for shapes in BY_ARCHITECTURE.values():
-        for shape in shapes:
-            assert shape == load_model(shape.name)
-
-
 def test_misspelt_key(tmp_path: Path) -> None:
-    source = Path(__file__).parents[1] / "sim" / "models" / "olmoe-1b-7b.yaml"
+    source = Path(__file__).parents[1] / "traces" / "models" / "olmoe-1b-7b.yaml"
     path = tmp_path / "mine.yaml"
     path.write_text(source.read_text() + "expert_hiden: 3\n")
     with pytest.raises(ModelError, match=r"expert_hiden: unknown key.*'expert_hidden'"):

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from sim import compiled
+from prefetch_sim.sim import compiled
 
 FOLDER = Path(compiled.__file__).parent
 MODULES = [path for path in sorted(FOLDER.glob("*.py")) if path.stem not in ("__init__", "rows")]
@@ -74,7 +74,7 @@ def by_hand(source: str, module: ModuleType) -> list[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_no_place_is_worked_out_by_hand(path: Path) -> None:
-    module = import_module(f"sim.compiled.{path.stem}")
+    module = import_module(f"prefetch_sim.sim.compiled.{path.stem}")
     assert by_hand(path.read_text(), module) == []
 
 

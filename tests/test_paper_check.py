@@ -11,11 +11,11 @@ import pytest
 import yaml
 from cli_support import call
 
-from experiments.paper_check import plan, report, timings, tpot
-from experiments.paper_check.paper import ENTROPY, EXACT, PREDICTOR_MS, miss_ms
-from sim import inputs as read
-from sim.config_file import Tree, parse
-from traces.info import expert_use, normalised_entropy
+from prefetch_sim.experiments.paper_check import plan, report, timings, tpot
+from prefetch_sim.experiments.paper_check.paper import ENTROPY, EXACT, PREDICTOR_MS, miss_ms
+from prefetch_sim.sim.config.files import Tree, parse
+from prefetch_sim.sim.setup import inputs as read
+from prefetch_sim.traces.info import expert_use, normalised_entropy
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "paper-check.md"
 PLAN = plan.read_plan()

@@ -14,11 +14,13 @@ import numpy.typing as npt
 import pytest
 from phone_fixture import FOLDER, RECORDINGS, STEPS, derived, measured
 
-from sim.config import RunConfig
-from sim.inputs import load
-from sim.run import Simulation, results, simulate
-from traces.format import read_trace, write_trace
-from traces.importers import import_trace
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.results.summary import results
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup.inputs import load
+from prefetch_sim.traces.format import read_trace, write_trace
+from prefetch_sim.traces.importers import import_trace
 
 # recording: cache, hit rate on the device (%), its decode steps
 RUNS = {"qwen": ("4000MiB", 74.9, 128), "gptoss": ("3000MiB", 32.4, 64)}

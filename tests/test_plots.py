@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from experiments.cli import app
-from experiments.plots import bars, curves
-from experiments.plots.figures import FIGURES, draw_all
-from experiments.plots.frame import Cut, read
-from experiments.plots.style import look
-from experiments.sweeps import export, points
-from experiments.sweeps.store import Store
-from experiments.sweeps.worker import execute
-from sim.errors import ConfigError
+from prefetch_sim.experiments.cli import app
+from prefetch_sim.experiments.plots import bars, curves
+from prefetch_sim.experiments.plots.figures import FIGURES, draw_all
+from prefetch_sim.experiments.plots.frame import Cut, read
+from prefetch_sim.experiments.plots.style import look
+from prefetch_sim.experiments.sweeps import export, points
+from prefetch_sim.experiments.sweeps.store import Store
+from prefetch_sim.experiments.sweeps.worker import execute
+from prefetch_sim.sim.config.errors import ConfigError
 
 FULL = [
     {

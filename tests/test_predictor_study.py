@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.predictor_study.__main__ import RESULTS
-from experiments.predictor_study.render import ORDER, render
-from traces.format import read_trace
-from traces.samples import sample_path
-from traces.trace import DECODE
+from prefetch_sim.experiments.predictor_study.__main__ import RESULTS
+from prefetch_sim.experiments.predictor_study.render import ORDER, render
+from prefetch_sim.traces.format import read_trace
+from prefetch_sim.traces.samples import sample_path
+from prefetch_sim.traces.trace import DECODE
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(RESULTS.glob("*.json"))

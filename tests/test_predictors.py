@@ -14,12 +14,12 @@ from harness import FixedCost, machine, make_trace, run_system, system
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import registry
-from sim.errors import ConfigError
-from sim.predictors.base import Context, Predictor, PredictorParams, Table, silent
-from sim.predictors.oracle import miss_probabilities
-from sim.workload import Workload
-from traces.format import Trace
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.predictors.base import Context, Predictor, PredictorParams, Table, silent
+from prefetch_sim.sim.predictors.oracle import miss_probabilities
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.format import Trace
 
 
 class TestOracle(PredictorContract):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contracts import PrefetchContract
 from contracts.prefetch import Case, chosen
 
-from sim import registry
+from prefetch_sim.sim.config import registry
 
 
 class TestTopK(PrefetchContract):

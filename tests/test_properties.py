@@ -12,13 +12,16 @@ from harness import FixedCost, machine, make_trace, run_system, system
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sim import registry
-from sim.device import SimulatedDevice
-from sim.inputs import Inputs
-from sim.loads import CANCELLED, DEMAND, LATE, TIMELY, Load, Loader
-from sim.memory import Tier
-from sim.run import Simulation, results, simulate
-from traces.format import Trace
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.engine.load import CANCELLED, DEMAND, LATE, TIMELY, Load
+from prefetch_sim.sim.engine.loader import Loader
+from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.machine.device import SimulatedDevice
+from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.results.summary import results
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.traces.format import Trace
 
 MIB = 2**20
 EXAMPLES = settings(

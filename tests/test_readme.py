@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from cli_support import call
 
-from experiments.sweeps.points import plan, read
-from sim.config import Capacity
-from sim.config_file import parse, read_yaml, set_path
-from sim.errors import ConfigError
-from sim.inputs import load
-from sim.run import run
-from traces.samples import samples
+from prefetch_sim.experiments.sweeps.points import plan, read
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import parse, read_yaml, set_path
+from prefetch_sim.sim.config.schema import Capacity
+from prefetch_sim.sim.run import run
+from prefetch_sim.sim.setup.inputs import load
+from prefetch_sim.traces.samples import samples
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numba import njit
 
-from sim.compiled.pointers import bare
-from sim.compiled.progress import LayerRow, LoadRow, StepRow
-from sim.compiled.rows import Grid, Row, Table, column, integers, layout, plain, table
-from sim.records import LayerRecords, LoadRecords, StepRecords
+from prefetch_sim.sim.compiled.progress import LayerRow, LoadRow, StepRow
+from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, StepRecords
+from prefetch_sim.sim.jit.pointers import bare
+from prefetch_sim.sim.jit.rows import Grid, Row, Table, column, integers, layout, plain, table
 
 
 class Load(Row):

@@ -12,8 +12,16 @@ import pytest
 from harness import FixedCost, machine, make_trace, system
 from readings import READINGS, read
 
-from sim.loads import CANCELLED, DEMANDED, DISPOSITIONS, DROPPED, LATE, TIMELY, USELESS
-from traces.format import PredictionInfo
+from prefetch_sim.sim.engine.load import (
+    CANCELLED,
+    DEMANDED,
+    DISPOSITIONS,
+    DROPPED,
+    LATE,
+    TIMELY,
+    USELESS,
+)
+from prefetch_sim.traces.format import PredictionInfo
 
 MIB = 2**20
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import traces
-from traces.format import DECODE, PREFILL, Trace, read_trace
+from prefetch_sim import traces
+from prefetch_sim.traces.format import DECODE, PREFILL, Trace, read_trace
 
 SAMPLES = Path(traces.__file__).parent / "samples"
 NAMES = sorted(path.stem for path in SAMPLES.glob("*.parquet"))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from cli_support import BASE, small_trace
 
-from sim import inputs, shared
-from sim.config import RunConfig
-from sim.run import run_inputs
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.run import run_inputs
+from prefetch_sim.sim.setup import inputs
+from prefetch_sim.sim.workload import mapped_arrays
 
 ARRAY = np.arange(24, dtype=np.float16).reshape(2, 3, 4)
 
@@ -20,7 +21,7 @@ ARRAY = np.arange(24, dtype=np.float16).reshape(2, 3, 4)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the files come, of arrays of any size."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(shared, "LEAST", 0)
+    monkeypatch.setattr(mapped_arrays, "LEAST", 0)
     return tmp_path / "prefetch-sim" / "arrays"
 
 
@@ -33,35 +34,35 @@ def mapped(array: np.ndarray) -> bool:
 
 
 def test_equal_arrays_are_one_file_that_nobody_writes_to(folder: Path) -> None:
-    first, second = shared.shared(ARRAY), shared.shared(ARRAY.copy())
+    first, second = mapped_arrays.mapped(ARRAY), mapped_arrays.mapped(ARRAY.copy())
     assert mapped(first)
     assert mapped(second)
     assert len(list(folder.iterdir())) == 1
     first[0, 0, 0] = 7
     assert equal(second, ARRAY)
-    assert equal(shared.shared(ARRAY), ARRAY)
+    assert equal(mapped_arrays.mapped(ARRAY), ARRAY)
     # The same bytes of another type or shape are another array.
     for other in (ARRAY.view(np.int16), ARRAY.reshape(4, 6), ARRAY[:, :2]):
-        assert equal(shared.shared(other), other)
+        assert equal(mapped_arrays.mapped(other), other)
     assert len(list(folder.iterdir())) == 4
 
 
 @pytest.mark.parametrize("damage", [b"", b"no array", None])
 def test_a_damaged_file_is_never_used(folder: Path, damage: bytes | None) -> None:
-    shared.shared(ARRAY)
+    mapped_arrays.mapped(ARRAY)
     (path,) = folder.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"\1" if damage is None else damage)
-    found = shared.shared(ARRAY)
+    found = mapped_arrays.mapped(ARRAY)
     assert equal(found, ARRAY)
     assert not mapped(found)
-    assert mapped(shared.shared(ARRAY))
+    assert mapped(mapped_arrays.mapped(ARRAY))
     assert path.read_bytes() == whole
 
 
 def test_without_a_folder_the_array_stays(folder: Path) -> None:
     folder.parent.write_text("in the way")
-    assert shared.shared(ARRAY) is ARRAY
+    assert mapped_arrays.mapped(ARRAY) is ARRAY
 
 
 def test_a_write_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,15 +70,15 @@ def test_a_write_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    assert shared.shared(ARRAY) is ARRAY
+    assert mapped_arrays.mapped(ARRAY) is ARRAY
     assert list(folder.iterdir()) == []
 
 
 def test_files_long_unused_go(folder: Path) -> None:
-    shared.shared(ARRAY)
+    mapped_arrays.mapped(ARRAY)
     (old,) = folder.iterdir()
     os.utime(old, (0, 0))
-    shared.shared(ARRAY + 1)
+    mapped_arrays.mapped(ARRAY + 1)
     assert not old.exists()
     assert len(list(folder.iterdir())) == 1
 
@@ -91,7 +92,7 @@ def test_a_run_on_shared_arrays_gives_the_same(
     found = inputs.load(config)
     assert mapped(found.workload.flat)
     with monkeypatch.context() as patch:
-        patch.setattr(shared, "LEAST", 1 << 40)
+        patch.setattr(mapped_arrays, "LEAST", 1 << 40)
         os.utime(tmp_path / "small.parquet")
         alone = inputs.load(config)
     assert not mapped(alone.workload.flat)

@@ -23,20 +23,20 @@ import rich.console
 import yaml
 from cli_support import BASE, ROOT, call, command, environment, here, small_trace, write_config
 
-from experiments.sweeps import export, points, pools
-from experiments.sweeps.progress import Pace
-from experiments.sweeps.runner import Sweep
-from experiments.sweeps.store import Outcome, Store
-from experiments.sweeps.worker import execute
-from sim import engines
-from sim.errors import ConfigError
-from traces.samples import samples
+from prefetch_sim.experiments.sweeps import export, points, pools
+from prefetch_sim.experiments.sweeps.progress import Pace
+from prefetch_sim.experiments.sweeps.runner import Sweep
+from prefetch_sim.experiments.sweeps.store import Outcome, Store
+from prefetch_sim.experiments.sweeps.worker import execute
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.setup import engine_choice
+from prefetch_sim.traces.samples import samples
 
 # An eviction from outside the package that counts the runs it is used in, each of which waits.
 COUNTING = """
 import os, time
-from sim.eviction import base
-from sim.eviction.lru import *
+from prefetch_sim.sim.eviction import base
+from prefetch_sim.sim.eviction.lru import *
 
 def new_state(*arguments):
     with open(os.environ["COUNT"], "a") as log:
@@ -57,7 +57,7 @@ import os, sys, time
 
 class Swallowing:
     def find_spec(self, name, path=None, target=None):
-        if name == "sim.inputs":
+        if name == "prefetch_sim.sim.setup.inputs":
             open(os.environ["COUNT"] + ".importing", "a").close()
             try:
                 time.sleep(2)
@@ -67,8 +67,8 @@ class Swallowing:
 sys.meta_path.insert(0, Swallowing())
 """
 FAILING = """
-from sim.eviction import base
-from sim.eviction.lru import *
+from prefetch_sim.sim.eviction import base
+from prefetch_sim.sim.eviction.lru import *
 
 def new_state(experts, layers, seed, future):
     if seed == 2:
@@ -211,7 +211,7 @@ POLICY_FILES = {
     "swept/own/policy.py": """
 import numpy, yaml.nodes, os.path
 import swept_alone
-from sim.eviction.lru import *
+from prefetch_sim.sim.eviction.lru import *
 from . import relative
 from .. import above
 
@@ -303,7 +303,7 @@ def test_a_wrong_sweep_names_the_point(folder: Path, sweep: Any, expected: str) 
 
 def test_a_point_that_its_engine_cannot_run_is_refused(folder: Path) -> None:
     (folder / "foreign").mkdir()
-    (folder / "foreign" / "policy.py").write_text("from sim.eviction.lru import *")
+    (folder / "foreign" / "policy.py").write_text("from prefetch_sim.sim.eviction.lru import *")
     evictions = {"cache.eviction": ["lru", "foreign.policy"]}
     config = sweep_config(folder, evictions, engine="compiled")
     refused = call("sweep", config, "--out", "out", cwd=folder)
@@ -322,9 +322,9 @@ def planned_engines(folder: Path, sweep: Any, **keys: Any) -> list[str]:
 def test_auto_judges_the_points_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has 3 requests of 4 + 8 tokens in 4 layers: 144 layer-steps."""
     three = {"cache.capacity": ["30%", "50%", "70%"]}
-    monkeypatch.setattr(engines, "WORTH_COMPILING", 3 * 144 + 1)
+    monkeypatch.setattr(engine_choice, "WORTH_COMPILING", 3 * 144 + 1)
     assert planned_engines(folder, three) == ["simpy"] * 3
-    monkeypatch.setattr(engines, "WORTH_COMPILING", 3 * 144)
+    monkeypatch.setattr(engine_choice, "WORTH_COMPILING", 3 * 144)
     assert planned_engines(folder, three) == ["compiled"] * 3
     # Points that are one run count once.
     assert planned_engines(folder, {"cache.capacity": ["30%", "30%", "50%"]}) == ["simpy"] * 2
@@ -336,24 +336,26 @@ def test_points_that_cannot_be_compiled_add_nothing_and_stay_simpys(
 ) -> None:
     monkeypatch.syspath_prepend(folder)
     (folder / "own_for_auto").mkdir()
-    (folder / "own_for_auto" / "eviction.py").write_text("from sim.eviction.lru import *")
+    (folder / "own_for_auto" / "eviction.py").write_text(
+        "from prefetch_sim.sim.eviction.lru import *"
+    )
     evictions = {"cache.eviction": ["lru", "own_for_auto.eviction", "fifo"]}
-    monkeypatch.setattr(engines, "WORTH_COMPILING", 2 * 144 + 1)
+    monkeypatch.setattr(engine_choice, "WORTH_COMPILING", 2 * 144 + 1)
     assert planned_engines(folder, evictions) == ["simpy"] * 3
-    monkeypatch.setattr(engines, "WORTH_COMPILING", 2 * 144)
+    monkeypatch.setattr(engine_choice, "WORTH_COMPILING", 2 * 144)
     assert planned_engines(folder, evictions) == ["compiled", "simpy", "compiled"]
     # What is asked for by name compiles anyway, and counts.
     both = [{"engine": ["compiled"], "seed": [1]}, {"engine": ["auto"], "seed": [2]}]
     assert planned_engines(folder, both) == ["compiled"] * 2
     assert planned_engines(folder, both[1:]) == ["simpy"]
-    monkeypatch.setattr(engines, "find_spec", lambda _: None)  # no numba
+    monkeypatch.setattr(engine_choice, "find_spec", lambda _: None)  # no numba
     assert planned_engines(folder, evictions) == ["simpy"] * 3
 
 
 def test_a_sweep_that_grows_keeps_what_the_other_engine_gave(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "WORTH_COMPILING", 3 * 144)
+    monkeypatch.setattr(engine_choice, "WORTH_COMPILING", 3 * 144)
     before = plan(folder, {"seed": [1, 2]})
     with Store(folder) as store:
         for point in before:
@@ -496,7 +498,7 @@ def counted(folder: Path, total: int) -> tuple[Path, dict[str, str]]:
     (folder / "counting" / "policy.py").write_text(COUNTING)
     cache = {"capacity": "50%", "eviction": "counting.policy"}
     config = sweep_config(folder, {"seed": list(range(total))}, cache=cache)
-    path = os.pathsep.join([str(ROOT), str(folder)])
+    path = os.pathsep.join([str(ROOT / "src"), str(folder)])
     return config, {"COUNT": str(folder / "count"), "WAIT": "0.3", "PYTHONPATH": path}
 
 
@@ -613,7 +615,7 @@ def test_a_failed_point_is_told_and_the_others_go_on(folder: Path) -> None:
     (folder / "failing" / "policy.py").write_text(FAILING)
     cache = {"capacity": "50%", "eviction": "failing.policy"}
     config = sweep_config(folder, {"seed": [1, 2, 3]}, cache=cache)
-    path = os.pathsep.join([str(ROOT), str(folder)])
+    path = os.pathsep.join([str(ROOT / "src"), str(folder)])
     done = call("sweep", config, "--out", "out", cwd=folder, PYTHONPATH=path)
     assert done.returncode == 1
     assert "failed: 2: RuntimeError: seed two does not work" in done.stderr

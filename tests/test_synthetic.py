@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from traces.format import Trace, TraceError, read_trace, write_trace
-from traces.info import decode_reuse, expert_use, trace_info
-from traces.model import GroupedQueryAttention, ModelSpec
-from traces.synthetic import synthesise
+from prefetch_sim.traces.format import Trace, TraceError, read_trace, write_trace
+from prefetch_sim.traces.info import decode_reuse, expert_use, trace_info
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.synthetic import synthesise
 
 MODEL = ModelSpec(
     name="tiny",

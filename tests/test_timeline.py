@@ -12,14 +12,18 @@ import pytest
 from cli_support import BASE, small_trace
 from harness import FixedCost, machine, make_trace, system
 
-from sim import inputs, timeline
-from sim.config_file import parse
-from sim.device import SimulatedDevice
-from sim.errors import ConfigError
-from sim.inputs import Inputs
-from sim.loads import DISPOSITIONS, Loader
-from sim.run import Simulation, results, simulate
-from traces.format import PredictionInfo
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import parse
+from prefetch_sim.sim.engine.load import DISPOSITIONS
+from prefetch_sim.sim.engine.loader import Loader
+from prefetch_sim.sim.machine.device import SimulatedDevice
+from prefetch_sim.sim.results import timeline
+from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.results.summary import results
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup import inputs
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.traces.format import PredictionInfo
 
 CASES: dict[str, dict[str, Any]] = {
     "demand only": {},

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cli_support import run_cli, small_trace
 
-from experiments.plots.trace_figures import FIGURES, relative_use
-from traces.format import write_trace
-from traces.synthetic import synthesise
+from prefetch_sim.experiments.plots.trace_figures import FIGURES, relative_use
+from prefetch_sim.traces.format import write_trace
+from prefetch_sim.traces.synthetic import synthesise
 
 
 def test_every_figure_of_a_trace_with_predictions(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_what_a_trace_lacks_is_skipped_with_its_reason(tmp_path: Path) -> None:
 
 def test_many_layers_and_experts_stay_legible(tmp_path: Path) -> None:
     """48 x 128: no more lines than can be told apart."""
-    from sim.models import load_model
+    from prefetch_sim.sim.config.models import load_model
 
     model = load_model("qwen3-30b-a3b")
     trace = synthesise(model, requests=1, prompt=20, decode=20, skew=1, reuse=0.3, seed=0)

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import traces.format as trace_format
-from traces import writer as trace_writer
-from traces.format import (
+import prefetch_sim.traces.format as trace_format
+from prefetch_sim.traces import writer as trace_writer
+from prefetch_sim.traces.format import (
     DECODE,
     Prediction,
     PredictionInfo,
@@ -29,12 +29,12 @@ from traces.format import (
     read_trace,
     write_trace,
 )
-from traces.info import trace_info
-from traces.lab.scoring import count_hits
-from traces.model import GroupedQueryAttention, ModelSpec
-from traces.parts import META_KEY
-from traces.validate import validate
-from traces.writer import TraceWriter
+from prefetch_sim.traces.info import trace_info
+from prefetch_sim.traces.lab.scoring import count_hits
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.parts import META_KEY
+from prefetch_sim.traces.validate import validate
+from prefetch_sim.traces.writer import TraceWriter
 
 INFO = PredictionInfo(
     trigger="gate_input", distance=1, flops=2.0e6, bytes=4096, description="none: a test"

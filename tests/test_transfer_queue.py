@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sim.loads import DEMAND, PREFETCH, Load
-from sim.transfer_queue import TransferQueue
+from prefetch_sim.sim.engine.load import DEMAND, PREFETCH, Load
+from prefetch_sim.sim.engine.transfer_queue import TransferQueue
 
 FIRST, LATER = 0, 1  # keys
 

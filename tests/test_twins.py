@@ -13,18 +13,18 @@ torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 pytest.importorskip("tokenizers", reason="needs the capture extra (tokenizers)")
 
-from experiments.predictor_study.measure import measure  # noqa: E402
-from experiments.predictor_study.render import ORDER  # noqa: E402
-from sim.models import load_model  # noqa: E402
-from traces.capture.models import model_spec  # noqa: E402
-from traces.capture.roles import find_roles  # noqa: E402
-from traces.format import DECODE, read_trace  # noqa: E402
-from traces.samples import sample_path  # noqa: E402
-from traces.twins.__main__ import main  # noqa: E402
-from traces.twins.card import render  # noqa: E402
-from traces.twins.corpus import Document, small_documents, stdlib_documents  # noqa: E402
-from traces.twins.models import build_model  # noqa: E402
-from traces.twins.recipe import SMALL, TWINS, Recipe  # noqa: E402
+from prefetch_sim.experiments.predictor_study.measure import measure  # noqa: E402
+from prefetch_sim.experiments.predictor_study.render import ORDER  # noqa: E402
+from prefetch_sim.sim.config.models import load_model  # noqa: E402
+from prefetch_sim.traces.capture.models import model_spec  # noqa: E402
+from prefetch_sim.traces.capture.roles import find_roles  # noqa: E402
+from prefetch_sim.traces.format import DECODE, read_trace  # noqa: E402
+from prefetch_sim.traces.samples import sample_path  # noqa: E402
+from prefetch_sim.traces.twins.__main__ import main  # noqa: E402
+from prefetch_sim.traces.twins.card import render  # noqa: E402
+from prefetch_sim.traces.twins.corpus import Document, small_documents, stdlib_documents  # noqa: E402
+from prefetch_sim.traces.twins.models import build_model  # noqa: E402
+from prefetch_sim.traces.twins.recipe import SMALL, TWINS, Recipe  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from traces.trace import PHASES, Array
+from prefetch_sim.traces.trace import PHASES, Array
 
 
 class ColumnError(ValueError):

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.columns import expert_type, phase_array, to_nested
-from traces.errors import did_you_mean
-from traces.files import replacing
-from traces.parts import META_KEY, Part, open_parts
-from traces.trace import (
+from prefetch_sim.traces.columns import expert_type, phase_array, to_nested
+from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.files import replacing
+from prefetch_sim.traces.parts import META_KEY, Part, open_parts
+from prefetch_sim.traces.trace import (
     DECODE,
     PHASES,
     PREFILL,
@@ -35,7 +35,7 @@ from traces.trace import (
     TraceMeta,
     request_bounds,
 )
-from traces.validate import validate as validate_trace
+from prefetch_sim.traces.validate import validate as validate_trace
 
 __all__ = [
     "DECODE",

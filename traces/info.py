@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from traces.lab.scoring import count_hits
-from traces.trace import DECODE, PREFILL, Array, Trace
+from prefetch_sim.traces.lab.scoring import count_hits
+from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace
 
 
 def trace_info(trace: Trace) -> dict[str, Any]:

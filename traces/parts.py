@@ -13,9 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from traces.columns import ColumnError, fill_nested, nested_shape, read_flat, read_phase
-from traces.errors import describe, did_you_mean
-from traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.columns import (
+    ColumnError,
+    fill_nested,
+    nested_shape,
+    read_flat,
+    read_phase,
+)
+from prefetch_sim.traces.errors import describe, did_you_mean
+from prefetch_sim.traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, TraceMeta
 
 META_KEY = b"prefetch_sim"
 

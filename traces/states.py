@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.files import remove_numbered, replacing
-from traces.parts import open_parts
-from traces.trace import Array, TraceError
+from prefetch_sim.traces.files import remove_numbered, replacing
+from prefetch_sim.traces.parts import open_parts
+from prefetch_sim.traces.trace import Array, TraceError
 
 KINDS = ("layer_input", "gate_input", "logits")
 GATES = "gates.npz"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from traces.model import ModelSpec
-from traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
-from traces.validate import validate
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.validate import validate
 
 MAX_SLOTS = 250_000_000  # routed slots: about 5 GB while they are made
 _BLOCK = 1 << 21  # keys drawn at once; part of the result, as the order of draws depends on it

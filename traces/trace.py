@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from traces.model import ModelSpec
+from prefetch_sim.traces.models.spec import ModelSpec
 
 SCHEMA_VERSION = 1
 PREFILL, DECODE = 0, 1

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.trace import DECODE, PREFILL, Array, Prediction, Trace, TraceError, request_bounds
+from prefetch_sim.traces.trace import (
+    DECODE,
+    PREFILL,
+    Array,
+    Prediction,
+    Trace,
+    TraceError,
+    request_bounds,
+)
 
 _BLOCK = 4096  # rows checked at once: keeps the temporaries of a large trace in cache
 

@@ -10,11 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from traces.format import check_predictions, read_trace, write_trace
-from traces.parts import open_parts, part_paths
-from traces.states import remove_states, write_states
-from traces.trace import Array, Prediction, Trace, TraceError, TraceMeta, request_bounds
-from traces.validate import validate as validate_trace
+from prefetch_sim.traces.format import check_predictions, read_trace, write_trace
+from prefetch_sim.traces.parts import open_parts, part_paths
+from prefetch_sim.traces.states import remove_states, write_states
+from prefetch_sim.traces.trace import (
+    Array,
+    Prediction,
+    Trace,
+    TraceError,
+    TraceMeta,
+    request_bounds,
+)
+from prefetch_sim.traces.validate import validate as validate_trace
 
 
 class Row(NamedTuple):

@@ -1,4 +1,4 @@
-"""``python -m experiments.benchmark``: every speed that the documentation quotes, in one document.
+"""``python -m prefetch_sim.experiments.benchmark``: every speed that the documentation quotes.
 
 Ratios are of things measured by turns in one process; the machine's own speed cancels out.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import numba
 import simpy
 
-from experiments.benchmark import caches, engines, scaling
+from prefetch_sim.experiments.benchmark import caches, engines, scaling
 
 
 def processor() -> str:
@@ -29,7 +29,7 @@ def processor() -> str:
 
 
 FIRST_RUN = """
-from experiments.benchmark.measure import load, run
+from prefetch_sim.experiments.benchmark.measure import load, run
 print(run(load("50%", requests="0:1", predictor="pre-attention"))[0])
 """
 
@@ -62,7 +62,9 @@ def document(recording: Path | None) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m prefetch_sim.experiments.benchmark", description=__doc__
+    )
     parser.add_argument("--trace", type=Path, help="a recording of GPT-OSS-20B")
     parser.add_argument("--docs", type=Path, help="file to fill in below its line of dashes")
     given = parser.parse_args()

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.benchmark.measure import hit_rate, load, run, table, timed
-from sim.inputs import Inputs
-from traces.exporters.oracle_general import write_accesses
+from prefetch_sim.experiments.benchmark.measure import hit_rate, load, run, table, timed
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.traces.exporters.oracle_general import write_accesses
 
 ROUNDS = 3
 CAPACITIES = ("25%", "50%", "75%")

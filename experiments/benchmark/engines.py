@@ -7,7 +7,15 @@ from statistics import median
 
 import simpy
 
-from experiments.benchmark.measure import ROUNDS, hit_rate, layer_steps, load, run, table, timed
+from prefetch_sim.experiments.benchmark.measure import (
+    ROUNDS,
+    hit_rate,
+    layer_steps,
+    load,
+    run,
+    table,
+    timed,
+)
 
 CAPACITIES = ("25%", "50%", "75%")
 PART = "0:16"  # requests: SimPy takes its time

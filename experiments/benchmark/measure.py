@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from sim import inputs
-from sim.config import RunConfig
-from sim.inputs import Inputs
-from sim.run import Simulation, simulate
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup import inputs
+from prefetch_sim.sim.setup.inputs import Inputs
 
 ROUNDS = 5
 T = TypeVar("T")

@@ -12,10 +12,10 @@ from statistics import median
 
 import numpy as np
 
-from experiments.benchmark.measure import ROUNDS, layer_steps, load, run, table
-from sim.models import load_model
-from traces.format import write_trace
-from traces.synthetic import synthesise
+from prefetch_sim.experiments.benchmark.measure import ROUNDS, layer_steps, load, run, table
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.traces.format import write_trace
+from prefetch_sim.traces.synthetic import synthesise
 
 ROOMY = {"name": "h100-sxm", "compute": {"memory_gib": 4000}, "host": {"memory_gib": 4000}}
 BASE = {"tokens": 2000, "experts": 32, "top_k": 4, "batch": 1, "cache": 50}

@@ -48,15 +48,15 @@ def capture(
     ] = None,
 ) -> None:
     """Record routing while a Hugging Face model generates. Run again, it goes on."""
-    from experiments.commands.output import count, need_extra, percent, progress, say
-    from sim.errors import ConfigError
+    from prefetch_sim.experiments.commands.output import count, need_extra, percent, progress, say
+    from prefetch_sim.sim.config.errors import ConfigError
 
     with need_extra("capture", "torch", "transformers"):
-        from traces.capture.models import load_model
-        from traces.capture.predictors import live_predictors
-        from traces.capture.prompts import read_prompts
-        from traces.capture.session import Settings, measure_overhead, parts_folder
-        from traces.capture.session import capture as record
+        from prefetch_sim.traces.capture.models import load_model
+        from prefetch_sim.traces.capture.predictors import live_predictors
+        from prefetch_sim.traces.capture.prompts import read_prompts
+        from prefetch_sim.traces.capture.session import Settings, measure_overhead, parts_folder
+        from prefetch_sim.traces.capture.session import capture as record
     if 0 < temperature < LEAST_TEMPERATURE:
         raise ConfigError(
             f"--temperature {temperature:g}: below {LEAST_TEMPERATURE}; 0 takes the likeliest token"
@@ -93,7 +93,7 @@ def _print_timing(folder: Path) -> None:
     """Medians over layers and passes, for a first look; the record has every one."""
     import pandas as pd
 
-    from experiments.commands.output import console, grid, number
+    from prefetch_sim.experiments.commands.output import console, grid, number
 
     files = sorted(folder.glob("timing-*.parquet"))
     if not files:  # the capture was finished, without --timing

@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List what a config can name, with one line on each."""
-    from experiments.commands.output import console, grid
+    from prefetch_sim.experiments.commands.output import console, grid
 
     table = grid("name", "what it is")
     for name, summary in _entries(kind):
@@ -36,8 +36,8 @@ def _group() -> None:
 @hardware.command("show")
 def show(name: Annotated[str, typer.Argument(help="A profile's name, or a YAML file.")]) -> None:
     """Every number of a profile, with where it comes from."""
-    from experiments.commands.output import console, grid
-    from hardware_profiles import load_profile
+    from prefetch_sim.experiments.commands.output import console, grid
+    from prefetch_sim.hardware_profiles import load_profile
 
     profile = load_profile(name)
     out = console()
@@ -54,14 +54,15 @@ def show(name: Annotated[str, typer.Argument(help="A profile's name, or a YAML f
 
 
 def _entries(kind: Kind) -> list[tuple[str, str]]:
-    from hardware_profiles import list_profiles, load_profile
-    from sim import registry
-    from sim.models import list_models, load_model
+    from prefetch_sim.hardware_profiles import list_profiles, load_profile
+    from prefetch_sim.sim.config import registry
+    from prefetch_sim.sim.config.models import load_model
+    from prefetch_sim.traces.models import catalogue
 
     if kind is Kind.hardware:
         return [(name, load_profile(name).description) for name in list_profiles()]
     if kind is Kind.models:
-        specs = [(name, load_model(name)) for name in list_models()]
+        specs = [(name, load_model(name)) for name in catalogue.names()]
         return [
             (name, f"{m.moe_layers} MoE layers x {m.experts} experts, top-{m.top_k}, {m.precision}")
             for name, m in specs
@@ -76,8 +77,8 @@ def _entries(kind: Kind) -> list[tuple[str, str]]:
 
 def _recorded() -> list[tuple[str, str]]:
     """The predictors whose outputs are in the bundled traces."""
-    from traces.format import read_meta
-    from traces.samples import sample_path, samples
+    from prefetch_sim.traces.format import read_meta
+    from prefetch_sim.traces.samples import sample_path, samples
 
     places: dict[tuple[str, str, int], list[str]] = {}
     for sample in samples():

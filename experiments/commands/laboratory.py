@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.commands.trace import File
+from prefetch_sim.experiments.commands.trace import File
 
 if TYPE_CHECKING:
-    from traces.lab.card import Card
-    from traces.lab.scoring import Interval
-    from traces.lab.trained import Speaker
-    from traces.trace import Trace
+    from prefetch_sim.traces.lab.card import Card
+    from prefetch_sim.traces.lab.scoring import Interval
+    from prefetch_sim.traces.lab.trained import Speaker
+    from prefetch_sim.traces.trace import Trace
 
 NEEDS = ("torch", "transformers")
 
@@ -40,16 +40,16 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train predictors on a captured trace; 20 % of its documents are held out."""
-    from experiments.commands.output import need_extra, percent, progress
+    from prefetch_sim.experiments.commands.output import need_extra, percent, progress
 
     with need_extra("capture", *NEEDS):
-        from traces.capture.models import check_device
-        from traces.lab.inference import READS
-        from traces.lab.neural import Plan
-        from traces.lab.neural import train as train_network
-        from traces.lab.trained import train_counting
-    from sim.inputs import trace_path
-    from traces.format import read_trace
+        from prefetch_sim.traces.capture.models import check_device
+        from prefetch_sim.traces.lab.inference import READS
+        from prefetch_sim.traces.lab.neural import Plan
+        from prefetch_sim.traces.lab.neural import train as train_network
+        from prefetch_sim.traces.lab.trained import train_counting
+    from prefetch_sim.sim.setup.traces import trace_path
+    from prefetch_sim.traces.format import read_trace
 
     check_device(device)
     plans = [_plan(text, arch, loss, hidden, epochs, seed) for text in predictor or _every()]
@@ -90,13 +90,13 @@ def predict(
     """Write the trace again with the outputs of predictors beside the routing."""
     from dataclasses import replace
 
-    from experiments.commands.output import check_target, count, need_extra
-    from sim.errors import ConfigError
+    from prefetch_sim.experiments.commands.output import check_target, count, need_extra
+    from prefetch_sim.sim.config.errors import ConfigError
 
     with need_extra("capture", *NEEDS):
-        from traces.lab.trained import predict as say
-    from sim.inputs import trace_path
-    from traces.format import read_trace, write_trace
+        from prefetch_sim.traces.lab.trained import predict as say
+    from prefetch_sim.sim.setup.traces import trace_path
+    from prefetch_sim.traces.format import read_trace, write_trace
 
     source = trace_path(file)
     check_target("--out", out, source, new=True)
@@ -128,18 +128,18 @@ def score(
     """How well each recorded predictor guessed: with intervals, prefill, decode, layer 0 apart."""
     import json
 
-    from experiments.commands.output import console, grid, percent
-    from sim.errors import ConfigError
-    from sim.inputs import trace_path
-    from traces.format import read_trace
-    from traces.lab.scoring import count_hits
+    from prefetch_sim.experiments.commands.output import console, grid, percent
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.sim.setup.traces import trace_path
+    from prefetch_sim.traces.format import read_trace
+    from prefetch_sim.traces.lab.scoring import count_hits
 
     found = read_trace(trace_path(file))
     if not found.predictions:
         raise ConfigError(f"{file}: no predictor was recorded in it")
     hits = {name: count_hits(found, name) for name in found.predictions}
     if as_json:
-        from traces.lab.scoring import summary
+        from prefetch_sim.traces.lab.scoring import summary
 
         print(json.dumps({name: summary(h) for name, h in hits.items()}, indent=2, allow_nan=False))
         return
@@ -177,7 +177,7 @@ def score(
 
 
 def _tell_unfinished(file: str, found: Trace) -> None:
-    from experiments.commands.output import say
+    from prefetch_sim.experiments.commands.output import say
 
     if found.missing:
         say(f"{file}: of an unfinished capture: {found.missing:,} requests are missing")
@@ -194,8 +194,8 @@ def _cell(share: Interval | None) -> str:
 
 
 def _every() -> list[str]:
-    from traces.lab.counts import KINDS
-    from traces.lab.inference import READS
+    from prefetch_sim.traces.lab.counts import KINDS
+    from prefetch_sim.traces.lab.inference import READS
 
     return [*READS, *KINDS]
 
@@ -204,11 +204,11 @@ def _plan(
     text: str, arch: str, loss: str, hidden: int, epochs: int, seed: int
 ) -> tuple[str, int, Any]:
     """Kind, distance and, for a network, how it is trained."""
-    from sim.errors import ConfigError, did_you_mean
-    from traces.lab.counts import KINDS
-    from traces.lab.inference import READS
-    from traces.lab.losses import LOSSES
-    from traces.lab.neural import NEAREST, Plan
+    from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+    from prefetch_sim.traces.lab.counts import KINDS
+    from prefetch_sim.traces.lab.inference import READS
+    from prefetch_sim.traces.lab.losses import LOSSES
+    from prefetch_sim.traces.lab.neural import NEAREST, Plan
 
     kind, _, given = text.partition(":")
     if kind not in {*READS, *KINDS}:
@@ -233,8 +233,8 @@ def _plan(
 
 def _there(folder: Path, found: Trace, plan: Any) -> bool:
     """Whether the same predictor is in ``folder`` already. Raises ConfigError for another one."""
-    from sim.errors import ConfigError
-    from traces.lab.card import CARD, data_digest, learned, read_card
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.traces.lab.card import CARD, data_digest, learned, read_card
 
     if not (folder / CARD).exists():
         return False
@@ -253,8 +253,8 @@ def _there(folder: Path, found: Trace, plan: Any) -> bool:
 
 
 def _speaker(text: str) -> Speaker:
-    from traces.lab.hybrid import Hybrid
-    from traces.lab.trained import load_predictor
+    from prefetch_sim.traces.lab.hybrid import Hybrid
+    from prefetch_sim.traces.lab.trained import load_predictor
 
     for sign, how in (("+", "average"), (",", "union")):
         if sign in text and not Path(text).is_dir():  # a folder's name may hold either

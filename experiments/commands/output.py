@@ -49,7 +49,7 @@ def progress(what: str, noun: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def need_extra(extra: str, *packages: str) -> Iterator[None]:
     """For imports that the base install lacks. Raises ConfigError that says how to get them."""
-    from sim.errors import ConfigError
+    from prefetch_sim.sim.config.errors import ConfigError
 
     try:
         yield
@@ -76,7 +76,7 @@ def check_target(option: str, path: Path, *read: Path, new: bool = False) -> Non
 
     ``new``: any that is there already, as it may be the only copy of a recording.
     """
-    from sim.errors import ConfigError
+    from prefetch_sim.sim.config.errors import ConfigError
 
     if path.is_dir():
         raise ConfigError(f"{option}: {path} is a folder; name a file")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.interrupts import nothing_to_keep
+from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
-    from sim.config import RunConfig
-    from sim.inputs import Inputs
+    from prefetch_sim.sim.config.schema import RunConfig
+    from prefetch_sim.sim.setup.inputs import Inputs
 
 Config = Annotated[Path, typer.Argument(help="YAML file.", metavar="CONFIG")]
 Assignments = Annotated[
@@ -36,11 +36,12 @@ def run(
     """Simulate one configuration and print its results."""
     import json
 
-    from experiments.commands.output import check_target, count, working
+    from prefetch_sim.experiments.commands.output import check_target, count, working
 
     with nothing_to_keep():
-        from sim import timeline as timelines
-        from sim.run import results, run_inputs, simulate
+        from prefetch_sim.sim.results import timeline as timelines
+        from prefetch_sim.sim.results.summary import results
+        from prefetch_sim.sim.run import run_inputs, simulate
 
         inputs = load(config, assignments or [])
     _warn(inputs)
@@ -63,17 +64,18 @@ def run(
 
 def load(config: Path, assignments: list[str]) -> Inputs:
     """The checked inputs of a config file. Every error names the file."""
-    from sim import config_file, inputs
-    from sim.errors import ConfigError
+    from prefetch_sim.sim.config import files
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.sim.setup import inputs
 
-    tree = config_file.read_yaml(config)
+    tree = files.read_yaml(config)
     for assignment in assignments:
-        tree = config_file.set_path(tree, *config_file.parse_assignment(assignment))
+        tree = files.set_path(tree, *files.parse_assignment(assignment))
     if "sweep" in tree:
         raise ConfigError(f"{config}: sweep: this config is a sweep; use 'prefetch-sim sweep'")
     where = source(config, assignments)
     try:
-        return inputs.load(config_file.parse(tree, where))
+        return inputs.load(files.parse(tree, where))
     except ConfigError as error:
         message = str(error)
         prefix = "" if message.startswith(f"{where}: ") else f"{where}: "
@@ -92,7 +94,7 @@ def _files(config: RunConfig) -> list[Path]:
 
 
 def _warn(inputs: Inputs) -> None:
-    from experiments.commands.output import say, size
+    from prefetch_sim.experiments.commands.output import say, size
 
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
@@ -109,7 +111,7 @@ def _warn(inputs: Inputs) -> None:
 
 
 def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
-    from experiments.commands.output import console, count, grid, number, percent, size
+    from prefetch_sim.experiments.commands.output import console, count, grid, number, percent, size
 
     config, workload = inputs.config, inputs.workload
     out = console()

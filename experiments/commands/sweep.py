@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.run import Assignments, Config, source
-from experiments.interrupts import nothing_to_keep
+from prefetch_sim.experiments.commands.run import Assignments, Config, source
+from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 
 def sweep(
@@ -26,13 +26,13 @@ def sweep(
     """Run every point of a config's `sweep`; a stopped sweep goes on where it was."""
     import os
 
-    from experiments.commands.output import console, count, say
+    from prefetch_sim.experiments.commands.output import console, count, say
 
     with nothing_to_keep():
-        from experiments.sweeps import export, points, pools
-        from experiments.sweeps.runner import Sweep
-        from sim.config_file import parse_assignment
-        from sim.errors import ConfigError
+        from prefetch_sim.experiments.sweeps import export, points, pools
+        from prefetch_sim.experiments.sweeps.runner import Sweep
+        from prefetch_sim.sim.config.errors import ConfigError
+        from prefetch_sim.sim.config.files import parse_assignment
 
         if scheduler is not None and jobs is not None:
             raise ConfigError("--jobs: with --scheduler, each of its workers runs a point")

@@ -20,9 +20,9 @@ def info(
     """What is in a trace: model, tokens, how routing is spread, how well predictors guessed."""
     import json
 
-    from sim.inputs import trace_path
-    from traces.format import read_trace
-    from traces.info import trace_info
+    from prefetch_sim.sim.setup.traces import trace_path
+    from prefetch_sim.traces.format import read_trace
+    from prefetch_sim.traces.info import trace_info
 
     found = trace_info(read_trace(trace_path(file)))
     if as_json:
@@ -34,9 +34,9 @@ def info(
 @trace.command("validate")
 def validate(file: File) -> None:
     """Check a whole trace; the first broken rule is named with its row and layer."""
-    from experiments.commands.output import count
-    from sim.inputs import trace_path
-    from traces.format import read_trace
+    from prefetch_sim.experiments.commands.output import count
+    from prefetch_sim.sim.setup.traces import trace_path
+    from prefetch_sim.traces.format import read_trace
 
     found = read_trace(trace_path(file))
     layers, experts, k = found.model.topology
@@ -65,10 +65,10 @@ def import_trace(
     ] = None,
 ) -> None:
     """Turn another tool's recording into a trace."""
-    from experiments.commands.output import check_target, count
-    from sim.models import load_model
-    from traces.format import write_trace
-    from traces.importers import import_trace as read_other
+    from prefetch_sim.experiments.commands.output import check_target, count
+    from prefetch_sim.sim.config.models import load_model
+    from prefetch_sim.traces.format import write_trace
+    from prefetch_sim.traces.importers import import_trace as read_other
 
     check_target("--out", out, file, new=True)
     found = read_other(file, file_format, load_model(model) if model else None)
@@ -84,10 +84,10 @@ def export_trace(
     file_format: Annotated[str, typer.Option("--format", help="Its format.")] = "oracle-general",
 ) -> None:
     """Write a trace's routing for another tool; oracle-general is libCacheSim's."""
-    from experiments.commands.output import check_target, count
-    from sim.inputs import trace_path
-    from traces.exporters import export_trace as write_other
-    from traces.format import read_trace
+    from prefetch_sim.experiments.commands.output import check_target, count
+    from prefetch_sim.sim.setup.traces import trace_path
+    from prefetch_sim.traces.exporters import export_trace as write_other
+    from prefetch_sim.traces.format import read_trace
 
     path = trace_path(file)
     check_target("--out", out, path, new=True)
@@ -97,7 +97,7 @@ def export_trace(
 
 
 def _print(found: dict[str, Any]) -> None:
-    from experiments.commands.output import console, grid, number, percent
+    from prefetch_sim.experiments.commands.output import console, grid, number, percent
 
     out = console()
     model, tokens = found["model"], found["tokens"]

@@ -1,4 +1,4 @@
-"""``python -m experiments.paper_check``: all runs of the plan, tables, figure, document."""
+"""``python -m prefetch_sim.experiments.paper_check``: all runs of the plan, and the document."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.paper_check import report, timings, tpot
-from experiments.paper_check.figure import draw
-from experiments.paper_check.plan import points, read_plan
+from prefetch_sim.experiments.paper_check import report, timings, tpot
+from prefetch_sim.experiments.paper_check.figure import draw
+from prefetch_sim.experiments.paper_check.plan import points, read_plan
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.paper_check", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m prefetch_sim.experiments.paper_check", description=__doc__
+    )
     parser.add_argument("--out", type=Path, default=report.RESULTS, help="folder for the results")
     parser.add_argument("--docs", type=Path, help="Markdown file whose marked tables to replace")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

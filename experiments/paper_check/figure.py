@@ -6,9 +6,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from experiments.paper_check.paper import EXACT, TIMINGS, miss_ms
-from experiments.paper_check.report import MOE_LAYERS, SHORT, Results
-from experiments.plots.style import PARTS, legend, look, panels
+from prefetch_sim.experiments.paper_check.paper import EXACT, TIMINGS, miss_ms
+from prefetch_sim.experiments.paper_check.report import MOE_LAYERS, SHORT, Results
+from prefetch_sim.experiments.plots.style import PARTS, legend, look, panels
 
 PREDICTORS = ("none", "perfect", "arch1", "half", "next-layer", "next-layer-perfect")
 _COLUMNS = {

@@ -7,9 +7,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hardware_profiles import load_profile
-from sim.config import RunConfig
-from sim.config_file import Tree, parse, read_yaml
+from prefetch_sim.hardware_profiles import load_profile
+from prefetch_sim.sim.config.files import Tree, parse, read_yaml
+from prefetch_sim.sim.config.schema import RunConfig
 
 PLAN = Path(__file__).with_name("plan.yaml")
 

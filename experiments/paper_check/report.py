@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from experiments.paper_check.paper import EXACT, PREDICTOR_MS, TIMINGS, miss_ms
-from experiments.paper_check.plan import read_plan
-from experiments.paper_check.timings import OPERATORS
+from prefetch_sim.experiments.paper_check.paper import EXACT, PREDICTOR_MS, TIMINGS, miss_ms
+from prefetch_sim.experiments.paper_check.plan import read_plan
+from prefetch_sim.experiments.paper_check.timings import OPERATORS
 
 RESULTS = Path(__file__).with_name("results")
 SHORT = {

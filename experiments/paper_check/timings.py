@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from experiments.paper_check.paper import TIMINGS
-from experiments.paper_check.plan import point
-from hardware_profiles import load_profile
-from sim import inputs as read
-from sim.config_file import Tree
-from sim.cost import CostModel
-from sim.models import load_model
-from sim.run import simulate
+from prefetch_sim.experiments.paper_check.paper import TIMINGS
+from prefetch_sim.experiments.paper_check.plan import point
+from prefetch_sim.hardware_profiles import load_profile
+from prefetch_sim.sim.config.files import Tree
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.cost.model import CostModel
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup import inputs as read
 
 MODEL = "deepseek-v2-lite"
 _KERNELS: tuple[Literal["eager", "fused"], ...] = ("eager", "fused")

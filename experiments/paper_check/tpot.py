@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from experiments.paper_check.plan import Point
-from sim.run import run
+from prefetch_sim.experiments.paper_check.plan import Point
+from prefetch_sim.sim.run import run
 
 
 def measure(point: Point) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from experiments.plots.curves import MAX_LINES, MAX_PANELS, limited
-from experiments.plots.frame import Cut
-from experiments.plots.style import PARTS, legend, palette, panels, wrapped
+from prefetch_sim.experiments.plots.curves import MAX_LINES, MAX_PANELS, limited
+from prefetch_sim.experiments.plots.frame import Cut
+from prefetch_sim.experiments.plots.style import PARTS, legend, palette, panels, wrapped
 
 MAX_BARS = 16
 

@@ -12,8 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from experiments.plots.frame import MAIN, Cut, title_of
-from experiments.plots.style import COLOURS, MARKERS, NONE, from_zero, legend, palette, panels
+from prefetch_sim.experiments.plots.frame import MAIN, Cut, title_of
+from prefetch_sim.experiments.plots.style import (
+    COLOURS,
+    MARKERS,
+    NONE,
+    from_zero,
+    legend,
+    palette,
+    panels,
+)
 
 MAX_PANELS = 4
 MAX_COLUMNS = 3  # of panels, where they have several rows of their own

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.plots import bars, curves
-from experiments.plots.frame import Cut, read
-from experiments.plots.style import look, remove, save
+from prefetch_sim.experiments.plots import bars, curves
+from prefetch_sim.experiments.plots.frame import Cut, read
+from prefetch_sim.experiments.plots.style import look, remove, save
 
 FIGURES: dict[str, Callable[[Cut], Figure | str]] = {
     "latency_vs_cache": curves.latency_vs_cache,

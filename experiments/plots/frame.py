@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from sim.errors import ConfigError
+from prefetch_sim.sim.config.errors import ConfigError
 
 MAIN = ("model", "trace", "predictor", "recall", "eviction", "hardware", "capacity")
 _CONSUMED = (

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.plots.style import (
+from prefetch_sim.experiments.plots.style import (
     COLOURS,
     NONE,
     from_zero,
@@ -20,9 +20,9 @@ from experiments.plots.style import (
     remove,
     save,
 )
-from traces.info import expert_use
-from traces.lab.scoring import Metric, count_hits
-from traces.trace import PHASES, Array, Trace
+from prefetch_sim.traces.info import expert_use
+from prefetch_sim.traces.lab.scoring import Metric, count_hits
+from prefetch_sim.traces.trace import PHASES, Array, Trace
 
 LINES = 5  # layers drawn on their own, spread over the model
 METRICS: tuple[Metric, ...] = ("slots", "exact")

@@ -1,4 +1,4 @@
-"""``python -m experiments.predictor_study``: see the package."""
+"""``python -m prefetch_sim.experiments.predictor_study``: see the package."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import argparse
 import json
 from pathlib import Path
 
-from experiments.predictor_study.render import render
+from prefetch_sim.experiments.predictor_study.render import render
 
 RESULTS = Path(__file__).parents[1] / "results" / "predictors"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.predictor_study")
+    parser = argparse.ArgumentParser(prog="python -m prefetch_sim.experiments.predictor_study")
     steps = parser.add_subparsers(dest="step", required=True)
     one = steps.add_parser("measure", help="train and score on one bundled model")
     one.add_argument("name")
-    one.add_argument("--work", type=Path, required=True, help="what traces.twins was given")
+    one.add_argument(
+        "--work", type=Path, required=True, help="what prefetch_sim.traces.twins was given"
+    )
     one.add_argument(
         "--recorded", action="store_true", help="only what the trace has, and what counts on it"
     )
@@ -24,9 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     write.add_argument("--docs", type=Path, default=Path("docs/predictors.md"))
     given = parser.parse_args(arguments)
     if given.step == "measure":
-        from experiments.predictor_study.measure import measure, measure_recorded
-        from traces.format import read_trace
-        from traces.samples import sample_path
+        from prefetch_sim.experiments.predictor_study.measure import measure, measure_recorded
+        from prefetch_sim.traces.format import read_trace
+        from prefetch_sim.traces.samples import sample_path
 
         if given.recorded:
             found = measure_recorded(read_trace(sample_path(given.name)), given.work)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from traces.format import read_trace
-from traces.lab.counts import KINDS
-from traces.lab.hybrid import Hybrid
-from traces.lab.losses import LOSSES
-from traces.lab.neural import Plan, train
-from traces.lab.scoring import Hits, Interval, count_hits
-from traces.lab.trained import Speaker, load_predictor, predict, train_counting
-from traces.trace import Trace
+from prefetch_sim.traces.format import read_trace
+from prefetch_sim.traces.lab.counts import KINDS
+from prefetch_sim.traces.lab.hybrid import Hybrid
+from prefetch_sim.traces.lab.losses import LOSSES
+from prefetch_sim.traces.lab.neural import Plan, train
+from prefetch_sim.traces.lab.scoring import Hits, Interval, count_hits
+from prefetch_sim.traces.lab.trained import Speaker, load_predictor, predict, train_counting
+from prefetch_sim.traces.trace import Trace
 
 HIDDEN, EPOCHS = 256, 3
 FIRST_COMMON = 3  # every predictor here speaks of layers from this on

@@ -57,9 +57,9 @@ def render(results: list[Result]) -> str:
     lines = [
         "# How well can experts be predicted, and what does it depend on?",
         "",
-        "Written by `python -m experiments.predictor_study render` from "
+        "Written by `python -m prefetch_sim.experiments.predictor_study render` from "
         "`experiments/results/predictors/`; `measure NAME --work DIR` makes those anew from what "
-        "`python -m traces.twins NAME --work DIR` left there.",
+        "`python -m prefetch_sim.traces.twins NAME --work DIR` left there.",
         "",
         "Every predictor is trained on whole documents and scored on others, decode tokens only, "
         "with 95 % bootstrap intervals over documents (± half their width). **The models are "

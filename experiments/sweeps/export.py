@@ -16,10 +16,10 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.commands.output import grid, number, percent
-from experiments.sweeps.points import Point
-from experiments.sweeps.store import Outcome, Store
-from traces.files import replacing
+from prefetch_sim.experiments.commands.output import grid, number, percent
+from prefetch_sim.experiments.sweeps.points import Point
+from prefetch_sim.experiments.sweeps.store import Outcome, Store
+from prefetch_sim.traces.files import replacing
 
 Row = dict[str, Any]
 

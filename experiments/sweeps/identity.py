@@ -12,9 +12,12 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from experiments.sweeps.sources import PACKAGES, ROOT, sources
-from sim.config import SyntheticTrace
-from sim.inputs import Inputs, trace_path
+from prefetch_sim.experiments.sweeps.sources import PACKAGES, ROOT, sources
+from prefetch_sim.sim.config.schema import SyntheticTrace
+from prefetch_sim.sim.setup.inputs import Inputs
+
+# Digests of what a run depends on, by name.
+from prefetch_sim.sim.setup.traces import trace_path
 
 # Digests of what a run depends on, by name.
 Identity = dict[str, str]

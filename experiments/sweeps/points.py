@@ -13,13 +13,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeps.identity import Identity, identify, key_of
-from experiments.sweeps.progress import progress
-from sim import engines, inputs
-from sim.config import RunConfig
-from sim.config_file import Tree, parse, read_yaml, set_path
-from sim.engines import Engine
-from sim.errors import ConfigError
+from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
+from prefetch_sim.experiments.sweeps.progress import progress
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import Tree, parse, read_yaml, set_path
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.setup import engine_choice, inputs
+from prefetch_sim.sim.setup.engine_choice import Engine
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def plan(tree: Tree, source: str) -> list[Point]:
     # Of all points, also those that have a result: a sweep that goes on goes on as it began.
     together = sum(point.compilable for point in unique.values())
     return [
-        replace(point, engine=engines.resolve(point.config.engine, point.compilable, together))
+        replace(
+            point, engine=engine_choice.resolve(point.config.engine, point.compilable, together)
+        )
         for point in unique.values()
     ]
 
@@ -126,7 +128,7 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         }
         config = config.model_copy(update={"name": ", ".join(axes.values())})
         checked = inputs.load(config)
-        engine = engines.choose(checked)  # one that cannot be had is refused
+        engine = engine_choice.choose(checked)  # one that cannot be had is refused
         identity = identify(checked)
     except ConfigError as error:
         message = str(error)
@@ -149,7 +151,7 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
             config.cache.model_dump_json(),
         ),
         engine=engine,
-        compilable=engines.compilable(checked),
+        compilable=engine_choice.compilable(checked),
         model=checked.model.name,
         cache_bytes=sum(checked.cache_bytes),
         model_bytes=layer * checked.model.experts,

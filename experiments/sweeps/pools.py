@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from multiprocessing import connection
 from typing import Any
 
-from experiments.commands.output import say
-from experiments.interrupts import nothing_to_keep
-from sim.errors import ConfigError
+from prefetch_sim.experiments.commands.output import say
+from prefetch_sim.experiments.interrupts import nothing_to_keep
+from prefetch_sim.sim.config.errors import ConfigError
 
 _ANSWER = 5  # seconds a scheduler has to answer
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from experiments.commands.output import console
+from prefetch_sim.experiments.commands.output import console
 
 
 class Pace:

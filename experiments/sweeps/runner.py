@@ -12,16 +12,16 @@ from types import TracebackType
 
 import yaml
 
-from experiments.commands.output import count, say
-from experiments.interrupts import on_interrupt
-from experiments.sweeps.export import EXPORTS
-from experiments.sweeps.points import Point
-from experiments.sweeps.pools import Pool
-from experiments.sweeps.progress import progress
-from experiments.sweeps.store import Outcome, Store
-from experiments.sweeps.worker import execute
-from sim.config_file import Tree
-from sim.errors import ConfigError
+from prefetch_sim.experiments.commands.output import count, say
+from prefetch_sim.experiments.interrupts import on_interrupt
+from prefetch_sim.experiments.sweeps.export import EXPORTS
+from prefetch_sim.experiments.sweeps.points import Point
+from prefetch_sim.experiments.sweeps.pools import Pool
+from prefetch_sim.experiments.sweeps.progress import progress
+from prefetch_sim.experiments.sweeps.store import Outcome, Store
+from prefetch_sim.experiments.sweeps.worker import execute
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import Tree
 
 Finished = Callable[[Point, Outcome], None]
 

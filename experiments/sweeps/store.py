@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from sim.errors import ConfigError
+from prefetch_sim.sim.config.errors import ConfigError
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS runs (

@@ -10,13 +10,13 @@ import threading
 import time
 import traceback
 
-from experiments.sweeps.identity import Identity, identify
-from experiments.sweeps.store import Outcome
-from sim import engines, inputs
-from sim.config import RunConfig
-from sim.engines import Engine
-from sim.errors import ConfigError
-from sim.run import run_inputs
+from prefetch_sim.experiments.sweeps.identity import Identity, identify
+from prefetch_sim.experiments.sweeps.store import Outcome
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.run import run_inputs
+from prefetch_sim.sim.setup import engine_choice, inputs
+from prefetch_sim.sim.setup.engine_choice import Engine
 
 # The traces that a process keeps hold what its runs have worked out, and are no two threads' at
 # once. A worker of several threads runs one point at a time.
@@ -37,7 +37,7 @@ def execute(config: RunConfig, engine: Engine, planned: Identity) -> Outcome:
             loaded = inputs.load(config)
             found = identify(loaded)
             other = [name for name, digest in planned.items() if found[name] != digest]
-            if engine == "compiled" and not engines.compilable(loaded):
+            if engine == "compiled" and not engine_choice.compilable(loaded):
                 other.append("engines")
             if not other:
                 result = run_inputs(loaded, one_of_many=True, engine=engine)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sim.compiled.rows import Grid, Row, Table
-from sim.eviction.base import State
+from prefetch_sim.sim.eviction.base import State
+from prefetch_sim.sim.jit.rows import Grid, Row, Table
 
 Array = Any  # NDArray, int64 unless the comment says otherwise
 

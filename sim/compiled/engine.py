@@ -7,17 +7,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim.compiled.progress import OVER, Run
-from sim.compiled.rows import integers
-from sim.cost import CostModel
-from sim.device import SimulatedDevice
-from sim.engine import Hook
-from sim.eviction import fifo
-from sim.garbage import no_collection
-from sim.inputs import Inputs
-from sim.memory import Tier
-from sim.records import LayerRecords, LayerTotals, LoadRecords, Rows, StepRecords
-from sim.tiers import keeps_all, known_misses
+from prefetch_sim.sim.compiled.known_misses import known_misses
+from prefetch_sim.sim.compiled.progress import OVER, Run
+from prefetch_sim.sim.cost.model import CostModel
+from prefetch_sim.sim.engine.active_predictor import ActivePredictor
+from prefetch_sim.sim.engine.garbage import no_collection
+from prefetch_sim.sim.engine.records import (
+    LayerRecords,
+    LayerTotals,
+    LoadRecords,
+    Rows,
+    StepRecords,
+)
+from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.eviction import fifo
+from prefetch_sim.sim.jit.rows import integers
+from prefetch_sim.sim.machine.device import SimulatedDevice
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.sim.setup.tiers import keeps_all
 
 _RECORDS = 1 << 19  # rows of load records, about, between two times they are taken away
 _BROKEN = ("", "more loads than a run can have", "the run waits for what never comes")
@@ -36,7 +43,7 @@ class Finished(NamedTuple):
 
 def kernel() -> Callable[..., None]:
     """The compiled kernel (from the cache, or compiled at its first call)."""
-    from sim.compiled.kernel import run
+    from prefetch_sim.sim.compiled.kernel import run
 
     return run
 
@@ -44,7 +51,7 @@ def kernel() -> Callable[..., None]:
 def simulate(
     inputs: Inputs,
     cost: CostModel,
-    hooks: Sequence[Hook],
+    hooks: Sequence[ActivePredictor],
     device: SimulatedDevice,
     tiers: tuple[Tier, Tier | None],
     loads: LoadRecords,
@@ -55,15 +62,15 @@ def simulate(
 
     ``go`` replaces the compiled kernel (its ``py_func``, for tests).
     """
-    from sim.compiled import setup
-    from sim.compiled.tiers import make_tier
+    from prefetch_sim.sim.compiled import load_path, setup
+    from prefetch_sim.sim.compiled.tiers import make_tier
 
     go = go or kernel()
     cache, host = tiers
     full = keeps_all(inputs)
     # Nobody is asked who leaves then: the least work, though order and state are another's.
     gpu = make_tier(cache, fifo if full else inputs.eviction)
-    path = setup.make_path(device, host, gpu)
+    path = load_path.make_path(device, host, gpu)
     missed = None
     if one_of_many and not full and setup.timeless(hooks, cache, path, inputs.workload.table):
         missed = known_misses(inputs)
@@ -72,7 +79,7 @@ def simulate(
     if loads.keep:
         chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(hooks) + 1))))
     r = setup.make_run(s, chunk)
-    loader = setup.make_loader(s, device)
+    loader = load_path.make_loader(s, device)
     tables = LayerRecords(), StepRecords(), loads
     until = min(chunk, steps)
     while r.at.phase != OVER:

@@ -6,12 +6,22 @@ for its next wake. Rules: docs/timing.md.
 
 from __future__ import annotations
 
-from sim.compiled import jit, links, loads, memory, prediction, shortcut
-from sim.compiled.arrays import AT_GATE, AT_ROUTED, AT_START, FAR, Loader, LoadPath, Setup, Tier
-from sim.compiled.jit import part
-from sim.compiled.pointers import bare
-from sim.compiled.progress import LANDING, OVER, ROUTING, THE_END, Run
-from sim.loads import DEMAND
+from prefetch_sim.sim.compiled import links, loads, memory, prediction, shortcut
+from prefetch_sim.sim.compiled.arrays import (
+    AT_GATE,
+    AT_ROUTED,
+    AT_START,
+    FAR,
+    Loader,
+    LoadPath,
+    Setup,
+    Tier,
+)
+from prefetch_sim.sim.compiled.progress import LANDING, OVER, ROUTING, THE_END, Run
+from prefetch_sim.sim.engine.load import DEMAND
+from prefetch_sim.sim.jit import jit
+from prefetch_sim.sim.jit.jit import part
+from prefetch_sim.sim.jit.pointers import bare
 
 
 @part

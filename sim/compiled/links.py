@@ -1,10 +1,10 @@
-"""Links as named rows: queues, what is in service, and how long it takes. As ``sim.links``."""
+"""Links as named rows: queues, what is in service, how long it takes. As ``sim.machine.links``."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from sim.compiled.arrays import (
+from prefetch_sim.sim.compiled.arrays import (
     CLASSES,
     DEMAND_KEY,
     FAR,
@@ -18,8 +18,8 @@ from sim.compiled.arrays import (
     LoadPath,
     Setup,
 )
-from sim.compiled.jit import part
-from sim.compiled.progress import Run
+from prefetch_sim.sim.compiled.progress import Run
+from prefetch_sim.sim.jit.jit import part
 
 
 @part

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sim.compiled import links, memory
-from sim.compiled.arrays import (
+from prefetch_sim.sim.compiled import links, memory
+from prefetch_sim.sim.compiled.arrays import (
     DEMAND_KEY,
     FAR,
     PREFETCH_KEY,
@@ -13,9 +13,8 @@ from sim.compiled.arrays import (
     Setup,
     Tier,
 )
-from sim.compiled.jit import part
-from sim.compiled.progress import Run
-from sim.loads import (
+from prefetch_sim.sim.compiled.progress import Run
+from prefetch_sim.sim.engine.load import (
     CANCELLED,
     DEMAND,
     DEMANDED,
@@ -26,6 +25,7 @@ from sim.loads import (
     TIMELY,
     USELESS,
 )
+from prefetch_sim.sim.jit.jit import part
 
 # Pins in host memory, and what is pinned there for whom.
 QUEUED_TOO, FIRM = 1, 2

@@ -1,10 +1,10 @@
-"""Residency in tables: see ``arrays.Tier``. The rules are those of ``sim.memory``."""
+"""Residency in tables: see ``arrays.Tier``. The rules are those of ``sim.engine.tier``."""
 
 from __future__ import annotations
 
-from sim.compiled import order, policies
-from sim.compiled.arrays import FAR, OWN_QUEUES, Array, Tier
-from sim.compiled.jit import part
+from prefetch_sim.sim.compiled import order, policies
+from prefetch_sim.sim.compiled.arrays import FAR, OWN_QUEUES, Array, Tier
+from prefetch_sim.sim.jit.jit import part
 
 
 @part

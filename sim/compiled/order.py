@@ -7,10 +7,19 @@ score that rises writes nothing above it: what stands there may be too low, unti
 
 from __future__ import annotations
 
-from sim.compiled import policies
-from sim.compiled.arrays import FANOUT, FAR, IN_LIST, IN_TREE, OWN_QUEUES, Array, Listed, Tier
-from sim.compiled.jit import part
-from sim.compiled.rows import Table
+from prefetch_sim.sim.compiled import policies
+from prefetch_sim.sim.compiled.arrays import (
+    FANOUT,
+    FAR,
+    IN_LIST,
+    IN_TREE,
+    OWN_QUEUES,
+    Array,
+    Listed,
+    Tier,
+)
+from prefetch_sim.sim.jit.jit import part
+from prefetch_sim.sim.jit.rows import Table
 
 
 @part

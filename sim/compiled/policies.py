@@ -11,11 +11,11 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
-from sim import registry
-from sim.compiled import random
-from sim.compiled.arrays import IN_LIST, IN_TREE, OWN_QUEUES
-from sim.compiled.jit import part
-from sim.eviction import lists
+from prefetch_sim.sim.compiled.arrays import IN_LIST, IN_TREE, OWN_QUEUES
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.eviction import lists
+from prefetch_sim.sim.jit import random
+from prefetch_sim.sim.jit.jit import part
 
 assert random.uniform  # so that numba knows the draws
 

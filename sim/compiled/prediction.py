@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.compiled import loads, memory, policies
-from sim.compiled.arrays import Loader, LoadPath, Predictor, Setup, Tier
-from sim.compiled.jit import part
-from sim.compiled.progress import Prediction, Run
-from sim.compiled.rows import Table
-from sim.prefetch.base import Limits
+from prefetch_sim.sim.compiled import loads, memory, policies
+from prefetch_sim.sim.compiled.arrays import Loader, LoadPath, Predictor, Setup, Tier
+from prefetch_sim.sim.compiled.progress import Prediction, Run
+from prefetch_sim.sim.jit.jit import part
+from prefetch_sim.sim.jit.rows import Table
+from prefetch_sim.sim.prefetch.base import Limits
 
 
 @part

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.compiled.arrays import Array
-from sim.compiled.rows import Grid, Row, Table
+from prefetch_sim.sim.compiled.arrays import Array
+from prefetch_sim.sim.jit.rows import Grid, Row, Table
 
 ROUTING, LANDING, THE_END, OVER = range(4)  # Progress.phase: what the forward pass waits for
 

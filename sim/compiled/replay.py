@@ -11,13 +11,14 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit, memory
-from sim.compiled.arrays import Array, Tier
-from sim.compiled.pointers import bare
-from sim.compiled.tiers import make_tier
-from sim.garbage import no_collection
-from sim.memory import Tier as PlainTier
-from sim.workload import Workload
+from prefetch_sim.sim.compiled import memory
+from prefetch_sim.sim.compiled.arrays import Array, Tier
+from prefetch_sim.sim.compiled.tiers import make_tier
+from prefetch_sim.sim.engine.garbage import no_collection
+from prefetch_sim.sim.engine.tier import Tier as PlainTier
+from prefetch_sim.sim.jit import jit
+from prefetch_sim.sim.jit.pointers import bare
+from prefetch_sim.sim.workload.workload import Workload
 
 
 @jit.kernel

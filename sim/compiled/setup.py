@@ -7,28 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import policies
-from sim.compiled.arrays import (
-    CLASSES,
-    FAR,
+from prefetch_sim.sim.compiled import policies
+from prefetch_sim.sim.compiled.arrays import (
     STAGES,
-    Bytes,
-    Lane,
     LayerCost,
-    Link,
-    Load,
-    Loader,
     LoadPath,
-    Node,
     Predictor,
     Rate,
-    Server,
     Setup,
     Step,
     StepCost,
-    Tier,
 )
-from sim.compiled.progress import (
+from prefetch_sim.sim.compiled.progress import (
     Computed,
     LayerRow,
     LoadRow,
@@ -39,16 +29,16 @@ from sim.compiled.progress import (
     StepRow,
     Total,
 )
-from sim.compiled.rows import column, table
-from sim.compiled.tiers import integers, make_tier
-from sim.cost import CostModel
-from sim.device import SimulatedDevice
-from sim.engine import Hook
-from sim.eviction import lru
-from sim.inputs import Inputs
-from sim.loads import DISPOSITIONS
-from sim.memory import Tier as PlainTier
-from sim.step_table import StepTable, cost_table, expert_table
+from prefetch_sim.sim.compiled.tiers import integers
+from prefetch_sim.sim.cost.model import CostModel
+from prefetch_sim.sim.cost.tables import cost_table, expert_table
+from prefetch_sim.sim.engine.active_predictor import ActivePredictor
+from prefetch_sim.sim.engine.load import DISPOSITIONS
+from prefetch_sim.sim.engine.tier import Tier as PlainTier
+from prefetch_sim.sim.jit.rows import column, table
+from prefetch_sim.sim.machine.device import SimulatedDevice
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.sim.workload.step_table import StepTable
 
 TRIGGERS = ("layer_start", "gate_input", "routed")
 
@@ -56,7 +46,7 @@ TRIGGERS = ("layer_start", "gate_input", "routed")
 def make_setup(
     inputs: Inputs,
     cost: CostModel,
-    hooks: Sequence[Hook],
+    hooks: Sequence[ActivePredictor],
     device: SimulatedDevice,
     *,
     keep: bool,
@@ -131,7 +121,7 @@ def make_setup(
     )
 
 
-def _delays(hooks: Sequence[Hook], lengths: Any) -> Any:
+def _delays(hooks: Sequence[ActivePredictor], lengths: Any) -> Any:
     """``Setup.delay``."""
     different, which = np.unique(lengths, return_inverse=True)
     delays = [[hook.delay_of(n) for n in different.tolist()] for hook in hooks]
@@ -168,57 +158,14 @@ def _rates(device: SimulatedDevice) -> Any:
     return rates
 
 
-def _links(device: SimulatedDevice) -> Any:
-    """``LoadPath.links``."""
-    latency_ns = round(device.profile.storage.latency_us.value * 1e3)
-    links = table(Link, len(device.stages))
-    for link, server in zip(links, device.stages):
-        link.storage = server.name == "storage"
-        link.latency_ns = latency_ns if link.storage else 0
-        link.chunk, link.lanes = server.queue.chunk or 0, server.queue.lanes
-    return links
-
-
 def timeless(
-    hooks: Sequence[Hook], cache: PlainTier, path: LoadPath | None, steps: StepTable
+    hooks: Sequence[ActivePredictor], cache: PlainTier, path: LoadPath | None, steps: StepTable
 ) -> bool:
     """Whether time has no part in what hits: loads on demand alone, of sets that always fit."""
     if hooks or path is not None:
         return False
     largest = np.diff(steps.first_routed).max(initial=0) * max(cache.sizes)
     return bool(largest <= min(cache.capacities))
-
-
-def make_loader(s: Setup, device: SimulatedDevice) -> Loader:
-    n = s.layers * s.experts
-    queue = table(Node, STAGES * (CLASSES + n), before=-1, after=-1)
-    ring = np.arange(CLASSES * STAGES).reshape(CLASSES, STAGES)  # a column is a stage's
-    queue.after[ring], queue.before[ring] = np.roll(ring, -1, 0), np.roll(ring, 1, 0)
-    free_at = [0 if server.name == "storage" else -1 for server in device.stages]
-    return Loader(
-        loads=table(Load, n),
-        unused=np.zeros(n, dtype=np.int8),
-        queue=queue,
-        servers=table(Server, s.stages, free_at=free_at),
-        cancelled=np.zeros(n, dtype=np.int64),
-        arrived=np.zeros(s.experts, dtype=np.int64),
-    )
-
-
-def make_path(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> LoadPath | None:
-    """What the load path has beyond one host link that moves experts whole, if anything."""
-    links = _links(device)
-    first, stages = links[0], len(links)
-    if stages == 1 and not first.storage and (first.chunk or FAR) >= cache.size.max():
-        return None
-    width = 1 << (int(links.lanes.max()) - 1).bit_length()
-    return LoadPath(
-        host=cache if host is None else make_tier(host, lru),
-        width=width,
-        links=links,
-        bytes=table(Bytes, (stages, len(cache.size))),
-        lanes=table(Lane, (stages, width)),
-    )
 
 
 def make_run(s: Setup, steps: int) -> Run:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.compiled import loads, memory
-from sim.compiled.arrays import Loader, Setup, StepCost, Tier
-from sim.compiled.jit import part
-from sim.compiled.progress import Run
-from sim.loads import DEMAND, DEMANDED
+from prefetch_sim.sim.compiled import loads, memory
+from prefetch_sim.sim.compiled.arrays import Loader, Setup, StepCost, Tier
+from prefetch_sim.sim.compiled.progress import Run
+from prefetch_sim.sim.engine.load import DEMAND, DEMANDED
+from prefetch_sim.sim.jit.jit import part
 
 
 @part

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import policies
-from sim.compiled.arrays import (
+from prefetch_sim.sim.compiled import policies
+from prefetch_sim.sim.compiled.arrays import (
     FANOUT,
     FAR,
     IN_LIST,
@@ -20,9 +20,10 @@ from sim.compiled.arrays import (
     Partition,
     Tier,
 )
-from sim.compiled.rows import table
-from sim.eviction.base import Future, State
-from sim.memory import Tier as PlainTier
+from prefetch_sim.sim.engine.tier import Tier as PlainTier
+from prefetch_sim.sim.eviction.base import State
+from prefetch_sim.sim.jit.rows import table
+from prefetch_sim.sim.workload.future import Future
 
 
 def integers(values: Any) -> Any:

@@ -24,22 +24,11 @@ from collections.abc import MutableSequence, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
+
+from prefetch_sim.sim.workload.future import Future
 
 NEVER = 1 << 40  # later than any layer-step
 LAYERS, WIDTH, SEED, FIRST, SECOND = range(5)  # places of State.shared; the last two are free
-
-
-class Future(NamedTuple):
-    """When each expert will be used: flat arrays, for evictions allowed to look ahead.
-
-    The uses of ``x`` are ``positions[start[x]:start[x + 1]]``, ascending layer-step numbers;
-    ``cursor[x]`` is the next one not yet looked past.
-    """
-
-    positions: npt.NDArray[np.int32]
-    start: MutableSequence[int]
-    cursor: MutableSequence[int]
 
 
 class State(NamedTuple):

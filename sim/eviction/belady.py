@@ -6,7 +6,8 @@ it bounds what any eviction can do; no device can run it.
 
 from __future__ import annotations
 
-from sim.eviction.base import NEVER, Future, State
+from prefetch_sim.sim.eviction.base import NEVER, State
+from prefetch_sim.sim.workload.future import Future
 
 LOOKS_AHEAD = True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.eviction.base import FIRST, State
+from prefetch_sim.sim.eviction.base import FIRST, State
 
 ASCENDING = True
 

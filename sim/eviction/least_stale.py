@@ -12,7 +12,7 @@ SpecMD publishes no code: the order inside each group is our reading of it.
 
 from __future__ import annotations
 
-from sim.eviction.base import LAYERS, WIDTH, State
+from prefetch_sim.sim.eviction.base import LAYERS, WIDTH, State
 
 STALE = -(1 << 50)  # below every score of a fresh expert
 

@@ -5,7 +5,7 @@ Ties leave in order of last use.
 
 from __future__ import annotations
 
-from sim.eviction.base import State
+from prefetch_sim.sim.eviction.base import State
 
 ORDER = 1 << 40  # above any layer-step number: the count decides, then recency
 

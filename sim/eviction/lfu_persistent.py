@@ -5,6 +5,6 @@ Ties leave in order of last use.
 
 from __future__ import annotations
 
-from sim.eviction.lfu import inserted, used
+from prefetch_sim.sim.eviction.lfu import inserted, used
 
 __all__ = ["inserted", "used"]

@@ -6,7 +6,7 @@ as a demanded expert is used at once, which ends its protection.
 
 from __future__ import annotations
 
-from sim.eviction.base import State
+from prefetch_sim.sim.eviction.base import State
 
 PROTECTED = 1 << 40  # above any layer-step number
 

@@ -9,8 +9,8 @@ All of it is in integers of at most 63 bits: a logarithm of the C library may di
 
 from __future__ import annotations
 
-from sim.eviction.base import FIRST, SECOND, SEED, State
-from sim.rng import bits
+from prefetch_sim.sim.eviction.base import FIRST, SECOND, SEED, State
+from prefetch_sim.sim.jit.rng import bits
 
 CLOCK, DRAWS = FIRST, SECOND  # the clock counts in 2^-20 of a mean lifetime
 DRAWN = 53  # bits of a draw

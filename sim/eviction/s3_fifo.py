@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sim.eviction import lists
-from sim.eviction.base import LAYERS, WIDTH, State
+from prefetch_sim.sim.eviction import lists
+from prefetch_sim.sim.eviction.base import LAYERS, WIDTH, State
 
 SMALL, MAIN, GHOST, OUT = range(4)
 NODES, PARTITIONS, QUEUES = 5, 6, 7  # places in State.shared; from QUEUES on, seven a partition

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from sim.config import Section
-from sim.workload import Step, Workload
-from traces.model import ModelSpec
+from prefetch_sim.sim.config.schema import Section
+from prefetch_sim.sim.workload.step import Step
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.models.spec import ModelSpec
 
 # layer_start: after the layer's input norm. gate_input: after attention, where the router reads.
 # routed: once the layer's own routed set is known.

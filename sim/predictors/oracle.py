@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from sim.loops import loop, part
-from sim.predictors.base import Context, PredictorParams, Table, silent
-from sim.predictors.base import Predictor as Base
-from sim.rng import pick, uniform
+from prefetch_sim.sim.jit.loops import loop, part
+from prefetch_sim.sim.jit.rng import pick, uniform
+from prefetch_sim.sim.predictors.base import Context, PredictorParams, Table, silent
+from prefetch_sim.sim.predictors.base import Predictor as Base
 
 RECOVERY = 1 / 3
 _TRIES = 8  # draws from the trace before falling back to the nearest free expert id

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from sim.predictors.base import Context, PredictorParams, Table, in_common, silent
-from sim.predictors.base import Predictor as Base
+from prefetch_sim.sim.predictors.base import Context, PredictorParams, Table, in_common, silent
+from prefetch_sim.sim.predictors.base import Predictor as Base
 
 _BLOCK = 10_000  # rows compared at a time
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.errors import ConfigError, did_you_mean
-from sim.predictors.base import Context, Cost, PredictorParams, Table
-from sim.predictors.base import Predictor as Base
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.predictors.base import Context, Cost, PredictorParams, Table
+from prefetch_sim.sim.predictors.base import Predictor as Base
 
 
 class Params(PredictorParams):

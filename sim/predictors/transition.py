@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from sim.loops import loop
-from sim.predictors.base import Context, PredictorParams, Table, silent
-from sim.predictors.base import Predictor as Base
+from prefetch_sim.sim.jit.loops import loop
+from prefetch_sim.sim.predictors.base import Context, PredictorParams, Table, silent
+from prefetch_sim.sim.predictors.base import Predictor as Base
 
 
 class Params(PredictorParams):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
 
-from sim.prefetch.base import Limits
+from prefetch_sim.sim.prefetch.base import Limits
 
 
 def propose(

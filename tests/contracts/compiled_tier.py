@@ -1,4 +1,4 @@
-"""The compiled engine's tier, its code run by Python, behind the face of ``sim.memory.Tier``."""
+"""The compiled engine's tier, its code run by Python, behind the face of ``Tier``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from sim.compiled import memory, policies
-from sim.compiled.arrays import IN_LIST, IN_TREE, OWN_QUEUES
-from sim.compiled.rows import plain
-from sim.compiled.tiers import make_tier
-from sim.memory import Tier
+from prefetch_sim.sim.compiled import memory, policies
+from prefetch_sim.sim.compiled.arrays import IN_LIST, IN_TREE, OWN_QUEUES
+from prefetch_sim.sim.compiled.tiers import make_tier
+from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.jit.rows import plain
 
 OPTIONAL = ("passed", "predicted", "spared")
 OTHERS = ("inserted", "used", "evicted", "victim", "kept")

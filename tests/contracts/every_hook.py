@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.eviction.base import State
+from prefetch_sim.sim.eviction.base import State
 
 
 def inserted(state: State, x: int, now: int) -> int:

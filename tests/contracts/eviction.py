@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from contracts.compiled_tier import CompiledTier, known_to_the_kernel
-from sim import registry
-from sim.eviction import base
-from sim.eviction.base import Future
-from sim.memory import Tier
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.eviction import base
+from prefetch_sim.sim.workload.future import Future
 
 LAYERS, WIDTH = 3, 5
 TOTAL = LAYERS * WIDTH

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from harness import make_trace
 
-from sim import registry
-from sim.predictors.base import Context, Prediction, Predictor
-from sim.workload import Workload
-from traces.format import PredictionInfo, Trace
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.predictors.base import Context, Prediction, Predictor
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.format import PredictionInfo, Trace
 
 LAYERS, EXPERTS, K = 3, 6, 2
 RECORDED = PredictionInfo(

@@ -6,8 +6,8 @@ import random
 from types import ModuleType
 from typing import NamedTuple
 
-from sim import registry
-from sim.prefetch.base import Limits
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.prefetch.base import Limits
 
 EXPERTS = 12
 

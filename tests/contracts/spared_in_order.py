@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sim.eviction.base import State
-from sim.eviction.fifo import inserted, used
+from prefetch_sim.sim.eviction.base import State
+from prefetch_sim.sim.eviction.fifo import inserted, used
 
 ASCENDING = True
 __all__ = ["inserted", "used"]

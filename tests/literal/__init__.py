@@ -11,7 +11,7 @@ from typing import Any
 
 from literal.forward_pass import ForwardPass
 from literal.transfers import Reading
-from sim.inputs import Inputs
+from prefetch_sim.sim.setup.inputs import Inputs
 
 
 def read(inputs: Inputs, cost: Any) -> Reading:

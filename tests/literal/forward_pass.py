@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from literal.transfers import FIRST, PASS, PREDICTION, Load, Reading, Transfers
-from sim.inputs import Inputs
-from sim.prefetch.base import Limits
-from sim.workload import Step
+from prefetch_sim.sim.prefetch.base import Limits
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.sim.workload.step import Step
 
 LATER = 1 << 62
 

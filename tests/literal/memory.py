@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from sim.eviction.base import new_state
-from sim.inputs import Inputs
+from prefetch_sim.sim.eviction.base import new_state
+from prefetch_sim.sim.setup.inputs import Inputs
 
 
 class Tier:

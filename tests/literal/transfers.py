@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from literal.memory import Tier, warm_order
-from sim.eviction import lru
-from sim.inputs import Inputs
+from prefetch_sim.sim.eviction import lru
+from prefetch_sim.sim.setup.inputs import Inputs
 
 LANDING, PREDICTION, PASS = range(3)  # kinds of events, in their order at one instant
 MIB = 2**20

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from traces.capture.recorder import Recording, RoutingRecorder, heaviest_first
-from traces.capture.timing import TimingRecorder
+from prefetch_sim.traces.capture.recorder import Recording, RoutingRecorder, heaviest_first
+from prefetch_sim.traces.capture.timing import TimingRecorder
 
 # Expert ids and scores of each predictor, [N, L, m], for the rows of one forward pass.
 Named = dict[str, tuple[torch.Tensor, torch.Tensor]]

@@ -14,11 +14,11 @@ from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 
-from traces.capture.prompts import Prompt
-from traces.capture.roles import MoELayer, Roles, find_roles
-from traces.hf_config import ModelConfigError, read_hf_config
-from traces.model import GroupedQueryAttention, ModelSpec
-from traces.trace import TraceError
+from prefetch_sim.traces.capture.prompts import Prompt
+from prefetch_sim.traces.capture.roles import MoELayer, Roles, find_roles
+from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.trace import TraceError
 
 SAMPLED = 1024  # numbers of a matrix that stand for it in the digest
 

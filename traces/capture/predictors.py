@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from traces.capture.models import Loaded
-from traces.capture.recorder import Recording
-from traces.capture.session import LivePredictor
-from traces.errors import did_you_mean
-from traces.lab.trained import load_predictor
-from traces.timing import median_us
-from traces.trace import PredictionInfo, TraceError
+from prefetch_sim.traces.capture.models import Loaded
+from prefetch_sim.traces.capture.recorder import Recording
+from prefetch_sim.traces.capture.session import LivePredictor
+from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.lab.trained import load_predictor
+from prefetch_sim.traces.timing import median_us
+from prefetch_sim.traces.trace import PredictionInfo, TraceError
 
 BYTES_PER_WEIGHT = 2  # bf16
 UNTRAINED = ("next-gate", "early-gate", "own-gate")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from traces.errors import did_you_mean
-from traces.trace import TraceError
+from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.trace import TraceError
 
 _KEYS = ("prompt", "tokens", "document")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from traces.capture.hooks import Hooks
-from traces.capture.roles import MoELayer, Roles, logits_among, routed, tensors
-from traces.trace import TraceError
+from prefetch_sim.traces.capture.hooks import Hooks
+from prefetch_sim.traces.capture.roles import MoELayer, Roles, logits_among, routed, tensors
+from prefetch_sim.traces.trace import TraceError
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from traces.trace import TraceError
+from prefetch_sim.traces.trace import TraceError
 
 _PROBE = (2, 3)  # sequences, tokens: 6 rows, so that no [batch, tokens] argument is taken for one
 

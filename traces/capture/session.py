@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import transformers
 
-from traces.capture.generate import (
+from prefetch_sim.traces.capture.generate import (
     Decoder,
     Named,
     Rows,
@@ -27,14 +27,14 @@ from traces.capture.generate import (
     pads_well,
     passes,
 )
-from traces.capture.models import Loaded, encode
-from traces.capture.prompts import read_prompts
-from traces.capture.recorder import NoLogitsError, Recording, RoutingRecorder
-from traces.capture.timing import TimingRecorder
-from traces.files import remove_numbered
-from traces.format import read_trace, write_trace
-from traces.states import GATES, KINDS, write_gates
-from traces.trace import (
+from prefetch_sim.traces.capture.models import Loaded, encode
+from prefetch_sim.traces.capture.prompts import read_prompts
+from prefetch_sim.traces.capture.recorder import NoLogitsError, Recording, RoutingRecorder
+from prefetch_sim.traces.capture.timing import TimingRecorder
+from prefetch_sim.traces.files import remove_numbered
+from prefetch_sim.traces.format import read_trace, write_trace
+from prefetch_sim.traces.states import GATES, KINDS, write_gates
+from prefetch_sim.traces.trace import (
     DECODE,
     PREFILL,
     Array,
@@ -44,7 +44,7 @@ from traces.trace import (
     TraceError,
     TraceMeta,
 )
-from traces.writer import TraceWriter
+from prefetch_sim.traces.writer import TraceWriter
 
 PART_ROWS, PART_BYTES = 4096, 1 << 28
 OWN = ("part-*.parquet", "part-*.npy", "timing-*.parquet", "figures")  # in a trace's folder

@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from traces.capture.hooks import Hooks
-from traces.capture.roles import Roles
-from traces.files import replacing
+from prefetch_sim.traces.capture.hooks import Hooks
+from prefetch_sim.traces.capture.roles import Roles
+from prefetch_sim.traces.files import replacing
 
 PARTS = ("attention", "gate", "experts")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from traces.errors import did_you_mean
-from traces.exporters import oracle_general
-from traces.trace import Trace, TraceError
+from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.exporters import oracle_general
+from prefetch_sim.traces.trace import Trace, TraceError
 
 FORMATS: dict[str, ModuleType] = {"oracle-general": oracle_general}
 

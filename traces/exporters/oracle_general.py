@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.files import replacing
-from traces.trace import Array, Trace, TraceError
+from prefetch_sim.traces.files import replacing
+from prefetch_sim.traces.trace import Array, Trace, TraceError
 
 ACCESS = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
 

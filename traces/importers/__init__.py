@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from traces.errors import did_you_mean
-from traces.importers import (
+from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.importers import (
     gpt_oss_json,
     gpt_oss_npz,
     imp,
@@ -20,10 +20,10 @@ from traces.importers import (
     route_trace,
     vllm,
 )
-from traces.importers.source import read_head
-from traces.model import ModelSpec
-from traces.trace import Trace, TraceError
-from traces.validate import validate
+from prefetch_sim.traces.importers.source import read_head
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import Trace, TraceError
+from prefetch_sim.traces.validate import validate
 
 FORMATS: dict[str, ModuleType] = {
     "route_trace": route_trace,

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from traces.importers.known_models import GPT_OSS_20B
-from traces.importers.source import read_text
-from traces.model import ModelSpec
-from traces.trace import DECODE, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
+from prefetch_sim.traces.importers.source import read_text
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import DECODE, Trace, TraceError, TraceMeta
 
 
 def matches(head: bytes, path: Path) -> bool:

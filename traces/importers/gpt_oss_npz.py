@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.importers.known_models import GPT_OSS_20B
-from traces.importers.source import npz_arrays
-from traces.model import ModelSpec
-from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
+from prefetch_sim.traces.importers.source import npz_arrays
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
 # Dimensions of each array, and the kinds of number it may hold.
 _ARRAYS = {

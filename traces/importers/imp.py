@@ -13,10 +13,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from traces.importers.routed_sets import RoutedSets
-from traces.importers.source import parse_json, read_text
-from traces.model import ModelSpec
-from traces.trace import Trace, TraceError
+from prefetch_sim.traces.importers.routed_sets import RoutedSets
+from prefetch_sim.traces.importers.source import parse_json, read_text
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import Trace, TraceError
 
 _KEYS = ("trace", "entries", "data")
 _START = re.compile(rb'\s*(\{.*?"(trace|entries|data)"\s*:\s*)?\[\s*(\[\s*)?\d+\s*,', re.DOTALL)

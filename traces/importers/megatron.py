@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from traces.importers.routed_sets import RoutedSets
-from traces.importers.source import first_keys, read_json_lines
-from traces.model import ModelSpec
-from traces.trace import DECODE, PREFILL, Trace
+from prefetch_sim.traces.importers.routed_sets import RoutedSets
+from prefetch_sim.traces.importers.source import first_keys, read_json_lines
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import DECODE, PREFILL, Trace
 
 _WEIGHTS = ("probs", "weights")
 

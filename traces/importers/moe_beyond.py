@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.importers.routed_sets import RoutedSets
-from traces.importers.source import read_text
-from traces.model import ModelSpec
-from traces.trace import Prediction, PredictionInfo, Trace, TraceError
+from prefetch_sim.traces.importers.routed_sets import RoutedSets
+from prefetch_sim.traces.importers.source import read_text
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import Prediction, PredictionInfo, Trace, TraceError
 
 _COLUMNS = ("layer id", "batch number", "token", "activated expert ids")
 _PREDICTED = "predicted expert ids"

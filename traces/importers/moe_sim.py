@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from traces.importers.routed_sets import RoutedSets
-from traces.importers.source import first_keys, read_json_lines
-from traces.model import ModelSpec
-from traces.trace import DECODE, PREFILL, Trace
+from prefetch_sim.traces.importers.routed_sets import RoutedSets
+from prefetch_sim.traces.importers.source import first_keys, read_json_lines
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import DECODE, PREFILL, Trace
 
 _KEYS = ("request_id", "phase", "token_position", "layer_id", "expert_ids")
 _PHASES = {"prefill": PREFILL, "decode": DECODE, "unknown": DECODE}

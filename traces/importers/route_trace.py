@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from traces.errors import describe, did_you_mean
-from traces.importers.known_models import BY_ARCHITECTURE
-from traces.importers.source import read_text
-from traces.model import ModelSpec
-from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.errors import describe, did_you_mean
+from prefetch_sim.traces.importers.known_models import BY_ARCHITECTURE
+from prefetch_sim.traces.importers.source import read_text
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
 _MARK = "# route_trace v1"
 _INTEGERS = ("turn", "phase", "step", "layer", "slot", "expert")

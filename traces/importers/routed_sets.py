@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from traces.importers.known_models import require_model
-from traces.model import ModelSpec
-from traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.importers.known_models import require_model
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
 _HEAVIEST = float(np.finfo(np.float16).max)
 _MOST = np.iinfo(np.int32).max  # of requests, positions and layers

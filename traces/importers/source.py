@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from traces.trace import TraceError
+from prefetch_sim.traces.trace import TraceError
 
 # Spreadsheets put a byte order mark before UTF-8.
 _MARK = codecs.BOM_UTF8

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.importers.known_models import require_model
-from traces.importers.source import npz_arrays
-from traces.model import ModelSpec
-from traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.importers.known_models import require_model
+from prefetch_sim.traces.importers.source import npz_arrays
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
 
 _PROMPT, _GENERATED = "prompt_routed_experts", "routed_experts"
 _TOKENS = ("prompt_token_ids", "token_ids")

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from traces.trace import Array
+from prefetch_sim.traces.trace import Array
 
 BINS = 15
 CALIBRATION_ROWS = 2048  # enough for two numbers a layer, and to see how far they are off

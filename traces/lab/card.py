@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from traces.errors import describe
-from traces.files import replacing
-from traces.model import ModelSpec
-from traces.trace import Array, PredictionInfo, Trace, TraceError
+from prefetch_sim.traces.errors import describe
+from prefetch_sim.traces.files import replacing
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.trace import Array, PredictionInfo, Trace, TraceError
 
 CARD = "predictor.json"
 TRAIN, CALIBRATE = 0.7, 0.1  # of the documents; the rest is held out

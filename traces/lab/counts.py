@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from traces.trace import PREFILL, Array, Trace, TraceError
+from prefetch_sim.traces.trace import PREFILL, Array, Trace, TraceError
 
 SMOOTHING = 1.0  # a count of this size that follows the layer's own frequencies
 STORED = 128  # activation matrices kept, spread over the training requests

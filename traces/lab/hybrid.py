@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from traces.lab.trained import Speaker
-from traces.trace import Array, PredictionInfo, Trace, TraceError
+from prefetch_sim.traces.lab.trained import Speaker
+from prefetch_sim.traces.trace import Array, PredictionInfo, Trace, TraceError
 
 
 def _moment(info: PredictionInfo) -> tuple[int, int]:

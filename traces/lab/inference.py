@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from traces.capture.recorder import Recording
-from traces.lab.card import Card
-from traces.lab.losses import LEVEL_FREE
-from traces.lab.networks import Stacked
-from traces.states import States
-from traces.trace import Array, TraceError
+from prefetch_sim.traces.capture.recorder import Recording
+from prefetch_sim.traces.lab.card import Card
+from prefetch_sim.traces.lab.losses import LEVEL_FREE
+from prefetch_sim.traces.lab.networks import Stacked
+from prefetch_sim.traces.states import States
+from prefetch_sim.traces.trace import Array, TraceError
 
 # What each kind reads in the layer where it fires.
 READS: dict[str, tuple[str, ...]] = {

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from traces.files import replacing
-from traces.lab.calibration import fit_platt, named_error, some
-from traces.lab.card import (
+from prefetch_sim.traces.files import replacing
+from prefetch_sim.traces.lab.calibration import fit_platt, named_error, some
+from prefetch_sim.traces.lab.card import (
     CARD,
     Card,
     data_digest,
@@ -25,12 +25,12 @@ from traces.lab.card import (
     weights_digest,
     write_card,
 )
-from traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
-from traces.lab.losses import LOSSES, NEEDS_LOGITS, USES_LOGITS, Target
-from traces.lab.networks import Architecture, Stacked
-from traces.states import States, open_states, read_gates
-from traces.timing import median_us
-from traces.trace import Array, PredictionInfo, Trace, TraceError
+from prefetch_sim.traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
+from prefetch_sim.traces.lab.losses import LOSSES, NEEDS_LOGITS, USES_LOGITS, Target
+from prefetch_sim.traces.lab.networks import Architecture, Stacked
+from prefetch_sim.traces.states import States, open_states, read_gates
+from prefetch_sim.traces.timing import median_us
+from prefetch_sim.traces.trace import Array, PredictionInfo, Trace, TraceError
 
 Kind = Literal["pre-attention", "cross-layer", "both-inputs"]
 # When the last of what it reads is there.

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import bootstrap
 
-from traces.errors import did_you_mean
-from traces.lab.calibration import calibration_error
-from traces.lab.card import document_numbers
-from traces.trace import DECODE, PREFILL, Array, Trace, TraceError
+from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.lab.calibration import calibration_error
+from prefetch_sim.traces.lab.card import document_numbers
+from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

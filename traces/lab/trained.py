@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from traces.capture.recorder import Recording
-from traces.errors import did_you_mean
-from traces.files import replacing
-from traces.lab.calibration import fit_platt, named_error, some
-from traces.lab.card import (
+from prefetch_sim.traces.capture.recorder import Recording
+from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.files import replacing
+from prefetch_sim.traces.lab.calibration import fit_platt, named_error, some
+from prefetch_sim.traces.lab.card import (
     CARD,
     Card,
     data_digest,
@@ -26,12 +26,12 @@ from traces.lab.card import (
     weights_digest,
     write_card,
 )
-from traces.lab.counts import KINDS, Counting, one_hot
-from traces.lab.inference import READS, Network
-from traces.model import ModelSpec
-from traces.states import open_states
-from traces.timing import median_us
-from traces.trace import DECODE, Array, Prediction, PredictionInfo, Trace, TraceError
+from prefetch_sim.traces.lab.counts import KINDS, Counting, one_hot
+from prefetch_sim.traces.lab.inference import READS, Network
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.states import open_states
+from prefetch_sim.traces.timing import median_us
+from prefetch_sim.traces.trace import DECODE, Array, Prediction, PredictionInfo, Trace, TraceError
 
 TABLES = "tables.npz"
 BLOCK = 2048  # rows spoken of at once

@@ -1,4 +1,4 @@
-"""``python -m traces.twins NAME --work DIR -o OUT.parquet``: a bundled trace, from nothing."""
+"""``python -m prefetch_sim.traces.twins NAME --work DIR -o OUT.parquet``: a bundled trace."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from traces.errors import did_you_mean
-from traces.format import write_trace
-from traces.trace import TraceError
-from traces.twins.card import figures, write_card
-from traces.twins.corpus import Corpus, SampleError
-from traces.twins.make import first_requests, make_model, record, set_threads, with_predictors
-from traces.twins.recipe import SMALL, TWINS, Recipe
+from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.format import write_trace
+from prefetch_sim.traces.trace import TraceError
+from prefetch_sim.traces.twins.card import figures, write_card
+from prefetch_sim.traces.twins.corpus import Corpus, SampleError
+from prefetch_sim.traces.twins.make import (
+    first_requests,
+    make_model,
+    record,
+    set_threads,
+    with_predictors,
+)
+from prefetch_sim.traces.twins.recipe import SMALL, TWINS, Recipe
 
 
 def make(recipe: Recipe, work: Path, out: Path) -> None:
@@ -32,7 +38,9 @@ def make(recipe: Recipe, work: Path, out: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m traces.twins", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m prefetch_sim.traces.twins", description=__doc__
+    )
     parser.add_argument("name", help="which: " + ", ".join(r.name for r in (*TWINS, SMALL)))
     parser.add_argument("--work", type=Path, required=True, help="checkpoints; continued from")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the trace, .parquet")

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from traces.info import expert_use
-from traces.lab.scoring import PHASES, Hits, count_hits
-from traces.trace import DECODE, Trace
-from traces.twins.corpus import Corpus, Split
-from traces.twins.make import TRAINED, parameters
-from traces.twins.recipe import Recipe
+from prefetch_sim.traces.info import expert_use
+from prefetch_sim.traces.lab.scoring import PHASES, Hits, count_hits
+from prefetch_sim.traces.trace import DECODE, Trace
+from prefetch_sim.traces.twins.corpus import Corpus, Split
+from prefetch_sim.traces.twins.make import TRAINED, parameters
+from prefetch_sim.traces.twins.recipe import Recipe
 
 SPLITS: tuple[tuple[Split, str], ...] = (
     ("train", "language model, tokenizer"),
@@ -150,7 +150,8 @@ def render(out: Path, numbers: dict[str, Any], size: int) -> str:
         f"this routing, name it in the config (`model: {like}`). What a policy gains here need "
         "not be what it gains there.",
         "",
-        f"Made by `python -m traces.twins {numbers['name']} --work DIR -o {out.name}`. Every "
+        f"Made by `python -m prefetch_sim.traces.twins {numbers['name']} "
+        f"--work DIR -o {out.name}`. Every "
         f"number below is in `{out.with_suffix('.json').name}`; the predictors' scores are "
         "re-derived from the trace by a test.",
         "",

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from traces.capture.models import Loaded, load_model
-from traces.capture.predictors import live_predictors
-from traces.capture.session import Settings, capture
-from traces.format import read_trace
-from traces.lab.neural import Plan
-from traces.lab.neural import train as train_predictor
-from traces.lab.trained import load_predictor, predict
-from traces.trace import Array, Prediction, Trace
-from traces.twins.corpus import SEPARATOR, Corpus, Split
-from traces.twins.recipe import Recipe
-from traces.twins.train import train
+from prefetch_sim.traces.capture.models import Loaded, load_model
+from prefetch_sim.traces.capture.predictors import live_predictors
+from prefetch_sim.traces.capture.session import Settings, capture
+from prefetch_sim.traces.format import read_trace
+from prefetch_sim.traces.lab.neural import Plan
+from prefetch_sim.traces.lab.neural import train as train_predictor
+from prefetch_sim.traces.lab.trained import load_predictor, predict
+from prefetch_sim.traces.trace import Array, Prediction, Trace
+from prefetch_sim.traces.twins.corpus import SEPARATOR, Corpus, Split
+from prefetch_sim.traces.twins.recipe import Recipe
+from prefetch_sim.traces.twins.train import train
 
 # The sample's predictors: the paper's, the same on the layer before, and an untrained gate.
 TRAINED = (Plan("pre-attention", 0, hidden=256), Plan("cross-layer", 1, hidden=256))

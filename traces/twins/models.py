@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from traces.twins.recipe import Recipe
+from prefetch_sim.traces.twins.recipe import Recipe
 
 
 def sink_attention(

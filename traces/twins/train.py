@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
-from traces.twins.corpus import Corpus, SampleError, Split
-from traces.twins.models import build_model
-from traces.twins.recipe import Recipe, Training
+from prefetch_sim.traces.twins.corpus import Corpus, SampleError, Split
+from prefetch_sim.traces.twins.models import build_model
+from prefetch_sim.traces.twins.recipe import Recipe, Training
 
 
 def learning_rate(step: int, training: Training) -> float:

@@ -1,0 +1,71 @@
+"""Loads and the way that they take, in arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from prefetch_sim.sim.compiled.arrays import (
+    CLASSES,
+    FAR,
+    STAGES,
+    Bytes,
+    Lane,
+    Link,
+    Load,
+    Loader,
+    LoadPath,
+    Node,
+    Server,
+    Setup,
+    Tier,
+)
+from prefetch_sim.sim.compiled.tiers import make_tier
+from prefetch_sim.sim.engine.tier import Tier as PlainTier
+from prefetch_sim.sim.eviction import lru
+from prefetch_sim.sim.jit.rows import table
+from prefetch_sim.sim.machine.device import SimulatedDevice
+
+
+def _links(device: SimulatedDevice) -> Any:
+    """``LoadPath.links``."""
+    latency_ns = round(device.profile.storage.latency_us.value * 1e3)
+    links = table(Link, len(device.stages))
+    for link, server in zip(links, device.stages):
+        link.storage = server.name == "storage"
+        link.latency_ns = latency_ns if link.storage else 0
+        link.chunk, link.lanes = server.queue.chunk or 0, server.queue.lanes
+    return links
+
+
+def make_loader(s: Setup, device: SimulatedDevice) -> Loader:
+    n = s.layers * s.experts
+    queue = table(Node, STAGES * (CLASSES + n), before=-1, after=-1)
+    ring = np.arange(CLASSES * STAGES).reshape(CLASSES, STAGES)  # a column is a stage's
+    queue.after[ring], queue.before[ring] = np.roll(ring, -1, 0), np.roll(ring, 1, 0)
+    free_at = [0 if server.name == "storage" else -1 for server in device.stages]
+    return Loader(
+        loads=table(Load, n),
+        unused=np.zeros(n, dtype=np.int8),
+        queue=queue,
+        servers=table(Server, s.stages, free_at=free_at),
+        cancelled=np.zeros(n, dtype=np.int64),
+        arrived=np.zeros(s.experts, dtype=np.int64),
+    )
+
+
+def make_path(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> LoadPath | None:
+    """What the load path has beyond one host link that moves experts whole, if anything."""
+    links = _links(device)
+    first, stages = links[0], len(links)
+    if stages == 1 and not first.storage and (first.chunk or FAR) >= cache.size.max():
+        return None
+    width = 1 << (int(links.lanes.max()) - 1).bit_length()
+    return LoadPath(
+        host=cache if host is None else make_tier(host, lru),
+        width=width,
+        links=links,
+        bytes=table(Bytes, (stages, len(cache.size))),
+        lanes=table(Lane, (stages, width)),
+    )

@@ -1,0 +1,70 @@
+"""Model shapes by name: the catalogue, a YAML file, or a Hugging Face config."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.config.files import read_yaml
+from prefetch_sim.traces.errors import describe
+from prefetch_sim.traces.models import catalogue
+from prefetch_sim.traces.models.hf_config import ModelConfigError
+from prefetch_sim.traces.models.spec import ModelSpec, from_hf_config
+
+
+class ModelError(ConfigError):
+    """A model that does not exist or does not hold; the message is one line for the user."""
+
+
+def load_model(name_or_path: str | Path) -> ModelSpec:
+    """The spec of a catalogue name, of a YAML file, or of a Hugging Face model.
+
+    Of the last, the folder or the ``config.json`` in it, after which it is named. Raises ModelError
+    naming the file and key at fault, or the nearest known name.
+    """
+    text = str(name_or_path)
+    path = Path(text)
+    if (path / "config.json").is_file():
+        path = path / "config.json"
+    if text in catalogue.names():
+        return catalogue.shape(text)
+    if path.suffix in (".yaml", ".yml"):
+        return _spec(path)
+    if path.suffix == ".json":
+        try:
+            return from_hf_config(_json(path), path.resolve().parent.name)
+        except ModelConfigError as error:
+            raise ModelError(f"{path}: {error}") from error
+    raise ModelError(f"unknown model {text!r}{did_you_mean(text, catalogue.names())}")
+
+
+def _spec(path: Path) -> ModelSpec:
+    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, stamp: int) -> ModelSpec:
+    """Read once for all runs of a sweep; ``stamp`` makes an edited file a new one."""
+    try:
+        return ModelSpec.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ModelError(f"{path}: {describe(error, ModelSpec)}") from error
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: expected a mapping, found {type(content).__name__}")
+    return content

@@ -1,0 +1,76 @@
+"""Find a policy by name or by import path.
+
+A name is a file of ``sim/predictors``, ``sim/prefetch`` or ``sim/eviction`` (``least-stale`` is
+``least_stale.py``); an import path (``my_package.my_policy``) is any module that can be imported,
+from the working directory too, and follows the same contract. Nothing is registered anywhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from functools import cache
+from types import ModuleType
+
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+
+# What a module of each kind must have.
+CONTRACTS = {
+    "predictors": ("Params", "Predictor"),
+    "prefetch": ("propose",),
+    "eviction": ("inserted", "used"),
+}
+# What it may have.
+_OPTIONS = {
+    "eviction": ("new_state", "begin", "evicted", "passed", "predicted", "spared", "victim", "kept")
+}
+_INTERNAL = {"base", "lists"}
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """Names of the built-in policies of ``kind``, sorted."""
+    package = importlib.import_module(f"prefetch_sim.sim.{kind}")
+    found = (m.name for m in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(n.replace("_", "-") for n in found if n not in _INTERNAL))
+
+
+def summary(kind: str, name: str) -> str:
+    """First line of the policy's docstring."""
+    return (find(kind, name).__doc__ or "").strip().splitlines()[0]
+
+
+def find(kind: str, name: str, others: tuple[str, ...] = ()) -> ModuleType:
+    """The module that implements ``name``.
+
+    ``others`` are further names valid in this place (the trace's recorded predictors), only for
+    the error's nearest match. Raises ConfigError where nothing has that name.
+    """
+    if name in names(kind):
+        return importlib.import_module(f"prefetch_sim.sim.{kind}.{name.replace('-', '_')}")
+    if "." in name:
+        return _foreign(kind, name)
+    hint = did_you_mean(name, [*names(kind), *others])
+    raise ConfigError(f"unknown {kind.removesuffix('s')} {name!r}{hint}")
+
+
+def _foreign(kind: str, name: str) -> ModuleType:
+    """The policy at an import path."""
+    # A console script does not look in the working directory. Last, so that it hides nothing.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    what = f"{kind.removesuffix('s')} policy"
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # the module's own code runs here
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"cannot import {what} {name!r}: {reason}") from error
+    for needed in CONTRACTS[kind]:
+        if not callable(getattr(module, needed, None)):
+            raise ConfigError(f"{name!r} is no {what}: it has no {needed!r}")
+    for option in _OPTIONS.get(kind, ()):
+        if not callable(getattr(module, option, callable)):
+            raise ConfigError(f"{name!r} is no {what}: its {option!r} is no function")
+    return module

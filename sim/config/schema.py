@@ -1,0 +1,178 @@
+"""A run's configuration: one vocabulary for single runs, ``--set`` and sweep axes.
+
+``RunConfig`` is what one simulation needs, checked whole before anything runs. Shorthands are
+expanded on reading (``hardware: l4`` is ``hardware: {name: l4}``), so every key has one place.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from prefetch_sim.traces.models.spec import Precision
+
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def named(value: Any) -> Any:
+    """``"lru"`` → ``{"name": "lru"}``: a bare name is a mapping with nothing else in it."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict | Choice):
+        return value
+    raise ValueError(f"expected a name, or a mapping with a name, not {value!r}")
+
+
+class Choice(BaseModel):
+    """A component by name, with its own parameters beside the name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+Named = Annotated[Choice, BeforeValidator(named)]
+
+
+class Capacity(Section):
+    """How much fits: a share of all experts, a number of experts, or bytes. One of the three."""
+
+    share: float | None = Field(default=None, gt=0, le=1)
+    experts: int | None = Field(default=None, gt=0)
+    bytes: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if isinstance(value, dict | Capacity):
+            return value
+        match = re.fullmatch(r"\s*([0-9.]+)\s*(%|[KMG]i?B|B)\s*", str(value))
+        if match is None:
+            raise ValueError(
+                f"{value!r} is not a capacity: write '25%', '4000MiB' or {{experts: 384}}"
+            )
+        try:
+            number = float(match[1])
+        except ValueError:
+            raise ValueError(f"{match[1]!r} is not a number") from None
+        if match[2] == "%":
+            if not 0 < number <= 100:
+                raise ValueError(f"{value!r} is outside 0 % < share <= 100 %")
+            return {"share": number / 100}
+        return {"bytes": round(number * UNITS[match[2]])}
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Capacity:
+        if sum(v is not None for v in (self.share, self.experts, self.bytes)) != 1:
+            raise ValueError("give exactly one of a share, {experts: N} or bytes")
+        return self
+
+    def resolve(self, sizes: list[int]) -> int:
+        """Bytes, for a model whose experts have these ``sizes`` (one entry per expert).
+
+        A number of experts is that many of the largest, so that it always fits them.
+        """
+        if self.bytes is not None:
+            return self.bytes
+        if self.experts is not None:
+            return self.experts * max(sizes)
+        assert self.share is not None
+        return round(self.share * sum(sizes))
+
+
+class CacheConfig(Section):
+    """The expert cache on the accelerator."""
+
+    capacity: Capacity = Field(default_factory=lambda: Capacity(share=0.25))
+    scope: Literal["global", "layer"] = "global"
+    eviction: Named = Field(default_factory=lambda: Choice(name="lru"))
+    warm: Literal["none", "first", "popular"] = "none"
+
+
+class HostConfig(Section):
+    """Host memory below the cache: what does not fit there is read from storage."""
+
+    capacity: Capacity = Field(default_factory=lambda: Capacity(share=1.0))
+
+
+class PrefetchConfig(Section):
+    policy: str = "top-k"
+    extra: int = Field(default=0, ge=0)
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    cancel_stale: bool = True
+
+
+class SyntheticTrace(Section):
+    """Routing made up with given statistics, where no recording of a topology exists."""
+
+    synthetic: str
+    requests: int = Field(default=4, gt=0)
+    prompt: int = Field(default=32, ge=0)
+    decode: int = Field(default=64, gt=0)
+    skew: float = Field(default=0.5, ge=0, lt=10)
+    reuse: float = Field(default=0.3, ge=0, le=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class RunConfig(Section):
+    """Everything one run depends on."""
+
+    name: str = "run"
+    trace: str | SyntheticTrace = "mini-gpt-oss"
+    requests: str | None = None
+    model: str | None = None
+    precision: Precision | None = None
+    hardware: Named = Field(default_factory=lambda: Choice(name="rtx-4090"))
+    kernels: Literal["fused", "eager"] = "fused"
+    cache: CacheConfig = Field(default_factory=CacheConfig)
+    host: HostConfig = Field(default_factory=HostConfig)
+    predictor: tuple[Named, ...] = ()
+    prefetch: PrefetchConfig = Field(default_factory=PrefetchConfig)
+    overlap: Literal["per_expert", "grouped"] = "per_expert"
+    engine: Literal["auto", "simpy", "compiled"] = "auto"
+    batch_size: int = Field(default=1, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("trace", mode="before")
+    @classmethod
+    def _trace(cls, value: Any) -> Any:
+        # Decided here, so that a wrong key inside is reported once and not per union member.
+        return SyntheticTrace.model_validate(value) if isinstance(value, dict) else value
+
+    @field_validator("predictor", mode="before")
+    @classmethod
+    def _predictors(cls, value: Any) -> Any:
+        if value is None or value in ("none", {"name": "none"}):
+            return ()
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("requests", mode="before")
+    @classmethod
+    def _slice(cls, value: Any) -> Any:
+        if value is not None:
+            parse_slice(str(value))
+        return value
+
+    @property
+    def request_slice(self) -> slice | None:
+        return None if self.requests is None else parse_slice(self.requests)
+
+
+def parse_slice(text: str) -> slice:
+    """``"0:20"`` → ``slice(0, 20)``; raises ValueError on anything but START:STOP, both >= 0."""
+    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a slice of requests: write '0:20'")
+    start, stop = (int(part) if part else None for part in match.groups())
+    if stop is not None and (start or 0) >= stop:
+        raise ValueError(f"{text!r} names no request")
+    return slice(start, stop)

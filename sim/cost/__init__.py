@@ -1,0 +1,1 @@
+"""Durations, from model shape and profile, and what else is in memory."""

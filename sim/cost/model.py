@@ -1,0 +1,281 @@
+"""How long each part of a forward pass computes: a roofline with launch overheads.
+
+An operator moves bytes and does operations; its roofline is the longer of bytes over achieved
+bandwidth and operations over achieved matrix throughput. Its kernels add to that:
+
+- ``fused`` (a compiled runtime, CUDA graphs): roofline + kernels · launch_us, the gap that small
+  kernels leave between them even when they are queued ahead.
+- ``eager`` (PyTorch without compilation): max(roofline, kernels · eager_launch_us), because the
+  host issues kernels while the device works on earlier ones, and the slower of the two decides.
+
+Durations are integer nanoseconds, each rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from prefetch_sim.hardware_profiles import HardwareProfile
+from prefetch_sim.sim.cost.attention import (
+    BYTES,
+    AttentionWork,
+    Phase,
+    decode_in_sight,
+    tokens_in_sight,
+)
+from prefetch_sim.traces.models.spec import BITS_PER_WEIGHT, LatentAttention, ModelSpec, Precision
+
+
+class Kernels(NamedTuple):
+    """Kernels that one operator launches."""
+
+    norm: int
+    grouped_attention: int
+    latent_attention: int
+    gate: int
+    mlp: int  # shared experts, or a dense layer's MLP
+    expert: int
+    dispatch: int  # permute and combine, a MoE layer
+    head: int
+    predictor: int
+
+
+# Counted from fused runtimes (vLLM, llama.cpp): residual and norm are one kernel; attention is
+# qkv, qk-norm, rope and cache write, attention, its reduction, output (latent: the query's and
+# the value's absorbed products besides); the gate's product and its top-k; gate-up, activation,
+# down; sort, gather, weighted sum.
+FUSED = Kernels(
+    norm=1, grouped_attention=6, latent_attention=8, gate=2, mlp=3, expert=3, dispatch=3, head=1,
+    predictor=3,
+)  # fmt: skip
+
+# PyTorch operators in the transformers library. norm, grouped_attention (projections 4, rope 10,
+# cache 2, repeated heads 2, attention 8), mlp and head are counted in its source. The rest is
+# fitted to the eager timings of DeepSeek-V2-Lite on three GPUs in arXiv 2511.10676: with
+# eager_launch_us from the norm's 8 kernels, attention comes to 70–79 launches, the gate to 9–11
+# and the experts to 640–724, i.e. 10 for each of the 64: the loop visits every expert, routed or
+# not. Its predictor (0.15 ms, the GPU not stated) comes to 9–16.
+EAGER = Kernels(
+    norm=8, grouped_attention=26, latent_attention=75, gate=10, mlp=5, expert=10, dispatch=0,
+    head=1, predictor=12,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """One forward pass; lists are by MoE layer, all in ns.
+
+    ``prologue_ns``: the dense layers just before; ``attention_ns``: from the layer's own start to
+    its gate's input, of which ``norm_ns`` is the input norm; ``moe_fixed_ns``: permute and
+    combine; ``epilogue_ns``: trailing dense layers, final norm and lm_head.
+    """
+
+    prologue_ns: tuple[int, ...]
+    attention_ns: tuple[int, ...]
+    norm_ns: int
+    gate_ns: int
+    moe_fixed_ns: int
+    shared_ns: int
+    epilogue_ns: int
+
+
+class _Batch(NamedTuple):
+    """What depends on the number of tokens alone. Floats are ns before rounding."""
+
+    tokens: int
+    norm: float
+    projections: float  # roofline only
+    dense_mlp: float
+    head: float
+    gate_ns: int
+    moe_fixed_ns: int
+    shared_ns: int
+
+
+class CostModel:
+    """Durations of ``model`` on ``profile``, its experts stored in ``precision``."""
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        profile: HardwareProfile,
+        *,
+        precision: Precision,
+        kernels: Literal["fused", "eager"] = "fused",
+    ) -> None:
+        self.model = model
+        self.expert_bytes = list(model.bytes_per_expert(precision))
+        compute = profile.compute
+        self._eager = kernels == "eager"
+        self._kernels = EAGER if self._eager else FUSED
+        launch = compute.eager_launch_us if self._eager else compute.launch_us
+        self._launch = launch.value * 1e3
+        self._bandwidth = compute.memory_gb_s.value  # GB/s is bytes a ns
+        self._expert_bandwidth = self._bandwidth * compute.expert_efficiency.value
+        rate = getattr(compute.tflops, precision) or compute.tflops.bf16
+        self._flops = compute.tflops.bf16.value * 1e3  # TFLOPS to operations a ns
+        self._expert_flops = rate.value * 1e3
+        self._weight_bytes = BITS_PER_WEIGHT[precision] / 8
+
+        shape = model.attention
+        latent = isinstance(shape, LatentAttention)
+        self._attention_kernels = (
+            self._kernels.latent_attention if latent else self._kernels.grouped_attention
+        )
+        self._window = None if isinstance(shape, LatentAttention) else shape.sliding_window
+        self._work = {p: AttentionWork.of(shape, model.hidden, p) for p in _PHASES}
+
+        # Of each MoE layer: does it attend locally, and how many dense layers precede it that
+        # attend to everything and locally. The last entry counts those after the last MoE layer.
+        self._local: list[bool] = []
+        self._dense: list[tuple[int, int]] = [(0, 0)]
+        for layer in range(model.layers):
+            local = self._window is not None and layer % 2 == 0
+            if layer in model.dense_layers:
+                whole, windowed = self._dense[-1]
+                self._dense[-1] = (whole + (not local), windowed + local)
+            else:
+                self._local.append(local)
+                self._dense.append((0, 0))
+
+        self._batches: dict[tuple[int, int], _Batch] = {}
+        tables: dict[int, dict[int, int]] = {size: {} for size in self.expert_bytes}
+        self._expert_tables = [tables[size] for size in self.expert_bytes]
+        # In eager mode the loop over all experts pays every launch (see `_batch`).
+        self.expert_launch_ns = 0 if self._eager else round(self._kernels.expert * self._launch)
+
+    def step(self, phase: Phase, token_counts: Sequence[int], contexts: Sequence[int]) -> StepCost:
+        """One forward pass: request i feeds ``token_counts[i]`` tokens (1 in decode) after the
+        ``contexts[i]`` tokens in its KV cache. Only a prompt's last token reaches lm_head."""
+        tokens, requests = sum(token_counts), len(token_counts)
+        batch = self._batch(tokens, tokens if phase == "decode" else requests)
+        whole = self._layer(phase, token_counts, contexts, None, batch)
+        local = whole
+        if self._window is not None:
+            local = self._layer(phase, token_counts, contexts, self._window, batch)
+        layers = len(self._local)
+        if self._window is None:
+            attention = (round(whole),) * layers
+        else:
+            ns = (round(whole), round(local))
+            attention = tuple([ns[is_local] for is_local in self._local])
+        if self.model.dense_layers:
+            mlp = batch.dense_mlp
+            dense = [w * (whole + mlp) + n * (local + mlp) for w, n in self._dense]
+        else:
+            dense = [0.0] * (layers + 1)
+        return StepCost(
+            prologue_ns=tuple([round(ns) for ns in dense[:-1]]),
+            attention_ns=attention,
+            norm_ns=round(batch.norm),
+            gate_ns=batch.gate_ns,
+            moe_fixed_ns=batch.moe_fixed_ns,
+            shared_ns=batch.shared_ns,
+            epilogue_ns=round(dense[-1] + batch.head),
+        )
+
+    def expert_ns(self, layer: int, tokens: int) -> int:
+        """One routed expert of MoE layer ``layer`` on ``tokens`` tokens, its launches apart."""
+        table = self._expert_tables[layer]
+        known = table.get(tokens)
+        if known is None:
+            flops = 6.0 * self.model.hidden * self.model.expert_hidden * tokens
+            roofline = max(
+                flops / self._expert_flops, self.expert_bytes[layer] / self._expert_bandwidth
+            )
+            if self._eager:  # the loop's launches run meanwhile; only what exceeds them counts
+                roofline = max(roofline - self._kernels.expert * self._launch, 0.0)
+            known = table[tokens] = round(roofline)
+        return known
+
+    def predictor_ns(self, flops: float, nbytes: int, tokens: int) -> int:
+        """A two-layer MLP: ``flops`` operations a token, ``nbytes`` of weights read once."""
+        return round(self._time(self._kernels.predictor, self._roofline(flops * tokens, nbytes)))
+
+    def operators(self, phase: Phase, context: int) -> dict[str, int]:
+        """ns of each operator of one MoE layer, for comparison with measurements.
+
+        Decode: one token after ``context`` cached ones. Prefill: a prompt of ``context`` tokens,
+        spread evenly over the experts, which run as one group. Attention is that of a layer
+        without a window.
+        """
+        tokens, cached = (1, context) if phase == "decode" else (context, 0)
+        batch = self._batch(tokens, 1)
+        attention = self._layer(phase, [tokens], [cached], None, batch) - 2 * batch.norm
+        slots = tokens * self.model.top_k
+        active = min(self.model.experts, slots)
+        experts = self.expert_launch_ns + active * self.expert_ns(0, -(-slots // active))
+        return {
+            "input_norm": round(batch.norm),
+            "self_attention": round(attention),
+            "post_norm": round(batch.norm),
+            "expert_selection": batch.gate_ns,
+            "expert_computation": batch.moe_fixed_ns + batch.shared_ns + experts,
+        }
+
+    def _layer(
+        self,
+        phase: Phase,
+        counts: Sequence[int],
+        contexts: Sequence[int],
+        window: int | None,
+        batch: _Batch,
+    ) -> float:
+        """ns of both norms and attention, whose layers see ``window`` tokens (None: all)."""
+        work = self._work[phase]
+        if phase == "decode" and batch.tokens == len(counts):
+            pairs = read = decode_in_sight(contexts, window)
+        else:
+            pairs, read = tokens_in_sight(counts, contexts, window)
+        flops = pairs * work.pair_flops
+        if work.cached_flops:
+            flops += sum(contexts) * work.cached_flops
+        core = self._roofline(flops, read * work.kv_bytes)
+        return 2 * batch.norm + self._time(self._attention_kernels, batch.projections + core)
+
+    def _batch(self, tokens: int, outputs: int) -> _Batch:
+        key = (tokens, outputs)
+        if key not in self._batches:
+            model, kernels = self.model, self._kernels
+            hidden = model.hidden
+            # Residual and input are read, the sum written; normalising is free beside that.
+            norm = self._time(kernels.norm, self._roofline(0, 3 * tokens * hidden * BYTES))
+            # Each routed token is gathered and summed back: read and written twice.
+            permute = self._roofline(0, 4 * tokens * model.top_k * hidden * BYTES)
+            launches = model.experts * kernels.expert if self._eager else kernels.dispatch
+            shared = 3 * hidden * model.shared_hidden * model.shared_experts
+            shared_ns = max(
+                2 * shared * tokens / self._expert_flops,
+                shared * self._weight_bytes / self._bandwidth,
+            )
+            self._batches[key] = _Batch(
+                tokens=tokens,
+                norm=norm,
+                projections=self._product(self._work["decode"].weights, tokens),
+                dense_mlp=self._time(
+                    kernels.mlp, self._product(3 * hidden * model.dense_hidden, tokens)
+                ),
+                head=self._time(kernels.head, self._product(hidden * model.vocab, outputs)) + norm,
+                gate_ns=round(
+                    self._time(kernels.gate, self._product(hidden * model.experts, tokens))
+                ),
+                moe_fixed_ns=round(self._time(launches, permute)),
+                shared_ns=round(self._time(kernels.mlp, shared_ns)) if shared else 0,
+            )
+        return self._batches[key]
+
+    def _product(self, weights: int, tokens: int) -> float:
+        """Roofline ns of ``tokens`` rows times a 16-bit matrix of ``weights`` elements."""
+        return self._roofline(2.0 * weights * tokens, weights * BYTES)
+
+    def _roofline(self, flops: float, nbytes: float) -> float:
+        return max(flops / self._flops, nbytes / self._bandwidth)
+
+    def _time(self, kernels: int, roofline: float) -> float:
+        launches = kernels * self._launch
+        return max(roofline, launches) if self._eager else roofline + launches
+
+
+_PHASES: tuple[Phase, Phase] = ("prefill", "decode")

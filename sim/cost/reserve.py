@@ -1,0 +1,42 @@
+"""What the accelerator holds beside the expert cache: the other weights and the KV cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from prefetch_sim.sim.cost.attention import BYTES, AttentionWork
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.models.spec import BITS_PER_WEIGHT, LatentAttention, ModelSpec, Precision
+
+
+class Reserve(NamedTuple):
+    """Bytes that the expert cache cannot have."""
+
+    weights: int
+    kv_cache: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv_cache
+
+
+def reserve(model: ModelSpec, workload: Workload, precision: Precision | None) -> Reserve:
+    """The reserve of ``model``, its experts in ``precision``, for the largest batch."""
+    work = AttentionWork.of(model.attention, model.hidden, "decode")
+    gates = model.moe_layers * model.hidden * model.experts
+    dense = (model.layers - model.moe_layers) * 3 * model.hidden * model.dense_hidden
+    embeddings = 2 * model.vocab * model.hidden  # input and output
+    shared = 3 * model.hidden * model.shared_hidden * model.shared_experts * model.moe_layers
+    # Shared experts are stored as the routed ones are, as the cost model has it.
+    shared_bytes = round(shared * BITS_PER_WEIGHT[precision or model.precision] / 8)
+    weights = (model.layers * work.weights + gates + dense + embeddings) * BYTES + shared_bytes
+
+    # The longest request in every place of the batch; a local layer keeps its window.
+    context = int(workload.trace.position.max()) + 1
+    window = (
+        None if isinstance(model.attention, LatentAttention) else model.attention.sliding_window
+    )
+    local = 0 if window is None else (model.layers + 1) // 2
+    tokens = (model.layers - local) * context + local * min(context, window or context)
+    requests = min(workload.batch_size, len(workload.requests))
+    return Reserve(weights, requests * tokens * work.kv_bytes)

@@ -1,0 +1,46 @@
+"""Durations of a workload's steps and experts as arrays."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from prefetch_sim.sim.workload.step_table import Integers, integers
+
+if TYPE_CHECKING:
+    from prefetch_sim.sim.cost.model import CostModel
+    from prefetch_sim.sim.workload.step import Step
+
+
+COSTS_KEPT = 4  # hardware profiles whose costs are kept for the next run
+NORM, GATE, FIXED, SHARED, EPILOGUE = range(5)  # columns of CostTable.per_step
+
+
+class CostTable(NamedTuple):
+    """ns by kind of step: see ``sim.cost.model.StepCost``."""
+
+    per_layer: Integers  # [kinds, L, 2]: prologue, attention
+    per_step: Integers  # [kinds, 5]
+
+
+@lru_cache(maxsize=COSTS_KEPT)
+def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
+    found = [cost.step(step.phase, step.tokens, step.contexts) for step in kinds]
+    per_layer = integers([(one.prologue_ns, one.attention_ns) for one in found])
+    per_step = [
+        (one.norm_ns, one.gate_ns, one.moe_fixed_ns, one.shared_ns, one.epilogue_ns)
+        for one in found
+    ]
+    return CostTable(np.ascontiguousarray(per_layer.transpose(0, 2, 1)), integers(per_step))
+
+
+@lru_cache(maxsize=COSTS_KEPT)
+def expert_table(cost: CostModel, layers: int, served: tuple[int, ...]) -> Integers:
+    """[layers, most tokens + 1]: ns of an expert that serves so many; 0 where none does."""
+    expert = np.zeros((layers, max(served) + 1), dtype=np.int64)
+    for layer in range(layers):
+        for n in served:
+            expert[layer, n] = cost.expert_ns(layer, n)
+    return expert

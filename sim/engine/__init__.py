@@ -1,0 +1,1 @@
+"""Decisions of a run: order, residency, loads. No clock of its own."""

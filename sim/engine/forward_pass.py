@@ -1,0 +1,245 @@
+"""The forward pass: one generator over steps and layers that yields the device's events.
+
+Exact semantics: docs/timing.md. The device answers with SimPy events; the pass
+itself knows routing, residency and order, and leaves all time to the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from types import ModuleType
+from typing import Any
+
+import simpy
+
+from prefetch_sim.sim.cost.model import CostModel, StepCost
+from prefetch_sim.sim.engine.active_predictor import ActivePredictor
+from prefetch_sim.sim.engine.loader import Loader
+from prefetch_sim.sim.engine.missing import MissingLayer
+from prefetch_sim.sim.engine.records import PACK, LayerRecords, StepRecords
+from prefetch_sim.sim.machine.device import SimulatedDevice
+from prefetch_sim.sim.prefetch.base import Limits
+from prefetch_sim.sim.workload.step import Step
+from prefetch_sim.sim.workload.workload import Workload
+
+Events = Generator[simpy.Event, Any, None]
+_NO_STALL = (0, 0, 0, 0)
+
+
+class ForwardPass:
+    """All the steps of one workload on one device."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        cost: CostModel,
+        device: SimulatedDevice,
+        loader: Loader,
+        hooks: Sequence[ActivePredictor],
+        policy: ModuleType,
+        *,
+        extra: int,
+        threshold: float,
+        cancel_stale: bool,
+        grouped: bool,
+    ) -> None:
+        self.workload, self.cost, self.device, self.loader = workload, cost, device, loader
+        self.layer_records, self.step_records = LayerRecords(), StepRecords()
+        self._cache = loader.cache
+        self._propose = policy.propose
+        self._limits = Limits(workload.top_k, extra, threshold)
+        self._cancel_stale, self._grouped = cancel_stale, grouped
+        loader.cancels = cancel_stale
+        launch = [
+            cost.expert_launch_ns * (min(n, 1) if grouped else n) for n in range(workload.top_k + 1)
+        ]
+        # [layer][n]: ns to compute n experts that serve one token each.
+        self._alone = [
+            [ns + n * cost.expert_ns(layer, 1) for n, ns in enumerate(launch)]
+            for layer in range(workload.layers)
+        ]
+        self._hooks = hooks
+        self._at_start = [h for h in hooks if h.trigger == "layer_start"]
+        self._at_gate = [h for h in hooks if h.trigger == "gate_input"]
+        self._at_routed = [h for h in hooks if h.trigger == "routed"]
+        self._several = len(hooks) > 1
+        self._timed = getattr(policy, "TIMED", False)
+        total = workload.layers * workload.experts
+        self._seen, self._stamp = [0] * total, 0
+        self._out, self._priority = [0] * total, [0] * total
+        self._routed_until = -1  # last layer-step whose routing is known
+        self._gate_at = 0  # when the present layer is routed, later predictors inline apart
+
+    def run(self) -> Events:
+        """Every step in order; finishes the loader's accounts at the end.
+
+        ``now`` is when what has been worked out so far ends, which may lie ahead of the clock:
+        the pass waits only where something is decided, at a layer's routing and while it misses.
+        """
+        device, workload, loader = self.device, self.workload, self.loader
+        tables = [self.layer_records, loader.records]
+        add_numbers, add_times = self.layer_records.add_numbers, self.layer_records.add_times
+        missing = MissingLayer(device, loader, self._work, grouped=self._grouped)
+        now = 0
+        for step in workload.steps():
+            cost = self.cost.step(step.phase, step.tokens, step.contexts)
+            begun, busy = now, device.busy_ns
+            for hook in self._hooks:
+                hook.begin(step)
+            for layer in range(workload.layers):
+                start = now
+                routed_at = self._begin(step, cost, layer, start)
+                yield device.until(routed_at)
+                routed, tokens = workload.routed(step, layer)
+                hits, late, now = self._route(step, cost, layer, routed, tokens, routed_at)
+                stalls: Sequence[int] = _NO_STALL
+                if loader.waiting:
+                    missing.begin(layer, routed, tokens, cost, routed_at, now)
+                    loader.serve(routed_at)
+                    yield device.asleep()
+                    now, stalls = missing.free, missing.stalls
+                else:
+                    work = cost.shared_ns + cost.moe_fixed_ns
+                    if tokens is None:
+                        work += self._alone[layer][len(routed)]
+                    else:
+                        work += self._work(layer, routed, routed, tokens)
+                    now = loader.unpin_at = device.compute(now, work, "experts")
+                    loader.serve(routed_at)
+                add_numbers((step.number, layer, len(routed), hits, late))
+                add_times((start, routed_at, now, *stalls))
+            now = device.compute(now, cost.epilogue_ns, "head")
+            records = self.step_records
+            records.add_numbers((step.number, step.prefill, len(step.requests), len(step.rows)))
+            records.add_times((begun, now, device.busy_ns - busy))
+            for table in tables:
+                table.pack(PACK)
+        yield device.until(now)
+        loader.finish()
+
+    def _begin(self, step: Step, cost: StepCost, layer: int, now: int) -> int:
+        """A layer starts at ``now``: what happens until it is routed; returns when that is."""
+        device = self.device
+        before = cost.prologue_ns[layer]
+        attention = before + cost.attention_ns[layer]
+        self._gate_at = now + attention + cost.gate_ns
+        for hook in self._at_start:  # its input is there once the norm is through
+            now = self._fire(hook, step, cost, layer, now, before + cost.norm_ns)
+        if not self._at_gate:
+            return device.compute(now, attention + cost.gate_ns, "attention")
+        now = device.compute(now, attention, "attention")
+        for hook in self._at_gate:
+            now = self._fire(hook, step, cost, layer, now, 0)
+        return device.compute(now, cost.gate_ns, "gate")
+
+    def _route(
+        self,
+        step: Step,
+        cost: StepCost,
+        layer: int,
+        routed: list[int],
+        tokens: list[int] | None,
+        now: int,
+    ) -> tuple[int, int, int]:
+        """Routing is known; returns (hits, late, when experts may compute)."""
+        loader, cache = self.loader, self._cache
+        self._routed_until = step.number * self.workload.layers + layer
+        cache.now = self._routed_until
+        if loader.host is not None:
+            loader.host.now = self._routed_until
+        cache.pinned = routed if tokens is None else set(routed)
+        loader.unpin_at = -1
+        loader.computed.clear()
+        if loader.queued[layer] and self._cancel_stale:
+            loader.cancel(layer, cache.pinned, now)
+        hits, late = loader.demand(routed, now)
+        if cache.notes_passing:
+            cache.routed(layer, cache.pinned)
+        for hook in self._at_routed:
+            now = self._fire(hook, step, cost, layer, now, 0)
+        return hits, late, now
+
+    def _work(
+        self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
+    ) -> int:
+        """ns to compute ``experts``, launched one by one, or once for the group."""
+        if tokens is None:
+            return self._alone[layer][len(experts)]
+        if not experts:
+            return 0
+        launch = self.cost.expert_launch_ns
+        expert_ns = self.cost.expert_ns
+        served = dict(zip(routed, tokens))
+        launches = launch if self._grouped else launch * len(experts)
+        return launches + sum([expert_ns(layer, served[x]) for x in experts])
+
+    # Prediction
+
+    def _fire(
+        self, hook: ActivePredictor, step: Step, cost: StepCost, layer: int, now: int, read: int
+    ) -> int:
+        """Let a predictor predict at ``now`` from what is there ``read`` ns later.
+
+        Returns when the compute engine goes on: later than ``now`` if the predictor is inline.
+        """
+        layers, device = self.workload.layers, self.device
+        target = layer + hook.distance
+        if target >= layers:
+            return now
+        prediction = hook.prediction(target)
+        if prediction is None:
+            return now
+        delay = hook.delay
+        if hook.inline:
+            self._gate_at += delay
+        lead = self._lead(cost, layer, target) if self._timed else 0
+        if hook.inline:
+            out = now + read + delay
+            now = device.compute(now, delay, "predictor")
+        else:
+            out = device.beside(now + read, delay)
+        index = step.number * layers + target
+        device.call(out, self._act, (out, hook, index, prediction, len(step.rows), lead))
+        return now
+
+    def _act(self, event: simpy.Event) -> None:
+        """A prediction is out: propose loads, correct earlier guesses, protect residents."""
+        now, hook, index, (ids, scores), tokens, lead = event._value
+        if index <= self._routed_until:
+            return  # too late: the layer is routed already
+        loader, cache = self.loader, self._cache
+        if self._cancel_stale and self._several:
+            loader.cancel(index % self.workload.layers, set(ids), now)
+        self._stamp += 1
+        limits = self._limits
+        if self._timed:
+            limits = limits._replace(
+                lead_ns=lead - now,
+                backlog_ns=self.device.link_ns(loader.outstanding),
+                load_ns=self.device.load_ns[index % self.workload.layers],
+            )
+        count = self._propose(
+            ids,
+            scores,
+            tokens,
+            limits,
+            cache.resident,
+            self._seen,
+            self._stamp,
+            self._out,
+            self._priority,
+        )
+        proposed = self._out[:count]
+        loader.propose(proposed, self._priority, now, index, hook.index)
+        if cache.notes_predictions:
+            cache.predict(proposed)
+        loader.serve(now)
+
+    def _lead(self, cost: StepCost, layer: int, target: int) -> int:
+        """When ``target`` is expected to be routed, if nothing until then stalls."""
+        k, own = self.workload.top_k, cost.shared_ns + cost.moe_fixed_ns + cost.gate_ns
+        between = sum(
+            own + self._alone[later - 1][k] + cost.prologue_ns[later] + cost.attention_ns[later]
+            for later in range(layer + 1, target + 1)
+        )
+        return self._gate_at + between

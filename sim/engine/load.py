@@ -1,0 +1,31 @@
+"""A load: one expert on its way, and how it ends."""
+
+from __future__ import annotations
+
+DEMAND, PREFETCH = 0, 1
+DISPOSITIONS = ("timely", "late", "useless", "redundant", "cancelled", "dropped")
+TIMELY, LATE, USELESS, REDUNDANT, CANCELLED, DROPPED = range(6)
+# How a demand load ends in the records: it was always needed.
+DEMANDED = 6
+
+
+class Load:
+    """One expert on its way. Times in ns, -1 while not reached; bytes by stage of the way."""
+
+    needed = started = landed = storage_done = -1
+
+    def __init__(
+        self,
+        expert: int,
+        origin: int,
+        key: int,
+        seq: int,
+        issued: int,
+        target: int,
+        predictor: int,
+        ready: list[int],
+        left: list[int],
+    ) -> None:
+        self.expert, self.origin, self.key, self.seq = expert, origin, key, seq
+        self.issued, self.target, self.predictor = issued, target, predictor
+        self.ready, self.left = ready, left  # to be moved now; not yet through

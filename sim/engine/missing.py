@@ -1,0 +1,154 @@
+"""A layer with experts missing: when what lands is computed, and when the layer ends.
+
+Nothing is decided while experts only land, so the pass sleeps until all have, and works out from
+their landing times when the compute engine was busy. A set larger than the cache streams through:
+each expert, or group, that has been computed makes room for what is still to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from prefetch_sim.sim.cost.model import StepCost
+from prefetch_sim.sim.engine.load import DEMAND, Load
+from prefetch_sim.sim.engine.loader import Loader
+from prefetch_sim.sim.machine.device import SimulatedDevice
+
+
+class MissingLayer:
+    """The layer in hand, from its routing to its end, if some of its experts are missing.
+
+    ``work(layer, experts, routed, tokens)`` says how many ns ``experts`` of a routed set take.
+    ``free`` is when the compute engine is through with all that has been worked out, so in the end
+    when the layer ends; ``stalls`` are ns: demand, late, queue, storage.
+    """
+
+    def __init__(
+        self,
+        device: SimulatedDevice,
+        loader: Loader,
+        work: Callable[[int, Sequence[int], list[int], list[int] | None], int],
+        *,
+        grouped: bool,
+    ) -> None:
+        self.free, self.stalls = 0, [0, 0, 0, 0]
+        self._device, self._loader, self._work, self._grouped = device, loader, work, grouped
+        self._layer = 0
+        self._routed: list[int] = []
+        self._tokens: list[int] | None = None
+        self._streams = False
+        self._dispatch = 0  # ns that the first group is charged beside its experts
+        self._group_end = 0
+        self._turn = -1  # when the pass looks next, as something has been computed
+        self._landed_hook, self._served_hook = self._landed, self._served
+
+    def begin(
+        self,
+        layer: int,
+        routed: list[int],
+        tokens: list[int] | None,
+        cost: StepCost,
+        asked: int,
+        now: int,
+    ) -> None:
+        """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on."""
+        loader = self._loader
+        resident = loader.cache.resident
+        self._layer, self._routed, self._tokens = layer, routed, tokens
+        self.stalls = [0, 0, 0, 0]
+        self._streams = streams = not loader.cache.fits(routed)
+        ready = [x for x in routed if resident[x]]
+        work = cost.shared_ns
+        if self._grouped:
+            self._dispatch = cost.moe_fixed_ns
+        else:
+            work += cost.moe_fixed_ns
+            if not streams:
+                work += self._work(layer, ready, routed, tokens)
+        self.free = self._device.compute(now, work, "experts")
+        loader.on_landing = self._landed_hook
+        if streams:
+            self._group_end, self._turn = asked, -1
+            if self._grouped:
+                loader.on_served = self._served_hook
+                if ready:
+                    self._compute(ready)
+            else:
+                for x in ready:
+                    self._compute((x,))
+            self._look_after(asked)
+
+    def _landed(self, now: int) -> None:
+        """Something has landed, and loads are about to start."""
+        loader = self._loader
+        if not loader.waiting:
+            self._compute_landed()
+            loader.unpin_at = self.free
+            loader.on_landing = loader.on_served = None
+            self._device.wake()
+        elif self._streams and not self._grouped:
+            self._compute_landed()
+            self._look_after(now)
+
+    def _served(self, now: int) -> None:
+        """Loads have started: does a group close?"""
+        loader = self._loader
+        if loader.arrived and self._group_end <= now and not loader.moves(self._routed):
+            self._compute_landed()
+            self._look_after(now - 1)
+
+    def _look_after(self, time: int) -> None:
+        """Take a turn when next something will have been computed, later than ``time``."""
+        ends = (end for end, _ in self._loader.computed if end > time)
+        if self._turn < 0 and (end := next(ends, -1)) >= 0:
+            self._turn = end
+            self._device.turn(end, self._look)
+
+    def _look(self, _: object) -> None:
+        now, self._turn = self._turn, -1
+        if not self._loader.waiting:
+            return  # all has landed since
+        self._look_after(now)
+        self._loader.changed = True
+        self._loader.serve(now)
+        if self._grouped:
+            self._served(now)
+
+    def _compute_landed(self) -> None:
+        arrived, stalls, grouped = self._loader.arrived, self.stalls, self._grouped
+        for load in arrived:
+            if load.landed > self.free:
+                split_stall(load, self.free, stalls)
+                self.free = load.landed
+            if not grouped:
+                self._compute((load.expert,))
+        if grouped:
+            self._compute([load.expert for load in arrived] if self._streams else self._routed)
+        arrived.clear()
+
+    def _compute(self, experts: Sequence[int]) -> None:
+        work = self._work(self._layer, experts, self._routed, self._tokens)
+        if self._dispatch:
+            work += self._dispatch
+            self._dispatch = 0
+        self.free = end = self._device.compute(self.free, work, "experts")
+        if self._streams:
+            self._group_end = end
+            self._loader.computed.append((end, experts))
+
+
+def split_stall(load: Load, since: int, stalls: list[int]) -> None:
+    """Share out an idle span that ends with ``load`` landing: demand, late, queue, storage.
+
+    Until its bytes are off storage: storage. Until its link transfer began: queueing behind other
+    traffic. The rest is the transfer itself: a demand miss, or a prefetch that came too late.
+    """
+    end = load.landed
+    off_storage = load.storage_done >= 0
+    split = load.storage_done if off_storage else load.started
+    if split < since:
+        split = since
+    elif split > end:
+        split = end
+    stalls[3 if off_storage else 2] += split - since
+    stalls[0 if load.origin == DEMAND else 1] += end - split

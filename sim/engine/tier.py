@@ -1,0 +1,234 @@
+"""Expert residency: what is in a memory tier, what may leave it, and who leaves next.
+
+The tier owns legality (capacity, pins, room held by experts in flight) and keeps the order of
+victims; an eviction (``sim.eviction``) only scores. A victim costs O(log n): each partition keeps
+a heap in which every resident has an entry at or below its present score. A score that rises
+waits there until its entry comes up, so a hit under LRU touches no heap at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from heapq import heapify, heappop, heappush, heapreplace
+from types import ModuleType
+
+from prefetch_sim.sim.eviction import base
+from prefetch_sim.sim.workload.future import Future
+
+
+class Tier:
+    """One memory level holding whole experts.
+
+    ``sizes[x]`` is the bytes of expert ``x``; ``partition_of[x]`` its partition, each with its
+    own ``capacities`` entry in bytes (one for a global cache, one a layer for a per-layer one).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        capacities: Sequence[int],
+        partition_of: Sequence[int],
+        layers: int,
+        eviction: ModuleType,
+        *,
+        seed: int = 0,
+        future: Future | None = None,
+    ) -> None:
+        self.sizes = list(sizes)
+        self.capacities = list(capacities)
+        self.free = list(capacities)
+        self.partition_of = list(partition_of)
+        self.layers = layers
+        self.width = len(self.sizes) // layers
+        self.resident = [False] * len(self.sizes)
+        self._largest = max(self.sizes)
+        self.used = [0] * len(self.capacities)  # bytes of residents, by partition
+        self.pinned: Collection[int] = ()
+        self.now = -1  # number of the last layer-step routed
+        self._n = len(self.sizes)
+        self.scores = [0] * self._n
+        self._heaps: list[list[int]] = [[] for _ in capacities]
+        self._least = [0] * self._n  # the score of the lowest live entry of each resident
+        self._limit = 2 * self._n + 64
+        new_state = getattr(eviction, "new_state", base.new_state)
+        self.state = new_state(self._n, layers, seed, future)
+        begin = getattr(eviction, "begin", None)
+        if begin is not None:
+            self.state = begin(self.state, self._rooms())
+        self._victim = getattr(eviction, "victim", None)  # of one that keeps queues
+        self._kept = getattr(eviction, "kept", None)
+        self._inserted, self._used = eviction.inserted, eviction.used
+        self._evicted = getattr(eviction, "evicted", None)
+        self._passed = getattr(eviction, "passed", None)
+        self.notes_passing = self._passed is not None
+        # [layer]: what to tell ``passed`` of, in order; a dict, as sets have none.
+        self.news: list[dict[int, None]] = [{} for _ in range(layers)]
+        self._predicted = getattr(eviction, "predicted", None)
+        self._spared = getattr(eviction, "spared", None)
+        self.notes_predictions = self._predicted is not None
+        self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
+
+    def _rooms(self) -> list[int]:
+        """How many experts, of the largest size, fit in each partition."""
+        largest = [0] * len(self.capacities)
+        for x, p in enumerate(self.partition_of):
+            largest[p] = max(largest[p], self.sizes[x])
+        return [capacity // size for capacity, size in zip(self.capacities, largest)]
+
+    def fits(self, experts: Collection[int]) -> bool:
+        """Whether ``experts``, all of one layer, can be resident together."""
+        if not experts:
+            return True
+        first = next(iter(experts))  # experts of a layer, which share a size
+        return self.sizes[first] * len(experts) <= self.capacities[self.partition_of[first]]
+
+    def can_hold(self, x: int) -> bool:
+        """Whether there is room for ``x``, or enough that is not pinned can leave."""
+        partition, sizes = self.partition_of[x], self.sizes
+        missing = sizes[x] - self.free[partition]
+        used = self.used[partition]
+        if missing <= max(0, used - len(self.pinned) * self._largest):
+            return True  # whatever of the pinned is here
+        stays = 0
+        for y in self.pinned:
+            if self.resident[y] and self.partition_of[y] == partition:
+                stays += sizes[y]
+        return missing <= used - stays
+
+    def reserve(self, x: int) -> bool:
+        """Hold room for ``x``, evicting where needed; False, and nothing done, if none is."""
+        partition, size = self.partition_of[x], self.sizes[x]
+        missing = size - self.free[partition]
+        if missing > 0:
+            if not self.can_hold(x):
+                return False
+            self._evict(partition, missing)
+        self.free[partition] -= size
+        return True
+
+    def insert(self, x: int, used: bool = False) -> None:
+        """``x`` has landed in the room reserved for it; ``used``: because it is needed now."""
+        self.resident[x] = True
+        self.used[self.partition_of[x]] += self.sizes[x]
+        score = self._inserted(self.state, x, self.now)
+        if used:
+            score = self._used(self.state, x, self.now, score)
+        self.scores[x] = score
+        if self._victim is None:
+            self._push(x, score)
+        self._note((x,))
+
+    def use(self, experts: Collection[int]) -> None:
+        """``experts``, resident, are computed with: the eviction hears of each."""
+        used, state, now, scores = self._used, self.state, self.now, self.scores
+        least = self._least
+        for x in experts:
+            new = scores[x] = used(state, x, now, scores[x])
+            if new < least[x]:
+                self._push(x, new)
+        self._note(experts)
+
+    def routed(self, layer: int, routed: Collection[int]) -> None:
+        """``layer`` was routed to ``routed``: residents of it that went unused are passed."""
+        if self._passed is not None:
+            news, self.news[layer] = self.news[layer], {}
+            for x in news:
+                if self.resident[x]:
+                    if x in routed:
+                        self.news[layer][x] = None
+                    else:
+                        self._rescore(x, self._passed)
+
+    def predict(self, experts: Iterable[int]) -> None:
+        """A prediction names ``experts`` for a layer still to come."""
+        if self._predicted is not None:
+            for x in experts:
+                if self.resident[x]:
+                    self._rescore(x, self._predicted)
+                    self._note((x,))
+
+    def _note(self, experts: Collection[int]) -> None:
+        """Something happened to ``experts``: to be told when their layer is routed without them."""
+        if self.notes_passing:
+            for x in experts:
+                self.news[x // self.width][x] = None
+
+    def _rescore(self, x: int, hook: Callable[..., int]) -> None:
+        new = self.scores[x] = hook(self.state, x, self.now, self.scores[x])
+        if new < self._least[x]:
+            self._push(x, new)
+
+    def _push(self, x: int, score: int) -> None:
+        self._least[x] = score
+        heap = self._heaps[self.partition_of[x]]
+        heappush(heap, score * self._n + x)  # one integer: compares by score, then id
+        if len(heap) > self._limit:
+            heap[:] = {e for e in heap if self._live(e)}
+            heapify(heap)
+
+    def _live(self, entry: int) -> bool:
+        score, x = divmod(entry, self._n)
+        return self.resident[x] and self._least[x] == score
+
+    def _evict(self, partition: int, missing: int) -> None:
+        """Let experts go until ``missing`` bytes are free: ``can_hold`` has found them."""
+        if self._victim is not None:
+            self._let_go(partition, missing)
+            return
+        heap, n, sizes = self._heaps[partition], self._n, self.sizes
+        resident, least, scores, pinned = self.resident, self._least, self.scores, self.pinned
+        victims: list[int] = []
+        passed_over: list[int] = []
+        while missing > 0:
+            entry = heap[0]
+            x = entry % n
+            score = scores[x]
+            if not resident[x] or least[x] != entry // n:
+                heappop(heap)
+            elif score != least[x]:
+                least[x] = score
+                heapreplace(heap, score * n + x)
+            else:
+                while heap and heap[0] == entry:  # twice, where a low score of x rose to this one
+                    heappop(heap)
+                if x in pinned:
+                    passed_over.append(entry)
+                else:
+                    victims.append(x)
+                    missing -= sizes[x]
+        for entry in passed_over:
+            heappush(heap, entry)
+        for x in victims:
+            self._left(x)
+        if self._spared is not None:
+            for entry in passed_over:
+                self._rescore(entry % n, self._spared)
+
+    def _let_go(self, partition: int, missing: int) -> None:
+        """As ``_evict``, where the eviction keeps queues."""
+        assert self._victim is not None
+        assert self._kept is not None
+        victims: list[int] = []
+        passed_over: list[int] = []
+        while missing > 0:
+            x = self._victim(self.state, partition, self.now)
+            assert x >= 0, "the eviction has lost an expert from its queues"
+            if x in self.pinned:
+                passed_over.append(x)
+            else:
+                victims.append(x)
+                missing -= self.sizes[x]
+        for x in reversed(passed_over):
+            self._kept(self.state, x, self.now)
+        for x in victims:
+            self._left(x)
+
+    def _left(self, x: int) -> None:
+        self.resident[x] = False
+        partition, size = self.partition_of[x], self.sizes[x]
+        self.free[partition] += size
+        self.used[partition] -= size
+        if self._evicted is not None:
+            self._evicted(self.state, x, self.now, self.scores[x])
+        if self.on_evict is not None:
+            self.on_evict(x)

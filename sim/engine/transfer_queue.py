@@ -1,0 +1,71 @@
+"""The queue of one stage of the way: which load moves next, and how much of it. No clock.
+
+Loads wait in order of their keys, then of age, and move in chunks. What empties the queue keeps
+time: a link on SimPy's clock (``sim.machine.links``), or a thread that reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prefetch_sim.sim.engine.load import Load
+
+
+class TransferQueue:
+    """Loads that wait for ``stage`` of their way, at most ``lanes`` chunks of them in service.
+
+    ``chunk`` is the most bytes that move at once; None: whole loads. ``start(load, now)`` is asked
+    before a load's first chunk and may refuse: False drops the load from this queue, None leaves it
+    first in line. As long as one waits so, only loads that have begun go on: they may hold the
+    very room that it waits for.
+    """
+
+    def __init__(
+        self,
+        stage: int,
+        lanes: int,
+        chunk: int | None,
+        start: Callable[[Load, int], bool | None],
+    ) -> None:
+        self.stage, self.lanes, self.chunk = stage, lanes, chunk
+        self.in_service = 0  # whoever empties the queue says when a chunk has left it
+        self._start = start
+        self.waiting: list[tuple[int, int, Load]] = []  # a heap of keys, ages and loads
+
+    def submit(self, load: Load) -> None:
+        """Queue ``load`` under its present key: again, where that has changed."""
+        heappush(self.waiting, (load.key, load.seq, load))
+
+    def take(self, now: int) -> tuple[Load, int] | None:
+        """What goes into service at ``now`` and how many bytes of it; None if nothing may."""
+        heap, stage = self.waiting, self.stage
+        held: list[tuple[int, int, Load]] = []  # they stay in line
+        taken = None
+        while heap and self.in_service < self.lanes:
+            entry = heap[0]
+            load = entry[2]
+            nbytes = load.ready[stage]
+            if load.key != entry[0] or not nbytes:
+                heappop(heap)  # promoted, cancelled, or queued twice: this entry is void
+                continue
+            if load.started < 0:
+                allowed = None if held else self._start(load, now)
+                if not allowed:
+                    heappop(heap)
+                    if allowed is None:
+                        held.append(entry)
+                    continue
+            if self.chunk is not None and nbytes > self.chunk:
+                nbytes = self.chunk
+            else:
+                heappop(heap)
+            load.ready[stage] -= nbytes
+            self.in_service += 1
+            taken = load, nbytes
+            break
+        for entry in held:
+            heappush(heap, entry)
+        return taken

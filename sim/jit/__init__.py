@@ -1,0 +1,1 @@
+"""How Python becomes machine code; knows nothing of experts."""

@@ -1,0 +1,1 @@
+"""Time: device, links and clock, on SimPy."""

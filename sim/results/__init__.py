@@ -1,0 +1,1 @@
+"""A finished run: records summed, quality, bounds, timeline."""

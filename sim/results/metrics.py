@@ -1,0 +1,117 @@
+"""A run's results: pure functions of its records. Times in ms, bytes in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from prefetch_sim.sim.engine.load import DEMAND, DISPOSITIONS, PREFETCH
+from prefetch_sim.sim.engine.loader import Loader
+from prefetch_sim.sim.engine.records import LayerTotals, LoadRecords, StepRecords
+from prefetch_sim.sim.results.bounds import Bounds
+from prefetch_sim.sim.workload.step_table import StepTable
+
+MS = 1e6  # ns
+
+
+def _ms(ns: float) -> float:
+    return round(float(ns) / MS, 6)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None
+
+
+def distribution(ns: npt.NDArray[np.int64]) -> dict[str, float | None]:
+    if not len(ns):
+        return {"mean": None, "p50": None, "p95": None, "p99": None}
+    p50, p95, p99 = np.percentile(ns, [50, 95, 99])
+    return {"mean": _ms(ns.mean()), "p50": _ms(p50), "p95": _ms(p95), "p99": _ms(p99)}
+
+
+def latencies(
+    table: StepTable, records: StepRecords
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(time per output token, time to first token), ns, one entry per token and per request.
+
+    The first token comes out of the prefill, or, where the trace has none, of the first decode
+    step; then it counts as an output token and the request has no time to first token.
+    """
+    start, end = (records.column(name).astype(np.int64) for name in ("start", "end"))
+    begun = np.where(table.before < table.out, end[table.before], start[table.before])
+    first = table.first_out
+    return end[table.out] - begun, end[first] - start[first]
+
+
+def hit_rates(totals: LayerTotals) -> dict[str, Any]:
+    """Share of routed experts that were resident when their layer was routed."""
+    experts, hits = totals.counts[:, :, 0], totals.counts[:, :, 1]
+
+    def share(part: Any) -> float | None:
+        return _share(int(hits[part].sum()), int(experts[part].sum()))
+
+    return {
+        "all": share(slice(None)),
+        "decode": share(0),
+        "prefill": share(1),
+        "by_layer": [share((slice(None), layer)) for layer in range(experts.shape[1])],
+    }
+
+
+def _bytes(loader: Loader) -> dict[str, dict[str, int]]:
+    moved = {"host_to_gpu": [0, 0], "storage": [0, 0]}
+    for server, by_origin in zip(loader.stages, loader.moved_bytes):
+        moved["storage" if server.name == "storage" else "host_to_gpu"] = by_origin
+    return {
+        name: {"demand": by_origin[DEMAND], "prefetch": by_origin[PREFETCH]}
+        for name, by_origin in moved.items()
+    }
+
+
+def summarise(
+    table: StepTable,
+    totals: LayerTotals,
+    step_records: StepRecords,
+    load_records: LoadRecords,
+    loader: Loader,
+    rates: Sequence[float],
+    bounds: Bounds,
+) -> dict[str, Any]:
+    """Everything about the run but its config, predictors' quality and event count.
+
+    ``rates`` are the full rates of the loader's stages, bytes a ns.
+    """
+    total = int(step_records.column("end")[-1])
+    between, first = latencies(table, step_records)
+    compute = int(step_records.column("compute").sum())
+    stall = ("demand_miss", "late_prefetch", "queueing", "storage")
+    return {
+        "tpot_ms": distribution(between),
+        "ttft_ms": distribution(first),
+        "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
+        "total_ms": _ms(total),
+        "hit_rate": hit_rates(totals),
+        "loads": load_records.landed,
+        "bytes": _bytes(loader),
+        "stall_ms": {name: _ms(ns) for name, ns in zip(stall, totals.stalls)},
+        "compute_ms": _ms(compute),
+        "link_busy": {
+            server.name: round(sum(moved) / (rate * total), 6) if total else None
+            for server, moved, rate in zip(loader.stages, loader.moved_bytes, rates)
+        },
+        "prefetch": {
+            "proposed": loader.proposed,
+            **dict(zip(DISPOSITIONS, loader.counts)),
+        },
+        "bounds_ms": {
+            "compute": _ms(bounds.compute),
+            "link": _ms(bounds.link),
+            "clairvoyant": _ms(bounds.clairvoyant),
+        },
+        "regret_ms": _ms(total - bounds.clairvoyant),
+        "steps": len(step_records),
+        "layer_steps": len(step_records) * totals.counts.shape[1],
+    }

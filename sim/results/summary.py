@@ -1,0 +1,63 @@
+"""The results of a finished run, bounds included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefetch_sim.sim.results.bounds import Bounds, bounds
+from prefetch_sim.sim.results.fewest_bytes import fewest_bytes
+from prefetch_sim.sim.results.metrics import summarise
+from prefetch_sim.sim.results.simulation import Simulation
+
+_BOUNDS_KEPT = 16
+
+
+def results(done: Simulation) -> dict[str, Any]:
+    """The results of a finished run, bounds included."""
+    inputs = done.inputs
+    summary = summarise(
+        inputs.workload.table,
+        done.totals,
+        done.steps,
+        done.loads,
+        done.loader,
+        done.device.rates,
+        _bounds(done),
+    )
+    names = [name for name, _, _ in inputs.predictors]
+    labels = [n if names.count(n) == 1 else f"{n}.{i}" for i, n in enumerate(names)]
+    quality = {label: hook.quality.summary() for label, hook in zip(labels, done.hooks)}
+    return {
+        "name": inputs.config.name,
+        "model": inputs.model.name,
+        "hardware": inputs.profile.name,
+        "cache": {"bytes": sum(inputs.cache_bytes)},
+        "config": inputs.config.model_dump(mode="json"),
+        "engine": done.engine,
+        **summary,
+        "predictors": quality,
+        "events": done.events,
+    }
+
+
+def _bounds(done: Simulation) -> Bounds:
+    """Worked out once for runs that differ in predictors and policies alone."""
+    inputs, layers = done.inputs, done.inputs.workload.layers
+    sizes, caches = tuple(inputs.sizes), tuple(inputs.cache_bytes)
+    config, wire = inputs.config, tuple(done.device.wire_ns)
+    key = done.cost, sizes, caches, wire, config.cache.warm, config.overlap, done.engine
+    by_layer = caches if len(caches) > 1 else caches * layers
+    return inputs.workload.memos.get(
+        "bounds",
+        key,
+        _BOUNDS_KEPT,
+        lambda: bounds(
+            inputs.workload,
+            done.cost,
+            fewest_bytes(inputs, done.engine),
+            sizes,
+            wire,
+            [cache // size for cache, size in zip(by_layer, sizes)],
+            config.overlap == "grouped",
+        ),
+    )

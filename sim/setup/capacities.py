@@ -1,0 +1,71 @@
+"""How many bytes of experts each memory holds, checked against the hardware."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prefetch_sim.hardware_profiles import HardwareProfile
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.cost.reserve import Reserve
+from prefetch_sim.traces.models.spec import ModelSpec
+
+
+def _per_expert(model: ModelSpec, sizes: list[int]) -> list[int]:
+    return np.repeat(sizes, model.experts).tolist()
+
+
+def cache_bytes(
+    config: RunConfig,
+    model: ModelSpec,
+    sizes: list[int],
+    profile: HardwareProfile,
+    beside: Reserve,
+) -> list[int]:
+    total = config.cache.capacity.resolve(_per_expert(model, sizes))
+    memory = profile.compute.memory_gib.value
+    if total + beside.total > memory * 2**30:
+        raise ConfigError(
+            f"cache.capacity: {total / 2**30:.2f} GiB do not fit in the {memory:g} GiB of "
+            f"{profile.name} beside {beside.weights / 2**30:.2f} GiB of other weights and "
+            f"{beside.kv_cache / 2**30:.2f} GiB of KV cache"
+        )
+    whole = sum(sizes) * model.experts
+    if config.cache.scope == "global":
+        capacities, needed = [total], [max(sizes) * model.top_k]
+    else:
+        capacities = [total * size * model.experts // whole for size in sizes]
+        needed = [size * model.top_k for size in sizes]
+    for layer, (has, needs) in enumerate(zip(capacities, needed)):
+        if has < needs:
+            where = "" if config.cache.scope == "global" else f" in layer {layer}"
+            raise ConfigError(
+                f"cache.capacity: {has / 2**20:.1f} MiB{where} cannot hold one layer's "
+                f"top-{model.top_k} ({needs / 2**20:.1f} MiB)"
+            )
+    return capacities
+
+
+def host_bytes(
+    config: RunConfig, model: ModelSpec, sizes: list[int], profile: HardwareProfile
+) -> int | None:
+    capacity = config.host.capacity.resolve(_per_expert(model, sizes))
+    everything = sum(sizes) * model.experts
+    if profile.host is None:
+        if capacity < everything:
+            raise ConfigError(
+                f"host.capacity: {profile.name} has one memory, which the cache is in; "
+                "storage is right below it"
+            )
+        return None
+    memory = profile.host.memory_gib.value
+    if min(capacity, everything) > memory * 2**30:
+        raise ConfigError(
+            f"host.capacity: {min(capacity, everything) / 2**30:.1f} GiB of experts exceed the "
+            f"{memory:g} GiB of {profile.name}'s host memory; set host.capacity below that"
+        )
+    if capacity >= everything:
+        return None
+    if capacity < max(sizes):
+        raise ConfigError(f"host.capacity: {capacity / 2**20:.1f} MiB cannot hold one expert")
+    return capacity

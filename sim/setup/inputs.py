@@ -1,0 +1,113 @@
+"""From a config to the things it names: trace, model, hardware, policies. Every check is here.
+
+Nothing runs before all of it holds; each error is one line that names the key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from prefetch_sim.hardware_profiles import HardwareError, HardwareProfile, load_profile, override
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.models import ModelError, load_model
+from prefetch_sim.sim.config.schema import Choice, RunConfig
+from prefetch_sim.sim.cost.reserve import reserve
+from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
+from prefetch_sim.sim.setup.capacities import cache_bytes, host_bytes
+from prefetch_sim.sim.setup.predictors import make_predictor
+from prefetch_sim.sim.setup.traces import load_workload
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one run is made of."""
+
+    config: RunConfig
+    workload: Workload
+    model: ModelSpec
+    profile: HardwareProfile
+    eviction: ModuleType
+    policy: ModuleType
+    predictors: tuple[tuple[str, Predictor, PredictorParams], ...]
+    sizes: list[int]  # bytes of one expert, by MoE layer
+    cache_bytes: list[int]  # by partition
+    host_bytes: int | None  # None: every expert is in host memory
+
+
+def load(config: RunConfig) -> Inputs:
+    """Read and check all that ``config`` names. Raises ConfigError."""
+    workload = load_workload(config)
+    trace_model = workload.trace.meta.model
+    try:
+        model = load_model(config.model) if config.model else trace_model
+        profile = load_profile(config.hardware.name)
+        profile = override(profile, dict(_flatten(config.hardware.params)))
+    except (ModelError, HardwareError) as error:
+        key = "model" if isinstance(error, ModelError) else "hardware"
+        raise ConfigError(f"{key}: {error}") from error
+    if model.topology != trace_model.topology:
+        raise ConfigError(
+            f"model: {model.name} routes {_shape(model)}, "
+            f"but the trace was recorded on {trace_model.name} with {_shape(trace_model)}"
+        )
+    if config.prefetch.extra > model.experts:
+        extra = config.prefetch.extra
+        raise ConfigError(f"prefetch.extra: {extra} exceeds the {model.experts} experts of a layer")
+    sizes = list(model.bytes_per_expert(config.precision))
+    eviction = _find("cache.eviction", "eviction", config.cache.eviction)
+    policy = _find("prefetch.policy", "prefetch", Choice(name=config.prefetch.policy))
+    return Inputs(
+        config,
+        workload,
+        model,
+        profile,
+        eviction,
+        policy,
+        tuple(
+            make_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)
+        ),
+        sizes,
+        cache_bytes(config, model, sizes, profile, reserve(model, workload, config.precision)),
+        host_bytes(config, model, sizes, profile),
+    )
+
+
+def _shape(model: ModelSpec) -> str:
+    layers, experts, k = model.topology
+    return f"{layers} MoE layers x {experts} experts, top-{k}"
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """By dotted path. A figure written out, with its value, kind and source, stays whole."""
+    flat: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict) and "value" not in value:
+            flat += _flatten(value, f"{prefix}{key}.")
+        else:
+            flat.append((prefix + key, value))
+    return flat
+
+
+def _find(key: str, kind: str, choice: Choice) -> ModuleType:
+    try:
+        module = registry.find(kind, choice.name)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    if choice.params:
+        given = next(iter(choice.params))
+        raise ConfigError(f"{key}: {choice.name!r} takes no parameter {given!r}")
+    return module
+
+
+# Traces
+
+
+# Predictors
+
+
+# Capacities

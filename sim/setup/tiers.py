@@ -1,0 +1,99 @@
+"""The memory tiers of a run as it begins, and what its cache misses if nothing is prefetched."""
+
+from __future__ import annotations
+
+import operator
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.eviction import lru
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.sim.workload.future import Future
+from prefetch_sim.sim.workload.workload import Workload
+
+
+class ExpertCache(NamedTuple):
+    """The expert cache, whatever lets experts go: what runs of a sweep may have in common."""
+
+    workload: Workload
+    sizes: tuple[int, ...]
+    capacities: tuple[int, ...]
+    warm: str
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> ExpertCache:
+        sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
+        return cls(inputs.workload, sizes, capacities, inputs.config.cache.warm)
+
+    def tier(self, eviction: ModuleType, seed: int, future: Future | None = None) -> Tier:
+        """Warmed. ``future``: its own where ``eviction`` looks ahead and none is given."""
+        layers, experts = self.workload.layers, self.workload.experts
+        if future is None and getattr(eviction, "LOOKS_AHEAD", False):
+            future = self.workload.future()
+        partitions = np.repeat(np.arange(layers), experts)
+        if len(self.capacities) == 1:
+            partitions[:] = 0
+        tier = Tier(
+            np.repeat(self.sizes, experts).tolist(),
+            self.capacities,
+            partitions.tolist(),
+            layers,
+            eviction,
+            seed=seed,
+            future=future,
+        )
+        _fill(tier, _warm_order(self.workload, self.warm))
+        return tier
+
+
+def make_cache(inputs: Inputs) -> Tier:
+    """The expert cache, warmed as the config says."""
+    return ExpertCache.of(inputs).tier(inputs.eviction, inputs.config.seed)
+
+
+def keeps_all(inputs: Inputs) -> bool:
+    """Whether the cache has room for every expert, so that none ever leaves."""
+    needed = [inputs.workload.experts * size for size in inputs.sizes]
+    if len(inputs.cache_bytes) == 1:
+        needed = [sum(needed)]
+    return all(map(operator.le, needed, inputs.cache_bytes))
+
+
+def make_host(inputs: Inputs) -> Tier | None:
+    """Host memory, if some experts do not fit there: then it starts full."""
+    if inputs.host_bytes is None:
+        return None
+    workload = inputs.workload
+    sizes = np.repeat(inputs.sizes, workload.experts).tolist()
+    tier = Tier(sizes, [inputs.host_bytes], [0] * len(sizes), workload.layers, lru)
+    _fill(tier, _warm_order(workload, "first"))
+    return tier
+
+
+def _warm_order(workload: Workload, warm: str) -> list[int]:
+    """Flat ids, the layers evenly, from what is to stay longest on: the most popular, or else the
+    first, the lowest ids.
+    """
+    layers, experts = workload.layers, workload.experts
+    if warm == "none":
+        return []
+    ids = np.arange(layers * experts).reshape(layers, experts)
+    if warm == "popular":
+        order = np.argsort(-workload.popularity, axis=1, kind="stable")
+        ids = np.take_along_axis(ids, order, axis=1)
+    filled: list[int] = ids.T.ravel().tolist()
+    return filled
+
+
+def _fill(tier: Tier, order: list[int]) -> None:
+    """Hold as much of ``order`` as fits, before anything runs.
+
+    It arrives backwards, as what arrives last leaves last. To an eviction that goes by time all
+    of it arrives at once.
+    """
+    chosen = [x for x in order if tier.reserve(x)]  # nothing is resident that could leave
+    for x in reversed(chosen):
+        tier.insert(x)

@@ -1,0 +1,103 @@
+"""The trace of a config: found, read once and cut into steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.config.models import ModelError, load_model
+from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace, parse_slice
+from prefetch_sim.sim.workload.mapped_arrays import mapped
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.format import Trace, TraceError, read_meta, read_trace
+from prefetch_sim.traces.parts import part_paths
+from prefetch_sim.traces.samples import sample_path, samples
+from prefetch_sim.traces.synthetic import synthesise
+
+
+def trace_path(name: str) -> Path:
+    """A bundled sample by name, or a path. Raises ConfigError where there is neither."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name in samples():
+        return sample_path(name)
+    raise ConfigError(f"trace: no file or sample {name!r}{did_you_mean(name, samples())}")
+
+
+def load_workload(config: RunConfig) -> Workload:
+    if isinstance(config.trace, SyntheticTrace):
+        return _kept(_synthetic, config.batch_size, config.trace.model_dump_json(), config.requests)
+    path = trace_path(config.trace)
+    stamp = _stamp(path)
+    known = _predictions(path, stamp)
+    # The trace's columns that the config's predictors replay.
+    wanted = (c.params.get("column", c.name) for c in config.predictor)
+    recorded = sorted({name for name in wanted if isinstance(name, str) and name in known})
+    return _kept(_recorded, config.batch_size, path, stamp, config.requests, tuple(recorded))
+
+
+@lru_cache(maxsize=2)
+def _kept(read: Callable[..., Trace], batch_size: int, *arguments: Any) -> Workload:
+    """The workload of ``read(*arguments)``: a process has the last two, and all of their memos."""
+    return Workload(read(*arguments), batch_size)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """When each file of the trace was written, so that an edited one is read again."""
+    parts = part_paths(path) if path.is_dir() else [path]
+    return tuple(part.stat().st_mtime_ns for part in parts)
+
+
+@lru_cache(maxsize=8)
+def _predictions(path: Path, stamp: tuple[int, ...]) -> frozenset[str]:
+    try:
+        return frozenset(read_meta(path).predictions)
+    except TraceError as error:
+        raise ConfigError(f"trace: {error}") from error
+
+
+def _recorded(
+    path: Path, stamp: tuple[int, ...], requests: str | None, predictions: tuple[str, ...]
+) -> Trace:
+    chosen = None if requests is None else parse_slice(requests)
+    try:
+        trace = read_trace(path, requests=chosen, predictions=predictions)
+    except TraceError as error:
+        raise ConfigError(f"trace: {error}") from error
+    if chosen is not None and chosen.stop is not None:
+        count = (chosen.start or 0) + len(trace.requests)  # if it ends before the slice does
+        if count < chosen.stop:
+            raise ConfigError(f"requests: {requests!r} ends past the trace's {count} requests")
+    columns = {
+        name: replace(p, experts=mapped(p.experts), scores=mapped(p.scores))
+        for name, p in trace.predictions.items()
+    }
+    # Weights are read to be checked; the simulator uses none.
+    return replace(trace, weights=None, experts=mapped(trace.experts), predictions=columns)
+
+
+def _synthetic(parameters: str, requests: str | None) -> Trace:
+    if requests is not None:
+        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
+    p = SyntheticTrace.model_validate_json(parameters)
+    try:
+        model = load_model(p.synthetic)
+    except ModelError as error:
+        raise ConfigError(f"trace.synthetic: {error}") from error
+    try:
+        return synthesise(
+            model,
+            requests=p.requests,
+            prompt=p.prompt,
+            decode=p.decode,
+            skew=p.skew,
+            reuse=p.reuse,
+            seed=p.seed,
+        )
+    except TraceError as error:
+        raise ConfigError(f"trace: {error}") from error

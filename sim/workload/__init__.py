@@ -1,0 +1,1 @@
+"""Steps and routed sets, from a trace. No time in it."""

@@ -1,0 +1,101 @@
+"""All steps of a workload as arrays: what bounds, metrics and the compiled engine read of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from prefetch_sim.sim.workload.mapped_arrays import mapped
+
+if TYPE_CHECKING:
+    from prefetch_sim.sim.workload.step import Step
+    from prefetch_sim.sim.workload.workload import Workload
+
+Integers = npt.NDArray[np.int64]
+
+
+class StepTable(NamedTuple):
+    """S steps of L layers. A kind is all steps whose own costs are the same."""
+
+    kinds: tuple[Step, ...]  # one step of each
+    kind: Integers  # [S]
+    prefill: Integers  # [S]: 0 or 1
+    requests: Integers  # [S]: how many
+    rows: Integers  # [tokens]: of the trace, by step
+    first_row: Integers  # [S + 1]
+    routed: npt.NDArray[np.int32]  # [routed experts]: the routed sets, by step and layer
+    tokens: npt.NDArray[np.int32]  # [routed experts]: how many each serves
+    first_routed: Integers  # [S L + 1]
+    served: tuple[int, ...]  # the numbers of tokens that experts serve, and 1
+    several: Integers  # layer-steps of steps of several tokens
+    # Tokens that come out, one a request and step: of a decode step, and the request's step before
+    # it, the same one where it is the request's first; and of a prefill.
+    out: Integers  # [tokens out of decode]
+    before: Integers  # [tokens out of decode]
+    first_out: Integers  # [requests with a prompt]
+
+
+def step_table(workload: Workload) -> StepTable:
+    steps = list(workload.steps())
+    kinds: dict[Any, int] = {}
+    kind = [kinds.setdefault((s.prefill, s.tokens, s.contexts), len(kinds)) for s in steps]
+    out, before, first_out = [], [], []
+    last: dict[int, int] = {}
+    for step in steps:
+        for request in step.requests:
+            if step.prefill:
+                first_out.append(step.number)
+            else:
+                out.append(step.number)
+                before.append(last.get(request, step.number))
+            last[request] = step.number
+    lengths = [len(step.rows) for step in steps]
+    routed, tokens, first_routed = _routed_sets(workload, steps, np.array(lengths))
+    first_of_kind = np.unique(kind, return_index=True)[1]
+    return StepTable(
+        kinds=tuple(steps[i] for i in first_of_kind.tolist()),
+        kind=integers(kind),
+        prefill=integers([step.prefill for step in steps]),
+        requests=integers([len(step.requests) for step in steps]),
+        rows=integers([row for step in steps for row in step.rows]),
+        first_row=integers([0, *np.cumsum(lengths)]),
+        routed=mapped(routed),
+        tokens=mapped(tokens),
+        first_routed=mapped(first_routed),
+        served=tuple(sorted({1, *np.flatnonzero(np.bincount(tokens)).tolist()})),
+        several=np.flatnonzero(np.repeat(np.array(lengths) > 1, workload.layers)),
+        out=integers(out),
+        before=integers(before),
+        first_out=integers(first_out),
+    )
+
+
+def integers(values: Any) -> Integers:
+    return np.array(values, dtype=np.int64)
+
+
+def _routed_sets(workload: Workload, steps: list[Step], lengths: Integers) -> tuple[Any, Any, Any]:
+    """(ids, tokens each serves, where each layer-step's begin)."""
+    layers = workload.layers
+    alone = lengths == 1
+    flat = workload.flat[[step.rows[0] for step in steps]]  # [steps, layers, k]
+    counts = np.where(alone[:, None], (flat >= 0).sum(axis=2), 0)
+    several = {}
+    for number in np.flatnonzero(~alone).tolist():
+        for layer in range(layers):
+            ids, served = workload.routed(steps[number], layer)
+            assert served is not None  # of several tokens
+            several[number, layer] = ids, served
+            counts[number, layer] = len(ids)
+    first = integers(np.concatenate([[0], np.cumsum(counts)]))
+    routed = np.empty(int(first[-1]), dtype=np.int32)
+    tokens = np.ones(len(routed), dtype=np.int32)
+    of_one = np.repeat(np.repeat(alone, layers), counts.ravel())
+    routed[of_one] = flat[alone][flat[alone] >= 0]
+    for (number, layer), (ids, served) in several.items():
+        at = int(first[number * layers + layer])
+        routed[at : at + len(ids)] = ids
+        tokens[at : at + len(ids)] = served
+    return routed, tokens, first

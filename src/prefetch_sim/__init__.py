@@ -1,0 +1,1 @@
+"""The package: the folders of the repository under one import name."""

@@ -1,0 +1,1 @@
+"""Model shapes: what one is, the catalogue (YAML), the Hugging Face reader."""

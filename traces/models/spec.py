@@ -1,0 +1,124 @@
+"""What a trace says about its model: the shape a simulator needs to cost and index it.
+
+An expert is addressed by its flat id, ``moe_layer * experts + e``: only layers that route
+have an index, so DeepSeek-V2-Lite's 27 layers give 26 MoE layers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Precision = Literal["bf16", "fp8", "int4", "mxfp4"]
+
+# Bits a weight, block scales included: int4 with one 16-bit scale per 128 weights (GPTQ, AWQ),
+# MXFP4 with one 8-bit scale per 32 (OCP Microscaling v1.0).
+BITS_PER_WEIGHT: dict[str, float] = {"bf16": 16.0, "fp8": 8.0, "int4": 4.125, "mxfp4": 4.25}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GroupedQueryAttention(_Frozen):
+    """Multi-head attention whose ``heads`` query heads share ``kv_heads`` key/value heads."""
+
+    kind: Literal["gqa"] = "gqa"
+    heads: int = Field(gt=0)
+    kv_heads: int = Field(gt=0)
+    head_dim: int = Field(gt=0)
+    # Window, in tokens, of the layers that attend locally; they are every second layer, the
+    # first included (GPT-OSS). None: every layer sees the whole context.
+    sliding_window: int | None = Field(default=None, gt=0)
+
+
+class LatentAttention(_Frozen):
+    """Multi-head latent attention (DeepSeek-V2): a compressed key/value of kv_rank + rope_dim."""
+
+    kind: Literal["mla"] = "mla"
+    heads: int = Field(gt=0)
+    kv_rank: int = Field(gt=0)
+    q_rank: int | None = Field(default=None, gt=0)
+    nope_dim: int = Field(gt=0)
+    rope_dim: int = Field(gt=0)
+    v_dim: int = Field(gt=0)
+
+
+Attention = Annotated[GroupedQueryAttention | LatentAttention, Field(discriminator="kind")]
+
+
+class ModelSpec(_Frozen):
+    """Shape of one Mixture-of-Experts transformer. Widths are in elements, bytes in bytes."""
+
+    name: str
+    layers: int = Field(gt=0, description="transformer layers, dense ones included")
+    dense_layers: tuple[int, ...] = Field(default=(), description="layers without a router")
+    hidden: int = Field(gt=0)
+    experts: int = Field(gt=0, description="routed experts a layer")
+    top_k: int = Field(gt=0)
+    expert_hidden: int = Field(gt=0)
+    shared_experts: int = Field(default=0, ge=0, description="always-on experts a layer")
+    shared_hidden: int = Field(default=0, ge=0, description="width of one shared expert")
+    dense_hidden: int = Field(default=0, ge=0, description="MLP width of the dense layers")
+    attention: Attention
+    vocab: int = Field(gt=0)
+    precision: Precision = Field(default="bf16", description="of the experts, as published")
+    # Measured size of one expert per MoE layer. Engines that mix quantisations differ by layer;
+    # when given, it overrides the size computed from shape and precision.
+    expert_bytes: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k {self.top_k} exceeds experts {self.experts}")
+        if any(not 0 <= i < self.layers for i in self.dense_layers):
+            raise ValueError(f"dense_layers {self.dense_layers} outside 0..{self.layers - 1}")
+        if len(set(self.dense_layers)) >= self.layers:
+            raise ValueError("no layer routes: dense_layers names them all")
+        if self.expert_bytes is not None and len(self.expert_bytes) != self.moe_layers:
+            raise ValueError(
+                f"expert_bytes has {len(self.expert_bytes)} entries, the model {self.moe_layers} "
+                "MoE layers"
+            )
+        if self.expert_bytes is not None and min(self.expert_bytes) <= 0:
+            raise ValueError("expert_bytes must be positive")
+        return self
+
+    @property
+    def moe_layers(self) -> int:
+        return self.layers - len(set(self.dense_layers))
+
+    @property
+    def moe_layer_indices(self) -> tuple[int, ...]:
+        """Transformer layer of each MoE layer, in order."""
+        return tuple(i for i in range(self.layers) if i not in self.dense_layers)
+
+    @property
+    def topology(self) -> tuple[int, int, int]:
+        """(MoE layers, experts a layer, top-k): what a trace must agree with."""
+        return self.moe_layers, self.experts, self.top_k
+
+    def named(self, extra: int | None = None) -> int:
+        """How many experts a predictor names: top-k and ``extra``, by default half of it again."""
+        return min(self.experts, self.top_k + (-(-self.top_k // 2) if extra is None else extra))
+
+    def bytes_per_expert(self, precision: Precision | None = None) -> tuple[int, ...]:
+        """Bytes of one expert, per MoE layer: 3 · hidden · expert_hidden weights.
+
+        Measured sizes win while the precision is the model's own (None or equal).
+        """
+        if self.expert_bytes is not None and precision in (None, self.precision):
+            return self.expert_bytes
+        bits = 3 * self.hidden * self.expert_hidden * BITS_PER_WEIGHT[precision or self.precision]
+        return (round(bits / 8),) * self.moe_layers
+
+
+def from_hf_config(config: dict[str, Any], name: str | None = None) -> ModelSpec:
+    """Read a Hugging Face ``config.json`` of a supported Mixture-of-Experts architecture.
+
+    Raises ValueError naming the key that is missing or the model_type that is not supported.
+    """
+    from prefetch_sim.traces.models.hf_config import read_hf_config
+
+    return read_hf_config(config, name)
