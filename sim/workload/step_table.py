@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from prefetch_sim.sim.workload.mapped_arrays import mapped
-
-if TYPE_CHECKING:
-    from prefetch_sim.sim.workload.step import Step
-    from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.sim.workload.step import Step
 
 Integers = npt.NDArray[np.int64]
 
@@ -37,8 +35,8 @@ class StepTable(NamedTuple):
     first_out: Integers  # [requests with a prompt]
 
 
-def step_table(workload: Workload) -> StepTable:
-    steps = list(workload.steps())
+def step_table(steps: Sequence[Step], flat: npt.NDArray[np.int32]) -> StepTable:
+    """``flat`` [tokens, layers, k] expert ids, -1 where a layer did not route."""
     kinds: dict[Any, int] = {}
     kind = [kinds.setdefault((s.prefill, s.tokens, s.contexts), len(kinds)) for s in steps]
     out, before, first_out = [], [], []
@@ -52,7 +50,7 @@ def step_table(workload: Workload) -> StepTable:
                 before.append(last.get(request, step.number))
             last[request] = step.number
     lengths = [len(step.rows) for step in steps]
-    routed, tokens, first_routed = _routed_sets(workload, steps, np.array(lengths))
+    routed, tokens, first_routed = _routed_sets(steps, flat, np.array(lengths))
     first_of_kind = np.unique(kind, return_index=True)[1]
     return StepTable(
         kinds=tuple(steps[i] for i in first_of_kind.tolist()),
@@ -65,7 +63,7 @@ def step_table(workload: Workload) -> StepTable:
         tokens=mapped(tokens),
         first_routed=mapped(first_routed),
         served=tuple(sorted({1, *np.flatnonzero(np.bincount(tokens)).tolist()})),
-        several=np.flatnonzero(np.repeat(np.array(lengths) > 1, workload.layers)),
+        several=np.flatnonzero(np.repeat(np.array(lengths) > 1, flat.shape[1])),
         out=integers(out),
         before=integers(before),
         first_out=integers(first_out),
@@ -76,24 +74,35 @@ def integers(values: Any) -> Integers:
     return np.array(values, dtype=np.int64)
 
 
-def _routed_sets(workload: Workload, steps: list[Step], lengths: Integers) -> tuple[Any, Any, Any]:
+def union(chosen: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.integer], ...]:
+    """(experts that any token chose, how many tokens each serves), the most used first.
+
+    ``chosen`` are ids, -1 for none; ties go by the lowest id.
+    """
+    values, counts = np.unique(chosen[chosen >= 0], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return values[order], counts[order]
+
+
+def _routed_sets(
+    steps: Sequence[Step], flat: npt.NDArray[np.int32], lengths: Integers
+) -> tuple[Any, Any, Any]:
     """(ids, tokens each serves, where each layer-step's begin)."""
-    layers = workload.layers
+    layers = flat.shape[1]
     alone = lengths == 1
-    flat = workload.flat[[step.rows[0] for step in steps]]  # [steps, layers, k]
-    counts = np.where(alone[:, None], (flat >= 0).sum(axis=2), 0)
+    firsts = flat[[step.rows[0] for step in steps]]  # [steps, layers, k]
+    counts = np.where(alone[:, None], (firsts >= 0).sum(axis=2), 0)
     several = {}
     for number in np.flatnonzero(~alone).tolist():
         for layer in range(layers):
-            ids, served = workload.routed(steps[number], layer)
-            assert served is not None  # of several tokens
+            ids, served = union(flat[list(steps[number].rows), layer])
             several[number, layer] = ids, served
             counts[number, layer] = len(ids)
     first = integers(np.concatenate([[0], np.cumsum(counts)]))
     routed = np.empty(int(first[-1]), dtype=np.int32)
     tokens = np.ones(len(routed), dtype=np.int32)
     of_one = np.repeat(np.repeat(alone, layers), counts.ravel())
-    routed[of_one] = flat[alone][flat[alone] >= 0]
+    routed[of_one] = firsts[alone][firsts[alone] >= 0]
     for (number, layer), (ids, served) in several.items():
         at = int(first[number * layers + layer])
         routed[at : at + len(ids)] = ids

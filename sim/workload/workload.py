@@ -19,7 +19,7 @@ from prefetch_sim.sim.workload.future import Future
 from prefetch_sim.sim.workload.mapped_arrays import mapped
 from prefetch_sim.sim.workload.memos import Memos
 from prefetch_sim.sim.workload.step import Step
-from prefetch_sim.sim.workload.step_table import StepTable, step_table
+from prefetch_sim.sim.workload.step_table import StepTable, step_table, union
 from prefetch_sim.traces.format import Trace
 
 _BLOCK = 64  # rows turned into Python lists at a time: scalar access to lists is 5x faster
@@ -68,7 +68,7 @@ class Workload:
     @cached_property
     def table(self) -> StepTable:
         """Every step, as arrays."""
-        return step_table(self)
+        return step_table(list(self.steps()), self.flat)
 
     @cached_property
     def popularity(self) -> npt.NDArray[np.int64]:
@@ -138,10 +138,8 @@ class Workload:
             if self._all_routed or ids[0] >= 0:
                 return ids, None
             return [], None
-        chosen = self.token_sets(step, layer)
-        values, counts = np.unique(chosen[chosen >= 0], return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        return values[order].tolist(), counts[order].tolist()
+        ids_of_all, counts = union(self.token_sets(step, layer))
+        return ids_of_all.tolist(), counts.tolist()
 
     def token_sets(self, step: Step, layer: int) -> npt.NDArray[np.int32]:
         """[tokens of the step, k] flat ids, -1 for a token that the layer did not route."""
