@@ -1,6 +1,6 @@
 """The forward pass: one generator over steps and layers that yields the device's events.
 
-Exact semantics: docs/timing.md. The device answers with SimPy events; the pass
+Exact semantics: docs/timing.md. The device (``protocols``) answers with events; the pass
 itself knows routing, residency and order, and leaves all time to the device.
 """
 
@@ -10,19 +10,17 @@ from collections.abc import Generator, Sequence
 from types import ModuleType
 from typing import Any
 
-import simpy
-
 from prefetch_sim.sim.cost.model import CostModel, StepCost
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.missing import MissingLayer
+from prefetch_sim.sim.engine.protocols import Device, Event
 from prefetch_sim.sim.engine.records import PACK, LayerRecords, StepRecords
-from prefetch_sim.sim.machine.device import SimulatedDevice
 from prefetch_sim.sim.prefetch.base import Limits
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.sim.workload.workload import Workload
 
-Events = Generator[simpy.Event, Any, None]
+Events = Generator[Event, Any, None]
 _NO_STALL = (0, 0, 0, 0)
 
 
@@ -33,7 +31,7 @@ class ForwardPass:
         self,
         workload: Workload,
         cost: CostModel,
-        device: SimulatedDevice,
+        device: Device,
         loader: Loader,
         hooks: Sequence[ActivePredictor],
         policy: ModuleType,
@@ -202,9 +200,9 @@ class ForwardPass:
         device.call(out, self._act, (out, hook, index, prediction, len(step.rows), lead))
         return now
 
-    def _act(self, event: simpy.Event) -> None:
+    def _act(self, event: Event) -> None:
         """A prediction is out: propose loads, correct earlier guesses, protect residents."""
-        now, hook, index, (ids, scores), tokens, lead = event._value
+        now, hook, index, (ids, scores), tokens, lead = event.value
         if index <= self._routed_until:
             return  # too late: the layer is routed already
         loader, cache = self.loader, self._cache

@@ -1,4 +1,14 @@
-"""A load: one expert on its way, and how it ends."""
+"""A load: one expert on its way, and how it ends.
+
+Each proposal of a prefetch ends in exactly one disposition:
+
+- timely: resident when its layer was routed, and used;
+- late: still queued or in flight when it was needed, promoted to a demand load;
+- useless: landed but evicted unused, or never used;
+- redundant: already resident or on its way when proposed;
+- cancelled: taken back while queued;
+- dropped: no room could be made for it.
+"""
 
 from __future__ import annotations
 

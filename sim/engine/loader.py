@@ -1,22 +1,12 @@
 """Loads: bringing experts in, on demand or ahead of need, and how each attempt ends.
 
-The loader is the only writer of residency. Each proposal of a prefetch ends in exactly one
-disposition:
-
-- timely: resident when its layer was routed, and used;
-- late: still queued or in flight when it was needed, promoted to a demand load;
-- useless: landed but evicted unused, or never used;
-- redundant: already resident or on its way when proposed;
-- cancelled: taken back while queued;
-- dropped: no room could be made for it.
+The loader is the only writer of residency. Dispositions: see ``load``.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-
-import simpy
 
 from prefetch_sim.sim.engine.load import (
     CANCELLED,
@@ -31,9 +21,9 @@ from prefetch_sim.sim.engine.load import (
     USELESS,
     Load,
 )
+from prefetch_sim.sim.engine.protocols import Clock, Stage
 from prefetch_sim.sim.engine.records import LoadRecords
 from prefetch_sim.sim.engine.tier import Tier
-from prefetch_sim.sim.machine.links import Server
 
 # Order of service: demand first, then prefetches by priority, then by the layer-step they are for.
 _DEMAND_KEY = 0
@@ -50,11 +40,9 @@ class Loader:
     is one stage, else two.
     """
 
-    def __init__(
-        self, env: simpy.Environment, cache: Tier, host: Tier | None, records: LoadRecords
-    ) -> None:
-        self.env, self.cache, self.host, self.records = env, cache, host, records
-        self.stages: list[Server] = []
+    def __init__(self, clock: Clock, cache: Tier, host: Tier | None, records: LoadRecords) -> None:
+        self.clock, self.cache, self.host, self.records = clock, cache, host, records
+        self.stages: list[Stage] = []
         self.in_flight: list[Load | None] = [None] * len(cache.sizes)
         self.unused: list[Load | None] = [None] * len(cache.sizes)  # landed prefetches not used yet
         self.outstanding = 0  # bytes asked for and not landed
@@ -79,7 +67,7 @@ class Loader:
         if host is not None:
             host.on_evict = self._left_host
 
-    def connect(self, stages: Sequence[Server]) -> None:
+    def connect(self, stages: Sequence[Stage]) -> None:
         self.stages = list(stages)
         self._from_storage = stages[0].name == "storage"
         self._last = len(stages) - 1
@@ -159,7 +147,7 @@ class Loader:
 
     def finish(self) -> None:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
-        now = self.env.now
+        now = self.clock.now
         for load in self.in_flight:  # prefetches all: a layer waits for its demands
             if load is not None:
                 self._abandon(load, USELESS if load.started >= 0 else CANCELLED, now)
@@ -205,7 +193,8 @@ class Loader:
     def start(self, load: Load, now: int) -> bool | None:
         """Make room for a load about to move, in every tier on its way (see ``TransferQueue``).
 
-        Nothing leaves any tier unless there is room in all.
+        Nothing leaves any tier unless there is room in all. True: it starts. False: it is dropped.
+        None: it waits for room.
         """
         x, host, cache = load.expert, self.host, self.cache
         if self.computed or 0 <= self.unpin_at <= now:
@@ -299,7 +288,7 @@ class Loader:
     def _evicted(self, x: int) -> None:
         load = self.unused[x]
         if load is not None:
-            self._settle(load, USELESS, self.env.now)
+            self._settle(load, USELESS, self.clock.now)
 
     def _settle(self, prefetch: Load, disposition: int, now: int) -> None:
         self.counts[disposition] += 1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from prefetch_sim.sim.cost.model import StepCost
 from prefetch_sim.sim.engine.load import DEMAND, Load
 from prefetch_sim.sim.engine.loader import Loader
-from prefetch_sim.sim.machine.device import SimulatedDevice
+from prefetch_sim.sim.engine.protocols import Device
 
 
 class MissingLayer:
@@ -25,7 +25,7 @@ class MissingLayer:
 
     def __init__(
         self,
-        device: SimulatedDevice,
+        device: Device,
         loader: Loader,
         work: Callable[[int, Sequence[int], list[int], list[int] | None], int],
         *,

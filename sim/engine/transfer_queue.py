@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from prefetch_sim.sim.engine.load import Load
+from prefetch_sim.sim.engine.load import Load
 
 
 class TransferQueue:

@@ -74,7 +74,7 @@ class Recorder:
 
         sample(device.now)
         device.on_compute = computing
-        for server in loader.stages:
+        for server in device.stages:
             server.log = moving
 
     def write(self, path: Path, done: Simulation) -> None:
