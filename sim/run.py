@@ -12,7 +12,7 @@ from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.engine.forward_pass import ForwardPass
 from prefetch_sim.sim.engine.garbage import no_collection
 from prefetch_sim.sim.engine.loader import Loader
-from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords
+from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, Totals
 from prefetch_sim.sim.machine.device import SimulatedDevice
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.results.summary import results
@@ -49,23 +49,22 @@ def simulate(
     device = SimulatedDevice(env, inputs.profile, loader, inputs.sizes)
     if cost is None:
         cost = cost_model(inputs)
-    hooks = active_predictors(inputs, cost)
-    parts = inputs, engine, cost, device, loader, hooks
+    predictors = active_predictors(inputs, cost)
+    parts = inputs, engine, cost, device, predictors
     if engine == "compiled":
         from prefetch_sim.sim.compiled.engine import simulate as compiled
 
         tiers = cache, host
-        done = compiled(inputs, cost, hooks, device, tiers, loader.records, one_of_many)
-        loader.proposed, loader.counts = done.proposed, done.dispositions
-        loader.moved_bytes = done.moved_bytes
-        return Simulation(*parts, done.layers, done.steps, loader.records, done.totals, done.events)
+        return Simulation(
+            *parts, *compiled(inputs, cost, predictors, device, tiers, records, one_of_many)
+        )
     prefetch = inputs.config.prefetch
     forward = ForwardPass(
         inputs.workload,
         cost,
         device,
         loader,
-        hooks,
+        predictors,
         inputs.policy,
         extra=prefetch.extra,
         threshold=prefetch.threshold,
@@ -78,11 +77,15 @@ def simulate(
         env.run(env.process(forward.run()))
     # SimPy numbers its events with this counter, so it has counted them all.
     events = next(env._eid)
-    layers = forward.layer_records
-    totals = layers.totals(forward.step_records.column("prefill"), inputs.workload.layers)
-    if not records:
-        layers = LayerRecords()
-    return Simulation(*parts, layers, forward.step_records, loader.records, totals, events)
+    layers, steps, loads = forward.layer_records, forward.step_records, loader.records
+    totals = Totals(
+        layers.totals(steps.column("prefill"), inputs.workload.layers),
+        loader.proposed,
+        loader.counts,
+        loads.landed,
+        loader.moved_bytes,
+    )
+    return Simulation(*parts, layers if records else LayerRecords(), steps, loads, totals, events)
 
 
 def run(config: RunConfig) -> dict[str, Any]:

@@ -119,9 +119,9 @@ def on(small: Small, name: str, how: str = "") -> Simulation:
 def reported(done: Simulation) -> dict[str, Any]:
     """Everything that the engines are to have in common."""
     said = {name: getattr(done, name).table() for name in ("steps", "layers", "loads")}
-    said |= {name: getattr(done.loader, name) for name in ("proposed", "counts", "moved_bytes")}
-    said |= {"totals by layer": done.totals[0], "stalls": done.totals[1]}
-    said |= {"landed": done.loads.landed, "events": done.events}
+    layers, *totals = done.totals
+    said |= layers._asdict() | dict(zip(done.totals._fields[1:], totals))
+    said["events"] = done.events
     said["fewest bytes"] = fewest_bytes(done.inputs, done.engine)
     return {name: np.asarray(values).tolist() for name, values in said.items()}
 

@@ -153,15 +153,15 @@ def outcome(name: str) -> tuple[Any, ...]:
     config.setdefault("capacity", 24 * MIB)
     inputs = system(trace, machine(unified=unified, storage=DISK, **LINK), **config)
     done = simulate(inputs, cost=COST)  # type: ignore[arg-type]
-    layers, loader = done.layers, done.loader
+    layers, totals = done.layers, done.totals
     experts, hits, late = (int(layers.column(c).sum()) for c in ("experts", "hits", "late"))
     return (
         len(done.steps),
         hits,
         late,
         experts - hits - late,
-        tuple(loader.counts),
-        sum(loader.moved_bytes[-1]),
+        tuple(totals.dispositions),
+        sum(totals.moved_bytes[-1]),
         done.events,
         int(done.steps.column("end")[-1]),
     )

@@ -125,7 +125,7 @@ def test_loads_begin_and_end_once_and_say_why(recorded: tuple[Events, Simulation
     assert len(begun) == len(done.loads) > 0
     assert all(begun[i]["ts"] <= ended[i]["ts"] for i in begun)
     ends = Counter(e["args"]["ended"] for e in begun.values())
-    for disposition, count in zip(DISPOSITIONS, done.loader.counts):
+    for disposition, count in zip(DISPOSITIONS, done.totals.dispositions):
         # A redundant proposal never became a load.
         assert ends[disposition] == (0 if disposition == "redundant" else count)
     names = {name for name, _, _ in done.inputs.predictors}
@@ -207,7 +207,7 @@ def test_the_loads_pending_are_those_issued_and_not_ended(
     spans = [
         (x["issued"], x["landed"] if x["landed"] >= 0 else x["settled"], x["expert"]) for x in loads
     ]
-    sizes = done.loader.cache.sizes
+    sizes = [n for n in done.inputs.sizes for _ in range(done.inputs.workload.experts)]
     truth = {
         now: sum(sizes[x] for issued, ended, x in spans if issued <= now < ended)
         for now in sorted({time for issued, ended, _ in spans for time in (issued, ended)})

@@ -45,7 +45,7 @@ def layer_steps(done: Simulation) -> int:
 
 
 def hit_rate(done: Simulation) -> float:
-    experts, hits, _ = done.totals.counts.sum(axis=(0, 1)).tolist()
+    experts, hits, _ = done.totals.layers.counts.sum(axis=(0, 1)).tolist()
     return float(hits / experts)
 
 

@@ -18,6 +18,7 @@ from prefetch_sim.sim.engine.records import (
     LoadRecords,
     Rows,
     StepRecords,
+    Totals,
 )
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.eviction import fifo
@@ -34,11 +35,9 @@ SIMPY_EVENTS = 3  # that SimPy needs to begin and to end a process and a run
 class Finished(NamedTuple):
     layers: LayerRecords
     steps: StepRecords
-    totals: LayerTotals
+    loads: LoadRecords
+    totals: Totals
     events: int
-    proposed: int
-    dispositions: list[int]
-    moved_bytes: list[list[int]]  # [stage][origin]
 
 
 def kernel() -> Callable[..., None]:
@@ -54,18 +53,18 @@ def simulate(
     hooks: Sequence[ActivePredictor],
     device: SimulatedDevice,
     tiers: tuple[Tier, Tier | None],
-    loads: LoadRecords,
+    records: bool,
     one_of_many: bool,
     go: Callable[..., None] | None = None,
 ) -> Finished:
-    """Run the workload, adding to ``loads``; without records of each layer if it keeps none.
+    """Run the workload; without ``records`` there is none of each layer and load.
 
     ``go`` replaces the compiled kernel (its ``py_func``, for tests).
     """
     from prefetch_sim.sim.compiled import load_path, setup
     from prefetch_sim.sim.compiled.tiers import make_tier
 
-    go = go or kernel()
+    go, loads = go or kernel(), LoadRecords(records)
     cache, host = tiers
     full = keeps_all(inputs)
     # Nobody is asked who leaves then: the least work, though order and state are another's.
@@ -74,9 +73,9 @@ def simulate(
     missed = None
     if one_of_many and not full and setup.timeless(hooks, cache, path, inputs.workload.table):
         missed = known_misses(inputs)
-    s = setup.make_setup(inputs, cost, hooks, device, keep=loads.keep, missed=missed)
+    s = setup.make_setup(inputs, cost, hooks, device, keep=records, missed=missed)
     chunk = steps = s.step_count
-    if loads.keep:
+    if records:
         chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(hooks) + 1))))
     r = setup.make_run(s, chunk)
     loader = load_path.make_loader(s, device)
@@ -93,15 +92,14 @@ def simulate(
             r = _more_room(r)
         elif not last:
             until = min(until + chunk, steps)
-    loads.landed = int(r.at.landed)
-    return Finished(
-        *tables[:2],
-        totals=LayerTotals(integers(r.totals), integers(r.stalled)),
-        events=int(r.at.events) + SIMPY_EVENTS,
-        proposed=int(r.at.proposed),
-        dispositions=r.counts.tolist(),
-        moved_bytes=r.moved_bytes[: s.stages].tolist(),
+    totals = Totals(
+        LayerTotals(integers(r.totals), integers(r.stalled)),
+        int(r.at.proposed),
+        r.counts.tolist(),
+        int(r.at.landed),
+        r.moved_bytes[: s.stages].tolist(),
     )
+    return Finished(*tables, totals, int(r.at.events) + SIMPY_EVENTS)
 
 
 def _take(tables: Sequence[Rows], r: Run) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from prefetch_sim.sim.cost.model import CostModel
-from prefetch_sim.sim.predictors.base import Predictor
-from prefetch_sim.sim.results.quality import Quality
+from prefetch_sim.sim.predictors.base import Predictor, Table
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.sim.workload.workload import Workload
 
@@ -22,7 +21,7 @@ class ActivePredictor:
         index: int,
         predictor: Predictor,
         workload: Workload,
-        quality: Quality,
+        table: Table,
         *,
         inline: bool,
         cost: CostModel,
@@ -30,7 +29,7 @@ class ActivePredictor:
     ) -> None:
         self.index, self.inline = index, inline
         self.trigger, self.distance = predictor.trigger, predictor.distance
-        self.quality, self.table = quality, quality.table
+        self.table = table
         self._predictor, self._cost, self._cost_ns = predictor, cost, cost_ns
         self.delay = 0  # ns from firing until the prediction for the present step is out
         self._delays: dict[int, int] = {}  # by tokens

@@ -78,6 +78,16 @@ class LayerTotals(NamedTuple):
     stalls: npt.NDArray[np.int64]  # [4]: ns, in the order of the records' columns
 
 
+class Totals(NamedTuple):
+    """What results need of a run beside its steps; either engine gives it."""
+
+    layers: LayerTotals
+    proposed: int  # prefetches
+    dispositions: list[int]  # how many ended in each way
+    landed: int  # loads
+    moved_bytes: list[list[int]]  # [stage][origin]
+
+
 class LayerRecords(Rows):
     """One MoE layer of one step. ``late`` are the misses that a prefetch had begun."""
 

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefetch_sim.sim.engine.load import DEMAND, DISPOSITIONS, PREFETCH
-from prefetch_sim.sim.engine.loader import Loader
-from prefetch_sim.sim.engine.records import LayerTotals, LoadRecords, StepRecords
+from prefetch_sim.sim.engine.records import LayerTotals, StepRecords, Totals
 from prefetch_sim.sim.results.bounds import Bounds
 from prefetch_sim.sim.workload.step_table import StepTable
 
@@ -61,10 +60,10 @@ def hit_rates(totals: LayerTotals) -> dict[str, Any]:
     }
 
 
-def _bytes(loader: Loader) -> dict[str, dict[str, int]]:
+def _bytes(stages: Sequence[str], moved_bytes: list[list[int]]) -> dict[str, dict[str, int]]:
     moved = {"host_to_gpu": [0, 0], "storage": [0, 0]}
-    for server, by_origin in zip(loader.stages, loader.moved_bytes):
-        moved["storage" if server.name == "storage" else "host_to_gpu"] = by_origin
+    for stage, by_origin in zip(stages, moved_bytes):
+        moved["storage" if stage == "storage" else "host_to_gpu"] = by_origin
     return {
         name: {"demand": by_origin[DEMAND], "prefetch": by_origin[PREFETCH]}
         for name, by_origin in moved.items()
@@ -73,16 +72,15 @@ def _bytes(loader: Loader) -> dict[str, dict[str, int]]:
 
 def summarise(
     table: StepTable,
-    totals: LayerTotals,
+    totals: Totals,
     step_records: StepRecords,
-    load_records: LoadRecords,
-    loader: Loader,
+    stages: Sequence[str],
     rates: Sequence[float],
     bounds: Bounds,
 ) -> dict[str, Any]:
     """Everything about the run but its config, predictors' quality and event count.
 
-    ``rates`` are the full rates of the loader's stages, bytes a ns.
+    ``stages`` are the parts of a load's way by name, ``rates`` their full rates, bytes a ns.
     """
     total = int(step_records.column("end")[-1])
     between, first = latencies(table, step_records)
@@ -93,18 +91,18 @@ def summarise(
         "ttft_ms": distribution(first),
         "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
         "total_ms": _ms(total),
-        "hit_rate": hit_rates(totals),
-        "loads": load_records.landed,
-        "bytes": _bytes(loader),
-        "stall_ms": {name: _ms(ns) for name, ns in zip(stall, totals.stalls)},
+        "hit_rate": hit_rates(totals.layers),
+        "loads": totals.landed,
+        "bytes": _bytes(stages, totals.moved_bytes),
+        "stall_ms": {name: _ms(ns) for name, ns in zip(stall, totals.layers.stalls)},
         "compute_ms": _ms(compute),
         "link_busy": {
-            server.name: round(sum(moved) / (rate * total), 6) if total else None
-            for server, moved, rate in zip(loader.stages, loader.moved_bytes, rates)
+            stage: round(sum(moved) / (rate * total), 6) if total else None
+            for stage, moved, rate in zip(stages, totals.moved_bytes, rates)
         },
         "prefetch": {
-            "proposed": loader.proposed,
-            **dict(zip(DISPOSITIONS, loader.counts)),
+            "proposed": totals.proposed,
+            **dict(zip(DISPOSITIONS, totals.dispositions)),
         },
         "bounds_ms": {
             "compute": _ms(bounds.compute),
@@ -113,5 +111,5 @@ def summarise(
         },
         "regret_ms": _ms(total - bounds.clairvoyant),
         "steps": len(step_records),
-        "layer_steps": len(step_records) * totals.counts.shape[1],
+        "layer_steps": len(step_records) * totals.layers.counts.shape[1],
     }

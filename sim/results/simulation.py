@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
-from prefetch_sim.sim.engine.loader import Loader
-from prefetch_sim.sim.engine.records import LayerRecords, LayerTotals, LoadRecords, StepRecords
+from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, StepRecords, Totals
 from prefetch_sim.sim.machine.device import SimulatedDevice
 from prefetch_sim.sim.setup.engine_choice import Engine
 from prefetch_sim.sim.setup.inputs import Inputs
@@ -24,10 +23,9 @@ class Simulation:
     engine: Engine
     cost: CostModel
     device: SimulatedDevice
-    loader: Loader
-    hooks: list[ActivePredictor]
+    predictors: list[ActivePredictor]
     layers: LayerRecords
     steps: StepRecords
     loads: LoadRecords
-    totals: LayerTotals
+    totals: Totals
     events: int

@@ -7,9 +7,12 @@ from typing import Any
 from prefetch_sim.sim.results.bounds import Bounds, bounds
 from prefetch_sim.sim.results.fewest_bytes import fewest_bytes
 from prefetch_sim.sim.results.metrics import summarise
+from prefetch_sim.sim.results.quality import Quality
 from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.setup.parts import predictor_key
 
 _BOUNDS_KEPT = 16
+_QUALITIES_KEPT = 16
 
 
 def results(done: Simulation) -> dict[str, Any]:
@@ -19,14 +22,13 @@ def results(done: Simulation) -> dict[str, Any]:
         inputs.workload.table,
         done.totals,
         done.steps,
-        done.loads,
-        done.loader,
+        [stage.name for stage in done.device.stages],
         done.device.rates,
         _bounds(done),
     )
     names = [name for name, _, _ in inputs.predictors]
     labels = [n if names.count(n) == 1 else f"{n}.{i}" for i, n in enumerate(names)]
-    quality = {label: hook.quality.summary() for label, hook in zip(labels, done.hooks)}
+    quality = {label: _quality(done, i) for i, label in enumerate(labels)}
     return {
         "name": inputs.config.name,
         "model": inputs.model.name,
@@ -38,6 +40,17 @@ def results(done: Simulation) -> dict[str, Any]:
         "predictors": quality,
         "events": done.events,
     }
+
+
+def _quality(done: Simulation, index: int) -> dict[str, Any]:
+    """How good a predictor was: worked out once for runs that build it from the same."""
+    inputs, said = done.inputs, done.predictors[index]
+    return inputs.workload.memos.get(
+        "quality",
+        predictor_key(inputs, index),
+        _QUALITIES_KEPT,
+        lambda: Quality(inputs.workload, said.table, said.distance).summary(),
+    )
 
 
 def _bounds(done: Simulation) -> Bounds:

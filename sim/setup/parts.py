@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import lru_cache
 
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import COSTS_KEPT
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
-from prefetch_sim.sim.results.quality import Quality
+from prefetch_sim.sim.predictors.base import Table
 from prefetch_sim.sim.setup.inputs import Inputs
 
 _SAID_KEPT = 1  # predictors whose tables are kept: each may take a third of a GB
@@ -19,7 +20,7 @@ def active_predictors(inputs: Inputs, cost: CostModel) -> list[ActivePredictor]:
             i,
             predictor,
             inputs.workload,
-            _said(inputs, i),
+            _table(inputs, i),
             inline=params.placement == "inline",
             cost=cost,
             cost_ns=None if params.cost_us is None else round(params.cost_us * 1e3),
@@ -28,18 +29,20 @@ def active_predictors(inputs: Inputs, cost: CostModel) -> list[ActivePredictor]:
     ]
 
 
-def _said(inputs: Inputs, index: int) -> Quality:
-    """What a predictor says, and how well: worked out once for runs that build it from the same.
+def predictor_key(inputs: Inputs, index: int) -> Hashable:
+    """What a predictor is built from: all of ``predictors.base.Context``, and its parameters."""
+    name, _, params = inputs.predictors[index]
+    return name, params.model_dump_json(), inputs.config.seed, inputs.model
 
-    That is all of ``predictors.base.Context``, and its parameters.
-    """
-    name, predictor, params = inputs.predictors[index]
-    key = (name, params.model_dump_json(), inputs.config.seed, inputs.model)
+
+def _table(inputs: Inputs, index: int) -> Table:
+    """All that a predictor says: worked out once for runs that build it from the same."""
+    _, predictor, _ = inputs.predictors[index]
     return inputs.workload.memos.get(
         "said",
-        key,
+        predictor_key(inputs, index),
         max(_SAID_KEPT, len(inputs.predictors)),
-        lambda: Quality(inputs.workload, predictor.table(), predictor.distance),
+        predictor.table,
     )
 
 
