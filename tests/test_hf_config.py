@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
-from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention, from_hf_config
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention
 
 DEEPSEEK_V2_LITE: dict[str, Any] = {
     "model_type": "deepseek_v2",
@@ -90,7 +90,7 @@ def test_deepseek_v3_is_fp8_and_every_other_layer_can_be_dense() -> None:
 
 
 def test_gpt_oss_20b() -> None:
-    model = from_hf_config(GPT_OSS_20B, "gpt-oss-20b")
+    model = read_hf_config(GPT_OSS_20B, "gpt-oss-20b")
     assert model.topology == (24, 32, 4)
     assert model.precision == "mxfp4"
     assert model.attention == GroupedQueryAttention(

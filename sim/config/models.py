@@ -13,8 +13,8 @@ from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 from prefetch_sim.sim.config.files import read_yaml
 from prefetch_sim.traces.errors import describe
 from prefetch_sim.traces.models import catalogue
-from prefetch_sim.traces.models.hf_config import ModelConfigError
-from prefetch_sim.traces.models.spec import ModelSpec, from_hf_config
+from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
+from prefetch_sim.traces.models.spec import ModelSpec
 
 
 class ModelError(ConfigError):
@@ -37,7 +37,7 @@ def load_model(name_or_path: str | Path) -> ModelSpec:
         return _spec(path)
     if path.suffix == ".json":
         try:
-            return from_hf_config(_json(path), path.resolve().parent.name)
+            return read_hf_config(_json(path), path.resolve().parent.name)
         except ModelConfigError as error:
             raise ModelError(f"{path}: {error}") from error
     raise ModelError(f"unknown model {text!r}{did_you_mean(text, catalogue.names())}")

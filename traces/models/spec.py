@@ -6,7 +6,7 @@ have an index, so DeepSeek-V2-Lite's 27 layers give 26 MoE layers.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -112,13 +112,3 @@ class ModelSpec(_Frozen):
             return self.expert_bytes
         bits = 3 * self.hidden * self.expert_hidden * BITS_PER_WEIGHT[precision or self.precision]
         return (round(bits / 8),) * self.moe_layers
-
-
-def from_hf_config(config: dict[str, Any], name: str | None = None) -> ModelSpec:
-    """Read a Hugging Face ``config.json`` of a supported Mixture-of-Experts architecture.
-
-    Raises ValueError naming the key that is missing or the model_type that is not supported.
-    """
-    from prefetch_sim.traces.models.hf_config import read_hf_config
-
-    return read_hf_config(config, name)
