@@ -147,7 +147,7 @@ def first_met(
 ) -> int | None:
     """The first system of which ``reading`` reports what ``other`` does not, or fails; or None.
 
-        ``other`` is the reading of system ``i`` by what has not the fault: the other engine, or, where
+    ``other`` is the reading of system ``i`` by what has not the fault: the other engine, or, where
     a fault stands in both, a third. Which systems are drawn depends on all of the code, so one that
     does not end may come before one that differs. Raises EndlessRunError after some that do not.
     """
