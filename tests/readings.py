@@ -24,7 +24,7 @@ from prefetch_sim.sim.setup.inputs import Inputs
 
 READINGS = ("literal", "simpy", "compiled")
 _BATCH, _LONG_BATCH = 100, 1000  # systems drawn at once
-_COMMON = ("steps", "layers", "loads", "proposed", "counts", "moved_bytes")
+_COMMON = ("steps", "layers", "loads", "proposed", "dispositions", "moved_bytes")
 
 
 def in_common(said: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def literally(inputs: Inputs, cost: FixedCost) -> dict[str, Any]:
         "layers": list(map(list, told.layers)),
         "loads": loads,
         "proposed": told.proposed,
-        "counts": [told.counts[end] for end in DISPOSITIONS],
+        "dispositions": [told.counts[end] for end in DISPOSITIONS],
         "moved_bytes": [[told.moved[stage, origin] for origin in (0, 1)] for stage in stages],
     }
 
