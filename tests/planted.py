@@ -9,7 +9,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,19 @@ from prefetch_sim import sim
 
 SIMPY = ("engine", "machine")  # rooms
 COMPILED = ("setup", "tiers", "load_path")  # what builds the arrays
-PLAIN = 3000  # random systems in which a fault is to be met,
-SYSTEMS = PLAIN + 2000  # and strained ones, for faults that only those meet
+# Random systems in which a fault is to be met, in this order: each kind is for those that the ones
+# before it hardly meet. The last two are of evictions with queues, and of those told of passing.
+KINDS = (
+    (3000, smalls() | smalls(congested=True)),
+    (2000, strained()),
+    (1000, strained().map(lambda small: replace(small, eviction="s3-fifo"))),
+    (1000, smalls(predictors=0, evictions=("least-stale", "prediction-aware"))),
+)
+SYSTEMS = sum(systems for systems, _ in KINDS)
 LONGEST = 2.0  # s of computing for a system that takes some milliseconds
 ENDLESS = 3  # runs that do not end, after which no more are waited for
-_BATCH = 100  # drawn at once
+_BATCH = 100  # drawn at once, of one kind
+_ENDS = list(accumulate(systems for systems, _ in KINDS))
 _ERRORS = AssertionError, IndexError, RuntimeError, ValueError, OverflowError
 Reading = Callable[[Small, str], dict[str, Any]]  # what a system's run reports, by HOW
 
@@ -57,7 +67,7 @@ def limit(seconds: float) -> Iterator[None]:
 @cache
 def _batch(number: int) -> list[tuple[Small, str]]:
     found: list[tuple[Small, str]] = []
-    systems = smalls() | smalls(congested=True) if number * _BATCH < PLAIN else strained()
+    systems = next(kind for end, (_, kind) in zip(_ENDS, KINDS) if number * _BATCH < end)
 
     @seed(number)
     @settings(
