@@ -9,18 +9,20 @@ import simpy
 
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.cost.model import CostModel
+from prefetch_sim.sim.engine.decisions import Decisions
 from prefetch_sim.sim.engine.forward_pass import ForwardPass
 from prefetch_sim.sim.engine.garbage import no_collection
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, Totals
 from prefetch_sim.sim.machine.device import SimulatedDevice
+from prefetch_sim.sim.prefetch.base import Limits
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.results.summary import results
 from prefetch_sim.sim.setup import engine_choice
 from prefetch_sim.sim.setup import inputs as read
 from prefetch_sim.sim.setup.engine_choice import Engine
 from prefetch_sim.sim.setup.inputs import Inputs
-from prefetch_sim.sim.setup.parts import active_predictors, cost_model
+from prefetch_sim.sim.setup.parts import active_predictors, cost_model, load_path
 from prefetch_sim.sim.setup.tiers import make_cache, make_host
 
 
@@ -43,33 +45,32 @@ def simulate(
     the engine asked for cannot run it.
     """
     engine = engine or engine_choice.choose(inputs, watched=watch is not None)
-    env = simpy.Environment()
+    cost = cost or cost_model(inputs)
+    predictors, path = active_predictors(inputs, cost), load_path(inputs)
+    parts = inputs, engine, cost, path, predictors
     cache, host = make_cache(inputs), make_host(inputs)
-    loader = Loader(env, cache, host, LoadRecords(records))
-    device = SimulatedDevice(env, inputs.profile, loader, inputs.sizes)
-    if cost is None:
-        cost = cost_model(inputs)
-    predictors = active_predictors(inputs, cost)
-    parts = inputs, engine, cost, device, predictors
     if engine == "compiled":
         from prefetch_sim.sim.compiled.engine import simulate as compiled
 
         tiers = cache, host
         return Simulation(
-            *parts, *compiled(inputs, cost, predictors, device, tiers, records, one_of_many)
+            *parts, *compiled(inputs, cost, predictors, path, tiers, records, one_of_many)
         )
+    env = simpy.Environment()
+    loader = Loader(cache, host, LoadRecords(records))
+    device = SimulatedDevice(env, path, loader)
     prefetch = inputs.config.prefetch
-    forward = ForwardPass(
-        inputs.workload,
-        cost,
-        device,
+    decisions = Decisions(
         loader,
-        predictors,
+        path,
         inputs.policy,
-        extra=prefetch.extra,
-        threshold=prefetch.threshold,
+        Limits(inputs.workload.top_k, prefetch.extra, prefetch.threshold),
         cancel_stale=prefetch.cancel_stale,
-        grouped=inputs.config.overlap == "grouped",
+        several=len(predictors) > 1,
+    )
+    grouped = inputs.config.overlap == "grouped"
+    forward = ForwardPass(
+        inputs.workload, cost, device, loader, predictors, decisions, grouped=grouped
     )
     if watch is not None:
         watch(device, loader)

@@ -67,7 +67,7 @@ def test_the_least_traffic_of_sets_that_stream_is_no_more_than_any_policy_needs(
 def plain_bounds(done: Simulation, fit: list[int]) -> Bounds:
     workload, cost = done.inputs.workload, done.cost
     wire, size = min(
-        zip(done.device.wire_ns, done.inputs.sizes), key=lambda layer: layer[0] / layer[1]
+        zip(done.path.least_ns, done.inputs.sizes), key=lambda layer: layer[0] / layer[1]
     )
     least = fewest_bytes(done.inputs, "simpy").tolist()
     grouped = done.inputs.config.overlap == "grouped"
@@ -109,7 +109,7 @@ def test_bounds_are_those_of_a_loop_over_layer_steps(together: int, small: Small
             done.cost,
             fewest_bytes(inputs, "simpy"),
             inputs.sizes,
-            done.device.wire_ns,
+            done.path.least_ns,
             fit,
             inputs.config.overlap == "grouped",
         )

@@ -36,7 +36,7 @@ def take("""
 STARTS = "(staging is None or staging.can_hold(x)) and cache.reserve(x)"
 EVICTS = "[staging.reserve(x), staging.free.__setitem__(0, staging.free[0] + staging.sizes[x])]"
 CANCELS = """        if self._cancel_stale and self._several:
-            loader.cancel(index % self.workload.layers, set(ids), now)
+            loader.cancel(layer, set(ids), now)
 """
 COMPILED_CANCELS = "    if s.cancels and s.predictor_count > 1:\n        r.at.named += 1"
 
@@ -44,7 +44,7 @@ COMPILED_CANCELS = "    if s.cancels and s.predictor_count > 1:\n        r.at.na
 FAULTS = {
     "what finds no room in the cache evicts from host memory: a prefetch": [
         Mutant(
-            "loads.py",
+            "engine/loader.py",
             STARTS,
             f"(staging is None or staging.can_hold(x) and (firm or {EVICTS})) and cache.reserve(x)",
         ),
@@ -57,7 +57,7 @@ FAULTS = {
     ],
     "what finds no room in the cache evicts from host memory: a demand": [
         Mutant(
-            "loads.py",
+            "engine/loader.py",
             STARTS,
             "(staging is None or staging.can_hold(x) and "
             f"(not firm or {EVICTS})) and cache.reserve(x)",
@@ -72,9 +72,9 @@ FAULTS = {
         ),
     ],
     "a later prediction cancels what is not proposed": [
-        Mutant("engine.py", CANCELS, ""),
+        Mutant("engine/decisions.py", CANCELS, ""),
         Mutant(
-            "engine.py",
+            "engine/decisions.py",
             "        proposed = self._out[:count]\n",
             "        proposed = self._out[:count]\n" + CANCELS.replace("set(ids)", "set(proposed)"),
         ),
@@ -91,7 +91,7 @@ FAULTS = {
     ],
     "a queued prefetch holds its expert in host memory against a demand": [
         Mutant(
-            "loads.py",
+            "engine/loader.py",
             "self._passing - self._queued if firm else self._passing",
             "self._passing",
         ),
@@ -99,7 +99,7 @@ FAULTS = {
     ],
     "a group of a set that streams waits for whatever moves": [
         Mutant(
-            "missing.py",
+            "engine/missing.py",
             "loader.moves(self._routed)",
             "any(load and load.started >= 0 for load in loader.in_flight)",
         ),
@@ -110,7 +110,11 @@ FAULTS = {
         ),
     ],
     "a set that streams makes room once all of it that is there has been computed": [
-        Mutant("missing.py", "(end := next(ends, -1)) >= 0", "(end := max(ends, default=-1)) >= 0"),
+        Mutant(
+            "engine/missing.py",
+            "(end := next(ends, -1)) >= 0",
+            "(end := max(ends, default=-1)) >= 0",
+        ),
         Mutant(
             "compiled/kernel.py",
             "    i = r.at.unpinned\n    while r.at.wake < 0",
@@ -119,7 +123,7 @@ FAULTS = {
     ],
     "a load that starts at the landing that ends a layer finds the set pinned": [
         Mutant(
-            "loads.py",
+            "engine/loader.py",
             "self.computed or 0 <= self.unpin_at <= now",
             "self.computed or 0 <= self.unpin_at < now",
         ),

@@ -56,10 +56,10 @@ class Predictor(Row):
 class Rate(Row):
     """How fast a stage is."""
 
-    gb_s: float
+    bytes_per_ns: float
     isolated_ns: float  # before the bytes
     queued_ns: float  # the same right behind another transfer
-    stream_gb_s: float
+    stream_bytes_per_ns: float
 
 
 class Setup(NamedTuple):

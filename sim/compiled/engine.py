@@ -10,6 +10,7 @@ import numpy as np
 from prefetch_sim.sim.compiled.known_misses import known_misses
 from prefetch_sim.sim.compiled.progress import OVER, Run
 from prefetch_sim.sim.cost.model import CostModel
+from prefetch_sim.sim.cost.transfers import LoadPath
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
 from prefetch_sim.sim.engine.garbage import no_collection
 from prefetch_sim.sim.engine.records import (
@@ -23,7 +24,6 @@ from prefetch_sim.sim.engine.records import (
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.eviction import fifo
 from prefetch_sim.sim.jit.rows import integers
-from prefetch_sim.sim.machine.device import SimulatedDevice
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.tiers import keeps_all
 
@@ -51,7 +51,7 @@ def simulate(
     inputs: Inputs,
     cost: CostModel,
     hooks: Sequence[ActivePredictor],
-    device: SimulatedDevice,
+    path: LoadPath,
     tiers: tuple[Tier, Tier | None],
     records: bool,
     one_of_many: bool,
@@ -69,22 +69,22 @@ def simulate(
     full = keeps_all(inputs)
     # Nobody is asked who leaves then: the least work, though order and state are another's.
     gpu = make_tier(cache, fifo if full else inputs.eviction)
-    path = load_path.make_path(device, host, gpu)
+    beyond = load_path.make_path(path, host, gpu)
     missed = None
-    if one_of_many and not full and setup.timeless(hooks, cache, path, inputs.workload.table):
+    if one_of_many and not full and setup.timeless(hooks, cache, beyond, inputs.workload.table):
         missed = known_misses(inputs)
-    s = setup.make_setup(inputs, cost, hooks, device, keep=records, missed=missed)
+    s = setup.make_setup(inputs, cost, hooks, path, keep=records, missed=missed)
     chunk = steps = s.step_count
     if records:
         chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(hooks) + 1))))
     r = setup.make_run(s, chunk)
-    loader = load_path.make_loader(s, device)
+    loader = load_path.make_loader(s, path)
     tables = LayerRecords(), StepRecords(), loads
     until = min(chunk, steps)
     while r.at.phase != OVER:
         last = until >= steps
         with no_collection():
-            go(s, gpu, path, loader, r, steps + 1 if last else until)
+            go(s, gpu, beyond, loader, r, steps + 1 if last else until)
         if r.at.broken:
             raise AssertionError(_BROKEN[r.at.broken])
         _take(tables, r)

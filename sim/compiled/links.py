@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from prefetch_sim.sim.compiled.arrays import (
     CLASSES,
     DEMAND_KEY,
@@ -19,7 +17,10 @@ from prefetch_sim.sim.compiled.arrays import (
     Setup,
 )
 from prefetch_sim.sim.compiled.progress import Run
+from prefetch_sim.sim.cost import transfers
 from prefetch_sim.sim.jit.jit import part
+
+transfer_ns = part(transfers.transfer_ns)
 
 
 @part
@@ -104,16 +105,15 @@ def begin(
 ) -> None:  # fmt: skip
     """A chunk of ``x`` goes into service."""
     rate, server = s.rates[stage], loader.servers[stage]
-    service = nbytes / rate.gb_s
     if path is not None and path.links[stage].storage:
-        bus = max(now, server.free_at) + int(np.rint(service))
+        bus = max(now, server.free_at) + transfer_ns(nbytes, rate.bytes_per_ns, 0.0)
         server.free_at = bus
-        stream = now + int(np.rint(nbytes / rate.stream_gb_s))
+        stream = now + transfer_ns(nbytes, rate.stream_bytes_per_ns, 0.0)
         end = max(bus, stream) + path.links[stage].latency_ns
     else:
         behind = now == server.free_at
         alpha = rate.queued_ns if behind else rate.isolated_ns
-        end = now + int(np.rint(alpha + service))
+        end = now + transfer_ns(nbytes, rate.bytes_per_ns, alpha)
         server.free_at = end
     if path is None:
         server.moving = x

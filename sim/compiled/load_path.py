@@ -22,29 +22,28 @@ from prefetch_sim.sim.compiled.arrays import (
     Tier,
 )
 from prefetch_sim.sim.compiled.tiers import make_tier
+from prefetch_sim.sim.cost import transfers
 from prefetch_sim.sim.engine.tier import Tier as PlainTier
 from prefetch_sim.sim.eviction import lru
 from prefetch_sim.sim.jit.rows import table
-from prefetch_sim.sim.machine.device import SimulatedDevice
 
 
-def _links(device: SimulatedDevice) -> Any:
+def _links(path: transfers.LoadPath) -> Any:
     """``LoadPath.links``."""
-    latency_ns = round(device.profile.storage.latency_us.value * 1e3)
-    links = table(Link, len(device.stages))
-    for link, server in zip(links, device.stages):
-        link.storage = server.name == "storage"
-        link.latency_ns = latency_ns if link.storage else 0
-        link.chunk, link.lanes = server.queue.chunk or 0, server.queue.lanes
+    links = table(Link, len(path.stages))
+    for link, stage in zip(links, path.stages):
+        if isinstance(stage, transfers.Storage):
+            link.storage, link.latency_ns = True, stage.latency_ns
+        link.chunk, link.lanes = stage.chunk or 0, stage.lanes
     return links
 
 
-def make_loader(s: Setup, device: SimulatedDevice) -> Loader:
+def make_loader(s: Setup, path: transfers.LoadPath) -> Loader:
     n = s.layers * s.experts
     queue = table(Node, STAGES * (CLASSES + n), before=-1, after=-1)
     ring = np.arange(CLASSES * STAGES).reshape(CLASSES, STAGES)  # a column is a stage's
     queue.after[ring], queue.before[ring] = np.roll(ring, -1, 0), np.roll(ring, 1, 0)
-    free_at = [0 if server.name == "storage" else -1 for server in device.stages]
+    free_at = [0 if isinstance(stage, transfers.Storage) else -1 for stage in path.stages]
     return Loader(
         loads=table(Load, n),
         unused=np.zeros(n, dtype=np.int8),
@@ -55,9 +54,9 @@ def make_loader(s: Setup, device: SimulatedDevice) -> Loader:
     )
 
 
-def make_path(device: SimulatedDevice, host: PlainTier | None, cache: Tier) -> LoadPath | None:
+def make_path(path: transfers.LoadPath, host: PlainTier | None, cache: Tier) -> LoadPath | None:
     """What the load path has beyond one host link that moves experts whole, if anything."""
-    links = _links(device)
+    links = _links(path)
     first, stages = links[0], len(links)
     if stages == 1 and not first.storage and (first.chunk or FAR) >= cache.size.max():
         return None

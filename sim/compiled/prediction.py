@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from prefetch_sim.sim.compiled import loads, memory, policies
 from prefetch_sim.sim.compiled.arrays import Loader, LoadPath, Predictor, Setup, Tier
+from prefetch_sim.sim.compiled.links import transfer_ns
 from prefetch_sim.sim.compiled.progress import Prediction, Run
 from prefetch_sim.sim.jit.jit import part
 from prefetch_sim.sim.jit.rows import Table
@@ -162,7 +161,7 @@ def act(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, no
             if ids[i] >= 0:
                 loader.loads[ids[i]].named = r.at.named
         loads.cancel(s, cache, path, loader, r, target, now)
-    backlog = int(np.rint(r.at.outstanding / s.wire)) if s.timed else 0
+    backlog = transfer_ns(r.at.outstanding, s.wire, 0.0) if s.timed else 0
     limits = Limits(s.top_k, s.extra, s.threshold, lead - now, backlog, s.load_ns[target])
     r.at.stamp += 1
     count = policies.propose(

@@ -30,13 +30,13 @@ from prefetch_sim.sim.compiled.progress import (
     Total,
 )
 from prefetch_sim.sim.compiled.tiers import integers
+from prefetch_sim.sim.cost import transfers
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import cost_table, expert_table
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
 from prefetch_sim.sim.engine.load import DISPOSITIONS
 from prefetch_sim.sim.engine.tier import Tier as PlainTier
 from prefetch_sim.sim.jit.rows import column, table
-from prefetch_sim.sim.machine.device import SimulatedDevice
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.workload.step_table import StepTable
 
@@ -47,7 +47,7 @@ def make_setup(
     inputs: Inputs,
     cost: CostModel,
     hooks: Sequence[ActivePredictor],
-    device: SimulatedDevice,
+    path: transfers.LoadPath,
     *,
     keep: bool,
     missed: Any,
@@ -70,8 +70,8 @@ def make_setup(
         top_k=workload.top_k,
         step_count=len(steps.kind),
         predictor_count=len(hooks),
-        stages=len(device.stages),
-        has_host=int(len(device.stages) > 1),
+        stages=len(path.stages),
+        has_host=int(len(path.stages) > 1),
         grouped=int(config.overlap == "grouped"),
         cancels=int(config.prefetch.cancel_stale),
         extra=config.prefetch.extra,
@@ -81,7 +81,7 @@ def make_setup(
         keeps=int(keep),
         known=int(missed is not None),
         threshold=np.float64(config.prefetch.threshold),  # a float would be rounded to scores' 32
-        wire=float(device.bytes_per_ns),
+        wire=path.last.bytes_per_ns,
         steps=_steps(steps),
         rows=steps.rows,
         routed=steps.routed,
@@ -115,8 +115,8 @@ def make_setup(
         delay=_delays(hooks, np.diff(steps.first_row)),
         ids=_joined([one.ids for one in said], np.int32),
         scores=_joined([one.scores for one in said], np.float32),
-        rates=_rates(device),
-        load_ns=integers(device.load_ns),
+        rates=_rates(path),
+        load_ns=integers(path.load_ns),
         missed=np.zeros(0, dtype=np.int8) if missed is None else missed,
     )
 
@@ -143,18 +143,15 @@ def _steps(steps: StepTable) -> Any:
     return rows
 
 
-def _rates(device: SimulatedDevice) -> Any:
+def _rates(path: transfers.LoadPath) -> Any:
     """``Setup.rates``."""
-    disk, wire = device.profile.storage, device.profile.host_link
-    rates = table(Rate, len(device.stages))
-    for rate, server in zip(rates, device.stages):
-        if server.name == "storage":
-            rate.gb_s, rate.stream_gb_s = disk.gb_s.value, disk.stream_gb_s.value
+    rates = table(Rate, len(path.stages))
+    for rate, stage in zip(rates, path.stages):
+        rate.bytes_per_ns = stage.bytes_per_ns
+        if isinstance(stage, transfers.Storage):
+            rate.stream_bytes_per_ns = stage.stream_bytes_per_ns
         else:
-            assert wire is not None
-            rate.gb_s = wire.gb_s.value
-            rate.isolated_ns = wire.isolated_us.value * 1e3
-            rate.queued_ns = wire.back_to_back_us.value * 1e3
+            rate.isolated_ns, rate.queued_ns = stage.isolated_ns, stage.queued_ns
     return rates
 
 

@@ -7,10 +7,9 @@ without prefetch are of this kind; the result is the same to the nanosecond.
 
 from __future__ import annotations
 
-import numpy as np
-
 from prefetch_sim.sim.compiled import loads, memory
 from prefetch_sim.sim.compiled.arrays import Loader, Setup, StepCost, Tier
+from prefetch_sim.sim.compiled.links import transfer_ns
 from prefetch_sim.sim.compiled.progress import Run
 from prefetch_sim.sim.engine.load import DEMAND, DEMANDED
 from prefetch_sim.sim.jit.jit import part
@@ -34,11 +33,10 @@ def applies(s: Setup, loader: Loader, r: Run, size: int, missing: int, now: int)
 def _durations(s: Setup, loader: Loader, size: int, now: int) -> tuple[int, int]:
     """ns of the first load, and of each that follows."""
     rate = s.rates[0]
-    service = size / rate.gb_s
-    later = int(np.rint(rate.queued_ns + service))
+    later = transfer_ns(size, rate.bytes_per_ns, rate.queued_ns)
     if now == loader.servers[0].free_at:
         return later, later
-    return int(np.rint(rate.isolated_ns + service)), later
+    return transfer_ns(size, rate.bytes_per_ns, rate.isolated_ns), later
 
 
 @part

@@ -1,22 +1,21 @@
 """The forward pass: one generator over steps and layers that yields the device's events.
 
-Exact semantics: docs/timing.md. The device (``protocols``) answers with events; the pass
-itself knows routing, residency and order, and leaves all time to the device.
+Exact semantics: docs/timing.md. The device (``protocols``) answers with events; what is decided at
+routing and at predictions is in ``decisions``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from types import ModuleType
 from typing import Any
 
 from prefetch_sim.sim.cost.model import CostModel, StepCost
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
+from prefetch_sim.sim.engine.decisions import Decisions
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.missing import MissingLayer
 from prefetch_sim.sim.engine.protocols import Device, Event
 from prefetch_sim.sim.engine.records import PACK, LayerRecords, StepRecords
-from prefetch_sim.sim.prefetch.base import Limits
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.sim.workload.workload import Workload
 
@@ -34,20 +33,13 @@ class ForwardPass:
         device: Device,
         loader: Loader,
         hooks: Sequence[ActivePredictor],
-        policy: ModuleType,
+        decisions: Decisions,
         *,
-        extra: int,
-        threshold: float,
-        cancel_stale: bool,
         grouped: bool,
     ) -> None:
         self.workload, self.cost, self.device, self.loader = workload, cost, device, loader
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
-        self._cache = loader.cache
-        self._propose = policy.propose
-        self._limits = Limits(workload.top_k, extra, threshold)
-        self._cancel_stale, self._grouped = cancel_stale, grouped
-        loader.cancels = cancel_stale
+        self._decisions, self._grouped = decisions, grouped
         launch = [
             cost.expert_launch_ns * (min(n, 1) if grouped else n) for n in range(workload.top_k + 1)
         ]
@@ -60,12 +52,6 @@ class ForwardPass:
         self._at_start = [h for h in hooks if h.trigger == "layer_start"]
         self._at_gate = [h for h in hooks if h.trigger == "gate_input"]
         self._at_routed = [h for h in hooks if h.trigger == "routed"]
-        self._several = len(hooks) > 1
-        self._timed = getattr(policy, "TIMED", False)
-        total = workload.layers * workload.experts
-        self._seen, self._stamp = [0] * total, 0
-        self._out, self._priority = [0] * total, [0] * total
-        self._routed_until = -1  # last layer-step whose routing is known
         self._gate_at = 0  # when the present layer is routed, later predictors inline apart
 
     def run(self) -> Events:
@@ -113,7 +99,7 @@ class ForwardPass:
             for table in tables:
                 table.pack(PACK)
         yield device.until(now)
-        loader.finish()
+        loader.finish(now)
 
     def _begin(self, step: Step, cost: StepCost, layer: int, now: int) -> int:
         """A layer starts at ``now``: what happens until it is routed; returns when that is."""
@@ -140,19 +126,9 @@ class ForwardPass:
         now: int,
     ) -> tuple[int, int, int]:
         """Routing is known; returns (hits, late, when experts may compute)."""
-        loader, cache = self.loader, self._cache
-        self._routed_until = step.number * self.workload.layers + layer
-        cache.now = self._routed_until
-        if loader.host is not None:
-            loader.host.now = self._routed_until
-        cache.pinned = routed if tokens is None else set(routed)
-        loader.unpin_at = -1
-        loader.computed.clear()
-        if loader.queued[layer] and self._cancel_stale:
-            loader.cancel(layer, cache.pinned, now)
-        hits, late = loader.demand(routed, now)
-        if cache.notes_passing:
-            cache.routed(layer, cache.pinned)
+        layer_step = step.number * self.workload.layers + layer
+        pinned = routed if tokens is None else set(routed)
+        hits, late = self._decisions.routed(layer_step, routed, pinned, now)
         for hook in self._at_routed:
             now = self._fire(hook, step, cost, layer, now, 0)
         return hits, late, now
@@ -190,7 +166,7 @@ class ForwardPass:
         delay = hook.delay
         if hook.inline:
             self._gate_at += delay
-        lead = self._lead(cost, layer, target) if self._timed else 0
+        lead = self._lead(cost, layer, target) if self._decisions.timed else 0
         if hook.inline:
             out = now + read + delay
             now = device.compute(now, delay, "predictor")
@@ -201,37 +177,10 @@ class ForwardPass:
         return now
 
     def _act(self, event: Event) -> None:
-        """A prediction is out: propose loads, correct earlier guesses, protect residents."""
-        now, hook, index, (ids, scores), tokens, lead = event.value
-        if index <= self._routed_until:
-            return  # too late: the layer is routed already
-        loader, cache = self.loader, self._cache
-        if self._cancel_stale and self._several:
-            loader.cancel(index % self.workload.layers, set(ids), now)
-        self._stamp += 1
-        limits = self._limits
-        if self._timed:
-            limits = limits._replace(
-                lead_ns=lead - now,
-                backlog_ns=self.device.link_ns(loader.outstanding),
-                load_ns=self.device.load_ns[index % self.workload.layers],
-            )
-        count = self._propose(
-            ids,
-            scores,
-            tokens,
-            limits,
-            cache.resident,
-            self._seen,
-            self._stamp,
-            self._out,
-            self._priority,
-        )
-        proposed = self._out[:count]
-        loader.propose(proposed, self._priority, now, index, hook.index)
-        if cache.notes_predictions:
-            cache.predict(proposed)
-        loader.serve(now)
+        """A prediction is out."""
+        now, hook, layer_step, (ids, scores), tokens, lead = event.value
+        self._decisions.predicted(layer_step, hook.index, ids, scores, tokens, lead - now, now)
+        self.loader.serve(now)
 
     def _lead(self, cost: StepCost, layer: int, target: int) -> int:
         """When ``target`` is expected to be routed, if nothing until then stalls."""

@@ -21,7 +21,7 @@ from prefetch_sim.sim.engine.load import (
     USELESS,
     Load,
 )
-from prefetch_sim.sim.engine.protocols import Clock, Stage
+from prefetch_sim.sim.engine.protocols import Stage
 from prefetch_sim.sim.engine.records import LoadRecords
 from prefetch_sim.sim.engine.tier import Tier
 
@@ -40,8 +40,8 @@ class Loader:
     is one stage, else two.
     """
 
-    def __init__(self, clock: Clock, cache: Tier, host: Tier | None, records: LoadRecords) -> None:
-        self.clock, self.cache, self.host, self.records = clock, cache, host, records
+    def __init__(self, cache: Tier, host: Tier | None, records: LoadRecords) -> None:
+        self.cache, self.host, self.records = cache, host, records
         self.stages: list[Stage] = []
         self.in_flight: list[Load | None] = [None] * len(cache.sizes)
         self.unused: list[Load | None] = [None] * len(cache.sizes)  # landed prefetches not used yet
@@ -63,6 +63,7 @@ class Loader:
         self._queued: set[int] = set()  # those of them whose load is a prefetch that has not begun
         self.changed = False  # a load was queued, landed or taken back, or room was made
         self._seq = 0
+        self._now = 0  # when room was last asked for
         cache.on_evict = self._evicted
         if host is not None:
             host.on_evict = self._left_host
@@ -145,9 +146,8 @@ class Loader:
                 self._abandon(load, CANCELLED, now)
         self.queued[layer] = still
 
-    def finish(self) -> None:
+    def finish(self, now: int) -> None:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
-        now = self.clock.now
         for load in self.in_flight:  # prefetches all: a layer waits for its demands
             if load is not None:
                 self._abandon(load, USELESS if load.started >= 0 else CANCELLED, now)
@@ -197,6 +197,7 @@ class Loader:
         None: it waits for room.
         """
         x, host, cache = load.expert, self.host, self.cache
+        self._now = now
         if self.computed or 0 <= self.unpin_at <= now:
             self._unpin(now)
         staging = host if host is not None and not host.resident[x] else None
@@ -288,7 +289,7 @@ class Loader:
     def _evicted(self, x: int) -> None:
         load = self.unused[x]
         if load is not None:
-            self._settle(load, USELESS, self.clock.now)
+            self._settle(load, USELESS, self._now)
 
     def _settle(self, prefetch: Load, disposition: int, now: int) -> None:
         self.counts[disposition] += 1

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from prefetch_sim.sim.engine.transfer_queue import TransferQueue
-
-
-class Clock(Protocol):
-    @property
-    def now(self) -> int:
-        """ns since the run began."""
 
 
 class Stage(Protocol):
@@ -39,10 +33,6 @@ class Device(Protocol):
     busy_ns: int  # of the compute engine, so far
 
     @property
-    def load_ns(self) -> Sequence[int]:
-        """Of one queued load, by MoE layer."""
-
-    @property
     def now(self) -> int:
         """ns since the run began."""
 
@@ -66,6 +56,3 @@ class Device(Protocol):
 
     def wake(self) -> None:
         """The forward pass goes on at this instant."""
-
-    def link_ns(self, nbytes: int) -> int:
-        """How long the link into the cache needs for ``nbytes`` at full rate."""

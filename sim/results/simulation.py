@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prefetch_sim.sim.cost.model import CostModel
+from prefetch_sim.sim.cost.transfers import LoadPath
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
 from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, StepRecords, Totals
-from prefetch_sim.sim.machine.device import SimulatedDevice
 from prefetch_sim.sim.setup.engine_choice import Engine
 from prefetch_sim.sim.setup.inputs import Inputs
 
@@ -22,7 +22,7 @@ class Simulation:
     inputs: Inputs
     engine: Engine
     cost: CostModel
-    device: SimulatedDevice
+    path: LoadPath
     predictors: list[ActivePredictor]
     layers: LayerRecords
     steps: StepRecords

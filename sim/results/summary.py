@@ -22,8 +22,8 @@ def results(done: Simulation) -> dict[str, Any]:
         inputs.workload.table,
         done.totals,
         done.steps,
-        [stage.name for stage in done.device.stages],
-        done.device.rates,
+        [stage.name for stage in done.path.stages],
+        [stage.bytes_per_ns for stage in done.path.stages],
         _bounds(done),
     )
     names = [name for name, _, _ in inputs.predictors]
@@ -57,7 +57,7 @@ def _bounds(done: Simulation) -> Bounds:
     """Worked out once for runs that differ in predictors and policies alone."""
     inputs, layers = done.inputs, done.inputs.workload.layers
     sizes, caches = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-    config, wire = inputs.config, tuple(done.device.wire_ns)
+    config, wire = inputs.config, tuple(done.path.least_ns)
     key = done.cost, sizes, caches, wire, config.cache.warm, config.overlap, done.engine
     by_layer = caches if len(caches) > 1 else caches * layers
     return inputs.workload.memos.get(

@@ -1,4 +1,4 @@
-"""Parts of a run that follow from its inputs: its cost model and its active predictors."""
+"""Parts of a run that follow from its inputs: costs, the load path, active predictors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import COSTS_KEPT
+from prefetch_sim.sim.cost.transfers import LoadPath
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
 from prefetch_sim.sim.predictors.base import Table
 from prefetch_sim.sim.setup.inputs import Inputs
@@ -44,6 +45,11 @@ def _table(inputs: Inputs, index: int) -> Table:
         max(_SAID_KEPT, len(inputs.predictors)),
         predictor.table,
     )
+
+
+def load_path(inputs: Inputs) -> LoadPath:
+    staged = inputs.host_bytes is not None
+    return LoadPath.of(inputs.profile, inputs.sizes, staged=staged)
 
 
 _cost_model = lru_cache(maxsize=COSTS_KEPT)(CostModel)

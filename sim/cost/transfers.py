@@ -1,0 +1,150 @@
+"""How long transfers take: one formula, for both engines, for deadlines and for bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from heapq import heapreplace
+from math import floor
+
+from prefetch_sim.hardware_profiles import HardwareProfile
+
+MIB = 2**20
+
+
+def transfer_ns(nbytes: int, bytes_per_ns: float, before_ns: float) -> int:
+    """``before_ns + nbytes / bytes_per_ns``, rounded once, half to even.
+
+    Every duration of a transfer is one of these, or a sum of them.
+    """
+    return round(before_ns + nbytes / bytes_per_ns)
+
+
+@dataclass(frozen=True)
+class HostLink:
+    """A link that pays an overhead, then sends a chunk: a smaller one right behind another."""
+
+    bytes_per_ns: float
+    isolated_ns: float
+    queued_ns: float  # right behind another transfer
+    chunk: int | None  # the most bytes that go at once
+    name = "host_link"
+    lanes = 1
+
+    def pieces(self, nbytes: int) -> list[int]:
+        return _pieces(nbytes, self.chunk)
+
+    def chunk_ns(self, nbytes: int, behind: bool) -> int:
+        """Of one chunk; ``behind``: right behind another transfer."""
+        alpha = self.queued_ns if behind else self.isolated_ns
+        return transfer_ns(nbytes, self.bytes_per_ns, alpha)
+
+    def load_ns(self, nbytes: int) -> int:
+        """Of a load whose chunks are each right behind another transfer."""
+        return sum(self.chunk_ns(piece, True) for piece in self.pieces(nbytes))
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Reads in parallel lanes over one bus.
+
+    A read takes at least ``bytes / stream_bytes_per_ns``, the bus moves ``bytes_per_ns`` for all
+    reads together, and each read pays ``latency_ns``. Small reads are bound by latency, few reads
+    by the stream rate, many by the bus: bandwidth by size and depth from three numbers.
+    """
+
+    bytes_per_ns: float
+    stream_bytes_per_ns: float
+    latency_ns: int
+    chunk: int  # bytes of a read
+    lanes: int
+    name = "storage"
+
+    def pieces(self, nbytes: int) -> list[int]:
+        return _pieces(nbytes, self.chunk)
+
+    def read(self, now: int, bus_free: int, nbytes: int) -> tuple[int, int]:
+        """Of a read that begins ``now``: (when the bus is free again, when it is through)."""
+        bus_free = max(now, bus_free) + transfer_ns(nbytes, self.bytes_per_ns, 0.0)
+        stream = now + transfer_ns(nbytes, self.stream_bytes_per_ns, 0.0)
+        return bus_free, max(bus_free, stream) + self.latency_ns
+
+    def load_ns(self, nbytes: int) -> int:
+        """Of a load on idle storage."""
+        bus_free, ends = 0, [0] * self.lanes
+        for piece in self.pieces(nbytes):
+            bus_free, end = self.read(ends[0], bus_free, piece)
+            heapreplace(ends, end)
+        return max(ends)
+
+
+Stage = HostLink | Storage
+
+
+@dataclass(frozen=True)
+class LoadPath:
+    """The stages of the longest way of a load, storage first; ``sizes`` [layer]: of one expert."""
+
+    stages: tuple[Stage, ...]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, profile: HardwareProfile, sizes: Sequence[int], *, staged: bool) -> LoadPath:
+        """``staged``: host memory does not hold every expert. With one memory there is no link."""
+        stages: list[Stage] = []
+        if staged or profile.unified_memory:
+            disk = profile.storage
+            stages.append(
+                Storage(
+                    disk.gb_s.value,  # 1 GB/s is 1 byte/ns
+                    disk.stream_gb_s.value,
+                    round(disk.latency_us.value * 1e3),
+                    round(disk.read_mib.value * MIB),
+                    int(disk.queue_depth.value),
+                )
+            )
+        if not profile.unified_memory:
+            wire = profile.host_link
+            assert wire is not None  # the profile's schema sees to it
+            stages.append(
+                HostLink(
+                    wire.gb_s.value,
+                    wire.isolated_us.value * 1e3,
+                    wire.back_to_back_us.value * 1e3,
+                    round(wire.chunk_mib.value * MIB) if wire.chunk_mib else None,
+                )
+            )
+        return cls(tuple(stages), tuple(sizes))
+
+    @property
+    def last(self) -> Stage:
+        """The one into the cache."""
+        return self.stages[-1]
+
+    @cached_property
+    def load_ns(self) -> list[int]:
+        """[layer]: one load through the last stage, right behind another or on idle storage."""
+        return [self.last.load_ns(size) for size in self.sizes]
+
+    def backlog_ns(self, nbytes: int) -> int:
+        """How long the last stage moves ``nbytes`` at full rate."""
+        return transfer_ns(nbytes, self.last.bytes_per_ns, 0.0)
+
+    @cached_property
+    def least_ns(self) -> list[int]:
+        """[layer]: the least that the bare bytes of a load can take.
+
+        Rounding may take half a ns off each piece but one. A chunk of the link is full, or all
+        that had been read by then.
+        """
+        more = [sum(len(stage.pieces(size)) - 1 for stage in self.stages) for size in self.sizes]
+        rate = self.last.bytes_per_ns
+        return [max(0, floor(size / rate - n / 2)) for size, n in zip(self.sizes, more)]
+
+
+def _pieces(nbytes: int, chunk: int | None) -> list[int]:
+    if chunk is None or chunk >= nbytes:
+        return [nbytes]
+    whole, rest = divmod(nbytes, chunk)
+    return [chunk] * whole + [rest] * (rest > 0)
