@@ -128,7 +128,7 @@ class Partition(Row):
     root: int  # where it begins in Tier.tree, or its head in Tier.list
     leaves: int  # the place of its first expert in the tree
     first: int  # expert
-    used: int  # bytes of residents
+    used: int  # bytes of residents: kept where an eviction has queues of its own
 
 
 class Listed(Row):

@@ -79,7 +79,8 @@ def take(t: Tier, x: int, victims: int, passed_over: int) -> None:
         y = t.victims[i].expert
         t.resident[y] = 0
         partition.free += t.size[y]
-        partition.used -= t.size[y]
+        if t.kept_in == OWN_QUEUES:
+            partition.used -= t.size[y]
         policies.evicted(code, t.state, y, now, t.victims[i].score)
     if t.spared and victims > 0:
         for i in range(passed_over):
@@ -105,7 +106,8 @@ def insert(t: Tier, x: int, needed: bool) -> None:
     if needed:
         score = policies.used(code, t.state, x, now, score)
     t.resident[x] = 1
-    t.partitions[t.experts[x].partition].used += t.size[x]
+    if t.kept_in == OWN_QUEUES:
+        t.partitions[t.experts[x].partition].used += t.size[x]
     order.add(t, x, score)
     _note(t, x)
 

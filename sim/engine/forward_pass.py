@@ -64,7 +64,7 @@ class ForwardPass:
         tables = [self.layer_records, loader.records]
         add_numbers, add_times = self.layer_records.add_numbers, self.layer_records.add_times
         missing = MissingLayer(device, loader, self._work, grouped=self._grouped)
-        now = 0
+        now = layer_step = 0
         for step in workload.steps():
             cost = self.cost.step(step.phase, step.tokens, step.contexts)
             begun, busy = now, device.busy_ns
@@ -75,7 +75,12 @@ class ForwardPass:
                 routed_at = self._begin(step, cost, layer, start)
                 yield device.until(routed_at)
                 routed, tokens = workload.routed(step, layer)
-                hits, late, now = self._route(step, cost, layer, routed, tokens, routed_at)
+                hits, late = self._decisions.routed(
+                    layer_step, routed, routed if tokens is None else set(routed), routed_at
+                )
+                now = routed_at
+                for hook in self._at_routed:
+                    now = self._fire(hook, step, cost, layer, now, 0)
                 stalls: Sequence[int] = _NO_STALL
                 if loader.waiting:
                     missing.begin(layer, routed, tokens, cost, routed_at, now)
@@ -90,6 +95,7 @@ class ForwardPass:
                         work += self._work(layer, routed, routed, tokens)
                     now = loader.unpin_at = device.compute(now, work, "experts")
                     loader.serve(routed_at)
+                layer_step += 1
                 add_numbers((step.number, layer, len(routed), hits, late))
                 add_times((start, routed_at, now, *stalls))
             now = device.compute(now, cost.epilogue_ns, "head")
@@ -115,23 +121,6 @@ class ForwardPass:
         for hook in self._at_gate:
             now = self._fire(hook, step, cost, layer, now, 0)
         return device.compute(now, cost.gate_ns, "gate")
-
-    def _route(
-        self,
-        step: Step,
-        cost: StepCost,
-        layer: int,
-        routed: list[int],
-        tokens: list[int] | None,
-        now: int,
-    ) -> tuple[int, int, int]:
-        """Routing is known; returns (hits, late, when experts may compute)."""
-        layer_step = step.number * self.workload.layers + layer
-        pinned = routed if tokens is None else set(routed)
-        hits, late = self._decisions.routed(layer_step, routed, pinned, now)
-        for hook in self._at_routed:
-            now = self._fire(hook, step, cost, layer, now, 0)
-        return hits, late, now
 
     def _work(
         self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
