@@ -86,7 +86,7 @@ class SparedHook(Protocol):
 
 class BeginHook(Protocol):
     def begin(self, state: State, rooms: Sequence[int]) -> State:
-        """Before anything arrives: ``rooms`` experts fit in each partition of the cache.
+        """Before anything arrives: ``rooms`` of its largest experts fit in each partition.
 
         May return a state whose ``own`` and ``shared`` have more integers.
         """
