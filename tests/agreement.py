@@ -204,6 +204,8 @@ def main() -> None:
     Every combination of policies on the first requests, the kernel compiled. Random systems:
     ``readings.py``.
     """
+    if not sys.argv[1:]:
+        sys.exit("python tests/agreement.py sample | ROUTE_TRACE ...")
     for argument in sys.argv[1:]:
         if argument == "sample":
             every_combination("mini-gpt-oss", requests="0:1", model="gpt-oss-20b")

@@ -116,8 +116,10 @@ def main() -> None:
             assert in_common(reported(one)) == read_small("literal", small), small
         count(counts, one)
 
-    for number in range(int(sys.argv[1]) // _LONG_BATCH):
-        each(_LONG_BATCH, number, agree)
+    wanted = int(sys.argv[1])
+    for number, first in enumerate(range(0, wanted, _LONG_BATCH)):
+        each(min(_LONG_BATCH, wanted - first), number, agree)
+    assert counts["runs"] == wanted, "no systems, or fewer than asked for"
     tell("random systems, three readings", counts, began)
 
 
