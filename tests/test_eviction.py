@@ -234,11 +234,11 @@ def test_prediction_aware_releases_a_warm_cache() -> None:
 def test_passing_is_told_once_after_something_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
 
-    def passed(state: Any, x: int, now: int, score: int) -> int:
+    def not_routed(state: Any, x: int, now: int, score: int) -> int:
         told.append((now, x))
         return score
 
-    monkeypatch.setattr(registry.find("eviction", "prediction-aware"), "passed", passed)
+    monkeypatch.setattr(registry.find("eviction", "prediction-aware"), "not_routed", not_routed)
     tier = cache("prediction-aware", 4, 8)  # one layer
     put(tier, 0, 0)
     put(tier, 1, 0)
@@ -264,7 +264,7 @@ def test_a_pinned_expert_is_spared_once_each_time_that_room_is_made(
     every_hook = registry.find("eviction", "contracts.every_hook")
     monkeypatch.setattr(every_hook, "spared", spared)
     tier = cache("contracts.every_hook", 2, 4)
-    put(tier, 1, 0)  # scores 1, falls to 0 when passed, is 1 again when named
+    put(tier, 1, 0)  # scores 1, falls to 0 when not routed, is 1 again when named
     put(tier, 3, 0)
     tier.use([3])
     tier.now = 2

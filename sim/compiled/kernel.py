@@ -92,7 +92,7 @@ def _route(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
         hits = memory.recall(cache, s.routed, s.missed, first, end)
     else:
         hits = loads.hit(s, cache, loader, r, first, end, now)
-        if cache.passed:
+        if cache.not_routed:
             memory.routed(cache, layer)
     missing = end - first - hits
     r.at.hits, r.at.late, r.at.waiting = hits, 0, missing

@@ -1,4 +1,4 @@
-"""Loads and the way that they take, in arrays."""
+"""From a load path, and what is loaded over it, to the kernel's tables."""
 
 from __future__ import annotations
 

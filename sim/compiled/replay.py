@@ -45,7 +45,7 @@ def replay(
             else:
                 missing[count] = x
                 count += 1
-        if t.passed:
+        if t.not_routed:
             memory.routed(t, index % layers)
         for i in range(count):
             memory.reserve(t, missing[i])

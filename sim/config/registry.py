@@ -24,7 +24,16 @@ CONTRACTS = {
 }
 # What it may have.
 _OPTIONS = {
-    "eviction": ("new_state", "begin", "evicted", "passed", "predicted", "spared", "victim", "kept")
+    "eviction": (
+        "new_state",
+        "begin",
+        "evicted",
+        "not_routed",
+        "predicted",
+        "spared",
+        "victim",
+        "kept",
+    )
 }
 _INTERNAL = {"base", "lists"}
 

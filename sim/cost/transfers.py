@@ -84,7 +84,7 @@ Stage = HostLink | Storage
 
 @dataclass(frozen=True)
 class LoadPath:
-    """The stages of the longest way of a load, storage first; ``sizes`` [layer]: of one expert."""
+    """The stages that a load may pass, storage first; ``sizes`` [layer]: of one expert."""
 
     stages: tuple[Stage, ...]
     sizes: tuple[int, ...]

@@ -59,7 +59,7 @@ class Decisions:
         if loader.queued[layer] and self._cancel_stale:
             loader.cancel(layer, pinned, now)
         hits, late = loader.demand(routed, now)
-        if cache.notes_passing:
+        if cache.hears_not_routed:
             cache.routed(layer, pinned)
         return hits, late
 
@@ -104,5 +104,5 @@ class Decisions:
         )
         proposed = self._out[:count]
         loader.propose(proposed, self._priority, now, layer_step, predictor)
-        if self._cache.notes_predictions:
+        if self._cache.hears_predictions:
             self._cache.predict(proposed)

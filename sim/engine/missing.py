@@ -40,7 +40,7 @@ class MissingLayer:
         self._dispatch = 0  # ns that the first group is charged beside its experts
         self._group_end = 0
         self._turn = -1  # when the pass looks next, as something has been computed
-        self._landed_hook, self._served_hook = self._landed, self._served
+        self._on_landing, self._on_served = self._landed, self._served
 
     def begin(
         self,
@@ -66,11 +66,11 @@ class MissingLayer:
             if not streams:
                 work += self._work(layer, ready, routed, tokens)
         self.free = self._device.compute(now, work, "experts")
-        loader.on_landing = self._landed_hook
+        loader.on_landing = self._on_landing
         if streams:
             self._group_end, self._turn = asked, -1
             if self._grouped:
-                loader.on_served = self._served_hook
+                loader.on_served = self._on_served
                 if ready:
                     self._compute(ready)
             else:

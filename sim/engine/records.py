@@ -83,7 +83,7 @@ class Totals(NamedTuple):
 
     layers: LayerTotals
     proposed: int  # prefetches
-    dispositions: list[int]  # how many ended in each way
+    dispositions: list[int]  # how many ended so, by disposition
     landed: int  # loads
     moved_bytes: list[list[int]]  # [stage][origin]
 

@@ -59,13 +59,13 @@ class Tier:
         self._kept = getattr(eviction, "kept", None)
         self._inserted, self._used = eviction.inserted, eviction.used
         self._evicted = getattr(eviction, "evicted", None)
-        self._passed = getattr(eviction, "passed", None)
-        self.notes_passing = self._passed is not None
-        # [layer]: what to tell ``passed`` of, in order; a dict, as sets have none.
+        self._not_routed = getattr(eviction, "not_routed", None)
+        self.hears_not_routed = self._not_routed is not None
+        # [layer]: what to tell ``not_routed`` of, in order; a dict, as sets have none.
         self.news: list[dict[int, None]] = [{} for _ in range(layers)]
         self._predicted = getattr(eviction, "predicted", None)
         self._spared = getattr(eviction, "spared", None)
-        self.notes_predictions = self._predicted is not None
+        self.hears_predictions = self._predicted is not None
         self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
 
     def _rooms(self) -> list[int]:
@@ -129,15 +129,15 @@ class Tier:
         self._note(experts)
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
-        """``layer`` was routed to ``routed``: residents of it that went unused are passed."""
-        if self._passed is not None:
+        """``layer`` was routed to ``routed``: the eviction hears of residents outside it."""
+        if self._not_routed is not None:
             news, self.news[layer] = self.news[layer], {}
             for x in news:
                 if self.resident[x]:
                     if x in routed:
                         self.news[layer][x] = None
                     else:
-                        self._rescore(x, self._passed)
+                        self._rescore(x, self._not_routed)
 
     def predict(self, experts: Iterable[int]) -> None:
         """A prediction names ``experts`` for a layer still to come."""
@@ -149,12 +149,12 @@ class Tier:
 
     def _note(self, experts: Collection[int]) -> None:
         """Something happened to ``experts``: to be told when their layer is routed without them."""
-        if self.notes_passing:
+        if self.hears_not_routed:
             for x in experts:
                 self.news[x // self.width][x] = None
 
-    def _rescore(self, x: int, hook: Callable[..., int]) -> None:
-        new = self.scores[x] = hook(self.state, x, self.now, self.scores[x])
+    def _rescore(self, x: int, told: Callable[..., int]) -> None:
+        new = self.scores[x] = told(self.state, x, self.now, self.scores[x])
         if new < self._least[x]:
             self._push(x, new)
 

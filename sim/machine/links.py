@@ -56,7 +56,7 @@ class Lane(Alarm):
 
 
 class Server:
-    """One stage of a load's way on SimPy's clock: lanes that empty a queue.
+    """One stage of the load path on SimPy's clock: lanes that empty a queue.
 
     ``moved(load, stage, nbytes, now)`` hears of each chunk that is through, and calls ``serve``
     when all is settled.

@@ -14,7 +14,7 @@ from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.setup.inputs import Inputs
 
 Engine = Literal["simpy", "compiled"]
-# Compiling takes some 20 s, once for each kind of way: about as long as this many layer-steps take
+# Compiling takes some 20 s, once for each kind of load path: as long as this many layer-steps take
 # on SimPy, be they one run's or those of all points of a sweep.
 WORTH_COMPILING = 250_000
 

@@ -102,12 +102,3 @@ def _find(key: str, kind: str, choice: Choice) -> ModuleType:
         given = next(iter(choice.params))
         raise ConfigError(f"{key}: {choice.name!r} takes no parameter {given!r}")
     return module
-
-
-# Traces
-
-
-# Predictors
-
-
-# Capacities
