@@ -1,4 +1,4 @@
-"""The kernel's memory: tables of named rows (``rows``), and flat arrays.
+"""The kernel's memory is tables of named rows (``rows``) and flat arrays.
 
 All integers are 64 bits unless said; times in ns, -1 where not reached; sizes in bytes; ``x`` a
 flat expert id. A field of several axes is read one after the other: ``expert_ns[layer][tokens]``.

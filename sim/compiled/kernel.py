@@ -1,4 +1,4 @@
-"""The forward pass over named rows, and the loop that runs events in order.
+"""The kernel runs the forward pass over named rows, and all events in order.
 
 The pass is a machine of few states (``arrays.ROUTING`` …): it works out what it can, then waits
 for its next wake. Rules: docs/timing.md.

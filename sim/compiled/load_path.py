@@ -1,4 +1,4 @@
-"""From a load path, and what is loaded over it, to the kernel's tables."""
+"""Makes the kernel's tables of a load path, and of what is loaded over it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residency in tables: see ``arrays.Tier``. The rules are those of ``sim.engine.tier``."""
+"""Residency is kept in tables (``arrays.Tier``). The rules are those of ``sim.engine.tier``."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def use(t: Tier, x: int) -> None:
 def recall(t: Tier, routed: Array, missed: Array, first: int, end: int) -> int:
     """Make residents of ``routed[first:end]`` what they are known to be; returns how many.
 
-    Room and order are not kept: all that is missing goes the short way, which asks for neither.
+    Room and order are not kept: all that is missing takes the ``shortcut``, which asks for neither.
     """
     hits = 0
     for i in range(first, end):

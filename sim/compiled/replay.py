@@ -1,4 +1,4 @@
-"""Residency without time, compiled: the hits and misses of a run that loads on demand only.
+"""Works out, compiled and without time, what hits and misses in a run that loads on demand only.
 
 Time has no part in them where every routed set fits in the cache, so runs that differ in hardware
 share them.

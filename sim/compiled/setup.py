@@ -1,4 +1,4 @@
-"""From a run's inputs to the kernel's tables."""
+"""Makes the kernel's tables from a run's inputs."""
 
 from __future__ import annotations
 

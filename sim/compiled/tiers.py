@@ -1,4 +1,4 @@
-"""A memory tier as it stands before the run (warm or not), in the kernel's tables."""
+"""Makes the kernel's tables of a memory tier as it stands before the run, warm or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forward pass: one generator over steps and layers that yields the device's events.
+"""The forward pass is one generator over steps and layers, which yields the device's events.
 
 Exact semantics: docs/timing.md. The device (``protocols``) answers with events; what is decided at
 routing and at predictions is in ``decisions``.
@@ -24,7 +24,7 @@ _NO_STALL = (0, 0, 0, 0)
 
 
 class ForwardPass:
-    """All the steps of one workload on one device."""
+    """Runs all the steps of one workload on one device."""
 
     def __init__(
         self,

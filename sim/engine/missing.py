@@ -1,4 +1,4 @@
-"""A layer with experts missing: when what lands is computed, and when the layer ends.
+"""Works out when what lands is computed in a layer with experts missing, and when that ends.
 
 Nothing is decided while experts only land, so the pass sleeps until all have, and works out from
 their landing times when the compute engine was busy. A set larger than the cache streams through:
@@ -16,7 +16,7 @@ from prefetch_sim.sim.engine.protocols import Device
 
 
 class MissingLayer:
-    """The layer in hand, from its routing to its end, if some of its experts are missing.
+    """Follows the present layer from its routing to its end, if some of its experts are missing.
 
     ``work(layer, experts, routed, tokens)`` says how many ns ``experts`` of a routed set take.
     ``free`` is when the compute engine is through with all that has been worked out, so in the end

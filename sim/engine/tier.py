@@ -1,4 +1,4 @@
-"""Expert residency: what is in a memory tier, what may leave it, and who leaves next.
+"""A tier says which experts are in a memory, what may leave it, and who leaves next.
 
 The tier owns legality (capacity, pins, room held by experts in flight) and keeps the order of
 victims; an eviction (``sim.eviction``) only scores. A victim costs O(log n): each partition keeps
@@ -17,7 +17,7 @@ from prefetch_sim.sim.workload.future import Future
 
 
 class Tier:
-    """One memory level holding whole experts.
+    """Keeps whole experts in one memory.
 
     ``sizes[x]`` is the bytes of expert ``x``; ``partition_of[x]`` its partition, each with its
     own ``capacities`` entry in bytes (one for a global cache, one a layer for a per-layer one).

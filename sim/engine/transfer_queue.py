@@ -13,7 +13,7 @@ from prefetch_sim.sim.engine.load import Load
 
 
 class TransferQueue:
-    """Loads that wait for ``stage`` of their path, at most ``lanes`` chunks of them in service.
+    """Orders loads that wait for ``stage`` of their path; ``lanes`` chunks at most are in service.
 
     ``chunk`` is the most bytes that move at once; None: whole loads. ``start(load, now)`` is asked
     before a load's first chunk and may refuse: False drops the load from this queue, None leaves it

@@ -1,4 +1,4 @@
-"""A run's results: pure functions of its records. Times in ms, bytes in bytes."""
+"""A run's results are pure functions of its records. Times are in ms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine runs a config: SimPy, which takes everything, or the compiled one, which is faster.
+"""Chooses the engine of a config: SimPy, which takes everything, or the compiled one, for speed.
 
 Both give the same records to the nanosecond, so the choice changes no result but the field that
 names it. It depends on the config alone, in a sweep on those of all its points: neither on the

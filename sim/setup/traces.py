@@ -1,4 +1,4 @@
-"""The trace of a config: found, read once and cut into steps."""
+"""Finds the trace of a config, reads it once and cuts it into steps."""
 
 from __future__ import annotations
 
