@@ -1,4 +1,4 @@
-"""One run: from a checked config to records and results."""
+"""Runs a checked config: inputs become records and results."""
 
 from __future__ import annotations
 

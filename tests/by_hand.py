@@ -39,7 +39,7 @@ def started(said: dict[str, Any]) -> dict[int, list[int]]:
     return found
 
 
-def ways(said: dict[str, Any]) -> dict[int, list[int]]:
+def dispositions(said: dict[str, Any]) -> dict[int, list[int]]:
     """How the loads of each expert ended."""
     found: dict[int, list[int]] = {}
     for row in said["loads"]:

@@ -28,7 +28,7 @@ from prefetch_sim import sim
 SIMPY = ("engine", "machine")  # rooms
 COMPILED = ("setup", "tiers", "load_path")  # what builds the arrays
 # Random systems in which a fault is to be met, in this order: each kind is for those that the ones
-# before it hardly meet. The last two are of evictions with queues, and of those told of passing.
+# before it hardly meet. The last two are of evictions with queues, and of those with `not_routed`.
 KINDS = (
     (3000, smalls() | smalls(congested=True)),
     (2000, strained()),

@@ -106,10 +106,10 @@ def expected(i: int) -> dict[str, Any]:
 def main() -> None:
     """``python tests/readings.py 100000``: on that many systems, the kernel compiled."""
     began, counts = time.time(), Counter[str]()
-    ways = random.Random(0)
+    choices = random.Random(0)
 
     def agree(small: Small) -> None:
-        how = ways.choice(HOW)
+        how = choices.choice(HOW)
         one, other = on(small, "simpy", how), on(small, "compiled", how)
         assert differences(one, other) == [], (small, how)
         if how != "no records":

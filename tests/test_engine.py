@@ -262,7 +262,7 @@ def test_grouped_dispatch_waits_with_the_group() -> None:
 def test_a_late_near_prediction_takes_back_an_early_distant_one() -> None:
     # The distant predictor names 4, 5, 7 for layer 1 at t=0. Link: 4 at 0..400, the demanded 0 at
     # 400..800, 5 at 800..1200. Layer 1 starts at 850 and the near predictor names 6: 7, still
-    # queued, is taken back; 6 goes at 1200, after its layer was routed at 960.
+    # queued, is cancelled; 6 goes at 1200, after its layer was routed at 960.
     far = ([[[-1, -1, -1], [0, 1, 3]]], [[[0.0, 0.0, 0.0], [0.5, 0.4, 0.3]]])
     near = ([[[-1, -1, -1], [2, -1, -1]]], [[[0.0, 0.0, 0.0], [0.9, 0.0, 0.0]]])
     trace = make_trace(

@@ -234,11 +234,11 @@ def test_prediction_aware_releases_a_warm_cache() -> None:
 def test_passing_is_told_once_after_something_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
 
-    def passed(state: Any, x: int, now: int, score: int) -> int:
+    def not_routed(state: Any, x: int, now: int, score: int) -> int:
         told.append((now, x))
         return score
 
-    monkeypatch.setattr(registry.find("eviction", "prediction-aware"), "passed", passed)
+    monkeypatch.setattr(registry.find("eviction", "prediction-aware"), "not_routed", not_routed)
     tier = cache("prediction-aware", 4, 8)  # one layer
     put(tier, 0, 0)
     put(tier, 1, 0)
@@ -264,7 +264,7 @@ def test_a_pinned_expert_is_spared_once_each_time_that_room_is_made(
     every_hook = registry.find("eviction", "contracts.every_hook")
     monkeypatch.setattr(every_hook, "spared", spared)
     tier = cache("contracts.every_hook", 2, 4)
-    put(tier, 1, 0)  # scores 1, falls to 0 when passed, is 1 again when named
+    put(tier, 1, 0)  # scores 1, falls to 0 when not routed, is 1 again when named
     put(tier, 3, 0)
     tier.use([3])
     tier.now = 2
@@ -395,3 +395,14 @@ def test_an_unknown_policy_names_the_nearest() -> None:
         registry.find("eviction", "no.such")
     with pytest.raises(ConfigError, match="unknown eviction 'base'"):
         registry.find("eviction", "base")
+
+
+def test_a_function_by_its_old_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    lru = "from prefetch_sim.sim.eviction.lru import inserted, used\n"
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "name.py").write_text(f"{lru}passed = used\n")
+    with pytest.raises(ConfigError, match=r"'passed' of an eviction policy is called 'not_routed'"):
+        registry.find("eviction", "old.name")

@@ -127,7 +127,7 @@ def smalls(
     evictions: Sequence[str] = tuple(registry.names("eviction")),
     congested: bool = False,
 ) -> Small:
-    """``congested``, as one in six is: links fall behind, and many prefetches are taken back."""
+    """``congested``, as one in six is: links fall behind, and many prefetches are cancelled."""
     congested = congested or draw(st.integers(0, 5)) == 5
     layers, experts = draw(st.integers(3 if congested else 1, 4)), draw(st.integers(2, 6))
     k = draw(st.integers(1, min(3, experts)))

@@ -8,7 +8,7 @@ what both engines gave while they had that fault.
 from __future__ import annotations
 
 import pytest
-from by_hand import end, ends, recorded, saying, started, ways
+from by_hand import dispositions, end, ends, recorded, saying, started
 from harness import FixedCost, machine, make_trace, system
 from readings import READINGS, read
 
@@ -38,7 +38,7 @@ def test_a_dropped_prefetch_evicts_nothing_from_host_memory(by: str) -> None:
     predictors = recorded(wrong={"cost_us": 0.02})
     inputs = system(trace, machine(), capacity=100, host=200, predictors=predictors)
     said = read(by, inputs, FixedCost(2))
-    assert ways(said) == {0: [DEMANDED], 2: [DEMANDED], 3: [DROPPED]}
+    assert dispositions(said) == {0: [DEMANDED], 2: [DEMANDED], 3: [DROPPED]}
     assert end(said) == 520
 
 
@@ -84,7 +84,7 @@ def test_a_queued_prefetch_holds_up_no_demand(by: str) -> None:
     )
     said = read(by, inputs, FixedCost(2))
     assert started(said) == {0: [-1], 1: [110], 2: [0]}
-    assert ways(said) == {0: [DROPPED], 1: [DEMANDED], 2: [TIMELY]}
+    assert dispositions(said) == {0: [DROPPED], 1: [DEMANDED], 2: [TIMELY]}
     assert ends(said) == [2050, 2210]
 
 
@@ -105,7 +105,7 @@ def test_a_queued_prefetch_keeps_its_expert_from_other_prefetches(by: str) -> No
         prefetch={"extra": 1},
     )
     said = read(by, inputs, FixedCost(2))
-    assert ways(said) == {0: [LATE], 1: [DROPPED], 2: [TIMELY]}
+    assert dispositions(said) == {0: [LATE], 1: [DROPPED], 2: [TIMELY]}
     assert ends(said) == [2050, 2210]
 
 
@@ -158,7 +158,7 @@ def test_what_is_cancelled_is_no_backlog(by: str) -> None:
         prefetch={"extra": 1},
     )
     said = read(by, inputs, FixedCost(1, attention=40, gate=150))
-    assert ways(said) == {0: [USELESS], 1: [CANCELLED], 2: [TIMELY]}
+    assert dispositions(said) == {0: [USELESS], 1: [CANCELLED], 2: [TIMELY]}
     assert end(said) == 240
 
 
@@ -172,7 +172,7 @@ def test_promoted_loads_come_before_those_just_demanded(by: str) -> None:
     inputs = system(trace, machine(), capacity=400, predictors=recorded(some={}))
     said = read(by, inputs, FixedCost(1, attention=40))
     assert started(said) == {0: [200], 1: [300], 2: [100], 3: [0]}
-    assert ways(said)[2] == [LATE]  # even if nothing of it had moved
+    assert dispositions(said)[2] == [LATE]  # even if nothing of it had moved
     # 2, 0 and 1 land at 200, 300 and 400; each computes 50 ns as it lands.
     assert said["layers"][0][7:] == [450, 100, 100, 50, 0]
 
@@ -228,7 +228,7 @@ def test_loads_from_storage_start_first(by: str) -> None:
     )
     said = read(by, inputs, FixedCost(2))
     assert started(said)[3] == [0]
-    assert ways(said)[2] == [DEMANDED, DROPPED]
+    assert dispositions(said)[2] == [DEMANDED, DROPPED]
 
 
 def test_a_use_of_host_memory_is_a_load_from_there(by: str) -> None:
@@ -261,7 +261,7 @@ def test_what_is_queued_when_the_run_ends_is_cancelled(by: str) -> None:
     inputs = system(trace, machine(), capacity=4000, predictors=predictors, prefetch=prefetch)
     said = read(by, inputs, FixedCost(1))
     assert end(said) == 1320
-    assert ways(said) == {0: [DEMANDED], 1: [USELESS], 2: [CANCELLED], 3: [CANCELLED]}
+    assert dispositions(said) == {0: [DEMANDED], 1: [USELESS], 2: [CANCELLED], 3: [CANCELLED]}
 
 
 def test_shares_of_a_read_are_rounded_one_by_one(by: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from by_hand import end, ends, recorded, saying, started, ways
+from by_hand import dispositions, end, ends, recorded, saying, started
 from harness import FixedCost, machine, make_trace, system
 from readings import READINGS, read
 
@@ -73,7 +73,7 @@ def test_a_load_that_starts_at_the_landing_that_ends_a_layer_finds_it_unpinned(b
     predictors = recorded(next={"cost_us": 0.05})
     inputs = system(trace, machine(), capacity=100, predictors=predictors)
     said = read(by, inputs, FixedCost(2, expert=0))
-    assert ways(said) == {0: [DEMANDED], 2: [TIMELY]}
+    assert dispositions(said) == {0: [DEMANDED], 2: [TIMELY]}
     assert ends(said) == [210, 320]
 
 
@@ -126,8 +126,8 @@ def test_a_layer_that_routes_nothing_is_charged_permuting_and_no_launch(by: str)
 # What a timed policy is told
 
 
-@pytest.mark.parametrize(("gate", "way"), [(15, TIMELY), (14, DEMANDED)])
-def test_a_load_is_as_long_as_its_chunks(by: str, gate: int, way: int) -> None:
+@pytest.mark.parametrize(("gate", "expected"), [(15, TIMELY), (14, DEMANDED)])
+def test_a_load_is_as_long_as_its_chunks(by: str, gate: int, expected: int) -> None:
     # 40, 40 and 20 bytes at 5 ns each are 115; the layer is routed 100 ns and the gate's after 0.
     predictions = {"own": saying([[[0]]])}
     trace = make_trace([[[0]]], 1, sizes=[100], predictions=predictions)
@@ -135,7 +135,7 @@ def test_a_load_is_as_long_as_its_chunks(by: str, gate: int, way: int) -> None:
     inputs = system(
         trace, profile, capacity=100, policy="deadline-aware", predictors=recorded(own={})
     )
-    assert ways(read(by, inputs, FixedCost(1, gate=gate))) == {0: [way]}
+    assert dispositions(read(by, inputs, FixedCost(1, gate=gate))) == {0: [expected]}
 
 
 @pytest.mark.parametrize(("overlap", "launches"), [("per_expert", 2), ("grouped", 1)])

@@ -92,8 +92,8 @@ FAULTS = {
     "a queued prefetch holds its expert in host memory against a demand": [
         Mutant(
             "engine/loader.py",
-            "self._passing - self._queued if firm else self._passing",
-            "self._passing",
+            "self._through_host - self._only_queued if firm else self._through_host",
+            "self._through_host",
         ),
         Mutant("compiled/loads.py", "FIRM if needed else QUEUED_TOO", "QUEUED_TOO"),
     ],

@@ -1,4 +1,4 @@
-"""The kernel's memory: tables of named rows (``rows``), and flat arrays.
+"""The kernel's memory is tables of named rows (``rows``) and flat arrays.
 
 All integers are 64 bits unless said; times in ns, -1 where not reached; sizes in bytes; ``x`` a
 flat expert id. A field of several axes is read one after the other: ``expert_ns[layer][tokens]``.
@@ -153,12 +153,12 @@ class Tier(NamedTuple):
     partition, from its head (row ``root``) to the lowest score and on; row x is of x. One of both
     is kept.
 
-    ``news``, where the eviction has ``passed``: for each layer how many of its experts were used,
-    arrived or were predicted since it last heard of them so, and which.
+    ``news``, where the eviction has ``not_routed``: for each layer how many of its experts were
+    used, arrived or were predicted since it last heard of them so, and which.
     """
 
     eviction: int
-    passed: int  # whether it has this function
+    not_routed: int  # whether it has this function
     predicted: int
     spared: int
     kept_in: int
@@ -216,7 +216,7 @@ class Server(Row):
 
 
 class Loader(NamedTuple):
-    """What is on its way, by expert and by stage of the load path.
+    """What is queued or moving, by expert and by stage of the load path.
 
     ``queue`` has a ring for each stage, from its head (row ``stage``) to the load that is first by
     key, then by age, and on. Marks (rows ``STAGES + stage``, ``2 STAGES + stage``) part demands,

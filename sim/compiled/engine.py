@@ -50,7 +50,7 @@ def kernel() -> Callable[..., None]:
 def simulate(
     inputs: Inputs,
     cost: CostModel,
-    hooks: Sequence[ActivePredictor],
+    predictors: Sequence[ActivePredictor],
     path: LoadPath,
     tiers: tuple[Tier, Tier | None],
     records: bool,
@@ -71,12 +71,16 @@ def simulate(
     gpu = make_tier(cache, fifo if full else inputs.eviction)
     beyond = load_path.make_path(path, host, gpu)
     missed = None
-    if one_of_many and not full and setup.timeless(hooks, cache, beyond, inputs.workload.table):
+    if (
+        one_of_many
+        and not full
+        and setup.timeless(predictors, cache, beyond, inputs.workload.table)
+    ):
         missed = known_misses(inputs)
-    s = setup.make_setup(inputs, cost, hooks, path, keep=records, missed=missed)
+    s = setup.make_setup(inputs, cost, predictors, path, keep=records, missed=missed)
     chunk = steps = s.step_count
     if records:
-        chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(hooks) + 1))))
+        chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(predictors) + 1))))
     r = setup.make_run(s, chunk)
     loader = load_path.make_loader(s, path)
     tables = LayerRecords(), StepRecords(), loads

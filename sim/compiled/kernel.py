@@ -1,4 +1,4 @@
-"""The forward pass over named rows, and the loop that runs events in order.
+"""The kernel runs the forward pass over named rows, and all events in order.
 
 The pass is a machine of few states (``arrays.ROUTING`` …): it works out what it can, then waits
 for its next wake. Rules: docs/timing.md.
@@ -92,7 +92,7 @@ def _route(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
         hits = memory.recall(cache, s.routed, s.missed, first, end)
     else:
         hits = loads.hit(s, cache, loader, r, first, end, now)
-        if cache.passed:
+        if cache.not_routed:
             memory.routed(cache, layer)
     missing = end - first - hits
     r.at.hits, r.at.late, r.at.waiting = hits, 0, missing

@@ -1,4 +1,4 @@
-"""Links as named rows: queues, what is in service, how long it takes. As ``sim.machine.links``."""
+"""Links, as named rows, have queues and chunks in service. As ``sim.machine.links``."""
 
 from __future__ import annotations
 

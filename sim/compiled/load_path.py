@@ -1,4 +1,4 @@
-"""Loads and the way that they take, in arrays."""
+"""Makes the kernel's tables of a load path, and of what is loaded over it."""
 
 from __future__ import annotations
 

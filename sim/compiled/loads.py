@@ -1,4 +1,4 @@
-"""Loads as named rows: how they are asked for, move, and end. Rules: docs/timing.md, "Loads"."""
+"""Loads, as named rows, are asked for, move, and end. Rules: docs/timing.md, "Loads"."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from prefetch_sim.sim.engine.load import (
 )
 from prefetch_sim.sim.jit.jit import part
 
-# Pins in host memory, and what is pinned there for whom.
+# How firmly a load holds its expert in host memory (``pin``), and against whom (``at.pin``): queued
+# prefetches against other prefetches alone.
 QUEUED_TOO, FIRM = 1, 2
 
 # How a load ends.

@@ -1,4 +1,4 @@
-"""Residency in tables: see ``arrays.Tier``. The rules are those of ``sim.engine.tier``."""
+"""Residency is kept in tables (``arrays.Tier``). The rules are those of ``sim.engine.tier``."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def use(t: Tier, x: int) -> None:
 def recall(t: Tier, routed: Array, missed: Array, first: int, end: int) -> int:
     """Make residents of ``routed[first:end]`` what they are known to be; returns how many.
 
-    Room and order are not kept: all that is missing goes the short way, which asks for neither.
+    Room and order are not kept: all that is missing takes the ``shortcut``, which asks for neither.
     """
     hits = 0
     for i in range(first, end):
@@ -145,13 +145,13 @@ def _rescore(t: Tier, x: int, was: int, score: int) -> None:
         order.move(t, x, score)
 
 
-# What an eviction is told of passing.
+# What an eviction is told of layers that were routed without an expert.
 
 
 @part
 def _note(t: Tier, x: int) -> None:
     """Something happened to ``x``: it is to hear when its layer is routed without it."""
-    if t.passed and not t.experts[x].noted:
+    if t.not_routed and not t.experts[x].noted:
         t.experts[x].noted = 1
         news = t.news[t.experts[x].layer]
         news[0] += 1
@@ -160,7 +160,7 @@ def _note(t: Tier, x: int) -> None:
 
 @part
 def routed(t: Tier, layer: int) -> None:
-    """``layer`` was routed; what it needs is pinned, and residents that it did not are passed."""
+    """``layer`` was routed, and its set is pinned: the eviction hears of residents outside it."""
     news, kept = t.news[layer], 0
     for i in range(1, 1 + news[0]):
         x = news[i]
@@ -171,5 +171,5 @@ def routed(t: Tier, layer: int) -> None:
         t.experts[x].noted = 0
         if t.resident[x]:
             score = order.score_of(t, x)
-            _rescore(t, x, score, policies.passed(t.eviction, t.state, x, t.at.now, score))
+            _rescore(t, x, score, policies.not_routed(t.eviction, t.state, x, t.at.now, score))
     news[0] = kept

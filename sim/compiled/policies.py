@@ -19,7 +19,7 @@ from prefetch_sim.sim.jit.jit import part
 
 assert random.uniform  # so that numba knows the draws
 
-_OPTIONAL = ("passed", "predicted", "spared")
+_OPTIONAL = ("not_routed", "predicted", "spared")
 
 
 def _modules(kind: str) -> list[ModuleType]:
@@ -59,12 +59,12 @@ _register(lists)
 inserted = _eviction("inserted", "state, x, now")
 used = _eviction("used", "state, x, now, score")
 evicted = _eviction("evicted", "state, x, now, score", "None")
-passed = _eviction("passed", "state, x, now, score")
+not_routed = _eviction("not_routed", "state, x, now, score")
 predicted = _eviction("predicted", "state, x, now, score")
 spared = _eviction("spared", "state, x, now, score")
 victim = _eviction("victim", "state, p, now", "-1")
 kept = _eviction("kept", "state, x, now", "None")
-# [eviction][passed, predicted, spared]: whether it has the function.
+# [eviction][not_routed, predicted, spared]: whether it has the function.
 HOOKS = [[int(hasattr(m, hook)) for hook in _OPTIONAL] for m in EVICTIONS]
 KEPT_IN = [
     OWN_QUEUES if hasattr(m, "victim") else IN_LIST if getattr(m, "ASCENDING", False) else IN_TREE

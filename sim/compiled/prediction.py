@@ -1,4 +1,4 @@
-"""Predictions as named rows: made at a trigger, out some time later, then acted on."""
+"""Predictions, as named rows, are made at a trigger, come out later, and are then acted on."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _take_out(r: Run) -> tuple[int, int, int]:
 
 @part
 def act(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
-    """A prediction is out: propose loads, correct earlier guesses, protect residents."""
+    """A prediction is out: correct earlier ones, propose loads, protect residents."""
     number, index, lead = _take_out(r)
     if index <= r.at.routed_until:
         return  # too late: the layer is routed already

@@ -1,4 +1,4 @@
-"""The kernel's memory, continued: where a run stands, its totals and records (``arrays``)."""
+"""The rest of the kernel's memory (``arrays``) says where a run stands, its totals and records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residency without time, compiled: the hits and misses of a run that loads on demand only.
+"""Works out, compiled and without time, what hits and misses in a run that loads on demand only.
 
 Time has no part in them where every routed set fits in the cache, so runs that differ in hardware
 share them.
@@ -45,7 +45,7 @@ def replay(
             else:
                 missing[count] = x
                 count += 1
-        if t.passed:
+        if t.not_routed:
             memory.routed(t, index % layers)
         for i in range(count):
             memory.reserve(t, missing[i])

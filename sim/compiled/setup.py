@@ -1,4 +1,4 @@
-"""From a run's inputs to the kernel's tables."""
+"""Makes the kernel's tables from a run's inputs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TRIGGERS = ("layer_start", "gate_input", "routed")
 def make_setup(
     inputs: Inputs,
     cost: CostModel,
-    hooks: Sequence[ActivePredictor],
+    predictors: Sequence[ActivePredictor],
     path: transfers.LoadPath,
     *,
     keep: bool,
@@ -62,14 +62,14 @@ def make_setup(
     prologue, attention = np.moveaxis(costs.per_layer, 2, 0)
     norm, gate, moe_fixed, shared, epilogue = costs.per_step.T
     code = policies.POLICIES.index(inputs.policy)
-    said = [hook.table for hook in hooks]
+    said = [predictor.table for predictor in predictors]
     where = np.cumsum([0, *(one.ids.size for one in said)])
     return Setup(
         layers=workload.layers,
         experts=workload.experts,
         top_k=workload.top_k,
         step_count=len(steps.kind),
-        predictor_count=len(hooks),
+        predictor_count=len(predictors),
         stages=len(path.stages),
         has_host=int(len(path.stages) > 1),
         grouped=int(config.overlap == "grouped"),
@@ -105,14 +105,14 @@ def make_setup(
         expert_ns=expert_table(cost, workload.layers, steps.served),
         predictors=table(
             Predictor,
-            len(hooks),
-            trigger=[TRIGGERS.index(hook.trigger) for hook in hooks],
-            distance=[hook.distance for hook in hooks],
-            inline=[hook.inline for hook in hooks],
+            len(predictors),
+            trigger=[TRIGGERS.index(predictor.trigger) for predictor in predictors],
+            distance=[predictor.distance for predictor in predictors],
+            inline=[predictor.inline for predictor in predictors],
             table=where[:-1],
             width=[one.ids.shape[2] for one in said],
         ),
-        delay=_delays(hooks, np.diff(steps.first_row)),
+        delay=_delays(predictors, np.diff(steps.first_row)),
         ids=_joined([one.ids for one in said], np.int32),
         scores=_joined([one.scores for one in said], np.float32),
         rates=_rates(path),
@@ -121,11 +121,11 @@ def make_setup(
     )
 
 
-def _delays(hooks: Sequence[ActivePredictor], lengths: Any) -> Any:
+def _delays(predictors: Sequence[ActivePredictor], lengths: Any) -> Any:
     """``Setup.delay``."""
     different, which = np.unique(lengths, return_inverse=True)
-    delays = [[hook.delay_of(n) for n in different.tolist()] for hook in hooks]
-    return integers(delays).reshape(len(hooks), len(different)).take(which, axis=1)
+    delays = [[predictor.delay_of(n) for n in different.tolist()] for predictor in predictors]
+    return integers(delays).reshape(len(predictors), len(different)).take(which, axis=1)
 
 
 def _joined(parts: list[Any], dtype: Any) -> Any:
@@ -156,10 +156,10 @@ def _rates(path: transfers.LoadPath) -> Any:
 
 
 def timeless(
-    hooks: Sequence[ActivePredictor], cache: PlainTier, path: LoadPath | None, steps: StepTable
+    predictors: Sequence[ActivePredictor], cache: PlainTier, path: LoadPath | None, steps: StepTable
 ) -> bool:
     """Whether time has no part in what hits: loads on demand alone, of sets that always fit."""
-    if hooks or path is not None:
+    if predictors or path is not None:
         return False
     largest = np.diff(steps.first_routed).max(initial=0) * max(cache.sizes)
     return bool(largest <= min(cache.capacities))

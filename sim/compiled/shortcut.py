@@ -1,4 +1,4 @@
-"""A layer's misses where nothing else moves: worked out at once, without an event.
+"""Where nothing else moves, a layer's misses are worked out at once, without an event.
 
 With the link idle, nothing queued and no prediction out before the last load lands, the loads
 follow one another in the order asked for, and nothing is decided in between. Most misses of a run

@@ -1,4 +1,4 @@
-"""A memory tier as it stands before the run (warm or not), in the kernel's tables."""
+"""Makes the kernel's tables of a memory tier as it stands before the run, warm or not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
     n = len(plain.sizes)
     code = policies.EVICTIONS.index(eviction)
     kept_in = policies.KEPT_IN[code]
-    passed, predicted, spared = policies.HOOKS[code]
+    not_routed, predicted, spared = policies.HOOKS[code]
     partition = integers(plain.partition_of)
     count = np.bincount(partition, minlength=len(plain.capacities))
     first = np.concatenate([[0], np.cumsum(count)[:-1]])  # partitions lie one after the other
@@ -54,7 +54,7 @@ def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
     own, shared, future = plain.state
     return Tier(
         eviction=code,
-        passed=passed,
+        not_routed=not_routed,
         predicted=predicted,
         spared=spared,
         kept_in=kept_in,

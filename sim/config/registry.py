@@ -24,8 +24,18 @@ CONTRACTS = {
 }
 # What it may have.
 _OPTIONS = {
-    "eviction": ("new_state", "begin", "evicted", "passed", "predicted", "spared", "victim", "kept")
+    "eviction": (
+        "new_state",
+        "begin",
+        "evicted",
+        "not_routed",
+        "predicted",
+        "spared",
+        "victim",
+        "kept",
+    )
 }
+_RENAMED = {"eviction": {"passed": "not_routed"}}
 _INTERNAL = {"base", "lists"}
 
 
@@ -73,4 +83,7 @@ def _foreign(kind: str, name: str) -> ModuleType:
     for option in _OPTIONS.get(kind, ()):
         if not callable(getattr(module, option, callable)):
             raise ConfigError(f"{name!r} is no {what}: its {option!r} is no function")
+    for old, new in _RENAMED.get(kind, {}).items():
+        if hasattr(module, old):  # it would be left out without a word
+            raise ConfigError(f"{name!r}: {old!r} of an {what} is called {new!r} now")
     return module

@@ -1,4 +1,4 @@
-"""How long transfers take: one formula, for both engines, for deadlines and for bounds."""
+"""One formula says how long a transfer takes: to both engines, to deadlines and to bounds."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class HostLink:
         return _pieces(nbytes, self.chunk)
 
     def chunk_ns(self, nbytes: int, behind: bool) -> int:
-        """Of one chunk; ``behind``: right behind another transfer."""
+        """ns of one chunk; ``behind``: right behind another transfer."""
         alpha = self.queued_ns if behind else self.isolated_ns
         return transfer_ns(nbytes, self.bytes_per_ns, alpha)
 
     def load_ns(self, nbytes: int) -> int:
-        """Of a load whose chunks are each right behind another transfer."""
+        """ns of a load whose chunks are each right behind another transfer."""
         return sum(self.chunk_ns(piece, True) for piece in self.pieces(nbytes))
 
 
@@ -65,13 +65,13 @@ class Storage:
         return _pieces(nbytes, self.chunk)
 
     def read(self, now: int, bus_free: int, nbytes: int) -> tuple[int, int]:
-        """Of a read that begins ``now``: (when the bus is free again, when it is through)."""
+        """(When the bus is free again, when it is through) of a read that begins ``now``."""
         bus_free = max(now, bus_free) + transfer_ns(nbytes, self.bytes_per_ns, 0.0)
         stream = now + transfer_ns(nbytes, self.stream_bytes_per_ns, 0.0)
         return bus_free, max(bus_free, stream) + self.latency_ns
 
     def load_ns(self, nbytes: int) -> int:
-        """Of a load on idle storage."""
+        """ns of a load on idle storage."""
         bus_free, ends = 0, [0] * self.lanes
         for piece in self.pieces(nbytes):
             bus_free, end = self.read(ends[0], bus_free, piece)
@@ -84,7 +84,7 @@ Stage = HostLink | Storage
 
 @dataclass(frozen=True)
 class LoadPath:
-    """The stages of the longest way of a load, storage first; ``sizes`` [layer]: of one expert."""
+    """Lists the stages that a load may pass, storage first; ``sizes`` [layer]: of one expert."""
 
     stages: tuple[Stage, ...]
     sizes: tuple[int, ...]

@@ -1,1 +1,1 @@
-"""Decisions of a run: order, residency, loads. No clock of its own."""
+"""What a run decides (order, residency, loads) is here; time is not."""

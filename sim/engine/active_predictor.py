@@ -1,4 +1,4 @@
-"""An active predictor: one predictor in a run."""
+"""An active predictor is a predictor at work in a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Prediction = tuple[list[int], list[float]]  # ids and scores, of each token in t
 
 
 class ActivePredictor:
-    """One predictor in the run: when it fires, what it says, and what that costs.
+    """Knows when one predictor fires, what it then says, and what that costs.
 
     ``cost_ns`` of one firing; None: from the predictor's own operations and bytes.
     """

@@ -1,7 +1,7 @@
-"""What is decided at a layer's routing and when a prediction comes out. Told the time; no clock.
+"""Decides at a layer's routing and when a prediction comes out: told the time, it has no clock.
 
-What is pinned, hit, promoted, demanded, cancelled and proposed, in the order of docs/timing.md: the
-simulated forward pass asks for it, and a pass on a real device can.
+What is pinned, hit, promoted, demanded, cancelled and proposed follows the order of docs/timing.md.
+The simulated forward pass asks for it, and a pass on a real device can.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prefetch_sim.sim.prefetch.base import Limits
 
 
 class Decisions:
-    """Layer-steps count the MoE layers of all steps in a row.
+    """Says what is pinned, hit, demanded, cancelled and proposed. Layer-steps count MoE layers.
 
     ``limits`` has what the policy may go by whatever the time; ``several``: more than one predictor
     speaks, so a later prediction corrects an earlier one.
@@ -59,7 +59,7 @@ class Decisions:
         if loader.queued[layer] and self._cancel_stale:
             loader.cancel(layer, pinned, now)
         hits, late = loader.demand(routed, now)
-        if cache.notes_passing:
+        if cache.hears_not_routed:
             cache.routed(layer, pinned)
         return hits, late
 
@@ -104,5 +104,5 @@ class Decisions:
         )
         proposed = self._out[:count]
         loader.propose(proposed, self._priority, now, layer_step, predictor)
-        if self._cache.notes_predictions:
+        if self._cache.hears_predictions:
             self._cache.predict(proposed)

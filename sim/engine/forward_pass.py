@@ -1,4 +1,4 @@
-"""The forward pass: one generator over steps and layers that yields the device's events.
+"""The forward pass is one generator over steps and layers, which yields the device's events.
 
 Exact semantics: docs/timing.md. The device (``protocols``) answers with events; what is decided at
 routing and at predictions is in ``decisions``.
@@ -24,7 +24,7 @@ _NO_STALL = (0, 0, 0, 0)
 
 
 class ForwardPass:
-    """All the steps of one workload on one device."""
+    """Runs all the steps of one workload on one device."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class ForwardPass:
         cost: CostModel,
         device: Device,
         loader: Loader,
-        hooks: Sequence[ActivePredictor],
+        predictors: Sequence[ActivePredictor],
         decisions: Decisions,
         *,
         grouped: bool,
@@ -48,10 +48,10 @@ class ForwardPass:
             [ns + n * cost.expert_ns(layer, 1) for n, ns in enumerate(launch)]
             for layer in range(workload.layers)
         ]
-        self._hooks = hooks
-        self._at_start = [h for h in hooks if h.trigger == "layer_start"]
-        self._at_gate = [h for h in hooks if h.trigger == "gate_input"]
-        self._at_routed = [h for h in hooks if h.trigger == "routed"]
+        self._predictors = predictors
+        self._at_start = [p for p in predictors if p.trigger == "layer_start"]
+        self._at_gate = [p for p in predictors if p.trigger == "gate_input"]
+        self._at_routed = [p for p in predictors if p.trigger == "routed"]
         self._gate_at = 0  # when the present layer is routed, later predictors inline apart
 
     def run(self) -> Events:
@@ -68,8 +68,8 @@ class ForwardPass:
         for step in workload.steps():
             cost = self.cost.step(step.phase, step.tokens, step.contexts)
             begun, busy = now, device.busy_ns
-            for hook in self._hooks:
-                hook.begin(step)
+            for predictor in self._predictors:
+                predictor.begin(step)
             for layer in range(workload.layers):
                 start = now
                 routed_at = self._begin(step, cost, layer, start)
@@ -79,8 +79,8 @@ class ForwardPass:
                     layer_step, routed, routed if tokens is None else set(routed), routed_at
                 )
                 now = routed_at
-                for hook in self._at_routed:
-                    now = self._fire(hook, step, cost, layer, now, 0)
+                for predictor in self._at_routed:
+                    now = self._fire(predictor, step, cost, layer, now, 0)
                 stalls: Sequence[int] = _NO_STALL
                 if loader.waiting:
                     missing.begin(layer, routed, tokens, cost, routed_at, now)
@@ -113,13 +113,13 @@ class ForwardPass:
         before = cost.prologue_ns[layer]
         attention = before + cost.attention_ns[layer]
         self._gate_at = now + attention + cost.gate_ns
-        for hook in self._at_start:  # its input is there once the norm is through
-            now = self._fire(hook, step, cost, layer, now, before + cost.norm_ns)
+        for predictor in self._at_start:  # its input is there once the norm is through
+            now = self._fire(predictor, step, cost, layer, now, before + cost.norm_ns)
         if not self._at_gate:
             return device.compute(now, attention + cost.gate_ns, "attention")
         now = device.compute(now, attention, "attention")
-        for hook in self._at_gate:
-            now = self._fire(hook, step, cost, layer, now, 0)
+        for predictor in self._at_gate:
+            now = self._fire(predictor, step, cost, layer, now, 0)
         return device.compute(now, cost.gate_ns, "gate")
 
     def _work(
@@ -139,36 +139,42 @@ class ForwardPass:
     # Prediction
 
     def _fire(
-        self, hook: ActivePredictor, step: Step, cost: StepCost, layer: int, now: int, read: int
+        self,
+        predictor: ActivePredictor,
+        step: Step,
+        cost: StepCost,
+        layer: int,
+        now: int,
+        read: int,
     ) -> int:
         """Let a predictor predict at ``now`` from what is there ``read`` ns later.
 
         Returns when the compute engine goes on: later than ``now`` if the predictor is inline.
         """
         layers, device = self.workload.layers, self.device
-        target = layer + hook.distance
+        target = layer + predictor.distance
         if target >= layers:
             return now
-        prediction = hook.prediction(target)
+        prediction = predictor.prediction(target)
         if prediction is None:
             return now
-        delay = hook.delay
-        if hook.inline:
+        delay = predictor.delay
+        if predictor.inline:
             self._gate_at += delay
         lead = self._lead(cost, layer, target) if self._decisions.timed else 0
-        if hook.inline:
+        if predictor.inline:
             out = now + read + delay
             now = device.compute(now, delay, "predictor")
         else:
             out = device.beside(now + read, delay)
         index = step.number * layers + target
-        device.call(out, self._act, (out, hook, index, prediction, len(step.rows), lead))
+        device.call(out, self._act, (out, predictor, index, prediction, len(step.rows), lead))
         return now
 
     def _act(self, event: Event) -> None:
         """A prediction is out."""
-        now, hook, layer_step, (ids, scores), tokens, lead = event.value
-        self._decisions.predicted(layer_step, hook.index, ids, scores, tokens, lead - now, now)
+        now, predictor, layer_step, (ids, scores), tokens, lead = event.value
+        self._decisions.predicted(layer_step, predictor.index, ids, scores, tokens, lead - now, now)
         self.loader.serve(now)
 
     def _lead(self, cost: StepCost, layer: int, target: int) -> int:

@@ -1,4 +1,4 @@
-"""Python's search for cycles among objects, put off where it costs more than it finds."""
+"""Puts off Python's search for cycles among objects where it costs more than it finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """For a run on SimPy, or one that compiles: millions of objects, few of which are in cycles.
+    """A run on SimPy, or one that compiles, makes millions of objects, few of them in cycles.
 
     Those that are get found afterwards.
     """

@@ -1,12 +1,12 @@
-"""A load: one expert on its way, and how it ends.
+"""A load brings one expert into the cache, and ends in one of a few ways.
 
 Each proposal of a prefetch ends in exactly one disposition:
 
 - timely: resident when its layer was routed, and used;
-- late: still queued or in flight when it was needed, promoted to a demand load;
+- late: still queued or moving when it was needed, promoted to a demand load;
 - useless: landed but evicted unused, or never used;
-- redundant: already resident or on its way when proposed;
-- cancelled: taken back while queued;
+- redundant: already resident, queued or moving when proposed;
+- cancelled: withdrawn while queued, or queued when the run ended;
 - dropped: no room could be made for it.
 """
 
@@ -20,7 +20,7 @@ DEMANDED = 6
 
 
 class Load:
-    """One expert on its way. Times in ns, -1 while not reached; bytes by stage of the way."""
+    """One expert, queued or moving. Times in ns, -1 where not reached; bytes by stage."""
 
     needed = started = landed = storage_done = -1
 

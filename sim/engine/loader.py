@@ -1,4 +1,4 @@
-"""Loads: bringing experts in, on demand or ahead of need, and how each attempt ends.
+"""The loader brings experts in, on demand or ahead of need, and counts how each load ends.
 
 The loader is the only writer of residency. Dispositions: see ``load``.
 """
@@ -33,9 +33,9 @@ _VOID = -1
 
 
 class Loader:
-    """The way from storage and host memory into the cache.
+    """Sends loads from storage and host memory into the cache.
 
-    ``stages`` are the servers of the longest way, storage first. ``host`` is None where every
+    ``stages`` are the servers of the load path, storage first. ``host`` is None where every
     expert is in host memory, or where there is no tier between storage and the cache: then there
     is one stage, else two.
     """
@@ -55,13 +55,15 @@ class Loader:
         self.on_served: Callable[[int], None] | None = None
         self.waiting = 0  # demanded experts that have not landed
         self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
-        self.cancels = True  # whether queued prefetches may be taken back
+        self.cancels = True  # whether queued prefetches may be cancelled
         self.unpin_at = -1  # when the layer ends whose set is pinned; -1: not known yet
         # Of a set that streams: when experts will have been computed, in order.
         self.computed: deque[tuple[int, Sequence[int]]] = deque()
-        self._passing: set[int] = set()  # experts on their way through host memory
-        self._queued: set[int] = set()  # those of them whose load is a prefetch that has not begun
-        self.changed = False  # a load was queued, landed or taken back, or room was made
+        self._through_host: set[int] = set()  # experts whose loads pass through host memory
+        self._only_queued: set[int] = (
+            set()
+        )  # those of them whose load is a prefetch that has not begun
+        self.changed = False  # a load was queued, landed or cancelled, or room was made
         self._seq = 0
         self._now = 0  # when room was last asked for
         cache.on_evict = self._evicted
@@ -97,7 +99,7 @@ class Loader:
             else:
                 late += 1
                 load.needed = now
-                self._queued.discard(x)
+                self._only_queued.discard(x)
                 self._requeue(load, _DEMAND_KEY)
         return len(hits), late
 
@@ -135,7 +137,7 @@ class Loader:
         self.counts[REDUNDANT] += len(named) - issued
 
     def cancel(self, layer: int, keep: Collection[int], now: int) -> None:
-        """Take back the layer's queued prefetches of experts outside ``keep``."""
+        """Cancel the layer's queued prefetches of experts outside ``keep``."""
         still = []
         for load in self.queued[layer]:
             if load.started >= 0 or load.needed >= 0 or load.key == _VOID:
@@ -163,7 +165,7 @@ class Loader:
                 if server.queue.waiting:
                     server.serve(now)
 
-    # The way of one load
+    # The path of one load
 
     def _issue(self, x: int, origin: int, key: int, now: int, target: int, predictor: int) -> Load:
         self._seq = seq = self._seq + 1
@@ -173,9 +175,9 @@ class Loader:
         else:
             first, ready, left = int(self.host.resident[x]), [0, 0], [size, size]
             ready[first] = size
-            self._passing.add(x)
+            self._through_host.add(x)
             if origin == PREFETCH:
-                self._queued.add(x)
+                self._only_queued.add(x)
         load = Load(x, origin, key, seq, now, target, predictor, ready, left)
         self.outstanding += size
         self.in_flight[x] = load
@@ -191,7 +193,7 @@ class Loader:
                 server.queue.submit(load)
 
     def start(self, load: Load, now: int) -> bool | None:
-        """Make room for a load about to move, in every tier on its way (see ``TransferQueue``).
+        """Make room for a load about to move, in every tier of its path (see ``TransferQueue``).
 
         Nothing leaves any tier unless there is room in all. True: it starts. False: it is dropped.
         None: it waits for room.
@@ -204,10 +206,10 @@ class Loader:
         if staging is not None:
             # A queued prefetch holds its expert there against other prefetches only.
             firm = load.needed >= 0
-            staging.pinned = self._passing - self._queued if firm else self._passing
+            staging.pinned = self._through_host - self._only_queued if firm else self._through_host
         if (staging is None or staging.can_hold(x)) and cache.reserve(x):
             if host is not None:
-                self._queued.discard(x)
+                self._only_queued.discard(x)
                 if staging is not None:
                     staging.reserve(x)
             load.started = now
@@ -275,8 +277,8 @@ class Loader:
         self.in_flight[x] = None
         self.outstanding -= self.cache.sizes[x]
         if self.host is not None:
-            self._passing.discard(x)
-            self._queued.discard(x)
+            self._through_host.discard(x)
+            self._only_queued.discard(x)
 
     # Ends
 

@@ -1,4 +1,4 @@
-"""A layer with experts missing: when what lands is computed, and when the layer ends.
+"""Works out when what lands is computed in a layer with experts missing, and when that ends.
 
 Nothing is decided while experts only land, so the pass sleeps until all have, and works out from
 their landing times when the compute engine was busy. A set larger than the cache streams through:
@@ -16,7 +16,7 @@ from prefetch_sim.sim.engine.protocols import Device
 
 
 class MissingLayer:
-    """The layer in hand, from its routing to its end, if some of its experts are missing.
+    """Follows the present layer from its routing to its end, if some of its experts are missing.
 
     ``work(layer, experts, routed, tokens)`` says how many ns ``experts`` of a routed set take.
     ``free`` is when the compute engine is through with all that has been worked out, so in the end
@@ -40,7 +40,7 @@ class MissingLayer:
         self._dispatch = 0  # ns that the first group is charged beside its experts
         self._group_end = 0
         self._turn = -1  # when the pass looks next, as something has been computed
-        self._landed_hook, self._served_hook = self._landed, self._served
+        self._on_landing, self._on_served = self._landed, self._served
 
     def begin(
         self,
@@ -66,11 +66,11 @@ class MissingLayer:
             if not streams:
                 work += self._work(layer, ready, routed, tokens)
         self.free = self._device.compute(now, work, "experts")
-        loader.on_landing = self._landed_hook
+        loader.on_landing = self._on_landing
         if streams:
             self._group_end, self._turn = asked, -1
             if self._grouped:
-                loader.on_served = self._served_hook
+                loader.on_served = self._on_served
                 if ready:
                     self._compute(ready)
             else:

@@ -9,7 +9,7 @@ from prefetch_sim.sim.engine.transfer_queue import TransferQueue
 
 
 class Stage(Protocol):
-    """One part of a load's way: storage, or the host link."""
+    """One part of the load path: storage, or the host link."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: one flat row per layer-step, per load and per step.
+"""A run leaves flat rows behind: one per layer-step, per load and per step.
 
 Rows are integers in growing buffers, so that millions of them stay small; times are ns.
 Metrics and timelines (``sim.results``) are functions of these rows.
@@ -83,7 +83,7 @@ class Totals(NamedTuple):
 
     layers: LayerTotals
     proposed: int  # prefetches
-    dispositions: list[int]  # how many ended in each way
+    dispositions: list[int]  # how many ended so, by disposition
     landed: int  # loads
     moved_bytes: list[list[int]]  # [stage][origin]
 

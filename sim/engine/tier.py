@@ -1,4 +1,4 @@
-"""Expert residency: what is in a memory tier, what may leave it, and who leaves next.
+"""A tier says which experts are in a memory, what may leave it, and who leaves next.
 
 The tier owns legality (capacity, pins, room held by experts in flight) and keeps the order of
 victims; an eviction (``sim.eviction``) only scores. A victim costs O(log n): each partition keeps
@@ -17,7 +17,7 @@ from prefetch_sim.sim.workload.future import Future
 
 
 class Tier:
-    """One memory level holding whole experts.
+    """Keeps whole experts in one memory.
 
     ``sizes[x]`` is the bytes of expert ``x``; ``partition_of[x]`` its partition, each with its
     own ``capacities`` entry in bytes (one for a global cache, one a layer for a per-layer one).
@@ -59,13 +59,13 @@ class Tier:
         self._kept = getattr(eviction, "kept", None)
         self._inserted, self._used = eviction.inserted, eviction.used
         self._evicted = getattr(eviction, "evicted", None)
-        self._passed = getattr(eviction, "passed", None)
-        self.notes_passing = self._passed is not None
-        # [layer]: what to tell ``passed`` of, in order; a dict, as sets have none.
+        self._not_routed = getattr(eviction, "not_routed", None)
+        self.hears_not_routed = self._not_routed is not None
+        # [layer]: what to tell ``not_routed`` of, in order; a dict, as sets have none.
         self.news: list[dict[int, None]] = [{} for _ in range(layers)]
         self._predicted = getattr(eviction, "predicted", None)
         self._spared = getattr(eviction, "spared", None)
-        self.notes_predictions = self._predicted is not None
+        self.hears_predictions = self._predicted is not None
         self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
 
     def _rooms(self) -> list[int]:
@@ -129,18 +129,18 @@ class Tier:
         self._note(experts)
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
-        """``layer`` was routed to ``routed``: residents of it that went unused are passed."""
-        if self._passed is not None:
+        """``layer`` was routed to ``routed``: the eviction hears of residents outside it."""
+        if self._not_routed is not None:
             news, self.news[layer] = self.news[layer], {}
             for x in news:
                 if self.resident[x]:
                     if x in routed:
                         self.news[layer][x] = None
                     else:
-                        self._rescore(x, self._passed)
+                        self._rescore(x, self._not_routed)
 
     def predict(self, experts: Iterable[int]) -> None:
-        """A prediction names ``experts`` for a layer still to come."""
+        """``experts`` are proposed for a layer still to come."""
         if self._predicted is not None:
             for x in experts:
                 if self.resident[x]:
@@ -149,12 +149,12 @@ class Tier:
 
     def _note(self, experts: Collection[int]) -> None:
         """Something happened to ``experts``: to be told when their layer is routed without them."""
-        if self.notes_passing:
+        if self.hears_not_routed:
             for x in experts:
                 self.news[x // self.width][x] = None
 
-    def _rescore(self, x: int, hook: Callable[..., int]) -> None:
-        new = self.scores[x] = hook(self.state, x, self.now, self.scores[x])
+    def _rescore(self, x: int, told: Callable[..., int]) -> None:
+        new = self.scores[x] = told(self.state, x, self.now, self.scores[x])
         if new < self._least[x]:
             self._push(x, new)
 

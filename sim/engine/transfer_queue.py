@@ -1,4 +1,4 @@
-"""The queue of one stage of the way: which load moves next, and how much of it. No clock.
+"""The queue of one stage says which load moves next, and how much of it. It has no clock.
 
 Loads wait in order of their keys, then of age, and move in chunks. What empties the queue keeps
 time: a link on SimPy's clock (``sim.machine.links``), or a thread that reads a file.
@@ -13,7 +13,7 @@ from prefetch_sim.sim.engine.load import Load
 
 
 class TransferQueue:
-    """Loads that wait for ``stage`` of their way, at most ``lanes`` chunks of them in service.
+    """Orders loads that wait for ``stage`` of their path; ``lanes`` chunks at most are in service.
 
     ``chunk`` is the most bytes that move at once; None: whole loads. ``start(load, now)`` is asked
     before a load's first chunk and may refuse: False drops the load from this queue, None leaves it

@@ -5,8 +5,8 @@ scores residents, and the lowest score leaves first (ties: the lowest expert id)
 expert id, ``now`` the running number of the layer-step (step × layers + layer), ``score`` the
 score ``x`` holds. Each function returns the score ``x`` has from then on, an integer.
 
-``evicted``, ``passed``, ``predicted`` and ``spared`` are optional: a module without them keeps the
-score. The SimPy engine calls these functions as they are, the compiled engine compiles them; so
+``evicted``, ``not_routed``, ``predicted`` and ``spared`` are optional: a module without them keeps
+the score. The SimPy engine calls these functions as they are, the compiled engine compiles them; so
 they keep what they remember in ``State`` and use numbers, tuples and each other, no Python objects.
 A module that brings its own ``new_state`` may remember anything, and runs on the SimPy engine
 alone.
@@ -62,18 +62,18 @@ class EvictedHook(Protocol):
         """``x`` has left."""
 
 
-class PassedHook(Protocol):
-    def passed(self, state: Any, x: int, now: int, score: int) -> int:
+class NotRoutedHook(Protocol):
+    def not_routed(self, state: Any, x: int, now: int, score: int) -> int:
         """The layer of ``x`` was routed at ``now`` and did not use it.
 
-        Told once after ``x`` arrived, was used or (of a module with ``predicted``) was named, not
-        each time: so it is no place to count.
+        Told once after ``x`` arrived, was used or (of a module with ``predicted``) was proposed,
+        not each time: so it is no place to count.
         """
 
 
 class PredictedHook(Protocol):
     def predicted(self, state: Any, x: int, now: int, score: int) -> int:
-        """A prediction made during ``now`` names ``x`` for a layer still to come."""
+        """The policy proposes ``x``, resident, during ``now`` for a layer still to come."""
 
 
 class SparedHook(Protocol):

@@ -1,6 +1,6 @@
 """Least-Stale, after SpecMD (arXiv 2602.03921): stale experts first, then by layer order.
 
-Layers run in a fixed order, so an expert of the layer just passed is needed again a whole pass
+Layers run in a fixed order, so an expert of the layer just run is needed again a whole pass
 later, one of a layer still ahead much sooner; LRU evicts exactly the latter. Order of leaving:
 
 1. stale: its layer was routed without it since its last use, longest unused first;
@@ -32,5 +32,5 @@ def used(state: State, x: int, now: int, score: int) -> int:
     return _fresh(state, x, now)
 
 
-def passed(state: State, x: int, now: int, score: int) -> int:
+def not_routed(state: State, x: int, now: int, score: int) -> int:
     return score if score <= STALE // 2 else STALE + now

@@ -27,5 +27,5 @@ def predicted(state: State, x: int, now: int, score: int) -> int:
     return score if _protected(score) else score + PROTECTED
 
 
-def passed(state: State, x: int, now: int, score: int) -> int:
+def not_routed(state: State, x: int, now: int, score: int) -> int:
     return score - PROTECTED if _protected(score) else score

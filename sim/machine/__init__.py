@@ -1,1 +1,1 @@
-"""Time: device, links and clock, on SimPy."""
+"""Time passes here: device, links and clock, on SimPy."""

@@ -1,4 +1,4 @@
-"""The clock: SimPy's, in integer nanoseconds, with a fixed order of what happens at one instant.
+"""The clock is SimPy's, in integer nanoseconds, with a fixed order of what happens at one instant.
 
 First what lands, then predictions that come out, then the forward pass: whoever looks at an
 instant sees all that arrived by then. Within a kind: in the order in which they were set.

@@ -1,4 +1,4 @@
-"""The simulated device: a compute engine, a side engine for predictors, links, and a clock.
+"""The simulated device has a compute engine, a side engine for predictors, links, and a clock.
 
 Time is SimPy's, in integer nanoseconds.
 """
@@ -18,7 +18,7 @@ from prefetch_sim.sim.machine.links import Server
 
 
 class SimulatedDevice:
-    """Stages of ``path`` that empty the queues of ``loader``, and what computes beside them."""
+    """Empties the queues of ``loader`` over the stages of ``path``, and computes beside that."""
 
     def __init__(self, env: simpy.Environment, path: LoadPath, loader: Loader) -> None:
         self.env = env

@@ -1,4 +1,4 @@
-"""Links on SimPy's clock: a server for each queue of transfers, with one alarm a lane.
+"""A link on SimPy's clock is a server for one queue of transfers, with one alarm a lane.
 
 A server moves one chunk of the load that is first in line and looks again: a chunk in service is
 never interrupted, so chunks are the unit of waiting. The host link has one lane; storage has as
@@ -48,7 +48,7 @@ def _off_storage(storage: Storage) -> Finish:
 
 
 class Lane(Alarm):
-    """What moves one chunk at a time, and rings when it is through."""
+    """Moves one chunk at a time, and rings when it is through."""
 
     load: Load
     nbytes: int
@@ -56,7 +56,7 @@ class Lane(Alarm):
 
 
 class Server:
-    """One stage of a load's way on SimPy's clock: lanes that empty a queue.
+    """Empties the queue of one stage of the load path, by lanes on SimPy's clock.
 
     ``moved(load, stage, nbytes, now)`` hears of each chunk that is through, and calls ``serve``
     when all is settled.

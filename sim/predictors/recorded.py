@@ -1,4 +1,4 @@
-"""A predictor recorded in the trace, replayed with its own trigger, distance and cost.
+"""A predictor recorded in the trace, read with its own trigger, distance and cost.
 
 Naming a recorded predictor (``predictor: pre-attention``) is short for
 ``{name: recorded, column: pre-attention}``.

@@ -1,1 +1,1 @@
-"""A finished run: records summed, quality, bounds, timeline."""
+"""A finished run is read here: records summed, quality, bounds, timeline."""

@@ -1,4 +1,4 @@
-"""What no policy can beat: lower bounds on the time of a run, beside every run.
+"""No policy can beat these lower bounds on the time of a run, which stand beside every run.
 
 - compute: everything resident, predictors free;
 - link: the least traffic (``sim.results.traffic``) at the link's full rate;

@@ -1,4 +1,4 @@
-"""The fewest bytes that a run could have moved."""
+"""Works out the fewest bytes that a run could have moved, once for runs that share a cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's results: pure functions of its records. Times in ms, bytes in bytes."""
+"""A run's results are pure functions of its records. Times are in ms."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Everything about the run but its config, predictors' quality and event count.
 
-    ``stages`` are the parts of a load's way by name, ``rates`` their full rates, bytes a ns.
+    ``stages`` are the parts of the load path by name, ``rates`` their full rates, bytes a ns.
     """
     total = int(step_records.column("end")[-1])
     between, first = latencies(table, step_records)

@@ -1,4 +1,4 @@
-"""A finished run."""
+"""What a finished run is, by either engine."""
 
 from __future__ import annotations
 

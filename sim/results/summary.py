@@ -1,4 +1,4 @@
-"""The results of a finished run, bounds included."""
+"""Sums up a finished run: its metrics, how good its predictors were, and its bounds."""
 
 from __future__ import annotations
 

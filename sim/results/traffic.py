@@ -1,4 +1,4 @@
-"""The least traffic: the bytes that any policy must have moved by the end of each layer-step.
+"""The least traffic is what any policy must have moved by the end of each layer-step, in bytes.
 
 From one use to the next an expert either stays in the cache or is loaded again. What stays over a
 layer-step has to fit beside the set that is routed there, or, where that set alone is larger than
@@ -59,7 +59,7 @@ def least_traffic(
 
 
 class _Partition:
-    """The experts of the layers ``inside``, which share ``capacity`` bytes."""
+    """Works on the experts of the layers ``inside``, which share ``capacity`` bytes."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""From a config to the parts of a run: found, checked, put together."""
+"""Rooms below meet here: the parts of a run are found, checked and put together from its config."""

@@ -1,4 +1,4 @@
-"""How many bytes of experts each memory holds, checked against the hardware."""
+"""Works out how many bytes of experts each memory holds, and checks it against the hardware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine runs a config: SimPy, which takes everything, or the compiled one, which is faster.
+"""Chooses the engine of a config: SimPy, which takes everything, or the compiled one, for speed.
 
 Both give the same records to the nanosecond, so the choice changes no result but the field that
 names it. It depends on the config alone, in a sweep on those of all its points: neither on the
@@ -14,7 +14,7 @@ from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.setup.inputs import Inputs
 
 Engine = Literal["simpy", "compiled"]
-# Compiling takes some 20 s, once for each kind of way: about as long as this many layer-steps take
+# Compiling takes some 20 s, once for each kind of load path: as long as this many layer-steps take
 # on SimPy, be they one run's or those of all points of a sweep.
 WORTH_COMPILING = 250_000
 

@@ -1,6 +1,7 @@
-"""From a config to the things it names: trace, model, hardware, policies. Every check is here.
+"""Finds and checks what a config names: trace, model, hardware, policies.
 
-Nothing runs before all of it holds; each error is one line that names the key.
+Nothing runs before all of it holds; each error is one line that names the key. What is checked
+apart: ``traces``, ``predictors``, ``capacities``, and ``engine_choice`` beside it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from prefetch_sim.traces.models.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one run is made of."""
+    """Holds what one run is made of."""
 
     config: RunConfig
     workload: Workload
@@ -102,12 +103,3 @@ def _find(key: str, kind: str, choice: Choice) -> ModuleType:
         given = next(iter(choice.params))
         raise ConfigError(f"{key}: {choice.name!r} takes no parameter {given!r}")
     return module
-
-
-# Traces
-
-
-# Predictors
-
-
-# Capacities

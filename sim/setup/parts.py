@@ -1,4 +1,4 @@
-"""Parts of a run that follow from its inputs: costs, the load path, active predictors."""
+"""Makes the parts of a run that follow from its inputs: costs, load path, active predictors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The predictors that a config names, with their parameters checked."""
+"""Makes the predictors that a config names, once their parameters are checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory tiers of a run as it begins, and what its cache misses if nothing is prefetched."""
+"""Builds the memory tiers of a run as it begins, warmed as its config says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefetch_sim.sim.workload.workload import Workload
 
 
 class ExpertCache(NamedTuple):
-    """The expert cache, whatever lets experts go: what runs of a sweep may have in common."""
+    """Says which expert cache a run has, whatever its eviction: runs of a sweep may share it."""
 
     workload: Workload
     sizes: tuple[int, ...]
@@ -63,7 +63,7 @@ def keeps_all(inputs: Inputs) -> bool:
 
 
 def make_host(inputs: Inputs) -> Tier | None:
-    """Host memory, if some experts do not fit there: then it starts full."""
+    """Makes host memory, if some experts do not fit there: then it starts full."""
     if inputs.host_bytes is None:
         return None
     workload = inputs.workload

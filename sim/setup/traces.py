@@ -1,4 +1,4 @@
-"""The trace of a config: found, read once and cut into steps."""
+"""Finds the trace of a config, reads it once and cuts it into steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_workload(config: RunConfig) -> Workload:
     path = trace_path(config.trace)
     stamp = _stamp(path)
     known = _predictions(path, stamp)
-    # The trace's columns that the config's predictors replay.
+    # The trace's columns that the config's predictors read.
     wanted = (c.params.get("column", c.name) for c in config.predictor)
     recorded = sorted({name for name in wanted if isinstance(name, str) and name in known})
     return _kept(_recorded, config.batch_size, path, stamp, config.requests, tuple(recorded))

@@ -1,4 +1,4 @@
-"""What runs to come would work out again."""
+"""Keeps what runs to come would work out again."""
 
 from __future__ import annotations
 

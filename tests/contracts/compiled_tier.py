@@ -13,7 +13,7 @@ from prefetch_sim.sim.compiled.tiers import make_tier
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.jit.rows import plain
 
-OPTIONAL = ("passed", "predicted", "spared")
+OPTIONAL = ("not_routed", "predicted", "spared")
 OTHERS = ("inserted", "used", "evicted", "victim", "kept")
 
 
@@ -94,7 +94,7 @@ class CompiledTier:
             memory.use(self._tier, x)
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
-        if self._tier.passed:
+        if self._tier.not_routed:
             self._pin(routed)
             memory.routed(self._tier, layer)
             self._pin(self._pinned)

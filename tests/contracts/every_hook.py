@@ -13,7 +13,7 @@ def used(state: State, x: int, now: int, score: int) -> int:
     return (x + now) % 2
 
 
-def passed(state: State, x: int, now: int, score: int) -> int:
+def not_routed(state: State, x: int, now: int, score: int) -> int:
     return 0
 
 

@@ -22,7 +22,7 @@ LAYERS, WIDTH = 3, 5
 TOTAL = LAYERS * WIDTH
 OPERATIONS = 600
 SEEDS = range(12)
-RESCORING = ("inserted", "used", "passed", "predicted", "spared")
+RESCORING = ("inserted", "used", "not_routed", "predicted", "spared")
 
 
 def cyclic_future(steps: int = OPERATIONS, seed: int = 0) -> Future:
@@ -47,7 +47,7 @@ class Watched:
         self.calls: list[tuple[Any, ...]] = []
         self.ASCENDING = getattr(module, "ASCENDING", False)
         self.new_state = getattr(module, "new_state", base.new_state)
-        for name in ("passed", "predicted"):
+        for name in ("not_routed", "predicted"):
             if hasattr(module, name):
                 setattr(self, name, self._rescoring(name))
         self.used = self._rescoring("used")

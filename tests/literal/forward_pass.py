@@ -144,7 +144,7 @@ class ForwardPass(Transfers):
         width = self.workload.experts
         for x in range(layer * width, (layer + 1) * width):
             if x in self.cache.scores and x not in tokens:
-                self.cache.tell("passed", x)
+                self.cache.tell("not_routed", x)
         return len(self.set.residents), late
 
     def pinned(self, x: int) -> bool:

@@ -149,7 +149,7 @@ class Transfers(ABC):
         return None
 
     def takes_room(self, load: Load) -> bool:
-        """In every tier on its way, or in none."""
+        """Room is made in every tier of its path, or in none."""
 
         def stays_in_host(y: int) -> bool:
             other = self.underway.get(y)
