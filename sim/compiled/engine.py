@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from prefetch_sim.sim.compiled.known_misses import known_misses
-from prefetch_sim.sim.compiled.progress import OVER, Run
+from prefetch_sim.sim.compiled.progress import OVER, STUCK, TOO_MANY_LOADS, Run
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.transfers import LoadPath
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
@@ -28,7 +28,10 @@ from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.tiers import keeps_all
 
 _RECORDS = 1 << 19  # rows of load records, about, between two times they are taken away
-_BROKEN = ("", "more loads than a run can have", "the run waits for what never comes")
+_BROKEN = {
+    TOO_MANY_LOADS: "more loads than a run can have",
+    STUCK: "the run waits for what never comes",
+}
 SIMPY_EVENTS = 3  # that SimPy needs to begin and to end a process and a run
 
 
@@ -90,7 +93,7 @@ def simulate(
         with no_collection():
             go(s, gpu, beyond, loader, r, steps + 1 if last else until)
         if r.at.broken:
-            raise AssertionError(_BROKEN[r.at.broken])
+            raise AssertionError(_BROKEN[int(r.at.broken)])
         _take(tables, r)
         if r.at.pending >= r.room:
             r = _more_room(r)
