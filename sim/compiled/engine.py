@@ -23,7 +23,7 @@ from prefetch_sim.sim.engine.records import (
 )
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.eviction import fifo
-from prefetch_sim.sim.jit.rows import integers
+from prefetch_sim.sim.jit.rows import cells
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.tiers import keeps_all
 
@@ -100,7 +100,7 @@ def simulate(
         elif not last:
             until = min(until + chunk, steps)
     totals = Totals(
-        LayerTotals(integers(r.totals), integers(r.stalled)),
+        LayerTotals(cells(r.totals), cells(r.stalled)),
         int(r.at.proposed),
         r.counts.tolist(),
         int(r.at.landed),
@@ -112,7 +112,7 @@ def simulate(
 def _take(tables: Sequence[Rows], r: Run) -> None:
     counts = r.at.layer_rows, r.at.step_rows, r.at.load_rows
     for table, rows, count in zip(tables, (r.layers, r.steps, r.loads), counts):
-        table.extend(integers(rows)[:count])
+        table.extend(cells(rows)[:count])
     r.at.layer_rows = r.at.step_rows = r.at.load_rows = 0
 
 

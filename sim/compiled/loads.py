@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from prefetch_sim.sim.compiled import links, memory
 from prefetch_sim.sim.compiled.arrays import (
-    DEMAND_KEY,
     FAR,
-    PREFETCH_KEY,
-    PRIORITY,
     Loader,
     LoadPath,
     Setup,
@@ -17,10 +14,13 @@ from prefetch_sim.sim.compiled.progress import TOO_MANY_LOADS, Run
 from prefetch_sim.sim.engine.load import (
     CANCELLED,
     DEMAND,
+    DEMAND_KEY,
     DEMANDED,
     DROPPED,
     LATE,
     PREFETCH,
+    PREFETCH_KEY,
+    PRIORITY,
     REDUNDANT,
     TIMELY,
     USELESS,

@@ -24,10 +24,7 @@ from prefetch_sim.sim.engine.tier import Tier as PlainTier
 from prefetch_sim.sim.eviction.base import State
 from prefetch_sim.sim.jit.rows import table
 from prefetch_sim.sim.workload.future import Future
-
-
-def integers(values: Any) -> Any:
-    return np.array(values, dtype=np.int64)
+from prefetch_sim.sim.workload.step_table import integers
 
 
 def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
