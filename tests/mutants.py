@@ -139,7 +139,7 @@ MUTANTS = [
         "missing = sizes[x] - self.free[partition]",
         "missing = sizes[x] - self.free[partition] - 1",
     ),
-    Mutant("engine/loader.py", "+ priority[i] * _PRIORITY", "- priority[i] * _PRIORITY"),
+    Mutant("engine/loader.py", "+ priority[i] * PRIORITY", "- priority[i] * PRIORITY"),
     Mutant("engine/loader.py", "self.cache.insert(x, needed)", "self.cache.insert(x)"),
     Mutant("machine/links.py", "behind = now == busy_until", "behind = now != busy_until"),
     Mutant("engine/transfer_queue.py", "nbytes > self.chunk", "nbytes > self.chunk + 1"),

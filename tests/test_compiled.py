@@ -155,7 +155,7 @@ def test_a_planted_fault_is_met(mutant: Mutant, tmp_path: Path) -> None:
 def test_what_is_no_fault_is_not_met(tmp_path: Path) -> None:
     """In both engines at once, each then compared with the other as it is."""
     comments = [
-        Mutant("engine/loader.py", '"""Loads', '"""The loads'),
+        Mutant("engine/loader.py", '"""The loader', '"""A loader'),
         Mutant("compiled/loads.py", '"""Loads', '"""The loads'),
     ]
     with planted(comments, tmp_path) as reading:

@@ -159,7 +159,7 @@ def test_what_a_capacity_comes_to_in_bytes() -> None:
 )
 def test_slices(text: str, expected: slice) -> None:
     assert parse_slice(text) == expected
-    assert RunConfig(requests=text).request_slice == expected
+    assert RunConfig(requests=text).requests == text
 
 
 @pytest.mark.parametrize("text", ["5", "a:b", "-1:3", "0:4:2", "4:4", "5:2", ":0", ""])

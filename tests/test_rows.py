@@ -11,7 +11,7 @@ from numba import njit
 from prefetch_sim.sim.compiled.progress import LayerRow, LoadRow, StepRow
 from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, StepRecords
 from prefetch_sim.sim.jit.pointers import bare
-from prefetch_sim.sim.jit.rows import Grid, Row, Table, column, integers, layout, plain, table
+from prefetch_sim.sim.jit.rows import Grid, Row, Table, cells, column, layout, plain, table
 
 
 class Load(Row):
@@ -104,10 +104,10 @@ def test_the_host_reads_columns() -> None:
     column(lanes, "key")[0] = 4
     assert lanes.key.tolist() == [4, 2]
     whole = table(Pair, (2, 2), one=[[1, 2], [3, 4]])
-    integers(whole)[1, 1, 1] = 7
+    cells(whole)[1, 1, 1] = 7
     assert whole[1][1].other == 7
-    assert integers(whole)[..., 0].tolist() == [[1, 2], [3, 4]]
-    assert integers(table(Pair, one=5)).tolist() == [5, 0]
+    assert cells(whole)[..., 0].tolist() == [[1, 2], [3, 4]]
+    assert cells(table(Pair, one=5)).tolist() == [5, 0]
 
 
 def test_a_layout_has_the_columns_in_order() -> None:

@@ -15,8 +15,6 @@ from pathlib import Path
 from prefetch_sim.experiments.sweeps.sources import PACKAGES, ROOT, sources
 from prefetch_sim.sim.config.schema import SyntheticTrace
 from prefetch_sim.sim.setup.inputs import Inputs
-
-# Digests of what a run depends on, by name.
 from prefetch_sim.sim.setup.traces import trace_path
 
 # Digests of what a run depends on, by name.

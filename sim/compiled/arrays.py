@@ -180,8 +180,6 @@ class Tier(NamedTuple):
 
 # Loads.
 
-DEMAND_KEY, PREFETCH_KEY, PRIORITY = 0, 1 << 60, 1 << 48  # Load.key: what is loaded first
-
 
 class Load(Row):
     """A load; an expert has at most one."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from prefetch_sim.sim.compiled.known_misses import known_misses
-from prefetch_sim.sim.compiled.progress import OVER, Run
+from prefetch_sim.sim.compiled.progress import OVER, STUCK, TOO_MANY_LOADS, Run
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.transfers import LoadPath
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
@@ -23,12 +23,15 @@ from prefetch_sim.sim.engine.records import (
 )
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.eviction import fifo
-from prefetch_sim.sim.jit.rows import integers
+from prefetch_sim.sim.jit.rows import cells
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.tiers import keeps_all
 
 _RECORDS = 1 << 19  # rows of load records, about, between two times they are taken away
-_BROKEN = ("", "more loads than a run can have", "the run waits for what never comes")
+_BROKEN = {
+    TOO_MANY_LOADS: "more loads than a run can have",
+    STUCK: "the run waits for what never comes",
+}
 SIMPY_EVENTS = 3  # that SimPy needs to begin and to end a process and a run
 
 
@@ -90,14 +93,14 @@ def simulate(
         with no_collection():
             go(s, gpu, beyond, loader, r, steps + 1 if last else until)
         if r.at.broken:
-            raise AssertionError(_BROKEN[r.at.broken])
+            raise AssertionError(_BROKEN[int(r.at.broken)])
         _take(tables, r)
         if r.at.pending >= r.room:
             r = _more_room(r)
         elif not last:
             until = min(until + chunk, steps)
     totals = Totals(
-        LayerTotals(integers(r.totals), integers(r.stalled)),
+        LayerTotals(cells(r.totals), cells(r.stalled)),
         int(r.at.proposed),
         r.counts.tolist(),
         int(r.at.landed),
@@ -109,7 +112,7 @@ def simulate(
 def _take(tables: Sequence[Rows], r: Run) -> None:
     counts = r.at.layer_rows, r.at.step_rows, r.at.load_rows
     for table, rows, count in zip(tables, (r.layers, r.steps, r.loads), counts):
-        table.extend(integers(rows)[:count])
+        table.extend(cells(rows)[:count])
     r.at.layer_rows = r.at.step_rows = r.at.load_rows = 0
 
 

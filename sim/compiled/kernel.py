@@ -17,7 +17,7 @@ from prefetch_sim.sim.compiled.arrays import (
     Setup,
     Tier,
 )
-from prefetch_sim.sim.compiled.progress import LANDING, OVER, ROUTING, THE_END, Run
+from prefetch_sim.sim.compiled.progress import LANDING, OVER, ROUTING, STUCK, THE_END, Run
 from prefetch_sim.sim.engine.load import DEMAND
 from prefetch_sim.sim.jit import jit
 from prefetch_sim.sim.jit.jit import part
@@ -313,7 +313,7 @@ def run(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, un
         wake = r.at.wake if r.at.wake >= 0 else FAR
         now = min(landing, out, wake)
         if now == FAR:
-            r.at.broken = 2
+            r.at.broken = STUCK
             return
         predicted = False
         if landing == now:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from prefetch_sim.sim.compiled.arrays import (
     CLASSES,
-    DEMAND_KEY,
     FAR,
-    PREFETCH_KEY,
-    PRIORITY,
     STAGES,
     Array,
     Lane,
@@ -18,6 +15,7 @@ from prefetch_sim.sim.compiled.arrays import (
 )
 from prefetch_sim.sim.compiled.progress import Run
 from prefetch_sim.sim.cost import transfers
+from prefetch_sim.sim.engine.load import DEMAND_KEY, PREFETCH_KEY, PRIORITY
 from prefetch_sim.sim.jit.jit import part
 
 transfer_ns = part(transfers.transfer_ns)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from prefetch_sim.sim.compiled import links, memory
 from prefetch_sim.sim.compiled.arrays import (
-    DEMAND_KEY,
     FAR,
-    PREFETCH_KEY,
-    PRIORITY,
     Loader,
     LoadPath,
     Setup,
     Tier,
 )
-from prefetch_sim.sim.compiled.progress import Run
+from prefetch_sim.sim.compiled.progress import TOO_MANY_LOADS, Run
 from prefetch_sim.sim.engine.load import (
     CANCELLED,
     DEMAND,
+    DEMAND_KEY,
     DEMANDED,
     DROPPED,
     LATE,
     PREFETCH,
+    PREFETCH_KEY,
+    PRIORITY,
     REDUNDANT,
     TIMELY,
     USELESS,
@@ -57,7 +57,7 @@ def settle(s: Setup, loader: Loader, r: Run, x: int, disposition: int, now: int)
     if not s.keeps:
         return
     if r.at.load_rows >= r.load_room:
-        r.at.broken = 1
+        r.at.broken = TOO_MANY_LOADS
         return
     row = r.loads[r.at.load_rows]
     r.at.load_rows += 1

@@ -8,6 +8,7 @@ from prefetch_sim.sim.compiled.arrays import Array
 from prefetch_sim.sim.jit.rows import Grid, Row, Table
 
 ROUTING, LANDING, THE_END, OVER = range(4)  # Progress.phase: what the forward pass waits for
+TOO_MANY_LOADS, STUCK = 1, 2  # Progress.broken
 
 
 class Progress(Row):
@@ -49,7 +50,7 @@ class Progress(Row):
     step_rows: int
     load_rows: int
     landed: int  # loads
-    broken: int  # what went wrong: see ``engine``
+    broken: int  # 0, or what went wrong
 
 
 class Stalls(Row):

@@ -29,7 +29,6 @@ from prefetch_sim.sim.compiled.progress import (
     StepRow,
     Total,
 )
-from prefetch_sim.sim.compiled.tiers import integers
 from prefetch_sim.sim.cost import transfers
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import cost_table, expert_table
@@ -38,7 +37,7 @@ from prefetch_sim.sim.engine.load import DISPOSITIONS
 from prefetch_sim.sim.engine.tier import Tier as PlainTier
 from prefetch_sim.sim.jit.rows import column, table
 from prefetch_sim.sim.setup.inputs import Inputs
-from prefetch_sim.sim.workload.step_table import StepTable
+from prefetch_sim.sim.workload.step_table import StepTable, integers
 
 TRIGGERS = ("layer_start", "gate_input", "routed")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -24,10 +25,7 @@ from prefetch_sim.sim.engine.tier import Tier as PlainTier
 from prefetch_sim.sim.eviction.base import State
 from prefetch_sim.sim.jit.rows import table
 from prefetch_sim.sim.workload.future import Future
-
-
-def integers(values: Any) -> Any:
-    return np.array(values, dtype=np.int64)
+from prefetch_sim.sim.workload.step_table import integers
 
 
 def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
@@ -89,15 +87,20 @@ def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
         victims=table(Candidate, n),
         passed_over=table(Candidate, n),
         state=State(
-            integers(own),
-            integers(shared),
+            _memory(own),
+            _memory(shared),
             Future(
                 np.ascontiguousarray(future.positions, dtype=np.int32),
-                integers(future.start),
-                integers(future.cursor),
+                _memory(future.start),
+                _memory(future.cursor),
             ),
         ),
     )
+
+
+def _memory(numbers: Sequence[int]) -> Any:
+    """Numbers that an eviction remembers, where the kernel can write them."""
+    return integers(numbers)
 
 
 def _width(leaves: int) -> int:

@@ -162,10 +162,6 @@ class RunConfig(Section):
             parse_slice(str(value))
         return value
 
-    @property
-    def request_slice(self) -> slice | None:
-        return None if self.requests is None else parse_slice(self.requests)
-
 
 def parse_slice(text: str) -> slice:
     """``"0:20"`` → ``slice(0, 20)``; raises ValueError on anything but START:STOP, both >= 0."""

@@ -13,6 +13,8 @@ Each proposal of a prefetch ends in exactly one disposition:
 from __future__ import annotations
 
 DEMAND, PREFETCH = 0, 1
+# A load's key: demand first, then prefetches by priority, then by the layer-step they are for.
+DEMAND_KEY, PREFETCH_KEY, PRIORITY = 0, 1 << 60, 1 << 48
 DISPOSITIONS = ("timely", "late", "useless", "redundant", "cancelled", "dropped")
 TIMELY, LATE, USELESS, REDUNDANT, CANCELLED, DROPPED = range(6)
 # How a demand load ends in the records: it was always needed.

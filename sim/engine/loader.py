@@ -11,11 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from prefetch_sim.sim.engine.load import (
     CANCELLED,
     DEMAND,
+    DEMAND_KEY,
     DEMANDED,
     DISPOSITIONS,
     DROPPED,
     LATE,
     PREFETCH,
+    PREFETCH_KEY,
+    PRIORITY,
     REDUNDANT,
     TIMELY,
     USELESS,
@@ -25,11 +28,7 @@ from prefetch_sim.sim.engine.protocols import Stage
 from prefetch_sim.sim.engine.records import LoadRecords
 from prefetch_sim.sim.engine.tier import Tier
 
-# Order of service: demand first, then prefetches by priority, then by the layer-step they are for.
-_DEMAND_KEY = 0
-_PREFETCH_KEY = 1 << 60
-_PRIORITY = 1 << 48
-_VOID = -1
+_VOID = -1  # key of a load that has been abandoned
 
 
 class Loader:
@@ -95,12 +94,12 @@ class Loader:
         for x in missing:
             load = in_flight[x]
             if load is None:
-                self._issue(x, DEMAND, _DEMAND_KEY, now, target, -1).needed = now
+                self._issue(x, DEMAND, DEMAND_KEY, now, target, -1).needed = now
             else:
                 late += 1
                 load.needed = now
                 self._only_queued.discard(x)
-                self._requeue(load, _DEMAND_KEY)
+                self._requeue(load, DEMAND_KEY)
         return len(hits), late
 
     def moves(self, experts: Iterable[int]) -> bool:
@@ -125,7 +124,7 @@ class Loader:
         for i, x in enumerate(named):
             if resident[x]:
                 continue
-            key = _PREFETCH_KEY + priority[i] * _PRIORITY + target
+            key = PREFETCH_KEY + priority[i] * PRIORITY + target
             load = in_flight[x]
             if load is None:
                 load = self._issue(x, PREFETCH, key, now, target, predictor)

@@ -30,11 +30,9 @@ class Event(Protocol):
 
 
 class Device(Protocol):
-    busy_ns: int  # of the compute engine, so far
+    """What computes, and what keeps time."""
 
-    @property
-    def now(self) -> int:
-        """ns since the run began."""
+    busy_ns: int  # of the compute engine, so far
 
     def compute(self, start: int, duration: int, what: str) -> int:
         """The compute engine is busy for ``duration`` ns from ``start``; returns when it is not."""

@@ -58,7 +58,7 @@ def column(table: Table[R], name: str) -> Any:
     return cast("Any", table)[name]
 
 
-def integers(table: Any) -> Any:
+def cells(table: Any) -> Any:
     """[..., columns]: the host's view of rows that have integers alone."""
     return table.ravel().view(np.int64).reshape(*table.shape, len(table.dtype.names))
 
