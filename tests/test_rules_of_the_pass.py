@@ -77,6 +77,18 @@ def test_a_load_that_starts_at_the_landing_that_ends_a_layer_finds_it_unpinned(b
     assert ends(said) == [210, 320]
 
 
+def test_a_prediction_that_ends_a_layer_finds_it_unpinned(by: str) -> None:
+    # Experts take no time, and there is room for one. Of token 1, layer 0 is routed at 530, 0 is
+    # there at 630, and the inline predictor at 830 the last thing computed. So 2 takes the place
+    # of 0 at once, which needs no turn of the pass: there at 930, routed at 940.
+    trace = make_trace([[[0], [0]], [[0], [0]]], 2, sizes=[100, 100])
+    predictors = [("transition", {"cost_us": 0.3, "placement": "inline"})]
+    inputs = system(trace, machine(), capacity=100, predictors=predictors)
+    said = read(by, inputs, FixedCost(2, expert=0))
+    assert started(said) == {0: [110, 530], 2: [320, 830]}
+    assert ends(said) == [210, 420, 830, 940]
+
+
 # Predictors
 
 

@@ -12,8 +12,6 @@ from prefetch_sim.sim.prefetch.base import Limits
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.workload.step import Step
 
-LATER = 1 << 62
-
 
 @dataclass(eq=False)
 class RoutedSet:
@@ -23,8 +21,6 @@ class RoutedSet:
     missing: set[int] = field(default_factory=set)
     landed: list[Load] = field(default_factory=list)  # and not computed yet
     computed: dict[int, int] = field(default_factory=dict)  # when each has been or will be
-    computing: bool = False  # routed experts may compute
-    closed: list[Load] = field(default_factory=list)  # a group that is still to be computed
     through: int = -1  # until when the group before computes, if there is one
     end: int = -1  # of the layer, once it is known
 
@@ -91,10 +87,10 @@ class ForwardPass(Transfers):
                 yield from self.fire("gate_input", step, layer, costs)
                 yield self.work(costs.gate_ns)
                 routed, (hits, late) = self.now, self.route(step, layer)
-                yield from self.fire("routed", step, layer, costs)
+                for _ in self.fire("routed", step, layer, costs):
+                    pass  # the pass takes no turn: what follows is arithmetic
                 self.work(costs.shared_ns + (0 if self.grouped else costs.moe_fixed_ns))
                 self.permuting = costs.moe_fixed_ns
-                self.set.computing = True
                 self.compute_residents()
                 self.compute_landed()
                 while self.set.end < 0:
@@ -139,8 +135,6 @@ class ForwardPass(Transfers):
                 self.queue(x, -1, now, FIRST)
             load = self.underway[x]
             load.demanded, load.order, load.needed = True, FIRST, self.now
-        if self.set.residents:
-            self.set.through = LATER
         width = self.workload.experts
         for x in range(layer * width, (layer + 1) * width):
             if x in self.cache.scores and x not in tokens:
@@ -157,8 +151,7 @@ class ForwardPass(Transfers):
     def arrives(self, load: Load) -> None:
         self.set.missing.remove(load.expert)
         self.set.landed.append(load)
-        if self.set.computing:
-            self.compute_landed()
+        self.compute_landed()
         self.at(self.now, PASS, self.turn)
 
     # Routed experts
@@ -172,8 +165,6 @@ class ForwardPass(Transfers):
             self.work(self.permuting)
         elif self.set.streams and there:
             self.compute(there)
-        elif self.set.closed:
-            self.compute_group(self.set.closed)
         self.ended()
 
     def compute_landed(self) -> None:
@@ -197,10 +188,7 @@ class ForwardPass(Transfers):
         if any(load.moves and x in routed.missing for x, load in self.underway.items()):
             return
         group, routed.landed = routed.landed, []
-        if routed.computing:
-            self.compute_group(group)
-        else:
-            routed.closed, routed.through = group, LATER
+        self.compute_group(group)
 
     def compute_group(self, landed: list[Load]) -> None:
         for load in landed:
@@ -252,7 +240,8 @@ class ForwardPass(Transfers):
             else:
                 ns = self.cost.predictor_ns(*predictor.cost, len(rows))
             inline = params.placement == "inline"
-            routed_at = self.now + ns * inline + self.until_routed(trigger, layer, target, costs)
+            now = max(self.free, self.now)
+            routed_at = now + ns * inline + self.until_routed(trigger, layer, target, costs)
             said = i, step.number * self.workload.layers + target, ids, scores, routed_at
 
             def comes_out(said: Any = said) -> None:
@@ -263,7 +252,7 @@ class ForwardPass(Transfers):
                 self.at(self.free, PREDICTION, comes_out)
                 yield ns
             else:
-                self.side_free = max(self.side_free, self.now) + ns
+                self.side_free = max(self.side_free, now) + ns
                 self.at(self.side_free, PREDICTION, comes_out)
 
     def until_routed(self, trigger: str, layer: int, target: int, costs: Any) -> int:
