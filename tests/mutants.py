@@ -10,6 +10,7 @@ class Mutant(NamedTuple):
     old: str
     new: str
     endless: bool = False  # what is seen of it is that a run does not end
+    kind: int = 0  # of the systems that meet it, others hardly: a place in ``planted.KINDS``
 
 
 MUTANTS = [
@@ -62,7 +63,7 @@ MUTANTS = [
     Mutant("compiled/shortcut.py", "r.at.landed += 1", "r.at.landed += 2"),
     Mutant("compiled/setup.py", "if predictors or path is not None:", "if path is not None:"),
     Mutant("compiled/setup.py", "return bool(largest <= min(cache.capacities))", "return True"),
-    Mutant("compiled/replay.py", "        if t.not_routed:", "        if False:"),
+    Mutant("compiled/replay.py", "        if t.not_routed:", "        if False:", kind=3),
     Mutant("compiled/memory.py", "hit = 1 - missed[i]", "hit = 1"),
     Mutant("compiled/links.py", "behind = now == server", "behind = now <= 1 + server"),
     Mutant("compiled/links.py", "rate.bytes_per_ns, alpha)", "rate.bytes_per_ns, alpha + 1.0)"),
@@ -150,7 +151,7 @@ MUTANTS = [
         "if layer_step <= self._routed_until:",
         "if layer_step < self._routed_until:",
     ),
-    Mutant("compiled/memory.py", "if t.kept_in == OWN_QUEUES and", "if False and"),
+    Mutant("compiled/memory.py", "if t.kept_in == OWN_QUEUES and", "if False and", kind=2),
     Mutant("compiled/loads.py", "FIRM if needed else QUEUED_TOO", "FIRM"),
     Mutant("compiled/loads.py", "            links.dequeue(loader, 1, x)\n", ""),
     Mutant("compiled/loads.py", "if computed.end > now:", "if computed.end >= now:"),
