@@ -64,7 +64,7 @@ def _foreign(kind: str, name: str) -> ModuleType:
     what = f"{kind.removesuffix('s')} policy"
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # the module's own code runs here
+    except (Exception, SystemExit) as error:  # the module's own code runs here
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"cannot import {what} {name!r}: {reason}") from error
     for needed in CONTRACTS[kind]:
@@ -73,4 +73,6 @@ def _foreign(kind: str, name: str) -> ModuleType:
     for option in _OPTIONS.get(kind, ()):
         if not callable(getattr(module, option, callable)):
             raise ConfigError(f"{name!r} is no {what}: its {option!r} is no function")
+    if kind == "eviction" and hasattr(module, "victim") and not hasattr(module, "kept"):
+        raise ConfigError(f"{name!r} is no {what}: it has 'victim' and no 'kept'")
     return module
