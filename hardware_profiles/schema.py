@@ -27,6 +27,9 @@ class Figure(_Frozen):
     uncertainty: float = Field(ge=0, le=1)
 
 
+_MOST = 65_536  # commands that an NVMe queue holds
+
+
 def _positive(figure: Figure) -> Figure:
     if figure.value <= 0:
         raise ValueError(f"value must be positive, not {figure.value:g}")
@@ -34,8 +37,8 @@ def _positive(figure: Figure) -> Figure:
 
 
 def _count(figure: Figure) -> Figure:
-    if figure.value < 1 or figure.value != int(figure.value):
-        raise ValueError(f"value must be a whole number from 1 up, not {figure.value:g}")
+    if not 1 <= figure.value <= _MOST or figure.value != int(figure.value):
+        raise ValueError(f"value must be a whole number from 1 to {_MOST:,}, not {figure.value:g}")
     return figure
 
 

@@ -69,6 +69,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tree: dict[str, Any], mes
     [
         ({"batch_size": "many"}, ["batch_size: ", "'many'"]),
         ({"batch_size": 0}, ["batch_size: ", "greater than 0", "0"]),
+        ({"batch_size": 10**23}, ["batch_size: ", "less than or equal"]),
         ({"overlap": "per-expert"}, ["overlap: ", "'per_expert'", "'per-expert'"]),
         ({"precision": "fp4"}, ["precision: ", "'mxfp4'", "'fp4'"]),
         ({"cache": {"scope": "all"}}, ["cache.scope: ", "'global'", "'all'"]),
@@ -86,6 +87,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tree: dict[str, Any], mes
         ({"predictor": [{"recall": 0.5}]}, ["predictor.0.name: "]),
         ({"trace": 3}, ["trace"]),
         ({"seed": -1}, ["seed: ", "-1"]),
+        ({"seed": 2**63}, ["seed: ", "less than or equal"]),
         ({"trace": {**SMALL, "skew": 11}}, ["trace.skew: ", "less than 10", "11"]),
         ({"cache": {"capacity": {"share": float("nan")}}}, ["cache.capacity.share: "]),
     ],
@@ -234,6 +236,7 @@ def test_a_synthetic_trace_is_a_mapping() -> None:
         ({"prefetch": {"extra": 65}}, "prefetch.extra: 65 exceeds the 64 experts of a layer"),
         ({"predictor": {"name": "oracle", "cost_us": float("inf")}}, "predictor.cost_us: Input"),
         ({"predictor": {"name": "oracle", "cost_us": float("nan")}}, "predictor.cost_us: Input"),
+        ({"predictor": {"name": "oracle", "cost_us": 1e15}}, "predictor.cost_us: Input"),
         ({"predictor": {"name": "recorded", "column": ["a"]}}, "predictor.column: Input should"),
         (
             {"trace": "mini-gpt-oss", "predictor": {"name": "recorded", "column": ["a"]}},
@@ -387,8 +390,10 @@ def test_the_nearest_match_or_all_there_are() -> None:
 POLICIES = {
     "broken": "def new_state(:\n",
     "raises": "raise RuntimeError('no\\nlicence')\n",
+    "ends": "import sys\nsys.exit(3)\n",
     "needs": "import nowhere_to_be_found\n",
     "half": "def new_state(*_): ...\ndef inserted(*_): ...\nused = 3\n",
+    "queue": "def inserted(*_): ...\nused = victim = inserted\n",
     "typo": "def inserted(*_): ...\nused = inserted\nevicted = 3\n",
     "function": "def Params(): ...\nclass Predictor: ...\n",
     "plain": "class Params: ...\nclass Predictor: ...\n",
@@ -435,6 +440,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (
             {"cache": {"eviction": "config_policies.raises"}},
             "cache.eviction: cannot import eviction policy 'config_policies.raises': RuntimeError",
+        ),
+        (
+            {"cache": {"eviction": "config_policies.ends"}},
+            "cache.eviction: cannot import eviction policy 'config_policies.ends': SystemExit: 3",
+        ),
+        (
+            {"cache": {"eviction": "config_policies.queue"}},
+            "cache.eviction: 'config_policies.queue' is no eviction policy: it has 'victim' and no",
         ),
         (
             {"cache": {"eviction": "config_policies.needs"}},

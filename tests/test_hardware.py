@@ -126,6 +126,7 @@ def test_override_numbers_sections_and_optional_figures() -> None:
         ({"host_link.gb_s": 0}, "host_link.gb_s: value must be positive, not 0"),
         ({"storage.latency_us": -1}, "storage.latency_us.value"),
         ({"storage.queue_depth": 1.5}, "whole number"),
+        ({"storage.queue_depth": 1e9}, "from 1 to 65,536"),
         ({"compute.expert_efficiency": 1.2}, "at most 1"),
         ({"host_link.gb_s": "fast"}, "host_link.gb_s"),
         ({"host_link.gb_s": float("inf")}, "host_link.gb_s.value"),

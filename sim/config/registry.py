@@ -74,7 +74,7 @@ def _foreign(kind: str, name: str) -> ModuleType:
     what = f"{kind.removesuffix('s')} policy"
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # the module's own code runs here
+    except (Exception, SystemExit) as error:  # the module's own code runs here
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"cannot import {what} {name!r}: {reason}") from error
     for needed in CONTRACTS[kind]:
@@ -86,4 +86,6 @@ def _foreign(kind: str, name: str) -> ModuleType:
     for old, new in _RENAMED.get(kind, {}).items():
         if hasattr(module, old):  # it would be left out without a word
             raise ConfigError(f"{name!r}: {old!r} of an {what} is called {new!r} now")
+    if kind == "eviction" and hasattr(module, "victim") and not hasattr(module, "kept"):
+        raise ConfigError(f"{name!r} is no {what}: it has 'victim' and no 'kept'")
     return module

@@ -15,6 +15,8 @@ from prefetch_sim.traces.models.spec import Precision
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
+INT64 = 2**63 - 1  # the largest that arrays and compiled code hold
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -139,8 +141,8 @@ class RunConfig(Section):
     prefetch: PrefetchConfig = Field(default_factory=PrefetchConfig)
     overlap: Literal["per_expert", "grouped"] = "per_expert"
     engine: Literal["auto", "simpy", "compiled"] = "auto"
-    batch_size: int = Field(default=1, gt=0)
-    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=1, gt=0, le=INT64)
+    seed: int = Field(default=0, ge=0, le=INT64)
 
     @field_validator("trace", mode="before")
     @classmethod

@@ -61,7 +61,7 @@ class PredictorParams(Section):
     placement: Literal["side", "inline"] = Field(
         default="side", description="beside the compute engine, or on it"
     )
-    cost_us: float | None = Field(default=None, ge=0, description="instead of its own cost")
+    cost_us: float | None = Field(default=None, ge=0, le=1e9, description="instead of its own cost")
 
 
 @dataclass(frozen=True)
