@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,13 +16,10 @@ def known_misses(inputs: Inputs) -> npt.NDArray[np.int8]:
 
     That is for the compiled engine to know (``setup.timeless``).
     """
-    return misses_of(ExpertCache.of(inputs), inputs.eviction, inputs.config.seed)
-
-
-def misses_of(cache: ExpertCache, eviction: ModuleType, seed: int) -> npt.NDArray[np.int8]:
     from prefetch_sim.sim.compiled import replay
 
-    workload, *rest = cache
+    workload, *rest = cache = ExpertCache.of(inputs)
+    eviction, seed = inputs.eviction, inputs.config.seed
     return workload.memos.get(
         "misses",
         (*rest, eviction, seed),

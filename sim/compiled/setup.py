@@ -115,7 +115,7 @@ def make_setup(
         ids=_joined([one.ids for one in said], np.int32),
         scores=_joined([one.scores for one in said], np.float32),
         rates=_rates(path),
-        load_ns=integers(path.load_ns),
+        load_ns=integers(path.load_ns if policies.TIMED[code] else [0] * workload.layers),
         missed=np.zeros(0, dtype=np.int8) if missed is None else missed,
     )
 

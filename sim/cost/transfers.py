@@ -32,9 +32,6 @@ class HostLink:
     name = "host_link"
     lanes = 1
 
-    def pieces(self, nbytes: int) -> list[int]:
-        return _pieces(nbytes, self.chunk)
-
     def chunk_ns(self, nbytes: int, behind: bool) -> int:
         """ns of one chunk; ``behind``: right behind another transfer."""
         alpha = self.queued_ns if behind else self.isolated_ns
@@ -42,7 +39,10 @@ class HostLink:
 
     def load_ns(self, nbytes: int) -> int:
         """ns of a load whose chunks are each right behind another transfer."""
-        return sum(self.chunk_ns(piece, True) for piece in self.pieces(nbytes))
+        if self.chunk is None:
+            return self.chunk_ns(nbytes, True)
+        whole, rest = divmod(nbytes, self.chunk)
+        return whole * self.chunk_ns(self.chunk, True) + (self.chunk_ns(rest, True) if rest else 0)
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,6 @@ class Storage:
     lanes: int
     name = "storage"
 
-    def pieces(self, nbytes: int) -> list[int]:
-        return _pieces(nbytes, self.chunk)
-
     def read(self, now: int, bus_free: int, nbytes: int) -> tuple[int, int]:
         """(When the bus is free again, when it is through) of a read that begins ``now``."""
         bus_free = max(now, bus_free) + transfer_ns(nbytes, self.bytes_per_ns, 0.0)
@@ -73,9 +70,10 @@ class Storage:
     def load_ns(self, nbytes: int) -> int:
         """ns of a load on idle storage."""
         bus_free, ends = 0, [0] * self.lanes
-        for piece in self.pieces(nbytes):
-            bus_free, end = self.read(ends[0], bus_free, piece)
+        while nbytes > 0:
+            bus_free, end = self.read(ends[0], bus_free, min(nbytes, self.chunk))
             heapreplace(ends, end)
+            nbytes -= self.chunk
         return max(ends)
 
 
@@ -125,7 +123,8 @@ class LoadPath:
     @cached_property
     def load_ns(self) -> list[int]:
         """[layer]: one load through the last stage, right behind another or on idle storage."""
-        return [self.last.load_ns(size) for size in self.sizes]
+        known = {size: self.last.load_ns(size) for size in set(self.sizes)}
+        return [known[size] for size in self.sizes]
 
     def backlog_ns(self, nbytes: int) -> int:
         """How long the last stage moves ``nbytes`` at full rate."""
@@ -138,13 +137,7 @@ class LoadPath:
         Rounding may take half a ns off each piece but one. A chunk of the link is full, or all
         that had been read by then.
         """
-        more = [sum(len(stage.pieces(size)) - 1 for stage in self.stages) for size in self.sizes]
+        chunks = [stage.chunk for stage in self.stages if stage.chunk]
+        more = [sum((size - 1) // chunk for chunk in chunks) for size in self.sizes]
         rate = self.last.bytes_per_ns
         return [max(0, floor(size / rate - n / 2)) for size, n in zip(self.sizes, more)]
-
-
-def _pieces(nbytes: int, chunk: int | None) -> list[int]:
-    if chunk is None or chunk >= nbytes:
-        return [nbytes]
-    whole, rest = divmod(nbytes, chunk)
-    return [chunk] * whole + [rest] * (rest > 0)

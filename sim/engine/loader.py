@@ -59,9 +59,8 @@ class Loader:
         # Of a set that streams: when experts will have been computed, in order.
         self.computed: deque[tuple[int, Sequence[int]]] = deque()
         self._through_host: set[int] = set()  # experts whose loads pass through host memory
-        self._only_queued: set[int] = (
-            set()
-        )  # those of them whose load is a prefetch that has not begun
+        # Those of them whose load is a prefetch that has not begun.
+        self._only_queued: set[int] = set()
         self.changed = False  # a load was queued, landed or cancelled, or room was made
         self._seq = 0
         self._now = 0  # when room was last asked for

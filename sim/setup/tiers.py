@@ -11,7 +11,6 @@ import numpy as np
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.eviction import lru
 from prefetch_sim.sim.setup.inputs import Inputs
-from prefetch_sim.sim.workload.future import Future
 from prefetch_sim.sim.workload.workload import Workload
 
 
@@ -28,11 +27,10 @@ class ExpertCache(NamedTuple):
         sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
         return cls(inputs.workload, sizes, capacities, inputs.config.cache.warm)
 
-    def tier(self, eviction: ModuleType, seed: int, future: Future | None = None) -> Tier:
-        """Warmed. ``future``: its own where ``eviction`` looks ahead and none is given."""
+    def tier(self, eviction: ModuleType, seed: int) -> Tier:
+        """The cache, warmed, with the trace's future where ``eviction`` looks ahead."""
         layers, experts = self.workload.layers, self.workload.experts
-        if future is None and getattr(eviction, "LOOKS_AHEAD", False):
-            future = self.workload.future()
+        ahead = getattr(eviction, "LOOKS_AHEAD", False)
         partitions = np.repeat(np.arange(layers), experts)
         if len(self.capacities) == 1:
             partitions[:] = 0
@@ -43,7 +41,7 @@ class ExpertCache(NamedTuple):
             layers,
             eviction,
             seed=seed,
-            future=future,
+            future=self.workload.future() if ahead else None,
         )
         _fill(tier, _warm_order(self.workload, self.warm))
         return tier
