@@ -87,7 +87,7 @@ class Tier:
         partition, sizes = self.partition_of[x], self.sizes
         missing = sizes[x] - self.free[partition]
         used = self.used[partition]
-        if missing <= max(0, used - len(self.pinned) * self._largest):
+        if missing <= 0 or missing <= used - len(self.pinned) * self._largest:
             return True  # whatever of the pinned is here
         stays = 0
         for y in self.pinned:
