@@ -145,7 +145,7 @@ MUTANTS = [
     Mutant("machine/links.py", "behind = now == busy_until", "behind = now != busy_until"),
     Mutant("engine/transfer_queue.py", "nbytes > self.chunk", "nbytes > self.chunk + 1"),
     Mutant("machine/links.py", "storage.read(now, bus_free,", "storage.read(now, bus_free - 1,"),
-    Mutant("engine/missing.py", "if load.landed > self.free:", "if load.landed > self.free + 1:"),
+    Mutant("engine/missing.py", "if landed > free:", "if landed > free + 1:"),
     Mutant(
         "engine/decisions.py",
         "if layer_step <= self._routed_until:",

@@ -28,9 +28,9 @@ class Rooms:
         return answer
 
 
-def queue(lanes: int = 1, chunk: int | None = None) -> tuple[TransferQueue, Rooms]:
+def queue(chunk: int | None = None) -> tuple[TransferQueue, Rooms]:
     rooms = Rooms()
-    return TransferQueue(0, lanes, chunk, rooms.start), rooms
+    return TransferQueue(0, chunk, rooms.start), rooms
 
 
 def order(waiting: TransferQueue) -> list[tuple[int, int]]:
@@ -38,7 +38,6 @@ def order(waiting: TransferQueue) -> list[tuple[int, int]]:
     taken = []
     while (item := waiting.take(0)) is not None:
         taken.append((item[0].expert, item[1]))
-        waiting.in_service -= 1
     return taken
 
 
@@ -49,16 +48,6 @@ def test_the_lowest_key_moves_first_then_the_oldest() -> None:
     assert order(waiting) == [(2, 100), (1, 100), (3, 100)]
 
 
-def test_as_many_are_in_service_as_there_are_lanes() -> None:
-    waiting, rooms = queue(lanes=2)
-    for seq in range(3):
-        waiting.submit(load(seq, LATER))
-    assert [waiting.take(0) is not None for _ in range(3)] == [True, True, False]
-    assert rooms.asked == [0, 1]  # no room is made for what cannot move yet
-    waiting.in_service -= 1
-    assert waiting.take(0) is not None
-
-
 def test_a_load_in_chunks_lets_a_demand_pass_between_two() -> None:
     waiting, rooms = queue(chunk=40)
     waiting.submit(load(1, LATER))
@@ -66,7 +55,6 @@ def test_a_load_in_chunks_lets_a_demand_pass_between_two() -> None:
     assert first is not None
     assert first[1] == 40
     waiting.submit(load(2, FIRST, 30))
-    waiting.in_service -= 1
     assert order(waiting) == [(2, 30), (1, 40), (1, 20)]
     assert rooms.asked == [1, 2]  # once each
 
@@ -94,7 +82,6 @@ def test_what_is_refused_leaves_and_what_must_wait_stays_first() -> None:
     waiting, rooms = queue(chunk=50)
     waiting.submit(load(5, LATER))
     assert waiting.take(0) is not None  # has begun: half of it is still to come
-    waiting.in_service -= 1
     for one in (load(1, LATER), load(2, FIRST), load(3, FIRST)):
         waiting.submit(one)
     rooms.answers = {2: None}

@@ -12,6 +12,7 @@ from prefetch_sim.sim.compiled.arrays import (
     AT_ROUTED,
     AT_START,
     FAR,
+    Array,
     Loader,
     LoadPath,
     Setup,
@@ -123,24 +124,20 @@ def _route(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
     r.at.busy += work
     r.at.free = now + work
     if r.at.streams or not s.grouped:
-        _compute(s, cache, loader, r, False)
-    _look_after(r, asked)
+        _compute(s, cache, loader, r, s.routed, first, end)
+    if r.at.streams:
+        _look_after(r, asked)
 
 
 @part
-def _compute(s: Setup, cache: Tier, loader: Loader, r: Run, landed: bool) -> None:
-    """Compute what has ``landed``, or what is resident, of the routed set.
-
-    ``grouped``: together, and where the set need not stream, all of it.
-    """
-    first, end = _routed_set(s, r)
-    count = r.at.arrived if landed else end - first
-    if s.grouped and not r.at.streams:
-        count, landed = end - first, False
+def _compute(
+    s: Setup, cache: Tier, loader: Loader, r: Run, experts: Array, first: int, end: int
+) -> None:
+    """Compute those of ``experts[first:end]`` that are resident; together, if ``grouped``."""
     expert_ns, members, begin = s.expert_ns[r.at.layer], 0, r.at.computed
     work = r.at.dispatch
-    for i in range(count):
-        x = loader.arrived[i] if landed else s.routed[first + i]
+    for i in range(first, end):
+        x = experts[i]
         if not cache.resident[x]:
             continue
         members += 1
@@ -184,10 +181,12 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run) -> None:
                 r.stalls.late += load.landed - split
             r.at.free = load.landed
         if not s.grouped:
-            loader.arrived[0], r.at.arrived = loader.arrived[i], 1
-            _compute(s, cache, loader, r, True)
-    if s.grouped:
-        _compute(s, cache, loader, r, True)
+            _compute(s, cache, loader, r, loader.arrived, i, i + 1)
+    if s.grouped and r.at.streams:
+        _compute(s, cache, loader, r, loader.arrived, 0, arrived)
+    elif s.grouped:
+        first, end = _routed_set(s, r)
+        _compute(s, cache, loader, r, s.routed, first, end)
     r.at.arrived = 0
 
 

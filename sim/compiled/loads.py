@@ -132,6 +132,8 @@ def _unpin(cache: Tier, r: Run, now: int) -> None:
     """Whose pins have ended by ``now`` may leave."""
     if 0 <= r.at.unpin_at <= now:
         cache.at.pin = FAR
+        r.at.unpin_at = -1
+        r.at.unpinned = r.at.computed
     while r.at.unpinned < r.at.computed:
         computed = r.computed[r.at.unpinned]
         if computed.end > now:

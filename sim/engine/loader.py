@@ -55,7 +55,7 @@ class Loader:
         self.waiting = 0  # demanded experts that have not landed
         self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
         self.cancels = True  # whether queued prefetches may be cancelled
-        self.unpin_at = -1  # when the layer ends whose set is pinned; -1: not known yet
+        self.unpin_at = -1  # when the layer ends whose set is pinned; -1: not known, or past
         # Of a set that streams: when experts will have been computed, in order.
         self.computed: deque[tuple[int, Sequence[int]]] = deque()
         self._through_host: set[int] = set()  # experts whose loads pass through host memory
@@ -218,9 +218,10 @@ class Loader:
         return False
 
     def _unpin(self, now: int) -> None:
-        """Whose pins have ended by ``now`` may leave."""
+        """Whose pins have ended by ``now`` may leave. Once is enough."""
         if 0 <= self.unpin_at <= now:
-            self.cache.pinned = ()
+            self.cache.pinned, self.unpin_at = (), -1
+            self.computed.clear()
         elif self.computed[0][0] <= now:
             pinned = set(self.cache.pinned)
             while self.computed and self.computed[0][0] <= now:

@@ -72,10 +72,10 @@ class MissingLayer:
             if self._grouped:
                 loader.on_served = self._on_served
                 if ready:
-                    self._compute(ready)
+                    self.free = self._compute(ready, self.free)
             else:
                 for x in ready:
-                    self._compute((x,))
+                    self.free = self._compute((x,), self.free)
             self._look_after(asked)
 
     def _landed(self, now: int) -> None:
@@ -115,26 +115,31 @@ class MissingLayer:
             self._served(now)
 
     def _compute_landed(self) -> None:
-        arrived, stalls, grouped = self._loader.arrived, self.stalls, self._grouped
+        arrived, free, grouped = self._loader.arrived, self.free, self._grouped
         for load in arrived:
-            if load.landed > self.free:
-                split_stall(load, self.free, stalls)
-                self.free = load.landed
+            landed = load.landed
+            if landed > free:
+                split_stall(load, free, self.stalls)
+                free = landed
             if not grouped:
-                self._compute((load.expert,))
+                free = self._compute((load.expert,), free)
         if grouped:
-            self._compute([load.expert for load in arrived] if self._streams else self._routed)
+            group = [load.expert for load in arrived] if self._streams else self._routed
+            free = self._compute(group, free)
+        self.free = free
         arrived.clear()
 
-    def _compute(self, experts: Sequence[int]) -> None:
+    def _compute(self, experts: Sequence[int], start: int) -> int:
+        """Compute ``experts`` from ``start`` on; returns when that ends."""
         work = self._work(self._layer, experts, self._routed, self._tokens)
         if self._dispatch:
             work += self._dispatch
             self._dispatch = 0
-        self.free = end = self._device.compute(self.free, work, "experts")
+        end = self._device.compute(start, work, "experts")
         if self._streams:
             self._group_end = end
             self._loader.computed.append((end, experts))
+        return end
 
 
 def split_stall(load: Load, since: int, stalls: list[int]) -> None:

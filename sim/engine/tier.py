@@ -86,21 +86,22 @@ class Tier:
         """Whether there is room for ``x``, or enough that is not pinned can leave."""
         partition, sizes = self.partition_of[x], self.sizes
         missing = sizes[x] - self.free[partition]
-        used = self.used[partition]
-        if missing <= 0 or missing <= used - len(self.pinned) * self._largest:
-            return True  # whatever of the pinned is here
+        if missing <= 0:
+            return True
         stays = 0
         for y in self.pinned:
             if self.resident[y] and self.partition_of[y] == partition:
                 stays += sizes[y]
-        return missing <= used - stays
+        return missing <= self.used[partition] - stays
 
     def reserve(self, x: int) -> bool:
         """Hold room for ``x``, evicting where needed; False, and nothing done, if none is."""
         partition, size = self.partition_of[x], self.sizes[x]
         missing = size - self.free[partition]
         if missing > 0:
-            if not self.can_hold(x):
+            # All that is pinned, were it here, may stay: the usual case, without another call.
+            certain = self.used[partition] - len(self.pinned) * self._largest
+            if missing > certain and not self.can_hold(x):
                 return False
             self._evict(partition, missing)
         self.free[partition] -= size
@@ -116,7 +117,8 @@ class Tier:
         self.scores[x] = score
         if self._victim is None:
             self._push(x, score)
-        self._note((x,))
+        if self.hears_not_routed:
+            self._note((x,))
 
     def use(self, experts: Collection[int]) -> None:
         """``experts``, resident, are computed with: the eviction hears of each."""
@@ -126,7 +128,8 @@ class Tier:
             new = scores[x] = used(state, x, now, scores[x])
             if new < least[x]:
                 self._push(x, new)
-        self._note(experts)
+        if self.hears_not_routed:
+            self._note(experts)
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
         """``layer`` was routed to ``routed``: the eviction hears of residents outside it."""
@@ -145,13 +148,13 @@ class Tier:
             for x in experts:
                 if self.resident[x]:
                     self._rescore(x, self._predicted)
-                    self._note((x,))
+                    if self.hears_not_routed:
+                        self._note((x,))
 
     def _note(self, experts: Collection[int]) -> None:
         """Something happened to ``experts``: to be told when their layer is routed without them."""
-        if self.hears_not_routed:
-            for x in experts:
-                self.news[x // self.width][x] = None
+        for x in experts:
+            self.news[x // self.width][x] = None
 
     def _rescore(self, x: int, told: Callable[..., int]) -> None:
         new = self.scores[x] = told(self.state, x, self.now, self.scores[x])

@@ -1,7 +1,8 @@
 """The queue of one stage says which load moves next, and how much of it. It has no clock.
 
 Loads wait in order of their keys, then of age, and move in chunks. What empties the queue keeps
-time: a link on SimPy's clock (``sim.machine.links``), or a thread that reads a file.
+time and knows which of its lanes are free: a link on SimPy's clock (``sim.machine.links``), or
+threads that read a file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from prefetch_sim.sim.engine.load import Load
 
 
 class TransferQueue:
-    """Orders loads that wait for ``stage`` of their path; ``lanes`` chunks at most are in service.
+    """Orders loads that wait for ``stage`` of their path.
 
     ``chunk`` is the most bytes that move at once; None: whole loads. ``start(load, now)`` is asked
     before a load's first chunk and may refuse: False drops the load from this queue, None leaves it
@@ -24,12 +25,10 @@ class TransferQueue:
     def __init__(
         self,
         stage: int,
-        lanes: int,
         chunk: int | None,
         start: Callable[[Load, int], bool | None],
     ) -> None:
-        self.stage, self.lanes, self.chunk = stage, lanes, chunk
-        self.in_service = 0  # whoever empties the queue says when a chunk has left it
+        self.stage, self.chunk = stage, chunk
         self._start = start
         self.waiting: list[tuple[int, int, Load]] = []  # a heap of keys, ages and loads
 
@@ -38,11 +37,14 @@ class TransferQueue:
         heappush(self.waiting, (load.key, load.seq, load))
 
     def take(self, now: int) -> tuple[Load, int] | None:
-        """What goes into service at ``now`` and how many bytes of it; None if nothing may."""
+        """What goes into service at ``now``, on a free lane, and how many bytes of it.
+
+        None if nothing may: then nothing has changed but that loads were dropped.
+        """
         heap, stage = self.waiting, self.stage
         held: list[tuple[int, int, Load]] = []  # they stay in line
         taken = None
-        while heap and self.in_service < self.lanes:
+        while heap:
             entry = heap[0]
             load = entry[2]
             nbytes = load.ready[stage]
@@ -61,7 +63,6 @@ class TransferQueue:
             else:
                 heappop(heap)
             load.ready[stage] -= nbytes
-            self.in_service += 1
             taken = load, nbytes
             break
         for entry in held:

@@ -29,7 +29,7 @@ class SimulatedDevice:
         self._side_free = 0
         self.stages: list[Server] = []
         for number, stage in enumerate(path.stages):
-            queue = TransferQueue(number, stage.lanes, stage.chunk, loader.start)
+            queue = TransferQueue(number, stage.chunk, loader.start)
             self.stages.append(Server(env, stage, queue, loader.moved))
         loader.connect(self.stages)
 

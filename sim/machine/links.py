@@ -69,16 +69,16 @@ class Server:
         queue: TransferQueue,
         moved: Callable[[Load, int, int, int], None],
     ) -> None:
-        self.name, self.queue = stage.name, queue
+        self.name, self.queue, self._env = stage.name, queue, env
         self.log: Callable[[str, Load, int, int], None] | None = None
         self._finish = _on_link(stage) if isinstance(stage, HostLink) else _off_storage(stage)
         self._moved = moved
-        self._free = [Lane(env, LANDS) for _ in range(queue.lanes)]
+        self._free = [Lane(env, LANDS) for _ in range(stage.lanes)]
         self._through = [self._done]  # what a lane calls when it rings
 
     def serve(self, now: int) -> None:
         """Start chunks while a lane is free and a load may start."""
-        queue, free = self.queue, self._free
+        queue, free, env = self.queue, self._free, self._env
         while free and (taken := queue.take(now)):
             load, nbytes = taken
             lane = free.pop()
@@ -87,9 +87,8 @@ class Server:
             if self.log is not None:
                 self.log(self.name, load, now, finish)
             lane.callbacks = self._through
-            lane.set(finish - now)
+            env.schedule(lane, LANDS, finish - now)
 
     def _done(self, lane: Lane) -> None:
         self._free.append(lane)
-        self.queue.in_service -= 1
         self._moved(lane.load, self.queue.stage, lane.nbytes, lane.finish)
