@@ -33,19 +33,6 @@ def _until(r: Run, phase: int, time: int) -> None:
 
 
 @part
-def _layer_step(s: Setup, r: Run) -> int:
-    """Its number."""
-    return r.at.step * s.layers + r.at.layer
-
-
-@part
-def _routed_set(s: Setup, r: Run) -> tuple[int, int]:
-    """First and end of the layer's routed set in ``s.routed``."""
-    index = _layer_step(s, r)
-    return s.first_routed[index], s.first_routed[index + 1]
-
-
-@part
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
     now, kind = r.at.now, s.steps[r.at.step].kind
@@ -74,8 +61,10 @@ def _route(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
     """Routing is known: hits, misses, and what computes at once."""
     layer, kind = r.at.layer, s.steps[r.at.step].kind
     cost, expert_ns = s.step_cost[kind], s.expert_ns[layer]
-    index, (first, end) = _layer_step(s, r), _routed_set(s, r)
-    r.at.routed_until = cache.at.now = cache.at.pin = index
+    r.at.routed_until = r.at.step * s.layers + layer
+    index = cache.at.now = cache.at.pin = r.at.routed_until
+    first, end = s.first_routed[index], s.first_routed[index + 1]
+    r.at.first, r.at.end = first, end
     if path is not None:
         path.host.at.now = index
     r.at.unpin_at = -1
@@ -185,8 +174,7 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run) -> None:
     if s.grouped and r.at.streams:
         _compute(s, cache, loader, r, loader.arrived, 0, arrived)
     elif s.grouped:
-        first, end = _routed_set(s, r)
-        _compute(s, cache, loader, r, s.routed, first, end)
+        _compute(s, cache, loader, r, s.routed, r.at.first, r.at.end)
     r.at.arrived = 0
 
 
@@ -209,8 +197,7 @@ def _served(s: Setup, cache: Tier, loader: Loader, r: Run, now: int) -> None:
     """Loads have started: does a group of a set that streams close?"""
     if r.at.arrived == 0 or r.at.group_end > now:
         return
-    first, end = _routed_set(s, r)
-    if not loads.moves(s, loader, first, end):
+    if not loads.moves(s, loader, r.at.first, r.at.end):
         _compute_landed(s, cache, loader, r)
         _look_after(r, now - 1)
 
@@ -229,8 +216,7 @@ def _look_after(r: Run, time: int) -> None:
 @part
 def _end_layer(s: Setup, r: Run, now: int) -> None:
     layer, step = r.at.layer, s.steps[r.at.step]
-    first, end = _routed_set(s, r)
-    experts = end - first
+    experts = r.at.end - r.at.first
     r.at.unpin_at = now
     total = r.totals[step.prefill][layer]
     total.experts += experts

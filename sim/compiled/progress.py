@@ -17,6 +17,8 @@ class Progress(Row):
     ended: int  # when the layer has
     step: int
     layer: int
+    first: int  # of its routed set in Setup.routed
+    end: int  # of that
     now: int
     start: int  # of the layer
     routed_at: int
