@@ -60,7 +60,11 @@ trace.trace.command("capture")(capture.capture)
 trace.trace.command("train")(laboratory.train)
 trace.trace.command("predict")(laboratory.predict)
 trace.trace.command("score")(laboratory.score)
-for name, group in (("hardware", catalogue.hardware), ("trace", trace.trace)):
+for name, group in (
+    ("hardware", catalogue.hardware),
+    ("runtime", catalogue.runtime),
+    ("trace", trace.trace),
+):
     app.add_typer(group, name=name, context_settings=HELP, no_args_is_help=True)
 
 
@@ -81,11 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     """What a user's input may raise. Imported late: ``--help`` needs none of it."""
-    from prefetch_sim.hardware_profiles import HardwareError
+    from prefetch_sim.hardware_profiles import ProfileError
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.traces.trace import TraceError
 
-    return ConfigError, HardwareError, TraceError, OSError
+    return ConfigError, ProfileError, TraceError, OSError
 
 
 def _line(error: Exception) -> str:

@@ -1,6 +1,7 @@
-"""Hardware profiles by name: load, list, override.
+"""Profiles of machines and of runtimes, by name: load, list, override.
 
-A profile is a YAML file of this folder, or any other file of the same shape (see `schema`).
+A profile is a YAML file of this folder (a runtime: of `runtimes/`), or any other file of the same
+shape (see `schema`).
 """
 
 from __future__ import annotations
@@ -9,23 +10,35 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from prefetch_sim.hardware_profiles.schema import Figure, HardwareProfile, schema_paths
+from prefetch_sim.hardware_profiles.schema import (
+    Figure,
+    HardwareProfile,
+    Profile,
+    RuntimeProfile,
+    schema_paths,
+)
 from prefetch_sim.hardware_profiles.yaml_file import YamlError, read_yaml
 
 __all__ = [
     "Figure",
-    "HardwareError",
     "HardwareProfile",
+    "ProfileError",
+    "RuntimeProfile",
     "list_profiles",
+    "list_runtimes",
     "load_profile",
+    "load_runtime",
     "override",
 ]
 
+P = TypeVar("P", bound=Profile)
+
 _FOLDER = Path(__file__).parent
+_RUNTIMES = _FOLDER / "runtimes"
 _FIGURE = tuple(Figure.model_fields)
 # A figure's unit, by the end of its name; the others are numbers without one.
 _UNITS = {"gb_s": "GB/s", "_us": "µs", "_gib": "GiB", "_mib": "MiB"}
@@ -36,67 +49,89 @@ _LEAST_CHUNK_MIB = 4 / 1024
 _OVERRIDE_SOURCE = "override in the run's config"
 
 
-class HardwareError(ValueError):
+class ProfileError(ValueError):
     """A profile that does not exist or does not hold; the message is one line for the user."""
 
 
 @cache
 def list_profiles() -> tuple[str, ...]:
-    """Names of the profiles that come with the project, sorted."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+    """Names of the machines that come with the project, sorted."""
+    return _names(_FOLDER)
+
+
+@cache
+def list_runtimes() -> tuple[str, ...]:
+    """Names of the runtimes that come with the project, sorted."""
+    return _names(_RUNTIMES)
 
 
 def load_profile(name_or_path: str | Path) -> HardwareProfile:
-    """Read a profile by catalogue name, or from a YAML file.
+    """Read a machine's profile by catalogue name, or from a YAML file.
 
-    Raises HardwareError naming the file and dotted path at fault, or the nearest known name.
+    Raises ProfileError naming the file and dotted path at fault, or the nearest known name.
     """
-    text = str(name_or_path)
-    if text in list_profiles():
-        path = _FOLDER / f"{text}.yaml"
+    return _load(HardwareProfile, str(name_or_path), _FOLDER, list_profiles())
+
+
+def load_runtime(name_or_path: str | Path) -> RuntimeProfile:
+    """Read a runtime's profile, likewise."""
+    return _load(RuntimeProfile, str(name_or_path), _RUNTIMES, list_runtimes())
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def _load(model: type[P], text: str, folder: Path, names: tuple[str, ...]) -> P:
+    if text in names:
+        path = folder / f"{text}.yaml"
     elif text.endswith((".yaml", ".yml")):
         path = Path(text)
     else:
-        raise HardwareError(f"unknown hardware {text!r}{_nearest(text, list_profiles())}")
-    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+        raise ProfileError(f"unknown {model.WHAT} {text!r}{_nearest(text, names)}")
+    found: P = _read(model, path, path.stat().st_mtime_ns if path.exists() else 0)  # mypy sees Any
+    return found
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, stamp: int) -> HardwareProfile:
+def _read(model: type[P], path: Path, stamp: int) -> P:
     """Read once for all runs of a sweep; ``stamp`` makes an edited file a new one."""
     try:
         content = read_yaml(path)
     except YamlError as error:
-        raise HardwareError(str(error)) from error
-    return _validated(content, str(path))
+        raise ProfileError(str(error)) from error
+    return _validated(model, content, str(path))
 
 
-def override(profile: HardwareProfile, changes: Mapping[str, Any]) -> HardwareProfile:
+def override(profile: P, changes: Mapping[str, Any]) -> P:
     """A copy of ``profile`` with figures replaced by dotted path, ``{"host_link.gb_s": 12.3}``.
 
     A plain number becomes an estimate whose source says that it was overridden; a mapping
-    replaces what stands at the path as it is. Raises HardwareError for an unknown path (with
+    replaces what stands at the path as it is. Raises ProfileError for an unknown path (with
     the nearest known one) or a value that the schema refuses.
     """
-    content = profile.model_dump()
+    if not changes:
+        return profile
+    content, what = profile.model_dump(), f"{profile.WHAT} {profile.name!r}"
     for path, value in changes.items():
         *parents, leaf = path.split(".")
         node: Any = content
         for part in parents:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or leaf not in node or "value" in node:
-            raise HardwareError(f"hardware {profile.name!r} has no {path!r}{_why(profile, path)}")
+            raise ProfileError(f"{what} has no {path!r}{_why(profile, path)}")
         try:
             node[leaf] = _as_figure(path, value, node[leaf])
         except ValueError as error:
-            raise HardwareError(f"hardware {profile.name!r}: {path}: {error}") from None
-    return _validated(content, f"hardware {profile.name!r} with overrides")
+            raise ProfileError(f"{what}: {path}: {error}") from None
+    return _validated(type(profile), content, f"{what} with overrides")
 
 
-def _why(profile: HardwareProfile, path: str) -> str:
+def _why(profile: Profile, path: str) -> str:
     """What is wrong with a path that ``profile`` does not have."""
     section = path.split(".", maxsplit=1)[0]
-    if profile.unified_memory and section in ("host_link", "host"):
+    unified = isinstance(profile, HardwareProfile) and profile.unified_memory
+    if unified and section in ("host_link", "host"):
         return f": it has one memory, so no {section.replace('_', ' ')}"
     figure = next((known for known in profile.flat() if path.startswith(f"{known}.")), None)
     if figure is not None:
@@ -114,23 +149,23 @@ def _as_figure(path: str, value: Any, old: Any) -> Any:
     return {"value": value, "kind": "estimate", "source": _OVERRIDE_SOURCE, "uncertainty": 0.0}
 
 
-def _validated(content: dict[Any, Any], where: str) -> HardwareProfile:
+def _validated(model: type[P], content: dict[Any, Any], where: str) -> P:
     try:
-        profile = HardwareProfile.model_validate(content)
+        profile = model.model_validate(content)
     except ValidationError as error:
         first, *others = error.errors()
         path = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            message = f"unknown key{_nearest(path, schema_paths(HardwareProfile))}"
+            message = f"unknown key{_nearest(path, schema_paths(model))}"
         elif first["type"] == "model_type" and first["ctx"]["class_name"] == Figure.__name__:
             message = f"expected {{{', '.join(_FIGURE)}}}, not {first['input']!r}"
         more = f" (and {len(others)} more)" if others else ""
-        raise HardwareError(f"{where}: {path + ': ' if path else ''}{message}{more}") from error
+        raise ProfileError(f"{where}: {path + ': ' if path else ''}{message}{more}") from error
     figures = profile.flat()
     for path in _CHUNKS & figures.keys():
         if figures[path].value < _LEAST_CHUNK_MIB:
-            raise HardwareError(
+            raise ProfileError(
                 f"{where}: {path}: {figures[path].value:g} MiB is less than a page of 4 KiB"
             )
     return profile

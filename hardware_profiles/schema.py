@@ -1,4 +1,4 @@
-"""The shape of a hardware profile: every number carries its kind, source and uncertainty.
+"""The shape of a machine's profile, and of a runtime's: each number says its kind and source.
 
 Units stand in the field names: ``gb_s`` is 1e9 bytes a second, ``gib`` and ``mib`` are powers of
 two, ``us`` microseconds, ``tflops`` 1e12 multiply or add operations a second.
@@ -7,7 +7,7 @@ two, ``us`` microseconds, ``tflops`` 1e12 multiply or add operations a second.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -28,6 +28,7 @@ class Figure(_Frozen):
 
 
 _MOST = 65_536  # commands that an NVMe queue holds
+_LONGEST_US = 1_000_000_000  # a run's clock holds the sum of very many
 
 
 def _positive(figure: Figure) -> Figure:
@@ -42,6 +43,12 @@ def _count(figure: Figure) -> Figure:
     return figure
 
 
+def _delay(figure: Figure) -> Figure:
+    if figure.value > _LONGEST_US:
+        raise ValueError(f"value must be at most {_LONGEST_US:,} µs, not {figure.value:g}")
+    return figure
+
+
 def _share(figure: Figure) -> Figure:
     if not 0 < figure.value <= 1:
         raise ValueError(f"value must be above 0 and at most 1, not {figure.value:g}")
@@ -53,7 +60,7 @@ Rate = Annotated[Figure, AfterValidator(_positive)]
 Size = Annotated[Figure, AfterValidator(_positive)]
 Count = Annotated[Figure, AfterValidator(_count)]
 Share = Annotated[Figure, AfterValidator(_share)]
-Delay = Figure
+Delay = Annotated[Figure, AfterValidator(_delay)]
 
 
 class MatrixRates(_Frozen):
@@ -109,11 +116,24 @@ class Host(_Frozen):
     memory_gib: Size
 
 
-class HardwareProfile(_Frozen):
-    """One machine. A unified-memory board has no host link and no host: storage fills its DRAM."""
+class Profile(_Frozen):
+    """A file of named figures, with a line on what it is of."""
+
+    WHAT: ClassVar[str]  # messages call it that
 
     name: str = Field(min_length=1)
     description: str
+
+    def flat(self) -> dict[str, Figure]:
+        """Every figure by its dotted path, in the order of the schema."""
+        return dict(_figures(self, ""))
+
+
+class HardwareProfile(Profile):
+    """One machine. A unified-memory board has no host link and no host: storage fills its DRAM."""
+
+    WHAT = "hardware"
+
     unified_memory: bool
     compute: Compute
     host_link: HostLink | None = None
@@ -129,9 +149,39 @@ class HardwareProfile(_Frozen):
                 raise ValueError(f"unified_memory is false, so {part} is needed")
         return self
 
-    def flat(self) -> dict[str, Figure]:
-        """Every figure by its dotted path, in the order of the schema."""
-        return dict(_figures(self, ""))
+
+class Misses(_Frozen):
+    """Bookkeeping for an expert that was missing when routed; nothing computes meanwhile."""
+
+    us: Delay = Field(description="an expert: look-up, order of eviction, slots, page faults")
+    us_per_mib: Delay = Field(description="a MiB of it: copies into slots, conversion")
+
+
+class Loads(_Frozen):
+    """What a load costs beyond what the machine's link or drive takes."""
+
+    issue_us: Delay = Field(description="host's work to issue one copy over the host link")
+    copies: Count = Field(description="copies an expert: 3 where gate, up and down go apart")
+    read_us: Delay = Field(description="a read off storage")
+
+
+class RuntimeProfile(Profile):
+    """One serving engine: how it works, and what its own work costs."""
+
+    WHAT = "runtime"
+
+    kernels: Literal["fused", "eager"]
+    overlap: Literal["per_expert", "grouped"]
+    step_us: Delay = Field(description="host's work of a forward pass: scheduling, sampling")
+    layer_us: Delay = Field(description="host's work of a MoE layer")
+    routing_us: Delay = Field(
+        description="from the gate until whoever decides knows the routing: a copy, and waiting"
+    )
+    miss: Misses
+    load: Loads
+    reserve_mib: Figure = Field(
+        description="device memory kept for itself: CUDA context, workspaces, activations"
+    )
 
 
 def _figures(node: BaseModel, prefix: str) -> Iterator[tuple[str, Figure]]:

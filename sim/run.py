@@ -68,7 +68,7 @@ def simulate(
         cancel_stale=prefetch.cancel_stale,
         several=len(predictors) > 1,
     )
-    grouped = inputs.config.overlap == "grouped"
+    grouped = inputs.runtime.overlap == "grouped"
     forward = ForwardPass(
         inputs.workload, cost, device, loader, predictors, decisions, grouped=grouped
     )

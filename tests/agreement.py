@@ -159,7 +159,7 @@ def combinations(**keys: Any) -> Iterator[RunConfig]:
             "predictor": predictor,
             "prefetch": {"policy": policy, "extra": 1, "threshold": 0.3},
             "cache": {"capacity": "30%", "eviction": eviction, "scope": scope},
-            "overlap": overlap,
+            "runtime": {"name": "ideal", "overlap": overlap},
         }
         yield RunConfig.model_validate(config | keys)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from prefetch_sim.hardware_profiles import HardwareProfile
+from prefetch_sim.hardware_profiles import HardwareProfile, load_runtime, override
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.cost.model import StepCost
+from prefetch_sim.sim.cost.runtime import RuntimeCost
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.predictors.base import Context
 from prefetch_sim.sim.results.simulation import Simulation
@@ -85,6 +86,11 @@ class FixedCost:
     prologue: int = 0
     fixed: int = 0
     predictor: int = 0
+    miss: int = 0
+
+    @property
+    def runtime(self) -> RuntimeCost:
+        return RuntimeCost(0, 0, 0, (self.miss,) * self.layers)
 
     @property
     def expert_launch_ns(self) -> int:
@@ -159,9 +165,14 @@ def system(
     eviction: str = "lru",
     policy: str = "top-k",
     predictors: Sequence[tuple[str, dict[str, Any]]] = (),
+    overlap: str = "per_expert",
+    runtime: dict[str, Any] | None = None,
     **config: Any,
 ) -> Inputs:
-    """The inputs of a run over ``trace``; ``capacity`` in bytes, by partition."""
+    """The inputs of a run over ``trace``; ``capacity`` in bytes, by partition.
+
+    ``runtime``: figures that the ideal one has not, by dotted path.
+    """
     parsed = RunConfig.model_validate(config)
     workload = Workload(trace, parsed.batch_size)
     built = []
@@ -175,6 +186,7 @@ def system(
         workload=workload,
         model=trace.meta.model,
         profile=profile,
+        runtime=override(load_runtime("ideal"), {"overlap": overlap, **(runtime or {})}),
         eviction=registry.find("eviction", eviction),
         policy=registry.find("prefetch", policy),
         predictors=tuple(built),

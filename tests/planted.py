@@ -40,7 +40,7 @@ LONGEST = 2.0  # s of computing for a system that takes some milliseconds
 ENDLESS = 3  # runs that do not end, after which no more are waited for
 _BATCH = 100  # drawn at once, of one kind
 _ENDS = list(accumulate(systems for systems, _ in KINDS))
-_ERRORS = AssertionError, IndexError, RuntimeError, ValueError, OverflowError
+ERRORS = AssertionError, IndexError, RuntimeError, ValueError, OverflowError
 Reading = Callable[[Small, str], dict[str, Any]]  # what a system's run reports, by HOW
 
 
@@ -178,6 +178,6 @@ def first_met(
             endless += 1
             if endless == ENDLESS:
                 raise
-        except _ERRORS:
+        except ERRORS:
             return i
     return None

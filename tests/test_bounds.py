@@ -70,7 +70,7 @@ def plain_bounds(done: Simulation, fit: list[int]) -> Bounds:
         zip(done.path.least_ns, done.inputs.sizes), key=lambda layer: layer[0] / layer[1]
     )
     least = fewest_bytes(done.inputs, "simpy").tolist()
-    grouped = done.inputs.config.overlap == "grouped"
+    grouped = done.inputs.runtime.overlap == "grouped"
     compute = link = ready = index = 0
     launch = cost.expert_launch_ns
     for step in workload.steps():
@@ -111,7 +111,7 @@ def test_bounds_are_those_of_a_loop_over_layer_steps(together: int, small: Small
             inputs.sizes,
             done.path.least_ns,
             fit,
-            inputs.config.overlap == "grouped",
+            inputs.runtime.overlap == "grouped",
         )
     assert found == plain_bounds(done, fit)
 
@@ -150,7 +150,7 @@ def test_runs_that_differ_in_policies_alone_share_their_bounds(
         {"predictor": "previous-token"},
         {"cache": {"capacity": "30%", "eviction": "lfu"}},
         {"hardware": "v100-pcie-32gb"},
-        {"overlap": "grouped"},
+        {"runtime": {"name": "ideal", "overlap": "grouped"}},
         {"cache": {"capacity": "40%"}},
         {"cache": {"capacity": "30%", "scope": "layer"}},
     ):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from test_models import PARAMETERS
 
+from prefetch_sim.hardware_profiles import load_runtime
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 from prefetch_sim.sim.config.files import parse, parse_assignment, read_yaml, set_path
 from prefetch_sim.sim.config.models import load_model
@@ -21,6 +22,7 @@ from prefetch_sim.sim.setup.inputs import load
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.synthetic import synthesise
 
+IDEAL = load_runtime("ideal")
 SMALL = {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 0, "decode": 1}
 
 
@@ -70,7 +72,8 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tree: dict[str, Any], mes
         ({"batch_size": "many"}, ["batch_size: ", "'many'"]),
         ({"batch_size": 0}, ["batch_size: ", "greater than 0", "0"]),
         ({"batch_size": 10**23}, ["batch_size: ", "less than or equal"]),
-        ({"overlap": "per-expert"}, ["overlap: ", "'per_expert'", "'per-expert'"]),
+        ({"overlap": "per-expert"}, ["'overlap'", "runtime.overlap"]),
+        ({"kernels": "eager"}, ["'kernels'", "runtime.kernels"]),
         ({"precision": "fp4"}, ["precision: ", "'mxfp4'", "'fp4'"]),
         ({"cache": {"scope": "all"}}, ["cache.scope: ", "'global'", "'all'"]),
         ({"cache": "lru"}, ["cache: "]),
@@ -274,16 +277,17 @@ def test_what_cannot_be_found_or_cannot_fit(tree: dict[str, Any], message: str) 
                 "batch_size": 4,
             },
             "cache.capacity: 24.00 GiB do not fit in the 24 GiB of rtx-4090 beside 2.99 GiB of "
-            "other weights and 1.00 GiB of KV cache",
+            "other weights, 1.00 GiB of KV cache and 0.00 GiB that the runtime keeps",
         ),
         (
             {
                 "trace": {**SMALL, "synthetic": "gpt-oss-20b"},
                 "hardware": "jetson-orin-nano-8gb",
+                "runtime": {"name": "ideal", "reserve_mib": 250},
                 "cache": {"capacity": "7.8GiB"},
             },
             "cache.capacity: 7.80 GiB do not fit in the 8 GiB of jetson-orin-nano-8gb beside "
-            "3.35 GiB of other weights and 0.00 GiB of KV cache",
+            "3.35 GiB of other weights, 0.00 GiB of KV cache and 0.24 GiB that the runtime keeps",
         ),
     ],
 )
@@ -304,7 +308,7 @@ def test_a_cache_that_leaves_room_for_the_rest_is_legal() -> None:
 def test_reserve_and_experts_are_the_whole_model(name: str) -> None:
     model = load_model(name)
     trace = synthesise(model, requests=1, prompt=0, decode=1, skew=0, reuse=0, seed=0)
-    found = reserve(model, Workload(trace, 1), "bf16")
+    found = reserve(model, Workload(trace, 1), "bf16", IDEAL)
     experts = sum(model.bytes_per_expert("bf16")) * model.experts
     assert (found.weights + experts) / 2e9 == pytest.approx(PARAMETERS[name], rel=0.012)
 
@@ -314,8 +318,8 @@ def test_kv_cache_is_that_of_the_longest_requests_of_a_batch() -> None:
     trace = synthesise(model, requests=2, prompt=0, decode=200, skew=0, reuse=0, seed=0)
     token = 2 * 8 * 64 * 2  # keys and values of eight heads
     one = 12 * (128 + 200) * token  # every second layer sees 128 tokens
-    assert reserve(model, Workload(trace, 1), None).kv_cache == one
-    assert reserve(model, Workload(trace, 8), None).kv_cache == 2 * one  # there are only two
+    assert reserve(model, Workload(trace, 1), None, IDEAL).kv_cache == one
+    assert reserve(model, Workload(trace, 8), None, IDEAL).kv_cache == 2 * one  # there are only two
 
 
 def test_unknown_hardware_names_the_nearest() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefetch_sim.hardware_profiles import load_profile, override
+from prefetch_sim.hardware_profiles import load_profile, load_runtime, override
 from prefetch_sim.sim.config.models import load_model
 from prefetch_sim.sim.cost.attention import AttentionWork, decode_in_sight, tokens_in_sight
 from prefetch_sim.sim.cost.model import CostModel
@@ -24,6 +24,8 @@ PLAIN = override(
         "compute.eager_launch_us": 5,
     },
 )
+IDEAL = load_runtime("ideal")
+EAGER = override(IDEAL, {"kernels": "eager"})
 TINY = ModelSpec(
     name="tiny",
     layers=4,
@@ -42,7 +44,7 @@ TINY = ModelSpec(
 
 def test_decode_step_by_hand() -> None:
     """Every operator is bound by memory at one token; each kernel adds 1000 ns."""
-    cost = CostModel(TINY, PLAIN, precision="bf16")
+    cost = CostModel(TINY, PLAIN, IDEAL, precision="bf16")
     step = cost.step("decode", [1], [9])
     norm = 3 * 100 * 2 / 10 + 1000
     weights = 100 * (2 * 100 + 2 * 50)
@@ -62,7 +64,7 @@ def test_decode_step_by_hand() -> None:
 
 
 def test_prefill_is_bound_by_arithmetic_and_scores_one_token() -> None:
-    cost = CostModel(TINY, PLAIN, precision="bf16")
+    cost = CostModel(TINY, PLAIN, IDEAL, precision="bf16")
     tokens = 2000
     step = cost.step("prefill", [tokens], [0])
     norm = 3 * tokens * 100 * 2 / 10 + 1000
@@ -76,7 +78,7 @@ def test_prefill_is_bound_by_arithmetic_and_scores_one_token() -> None:
 
 
 def test_eager_mode_is_the_slower_of_launches_and_roofline() -> None:
-    cost = CostModel(TINY, PLAIN, precision="bf16", kernels="eager")
+    cost = CostModel(TINY, PLAIN, EAGER, precision="bf16")
     step = cost.step("decode", [1], [9])
     # Norms 8 kernels, grouped attention 26, gate 10; the loop visits all 8 experts, 10 each.
     assert step.attention_ns[0] == (2 * 8 + 26) * 5000
@@ -88,12 +90,12 @@ def test_eager_mode_is_the_slower_of_launches_and_roofline() -> None:
 
 
 def test_quantised_experts_read_less_and_compute_at_the_bf16_rate_unless_given() -> None:
-    full = CostModel(TINY, PLAIN, precision="bf16")
-    four = CostModel(TINY, PLAIN, precision="mxfp4")
+    full = CostModel(TINY, PLAIN, IDEAL, precision="bf16")
+    four = CostModel(TINY, PLAIN, IDEAL, precision="mxfp4")
     assert four.expert_ns(0, 1) == round(full.expert_ns(0, 1) * 4.25 / 16)
     assert four.expert_ns(0, 9999) == full.expert_ns(0, 9999)
     fast = override(PLAIN, {"compute.tflops.fp8": 2})
-    assert CostModel(TINY, fast, precision="fp8").expert_ns(0, 9999) == pytest.approx(
+    assert CostModel(TINY, fast, IDEAL, precision="fp8").expert_ns(0, 9999) == pytest.approx(
         full.expert_ns(0, 9999) / 2, abs=1
     )
     # Attention, the gate and lm_head stay in 16 bits; shared experts are stored like the routed.
@@ -106,19 +108,19 @@ def test_quantised_experts_read_less_and_compute_at_the_bf16_rate_unless_given()
 def test_shared_experts_compute_at_the_rate_of_their_precision() -> None:
     """2000 tokens through two experts of 3 · 100 · 50 weights at 2000 operations a ns."""
     fast = override(PLAIN, {"compute.tflops.fp8": 2})
-    step = CostModel(TINY, fast, precision="fp8").step("prefill", [2000], [0])
+    step = CostModel(TINY, fast, IDEAL, precision="fp8").step("prefill", [2000], [0])
     assert step.shared_ns == 2 * 2000 * (2 * 3 * 100 * 50) / 2000 + 3000
 
 
 def test_measured_expert_sizes_differ_by_layer() -> None:
     model = TINY.model_copy(update={"expert_bytes": (10_000, 20_000, 10_000)})
-    cost = CostModel(model, PLAIN, precision="bf16")
+    cost = CostModel(model, PLAIN, IDEAL, precision="bf16")
     assert [cost.expert_ns(layer, 1) for layer in range(3)] == [2000, 4000, 2000]
     assert cost.expert_bytes == [10_000, 20_000, 10_000]
 
 
 def test_sliding_window_binds_every_second_layer() -> None:
-    cost = CostModel(load_model("gpt-oss-20b"), load_profile("rtx-4090"), precision="mxfp4")
+    cost = CostModel(load_model("gpt-oss-20b"), load_profile("rtx-4090"), IDEAL, precision="mxfp4")
     short, long = (cost.step("decode", [1], [c]).attention_ns for c in (127, 20_000))
     assert len(set(short)) == 1
     assert long[0::2] == short[0::2]
@@ -130,7 +132,7 @@ def test_a_dense_layer_attends_through_its_window() -> None:
     """Layer 0, which is dense, and layer 2 see 4 of the 100 tokens in sight."""
     shape = GroupedQueryAttention(heads=4, kv_heads=2, head_dim=25, sliding_window=4)
     model = TINY.model_copy(update={"attention": shape})
-    step = CostModel(model, PLAIN, precision="bf16").step("decode", [1], [99])
+    step = CostModel(model, PLAIN, IDEAL, precision="bf16").step("decode", [1], [99])
     # As in the first test: norms, projections, kernels; 200 bytes of KV a token in sight.
     unseen = 2 * 1060 + 30_000 * 2 / 10 + 6000
     whole, local = unseen + 100 * 200 / 10, unseen + 4 * 200 / 10
@@ -140,8 +142,8 @@ def test_a_dense_layer_attends_through_its_window() -> None:
 
 def test_trailing_dense_layers_are_in_the_epilogue() -> None:
     model = TINY.model_copy(update={"dense_layers": (1, 3)})
-    step = CostModel(model, PLAIN, precision="bf16").step("decode", [1], [0])
-    usual = CostModel(TINY, PLAIN, precision="bf16").step("decode", [1], [0])
+    step = CostModel(model, PLAIN, IDEAL, precision="bf16").step("decode", [1], [0])
+    usual = CostModel(TINY, PLAIN, IDEAL, precision="bf16").step("decode", [1], [0])
     assert step.prologue_ns == (0, usual.prologue_ns[0])
     assert step.epilogue_ns == usual.epilogue_ns + usual.prologue_ns[0]
 
@@ -166,7 +168,7 @@ def test_latent_prefill_expands_what_was_cached() -> None:
     shape = LatentAttention(heads=2, kv_rank=50, nope_dim=20, rope_dim=10, v_dim=20)
     model = TINY.model_copy(update={"attention": shape})
     memory = override(PLAIN, {"compute.memory_gb_s": 1e9})  # arithmetic alone counts
-    step = CostModel(model, memory, precision="bf16").step("prefill", [1], [1000])
+    step = CostModel(model, memory, IDEAL, precision="bf16").step("prefill", [1], [1000])
     weights = 100 * 2 * 30 + 100 * 60 + 50 * 2 * 40 + 2 * 20 * 100
     pairs = 1001 * (2 * 2 * 30 + 2 * 2 * 20)
     cached = 1000 * 2 * 50 * 2 * 40
@@ -202,8 +204,8 @@ def test_more_work_is_never_faster(name: str, kernels: str) -> None:
     cost = CostModel(
         model,
         load_profile("l4"),
+        override(IDEAL, {"kernels": kernels}),
         precision=model.precision,
-        kernels=kernels,  # type: ignore[arg-type]
     )
     one = cost.step("decode", [1], [100])
     more = (
@@ -221,7 +223,7 @@ def test_more_work_is_never_faster(name: str, kernels: str) -> None:
 
 
 def test_predictor_costs_launches_then_its_weights_then_its_operations() -> None:
-    cost = CostModel(TINY, PLAIN, precision="bf16")
+    cost = CostModel(TINY, PLAIN, IDEAL, precision="bf16")
     assert cost.predictor_ns(10, 10, 1) == pytest.approx(3001, abs=1)
     assert cost.predictor_ns(10, 100_000, 1) == 13_000
     assert cost.predictor_ns(1e6, 100_000, 100) == 103_000
@@ -239,7 +241,7 @@ PAPER = {
 def test_eager_operators_against_the_paper(hardware: str) -> None:
     """Within 15 %; the launch counts were fitted to these, one set for all three GPUs."""
     model = load_model("deepseek-v2-lite")
-    cost = CostModel(model, load_profile(hardware), precision="bf16", kernels="eager")
+    cost = CostModel(model, load_profile(hardware), EAGER, precision="bf16")
     simulated = cost.operators("decode", 300)
     assert list(simulated) == [
         "input_norm",
@@ -271,7 +273,7 @@ def test_fused_layer_against_a_profile_of_qwen3(context: int, attention: float) 
             "compute.launch_us": 1.0,  # CUDA graphs
         },
     )
-    cost = CostModel(load_model("qwen3-30b-a3b"), profile, precision="bf16")
+    cost = CostModel(load_model("qwen3-30b-a3b"), profile, IDEAL, precision="bf16")
     operators = cost.operators("decode", context)
     assert operators["self_attention"] / 1e3 == pytest.approx(attention, rel=0.2)
     assert operators["expert_computation"] / 1e3 == pytest.approx(50.2, rel=0.2)
@@ -283,13 +285,13 @@ def test_fused_layer_against_a_profile_of_qwen3(context: int, attention: float) 
 
 def test_fused_mixtral_expert_on_an_h100() -> None:
     """129 µs measured for one (casys-kaist/LLMServingSim), from which the profile's share is."""
-    cost = CostModel(load_model("mixtral-8x7b"), load_profile("h100-sxm"), precision="bf16")
+    cost = CostModel(load_model("mixtral-8x7b"), load_profile("h100-sxm"), IDEAL, precision="bf16")
     assert cost.expert_ns(0, 1) / 1e3 == pytest.approx(129, rel=0.02)
 
 
 def test_step_and_operators_agree() -> None:
     model = load_model("qwen3-30b-a3b")
-    cost = CostModel(model, load_profile("l4"), precision="bf16")
+    cost = CostModel(model, load_profile("l4"), IDEAL, precision="bf16")
     for phase, step in (
         ("decode", cost.step("decode", [1], [700])),
         ("prefill", cost.step("prefill", [700], [0])),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefetch_sim.hardware_profiles import HardwareError, list_profiles, load_profile, override
+from prefetch_sim.hardware_profiles import ProfileError, list_profiles, load_profile, override
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.run import simulate
 from prefetch_sim.sim.setup.inputs import load
@@ -134,19 +134,19 @@ def test_override_numbers_sections_and_optional_figures() -> None:
     ],
 )
 def test_bad_overrides(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(HardwareError, match="a100-pcie-40gb") as caught:
+    with pytest.raises(ProfileError, match="a100-pcie-40gb") as caught:
         override(load_profile("a100-pcie-40gb"), changes)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_unified_memory_has_no_link_to_override() -> None:
-    with pytest.raises(HardwareError, match=r"'snapdragon-8' has no 'host_link.gb_s'"):
+    with pytest.raises(ProfileError, match=r"'snapdragon-8' has no 'host_link.gb_s'"):
         override(load_profile("snapdragon-8"), {"host_link.gb_s": 1})
 
 
 def test_unknown_name_has_nearest_match() -> None:
-    with pytest.raises(HardwareError, match=r"unknown hardware 'v100-sxm2'.*'v100-sxm2-32gb'"):
+    with pytest.raises(ProfileError, match=r"unknown hardware 'v100-sxm2'.*'v100-sxm2-32gb'"):
         load_profile("v100-sxm2")
 
 
@@ -181,7 +181,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 )
 def test_bad_files(tmp_path: Path, edit: object, message: str) -> None:
     path = _edited(tmp_path, edit)
-    with pytest.raises(HardwareError) as caught:
+    with pytest.raises(ProfileError) as caught:
         load_profile(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
@@ -199,13 +199,13 @@ def test_bad_files(tmp_path: Path, edit: object, message: str) -> None:
 def test_not_a_profile(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(text)
-    with pytest.raises(HardwareError, match=message) as caught:
+    with pytest.raises(ProfileError, match=message) as caught:
         load_profile(path)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file() -> None:
-    with pytest.raises(HardwareError, match=r"nowhere.yaml: no such file"):
+    with pytest.raises(ProfileError, match=r"nowhere.yaml: no such file"):
         load_profile("nowhere.yaml")
 
 

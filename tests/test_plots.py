@@ -117,14 +117,14 @@ def test_latency_vs_cache_draws_each_point_once(finished: Path) -> None:
 
 def test_each_kind_of_kernels_has_a_row_of_latency_vs_cache(tmp_path: Path) -> None:
     axes = {"cache.eviction": ["lru", "belady"], "cache.capacity": ["30%", "60%"]}
-    results = read(run_sweep(tmp_path, {"kernels": ["fused", "eager"], **axes}))
+    results = read(run_sweep(tmp_path, {"runtime.kernels": ["fused", "eager"], **axes}))
     figure = drawn(curves.latency_vs_cache, results)
     titles = [panel.get_title(loc="left") for panel in figure.axes]
     assert titles == [f"{e}, {k} kernels" for k in ("fused", "eager") for e in ("lru", "belady")]
     for panel, title in zip(figure.axes, titles):
         eviction, kernels = title.removesuffix(" kernels").split(", ")
         frame = results.frame
-        rows = frame[(frame["eviction"] == eviction) & (frame["config.kernels"] == kernels)]
+        rows = frame[(frame["eviction"] == eviction) & (frame["config.runtime.kernels"] == kernels)]
         (line,) = panel.get_lines()
         assert list(line.get_ydata()) == list(rows.sort_values("capacity")["tpot_ms.mean"])
     fused, _, eager, _ = (panel.get_ylim() for panel in figure.axes)
@@ -133,10 +133,10 @@ def test_each_kind_of_kernels_has_a_row_of_latency_vs_cache(tmp_path: Path) -> N
 
 def test_kernels_of_no_curve_have_no_row(tmp_path: Path) -> None:
     axes = {"cache.capacity": ["30%", "60%"], "cache.eviction": ["lru", "belady"]}
-    results = read(run_sweep(tmp_path, [axes, {"kernels": ["eager"]}]))
+    results = read(run_sweep(tmp_path, [axes, {"runtime.kernels": ["eager"]}]))
     figure = drawn(curves.latency_vs_cache, results)
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["lru", "belady"]
-    assert "kernels fused (1 of 2 swept)" in texts(figure)
+    assert "runtime.kernels fused (1 of 2 swept)" in texts(figure)
 
 
 def test_what_if_draws_swept_numbers_in_their_order(finished: Path) -> None:
@@ -245,7 +245,7 @@ def test_nothing_is_cut_off(tmp_path: Path) -> None:
         "prefetch.extra": [0, 1],
         "prefetch.policy": ["top-k", "threshold"],
         "cache.scope": ["global", "layer"],
-        "overlap": ["per_expert", "grouped"],
+        "runtime.overlap": ["per_expert", "grouped"],
         "cache.capacity": ["40%", "60%"],
         "predictor": ["none", "oracle"],
     }

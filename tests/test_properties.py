@@ -160,6 +160,7 @@ def smalls(
     durations = st.sampled_from([0, 1] if congested else [0, 1, 20, 100, 300])
     names = ("attention", "gate", "shared", "expert", "launch", "epilogue", "predictor", "fixed")
     cost = {name: draw(durations) for name in (*names, "prologue")}
+    cost["miss"] = draw(durations) if draw(st.booleans()) else 0
     cost["norm"] = draw(st.integers(0, cost["attention"]))
     return Small(
         layers=layers,
@@ -179,6 +180,11 @@ def smalls(
         policy=draw(st.sampled_from(registry.names("prefetch"))),
         config={
             "overlap": draw(st.sampled_from(["per_expert", "grouped"])),
+            "runtime": {
+                "load.copies": draw(st.sampled_from([1, 1, 3])),
+                "load.issue_us": draw(st.sampled_from([0.0, 0.0, 0.03])),
+                "load.read_us": draw(st.sampled_from([0.0, 0.0, 0.05])),
+            },
             "batch_size": draw(st.integers(1, 3)),
             "prefetch": {
                 "extra": draw(st.integers(0, 2)),

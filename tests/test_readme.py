@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
 CONFIG = ROOT / "experiments/readme.yaml"
-AXES = ("hardware", "kernels", "predictor", "cache.eviction", "cache.capacity")
+AXES = ("hardware", "runtime.kernels", "predictor", "cache.eviction", "cache.capacity")
 
 pytestmark = pytest.mark.skipif("mini-gpt-oss" not in samples(), reason="no bundled sample")
 
@@ -49,13 +49,13 @@ def test_the_run_shown_is_what_the_command_says() -> None:
     ("key", "value", "says"),
     [
         ("predictor", "none", "takes {:.0f} ms a token (`--set predictor=none`)"),
-        ("kernels", "fused", "With fused kernels it takes {:.1f} ms"),
+        ("runtime.kernels", "fused", "With fused kernels it takes {:.1f} ms"),
     ],
 )
 def test_the_variants_of_the_run_are_as_quoted(key: str, value: str, says: str) -> None:
     result = run(parse(set_path(read_yaml(CONFIG), key, value), "readme.yaml"))
     assert says.format(result["tpot_ms"]["mean"]) in TEXT
-    if key == "kernels":
+    if key == "runtime.kernels":
         assert result["prefetch"]["late"] > result["prefetch"]["timely"]
 
 

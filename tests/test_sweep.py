@@ -181,7 +181,7 @@ def test_an_axis_is_replaced_or_added_by_its_dotted_path(folder: Path) -> None:
     one = sweep_config(folder, {"cache.eviction": ["lru"]})
     for target, axes in (
         ("cache.eviction", {"cache.eviction": ["fifo"]}),
-        ("overlap", {"cache.eviction": ["lru"], "overlap": ["fifo"]}),
+        ("runtime", {"cache.eviction": ["lru"], "runtime": ["fifo"]}),
     ):
         assert points.read(one, [(f"sweep.{target}", ["fifo"])])["sweep"] == axes
     with pytest.raises(ConfigError, match=r"sweep.cache.eviction: needs a list of values"):
@@ -200,7 +200,9 @@ def test_a_key_depends_on_what_the_results_depend_on(folder: Path) -> None:
     os.utime(folder / "small.parquet")
     assert plan(folder, {"seed": [1]})[0].key == base
     assert plan(folder, {"seed": [1]}, predictor="none")[0].key == base
-    assert plan(folder, {"seed": [1]}, overlap="grouped")[0].key != base
+    assert (
+        plan(folder, {"seed": [1]}, runtime={"name": "ideal", "overlap": "grouped"})[0].key != base
+    )
     small_trace(folder / "small.parquet", decode=9)
     assert plan(folder, {"seed": [1]})[0].key != base
 
@@ -696,7 +698,7 @@ def test_the_default_experiment_is_valid_and_has_the_axes_of_every_figure() -> N
     path = ROOT / "experiments" / "default.yaml"
     found = points.plan(points.read(path, []), str(path))
     assert set(found[0].axes) == {
-        "hardware", "kernels", "predictor", "cache.eviction", "cache.capacity",
+        "hardware", "runtime.kernels", "predictor", "cache.eviction", "cache.capacity",
     }  # fmt: skip
     assert len({p.cache_bytes for p in found}) >= 4
     assert len({p.config.hardware.name for p in found}) >= 6

@@ -32,7 +32,11 @@ CASES: dict[str, dict[str, Any]] = {
         "predictor": {"name": "oracle", "recall": 0.6, "placement": "inline", "cost_us": 3}
     },
     "from storage": {"host": {"capacity": "30%"}, "predictor": {"name": "oracle", "recall": 0.8}},
-    "one memory": {"hardware": "snapdragon-8", "predictor": "guess", "overlap": "grouped"},
+    "one memory": {
+        "hardware": "snapdragon-8",
+        "predictor": "guess",
+        "runtime": {"name": "ideal", "overlap": "grouped"},
+    },
     "batch": {"batch_size": 3, "predictor": "previous-token"},
 }
 Events = list[dict[str, Any]]

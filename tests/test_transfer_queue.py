@@ -10,7 +10,7 @@ FIRST, LATER = 0, 1  # keys
 
 def load(seq: int, key: int, nbytes: int = 100) -> Load:
     origin = DEMAND if key == FIRST else PREFETCH
-    return Load(seq, origin, key, seq, 0, 0, -1, ready=[nbytes], left=[nbytes])
+    return Load(seq, origin, key, seq, 0, 0, -1, nbytes, ready=[nbytes], left=[nbytes])
 
 
 class Rooms:

@@ -1,13 +1,17 @@
-"""``prefetch-sim list`` and ``prefetch-sim hardware``: what there is to choose from."""
+"""``prefetch-sim list``, ``hardware`` and ``runtime``: what there is to choose from."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from prefetch_sim.hardware_profiles.schema import Profile
+
 hardware = typer.Typer(help="Hardware profiles.")
+runtime = typer.Typer(help="Serving engines: how they work, and what their own work costs.")
 
 
 class Kind(StrEnum):
@@ -15,6 +19,7 @@ class Kind(StrEnum):
     prefetch = "prefetch"
     evictions = "evictions"
     hardware = "hardware"
+    runtimes = "runtimes"
     models = "models"
 
 
@@ -33,15 +38,37 @@ def _group() -> None:
     """Hardware profiles."""
 
 
+@runtime.callback()
+def _runtimes() -> None:
+    """Serving engines: how they work, and what their own work costs."""
+
+
+Name = Annotated[str, typer.Argument(help="A profile's name, or a YAML file.")]
+
+
 @hardware.command("show")
-def show(name: Annotated[str, typer.Argument(help="A profile's name, or a YAML file.")]) -> None:
+def show(name: Name) -> None:
     """Every number of a profile, with where it comes from."""
-    from prefetch_sim.experiments.commands.output import console, grid
     from prefetch_sim.hardware_profiles import load_profile
 
-    profile = load_profile(name)
+    _show(load_profile(name))
+
+
+@runtime.command("show")
+def show_runtime(name: Name) -> None:
+    """How a runtime works, and every number of it, with where it comes from."""
+    from prefetch_sim.hardware_profiles import load_runtime
+
+    profile = load_runtime(name)
+    _show(profile, f"kernels {profile.kernels}, overlap {profile.overlap}")
+
+
+def _show(profile: Profile, *words: str) -> None:
+    from prefetch_sim.experiments.commands.output import console, grid
+
     out = console()
-    out.print(f"{profile.name}: {profile.description}", markup=False)
+    for line in (f"{profile.name}: {profile.description}", *words):
+        out.print(line, markup=False)
     table = grid("figure", "value", "±", "kind", "source")
     for path, figure in profile.flat().items():
         table.add_row(
@@ -54,13 +81,20 @@ def show(name: Annotated[str, typer.Argument(help="A profile's name, or a YAML f
 
 
 def _entries(kind: Kind) -> list[tuple[str, str]]:
-    from prefetch_sim.hardware_profiles import list_profiles, load_profile
+    from prefetch_sim.hardware_profiles import (
+        list_profiles,
+        list_runtimes,
+        load_profile,
+        load_runtime,
+    )
     from prefetch_sim.sim.config import registry
     from prefetch_sim.sim.config.models import load_model
     from prefetch_sim.traces.models import catalogue
 
     if kind is Kind.hardware:
         return [(name, load_profile(name).description) for name in list_profiles()]
+    if kind is Kind.runtimes:
+        return [(name, load_runtime(name).description) for name in list_runtimes()]
     if kind is Kind.models:
         specs = [(name, load_model(name)) for name in catalogue.names()]
         return [

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prefetch_sim.sim.config.schema import RunConfig
     from prefetch_sim.sim.setup.inputs import Inputs
 
+_COPIES = "load.copies"  # what every runtime makes, an ideal one too
 Config = Annotated[Path, typer.Argument(help="YAML file.", metavar="CONFIG")]
 Assignments = Annotated[
     list[str] | None,
@@ -89,7 +90,7 @@ def source(config: Path, assignments: list[str]) -> str:
 
 def _files(config: RunConfig) -> list[Path]:
     """What a config may name as a file."""
-    names = (config.trace, config.model, config.hardware.name)
+    names = (config.trace, config.model, config.hardware.name, config.runtime.name)
     return [Path(name) for name in names if isinstance(name, str)]
 
 
@@ -117,7 +118,8 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     out = console()
     names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
     out.print(
-        f"{config.name}: {inputs.model.name} on {inputs.profile.name}, predictor {names}, "
+        f"{config.name}: {inputs.model.name} on {inputs.profile.name}, runtime "
+        f"{inputs.runtime.name}, predictor {names}, "
         f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} "
         f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
@@ -127,9 +129,10 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
         latency.add_row(label, *(number(found[key][p]) for p in ("mean", "p50", "p95", "p99")))
     total = found["total_ms"]
     time = grid("where the time goes", "ms", "share", right=2)
-    for label, ms in (("compute", found["compute_ms"]), *found["stall_ms"].items()):
-        shown = label if label == "compute" else f"stall: {label.replace('_', ' ')}"
-        time.add_row(shown, number(ms), percent(ms / total if total else None))
+    parts = {"compute": found["compute_ms"], "runtime": found["runtime_ms"]}
+    parts |= {f"stall: {label.replace('_', ' ')}": ms for label, ms in found["stall_ms"].items()}
+    for label, ms in parts.items():
+        time.add_row(label, number(ms), percent(ms / total if total else None))
     time.add_row("total", number(total), "")
     bounds = grid("no policy can be faster than", "ms", right=1)
     for label, ms in found["bounds_ms"].items():
@@ -153,3 +156,5 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
         out.print(table)
     rate = found["tokens_per_s"]
     out.print(f"\n{number(rate)} tokens/s, {found['loads']:,} loads", markup=False)
+    if not any(figure.value for path, figure in inputs.runtime.flat().items() if path != _COPIES):
+        out.print("This runtime's own work costs nothing: real engines take longer.", markup=False)

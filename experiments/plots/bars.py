@@ -14,7 +14,7 @@ MAX_BARS = 16
 
 
 def stall_breakdown(results: Cut) -> Figure | str:
-    """Compute and stalls per output token: a bar a predictor and eviction, a panel a machine."""
+    """Where a token's time goes: a bar a predictor and eviction, a panel a machine."""
     cut = results.held(("predictor", "eviction", "hardware"))
     if len(cut.values("predictor")) * len(cut.values("eviction")) > MAX_BARS:
         cut = cut.held(("predictor", "hardware"))
@@ -41,7 +41,10 @@ def stall_breakdown(results: Cut) -> Figure | str:
         tokens = rows["tokens_per_s"] * rows["total_ms"] / 1000
         left = np.zeros(len(names))
         for part, colour in PARTS.items():
-            key = "compute_ms" if part == "compute" else f"stall_ms.{part.replace(' ', '_')}"
+            own = part in ("compute", "runtime")
+            key = f"{part}_ms" if own else f"stall_ms.{part.replace(' ', '_')}"
+            if part == "runtime" and not frame[key].any():
+                continue  # the ideal one
             width = (rows[key] / tokens).fillna(0).to_numpy()
             panel.barh(names, width, left=left, color=colour, label=part, height=0.7)
             left += width

@@ -26,7 +26,7 @@ from prefetch_sim.experiments.plots.style import (
 MAX_PANELS = 4
 MAX_COLUMNS = 3  # of panels, where they have several rows of their own
 MAX_LINES = 7
-KERNELS = "config.kernels"
+KERNELS = "config.runtime.kernels"
 PANEL_CHARACTERS = 44  # of a title, before it is wrapped
 
 

@@ -105,17 +105,19 @@ def read(folder: Path) -> Cut:
     predictors = [json.loads(text) for text in frame["config.predictor"]]
     frame["predictor"] = [_predictor(p) for p in predictors]
     frame["recall"] = [_recall(p) for p in predictors]
-    columns = [str(c) for c in frame.columns]
-    eviction = [c for c in columns if c.startswith("config.cache.eviction.")]
+    eviction = [c for c in map(str, frame.columns) if c.startswith("config.cache.eviction.")]
     frame["eviction"] = frame[eviction].apply(
         lambda row: " ".join(str(v) for v in row if not _missing(v)), axis=1
     )
     frame["hardware"] = frame["config.hardware.name"]
+    for word in ("kernels", "overlap"):  # as the runtime has it, where the config does not say
+        if f"runtime.{word}" in frame:
+            frame[f"config.runtime.{word}"] = frame[f"runtime.{word}"]
     # Two files may call their models the same.
     frame["model"] = frame["config.model"].where(frame["config.model"].notna(), frame["model"])
     frame["trace"] = _traces(frame)
     frame["capacity"] = (100 * frame["cache.share"]).round(2)
-    others = [c for c in columns if c.startswith("config.") and _is_other(frame, c)]
+    others = [c for c in map(str, frame.columns) if c.startswith("config.") and _is_other(frame, c)]
     for column in others:
         frame[column] = frame[column].map(lambda v: "none" if _missing(v) else str(v))
     return Cut(_told_apart(frame, [*others, *MAIN]), tuple(others))

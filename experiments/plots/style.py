@@ -17,6 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 NONE = "#7F7F7F"  # no predictor
 PARTS = {  # of the time of a run
     "compute": "#56B4E9",
+    "runtime": "#999999",
     "demand miss": "#D55E00",
     "late prefetch": "#E69F00",
     "queueing": "#0072B2",

@@ -1,7 +1,7 @@
 """What makes two runs the same run, so that a stored result may stand for a new one.
 
-A result is reused only where config, trace, model, hardware and code all are what they were:
-files are known by content, so moving or touching one repeats nothing, and editing one does.
+A result is reused only where config, trace, model, hardware, runtime and code all are what they
+were: files are known by content, so moving or touching one repeats nothing, and editing one does.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def identify(inputs: Inputs) -> Identity:
         "trace": None if isinstance(config.trace, SyntheticTrace) else _trace(config.trace),
         "model": inputs.model.model_dump(mode="json"),
         "hardware": inputs.profile.model_dump(mode="json"),
+        "runtime": inputs.runtime.model_dump(mode="json"),
         "code": _code(),
         "policies": [_sources(module) for module in _foreign(inputs)],
     }

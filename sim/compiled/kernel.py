@@ -183,6 +183,9 @@ def _landed(s: Setup, cache: Tier, loader: Loader, r: Run, now: int) -> None:
     """Something has landed, and loads are about to start: see ``missing.MissingLayer``."""
     if r.at.waiting == 0:
         _compute_landed(s, cache, loader, r)
+        bookkeeping = (r.at.end - r.at.first - r.at.hits) * s.miss_ns[r.at.layer]
+        r.at.busy += bookkeeping
+        r.at.free += bookkeeping
         r.at.unpin_at = r.at.free
         r.at.listening = 0
         r.at.wake = now

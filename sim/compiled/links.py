@@ -19,6 +19,7 @@ from prefetch_sim.sim.engine.load import DEMAND_KEY, PREFETCH_KEY, PRIORITY
 from prefetch_sim.sim.jit.jit import part
 
 transfer_ns = part(transfers.transfer_ns)
+copies_of = part(transfers.copies_of)
 
 
 @part
@@ -111,6 +112,10 @@ def begin(
     else:
         behind = now == server.free_at
         alpha = rate.queued_ns if behind else rate.isolated_ns
+        more = rate.copies - 1
+        if path is not None:  # it may be a part of the expert
+            more = copies_of(nbytes, path.host.size[x], rate.copies) - 1
+        alpha += more * rate.queued_ns
         end = now + transfer_ns(nbytes, rate.bytes_per_ns, alpha)
         server.free_at = end
     if path is None:

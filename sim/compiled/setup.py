@@ -71,7 +71,7 @@ def make_setup(
         predictor_count=len(predictors),
         stages=len(path.stages),
         has_host=int(len(path.stages) > 1),
-        grouped=int(config.overlap == "grouped"),
+        grouped=int(inputs.runtime.overlap == "grouped"),
         cancels=int(config.prefetch.cancel_stale),
         extra=config.prefetch.extra,
         policy=code,
@@ -114,6 +114,7 @@ def make_setup(
         delay=_delays(predictors, np.diff(steps.first_row)),
         ids=_joined([one.ids for one in said], np.int32),
         scores=_joined([one.scores for one in said], np.float32),
+        miss_ns=integers(cost.runtime.miss_ns),
         rates=_rates(path),
         load_ns=integers(path.load_ns if policies.TIMED[code] else [0] * workload.layers),
         missed=np.zeros(0, dtype=np.int8) if missed is None else missed,
@@ -151,6 +152,7 @@ def _rates(path: transfers.LoadPath) -> Any:
             rate.stream_bytes_per_ns = stage.stream_bytes_per_ns
         else:
             rate.isolated_ns, rate.queued_ns = stage.isolated_ns, stage.queued_ns
+            rate.copies = stage.copies
     return rates
 
 

@@ -33,10 +33,11 @@ def applies(s: Setup, loader: Loader, r: Run, size: int, missing: int, now: int)
 def _durations(s: Setup, loader: Loader, size: int, now: int) -> tuple[int, int]:
     """ns of the first load, and of each that follows."""
     rate = s.rates[0]
-    later = transfer_ns(size, rate.bytes_per_ns, rate.queued_ns)
+    more = (rate.copies - 1) * rate.queued_ns
+    later = transfer_ns(size, rate.bytes_per_ns, rate.queued_ns + more)
     if now == loader.servers[0].free_at:
         return later, later
-    return transfer_ns(size, rate.bytes_per_ns, rate.isolated_ns), later
+    return transfer_ns(size, rate.bytes_per_ns, rate.isolated_ns + more), later
 
 
 @part
@@ -98,6 +99,7 @@ def take(
         works += s.expert_launch_ns
         free += cost.moe_fixed_ns + works
         busy += works
+    bookkeeping = (end - first - r.at.hits) * s.miss_ns[r.at.layer]
     r.at.events += 1  # the pass is woken once
-    r.at.busy += busy
-    r.at.ended = free
+    r.at.busy += busy + bookkeeping
+    r.at.ended = free + bookkeeping

@@ -29,6 +29,7 @@ def read_yaml(path: str | Path) -> Tree:
 # where none is given.
 _NAMED: dict[str, str | None] = {
     "hardware": RunConfig().hardware.name,
+    "runtime": RunConfig().runtime.name,
     "cache.eviction": RunConfig().cache.eviction.name,
     "predictor": None,
 }

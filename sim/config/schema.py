@@ -134,15 +134,22 @@ class RunConfig(Section):
     model: str | None = None
     precision: Precision | None = None
     hardware: Named = Field(default_factory=lambda: Choice(name="rtx-4090"))
-    kernels: Literal["fused", "eager"] = "fused"
+    runtime: Named = Field(default_factory=lambda: Choice(name="ideal"))
     cache: CacheConfig = Field(default_factory=CacheConfig)
     host: HostConfig = Field(default_factory=HostConfig)
     predictor: tuple[Named, ...] = ()
     prefetch: PrefetchConfig = Field(default_factory=PrefetchConfig)
-    overlap: Literal["per_expert", "grouped"] = "per_expert"
     engine: Literal["auto", "simpy", "compiled"] = "auto"
     batch_size: int = Field(default=1, gt=0, le=INT64)
     seed: int = Field(default=0, ge=0, le=INT64)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, value: Any) -> Any:
+        for key in ("kernels", "overlap"):
+            if isinstance(value, dict) and key in value:
+                raise ValueError(f"{key!r} is of the runtime: write runtime.{key}")
+        return value
 
     @field_validator("trace", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ bandwidth and operations over achieved matrix throughput. Its kernels add to tha
 - ``eager`` (PyTorch without compilation): max(roofline, kernels · eager_launch_us), because the
   host issues kernels while the device works on earlier ones, and the slower of the two decides.
 
+What the runtime does beside (``runtime``) is added to the parts in which it happens.
 Durations are integer nanoseconds, each rounded once.
 """
 
@@ -15,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from prefetch_sim.hardware_profiles import HardwareProfile
+from prefetch_sim.hardware_profiles import HardwareProfile, RuntimeProfile
 from prefetch_sim.sim.cost.attention import (
     BYTES,
     AttentionWork,
@@ -25,6 +26,7 @@ from prefetch_sim.sim.cost.attention import (
     decode_in_sight,
     tokens_in_sight,
 )
+from prefetch_sim.sim.cost.runtime import RuntimeCost
 from prefetch_sim.traces.models.spec import BITS_PER_WEIGHT, LatentAttention, ModelSpec, Precision
 
 
@@ -67,9 +69,11 @@ EAGER = Kernels(
 class StepCost:
     """One forward pass; lists are by MoE layer, all in ns.
 
-    ``prologue_ns``: the dense layers just before; ``attention_ns``: from the layer's own start to
-    its gate's input, of which ``norm_ns`` is the input norm; ``moe_fixed_ns``: permute and
-    combine; ``epilogue_ns``: trailing dense layers, final norm and lm_head.
+    ``prologue_ns``: the host's work on the layer, and the dense layers just before;
+    ``attention_ns``: from the layer's own start to its gate's input, of which ``norm_ns`` is the
+    input norm; ``gate_ns``: with the routing's way to whoever decides; ``moe_fixed_ns``: permute
+    and combine; ``epilogue_ns``: trailing dense layers, final norm, lm_head and the host's work on
+    the step.
     """
 
     prologue_ns: tuple[int, ...]
@@ -95,20 +99,21 @@ class _Batch(NamedTuple):
 
 
 class CostModel:
-    """Durations of ``model`` on ``profile``, its experts stored in ``precision``."""
+    """Durations of ``model`` on ``profile`` in ``runtime``, its experts stored in ``precision``."""
 
     def __init__(
         self,
         model: ModelSpec,
         profile: HardwareProfile,
+        runtime: RuntimeProfile,
         *,
         precision: Precision,
-        kernels: Literal["fused", "eager"] = "fused",
     ) -> None:
         self.model = model
         self.expert_bytes = list(model.bytes_per_expert(precision))
+        self.runtime = RuntimeCost.of(runtime, self.expert_bytes)
         compute = profile.compute
-        self._eager = kernels == "eager"
+        self._eager = runtime.kernels == "eager"
         self._kernels = EAGER if self._eager else FUSED
         launch = compute.eager_launch_us if self._eager else compute.launch_us
         self._launch = launch.value * 1e3
@@ -166,14 +171,15 @@ class CostModel:
             dense = [w * (whole + mlp) + n * (local + mlp) for w, n in self._dense]
         else:
             dense = [0.0] * (layers + 1)
+        own = self.runtime
         return StepCost(
-            prologue_ns=tuple([round(ns) for ns in dense[:-1]]),
+            prologue_ns=tuple([round(ns) + own.layer_ns for ns in dense[:-1]]),
             attention_ns=attention,
             norm_ns=round(batch.norm),
-            gate_ns=batch.gate_ns,
+            gate_ns=batch.gate_ns + own.routing_ns,
             moe_fixed_ns=batch.moe_fixed_ns,
             shared_ns=batch.shared_ns,
-            epilogue_ns=round(dense[-1] + batch.head),
+            epilogue_ns=round(dense[-1] + batch.head) + own.step_ns,
         )
 
     def expert_ns(self, layer: int, tokens: int) -> int:

@@ -1,10 +1,12 @@
-"""What the accelerator holds beside the expert cache: the other weights and the KV cache."""
+"""What is in the accelerator's memory beside the expert cache."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from prefetch_sim.hardware_profiles import RuntimeProfile
 from prefetch_sim.sim.cost.attention import BYTES, AttentionWork
+from prefetch_sim.sim.cost.runtime import MIB
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.models.spec import BITS_PER_WEIGHT, LatentAttention, ModelSpec, Precision
 
@@ -14,13 +16,16 @@ class Reserve(NamedTuple):
 
     weights: int
     kv_cache: int
+    runtime: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv_cache
+        return self.weights + self.kv_cache + self.runtime
 
 
-def reserve(model: ModelSpec, workload: Workload, precision: Precision | None) -> Reserve:
+def reserve(
+    model: ModelSpec, workload: Workload, precision: Precision | None, runtime: RuntimeProfile
+) -> Reserve:
     """The reserve of ``model``, its experts in ``precision``, for the largest batch."""
     work = AttentionWork.of(model.attention, model.hidden, "decode")
     gates = model.moe_layers * model.hidden * model.experts
@@ -39,4 +44,5 @@ def reserve(model: ModelSpec, workload: Workload, precision: Precision | None) -
     local = 0 if window is None else (model.layers + 1) // 2
     tokens = (model.layers - local) * context + local * min(context, window or context)
     requests = min(workload.batch_size, len(workload.requests))
-    return Reserve(weights, requests * tokens * work.kv_bytes)
+    own = round(runtime.reserve_mib.value * MIB)
+    return Reserve(weights, requests * tokens * work.kv_bytes, own)

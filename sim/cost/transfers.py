@@ -8,9 +8,8 @@ from functools import cached_property
 from heapq import heapreplace
 from math import floor
 
-from prefetch_sim.hardware_profiles import HardwareProfile
-
-MIB = 2**20
+from prefetch_sim.hardware_profiles import HardwareProfile, RuntimeProfile
+from prefetch_sim.sim.cost.runtime import MIB
 
 
 def transfer_ns(nbytes: int, bytes_per_ns: float, before_ns: float) -> int:
@@ -21,28 +20,37 @@ def transfer_ns(nbytes: int, bytes_per_ns: float, before_ns: float) -> int:
     return round(before_ns + nbytes / bytes_per_ns)
 
 
+def copies_of(nbytes: int, size: int, copies: int) -> int:
+    """How many copies ``nbytes`` of an expert of ``size`` bytes take, which goes in ``copies``."""
+    return -(-nbytes * copies // size)
+
+
 @dataclass(frozen=True)
 class HostLink:
-    """A link that pays an overhead, then sends a chunk: a smaller one right behind another."""
+    """A link that pays an overhead for each copy: a smaller one right behind another.
+
+    An expert goes in ``copies`` of equal size, a part of it in as many as it takes.
+    """
 
     bytes_per_ns: float
     isolated_ns: float
     queued_ns: float  # right behind another transfer
     chunk: int | None  # the most bytes that go at once
+    copies: int = 1  # an expert
     name = "host_link"
     lanes = 1
 
-    def chunk_ns(self, nbytes: int, behind: bool) -> int:
-        """ns of one chunk; ``behind``: right behind another transfer."""
+    def chunk_ns(self, nbytes: int, size: int, behind: bool) -> int:
+        """ns of a chunk of an expert of ``size``; ``behind``: right behind another transfer."""
         alpha = self.queued_ns if behind else self.isolated_ns
-        return transfer_ns(nbytes, self.bytes_per_ns, alpha)
+        more = copies_of(nbytes, size, self.copies) - 1
+        return transfer_ns(nbytes, self.bytes_per_ns, alpha + more * self.queued_ns)
 
-    def load_ns(self, nbytes: int) -> int:
+    def load_ns(self, size: int) -> int:
         """ns of a load whose chunks are each right behind another transfer."""
-        if self.chunk is None:
-            return self.chunk_ns(nbytes, True)
-        whole, rest = divmod(nbytes, self.chunk)
-        return whole * self.chunk_ns(self.chunk, True) + (self.chunk_ns(rest, True) if rest else 0)
+        whole, rest = divmod(size, self.chunk or size)
+        ns = whole * self.chunk_ns(self.chunk or size, size, True)
+        return ns + (self.chunk_ns(rest, size, True) if rest else 0)
 
 
 @dataclass(frozen=True)
@@ -88,8 +96,16 @@ class LoadPath:
     sizes: tuple[int, ...]
 
     @classmethod
-    def of(cls, profile: HardwareProfile, sizes: Sequence[int], *, staged: bool) -> LoadPath:
+    def of(
+        cls,
+        profile: HardwareProfile,
+        runtime: RuntimeProfile,
+        sizes: Sequence[int],
+        *,
+        staged: bool,
+    ) -> LoadPath:
         """``staged``: host memory does not hold every expert. With one memory there is no link."""
+        load = runtime.load
         stages: list[Stage] = []
         if staged or profile.unified_memory:
             disk = profile.storage
@@ -97,7 +113,7 @@ class LoadPath:
                 Storage(
                     disk.gb_s.value,  # 1 GB/s is 1 byte/ns
                     disk.stream_gb_s.value,
-                    round(disk.latency_us.value * 1e3),
+                    round((disk.latency_us.value + load.read_us.value) * 1e3),
                     round(disk.read_mib.value * MIB),
                     int(disk.queue_depth.value),
                 )
@@ -108,9 +124,10 @@ class LoadPath:
             stages.append(
                 HostLink(
                     wire.gb_s.value,
-                    wire.isolated_us.value * 1e3,
-                    wire.back_to_back_us.value * 1e3,
+                    (wire.isolated_us.value + load.issue_us.value) * 1e3,
+                    (wire.back_to_back_us.value + load.issue_us.value) * 1e3,
                     round(wire.chunk_mib.value * MIB) if wire.chunk_mib else None,
+                    int(load.copies.value),
                 )
             )
         return cls(tuple(stages), tuple(sizes))

@@ -83,7 +83,8 @@ class ForwardPass:
                     now = self._fire(predictor, step, cost, layer, now, 0)
                 stalls: Sequence[int] = _NO_STALL
                 if loader.waiting:
-                    missing.begin(layer, routed, tokens, cost, routed_at, now)
+                    bookkeeping = (len(routed) - hits) * self.cost.runtime.miss_ns[layer]
+                    missing.begin(layer, routed, tokens, cost, bookkeeping, routed_at, now)
                     loader.serve(routed_at)
                     yield device.asleep()
                     now, stalls = missing.free, missing.stalls

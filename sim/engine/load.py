@@ -35,9 +35,11 @@ class Load:
         issued: int,
         target: int,
         predictor: int,
+        size: int,
         ready: list[int],
         left: list[int],
     ) -> None:
         self.expert, self.origin, self.key, self.seq = expert, origin, key, seq
         self.issued, self.target, self.predictor = issued, target, predictor
+        self.size = size
         self.ready, self.left = ready, left  # to be moved now; not yet through

@@ -176,7 +176,7 @@ class Loader:
             self._through_host.add(x)
             if origin == PREFETCH:
                 self._only_queued.add(x)
-        load = Load(x, origin, key, seq, now, target, predictor, ready, left)
+        load = Load(x, origin, key, seq, now, target, predictor, size, ready, left)
         self.outstanding += size
         self.in_flight[x] = load
         self.stages[first].queue.submit(load)

@@ -38,6 +38,7 @@ class MissingLayer:
         self._tokens: list[int] | None = None
         self._streams = False
         self._dispatch = 0  # ns that the first group is charged beside its experts
+        self._bookkeeping = 0  # ns, once all has been computed
         self._group_end = 0
         self._turn = -1  # when the pass looks next, as something has been computed
         self._on_landing, self._on_served = self._landed, self._served
@@ -48,13 +49,18 @@ class MissingLayer:
         routed: list[int],
         tokens: list[int] | None,
         cost: StepCost,
+        bookkeeping: int,
         asked: int,
         now: int,
     ) -> None:
-        """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on."""
+        """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on.
+
+        The layer ends ``bookkeeping`` ns after its last expert has been computed.
+        """
         loader = self._loader
         resident = loader.cache.resident
         self._layer, self._routed, self._tokens = layer, routed, tokens
+        self._bookkeeping = bookkeeping
         self.stalls = [0, 0, 0, 0]
         self._streams = streams = not loader.cache.fits(routed)
         ready = [x for x in routed if resident[x]]
@@ -83,6 +89,8 @@ class MissingLayer:
         loader = self._loader
         if not loader.waiting:
             self._compute_landed()
+            if self._bookkeeping:
+                self.free = self._device.compute(self.free, self._bookkeeping, "bookkeeping")
             loader.unpin_at = self.free
             loader.on_landing = loader.on_served = None
             self._device.wake()

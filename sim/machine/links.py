@@ -16,20 +16,22 @@ from prefetch_sim.sim.engine.load import Load
 from prefetch_sim.sim.engine.transfer_queue import TransferQueue
 from prefetch_sim.sim.machine.clock import LANDS, Alarm
 
-# When a chunk of so many bytes, whose service starts now, is through: (now, bytes) -> ns.
-Finish = Callable[[int, int], int]
+# When a chunk of so many bytes, whose service starts now, is through: (now, bytes, bytes of its
+# expert) -> ns.
+Finish = Callable[[int, int, int], int]
 
 
 def _on_link(link: HostLink) -> Finish:
-    known: tuple[dict[int, int], dict[int, int]] = ({}, {})  # ns by bytes; isolated, behind another
+    # ns by bytes and size of the expert; isolated, behind another
+    known: tuple[dict[tuple[int, int], int], ...] = ({}, {})
     busy_until = -1
 
-    def finish(now: int, nbytes: int) -> int:
+    def finish(now: int, nbytes: int, size: int) -> int:
         nonlocal busy_until
         behind = now == busy_until
-        duration = known[behind].get(nbytes)
+        duration = known[behind].get((nbytes, size))
         if duration is None:
-            duration = known[behind][nbytes] = link.chunk_ns(nbytes, behind)
+            duration = known[behind][nbytes, size] = link.chunk_ns(nbytes, size, behind)
         busy_until = now + duration
         return busy_until
 
@@ -39,7 +41,7 @@ def _on_link(link: HostLink) -> Finish:
 def _off_storage(storage: Storage) -> Finish:
     bus_free = 0
 
-    def finish(now: int, nbytes: int) -> int:
+    def finish(now: int, nbytes: int, size: int) -> int:
         nonlocal bus_free
         bus_free, end = storage.read(now, bus_free, nbytes)
         return end
@@ -83,7 +85,7 @@ class Server:
             load, nbytes = taken
             lane = free.pop()
             lane.load, lane.nbytes = load, nbytes
-            lane.finish = finish = self._finish(now, nbytes)
+            lane.finish = finish = self._finish(now, nbytes, load.size)
             if self.log is not None:
                 self.log(self.name, load, now, finish)
             lane.callbacks = self._through

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefetch_sim.sim.cost.runtime import RuntimeCost
 from prefetch_sim.sim.engine.load import DEMAND, DISPOSITIONS, PREFETCH
 from prefetch_sim.sim.engine.records import LayerTotals, StepRecords, Totals
 from prefetch_sim.sim.results.bounds import Bounds
@@ -76,15 +77,19 @@ def summarise(
     step_records: StepRecords,
     stages: Sequence[str],
     rates: Sequence[float],
+    runtime: RuntimeCost,
     bounds: Bounds,
 ) -> dict[str, Any]:
     """Everything about the run but its config, predictors' quality and event count.
 
-    ``stages`` are the parts of the load path by name, ``rates`` their full rates, bytes a ns.
+    ``stages`` are the parts of the load path by name, ``rates`` their full rates, bytes a ns;
+    ``runtime`` is what the engine's own work took.
     """
     total = int(step_records.column("end")[-1])
     between, first = latencies(table, step_records)
-    compute = int(step_records.column("compute").sum())
+    experts, hits = (totals.layers.counts[:, :, i].sum(axis=0) for i in range(2))
+    own = runtime.total_ns(len(step_records), (experts - hits).tolist())
+    compute = int(step_records.column("compute").sum()) - own
     stall = ("demand_miss", "late_prefetch", "queueing", "storage")
     return {
         "tpot_ms": distribution(between),
@@ -96,6 +101,7 @@ def summarise(
         "bytes": _bytes(stages, totals.moved_bytes),
         "stall_ms": {name: _ms(ns) for name, ns in zip(stall, totals.layers.stalls)},
         "compute_ms": _ms(compute),
+        "runtime_ms": _ms(own),
         "link_busy": {
             stage: round(sum(moved) / (rate * total), 6) if total else None
             for stage, moved, rate in zip(stages, totals.moved_bytes, rates)

@@ -24,6 +24,7 @@ def results(done: Simulation) -> dict[str, Any]:
         done.steps,
         [stage.name for stage in done.path.stages],
         [stage.bytes_per_ns for stage in done.path.stages],
+        done.cost.runtime,
         _bounds(done),
     )
     names = [name for name, _, _ in inputs.predictors]
@@ -33,6 +34,7 @@ def results(done: Simulation) -> dict[str, Any]:
         "name": inputs.config.name,
         "model": inputs.model.name,
         "hardware": inputs.profile.name,
+        "runtime": inputs.runtime.model_dump(include={"name", "kernels", "overlap"}),
         "cache": {"bytes": sum(inputs.cache_bytes)},
         "config": inputs.config.model_dump(mode="json"),
         "engine": done.engine,
@@ -58,7 +60,7 @@ def _bounds(done: Simulation) -> Bounds:
     inputs, layers = done.inputs, done.inputs.workload.layers
     sizes, caches = tuple(inputs.sizes), tuple(inputs.cache_bytes)
     config, wire = inputs.config, tuple(done.path.least_ns)
-    key = done.cost, sizes, caches, wire, config.cache.warm, config.overlap, done.engine
+    key = done.cost, sizes, caches, wire, config.cache.warm, inputs.runtime, done.engine
     by_layer = caches if len(caches) > 1 else caches * layers
     return inputs.workload.memos.get(
         "bounds",
@@ -71,6 +73,6 @@ def _bounds(done: Simulation) -> Bounds:
             sizes,
             wire,
             [cache // size for cache, size in zip(by_layer, sizes)],
-            config.overlap == "grouped",
+            inputs.runtime.overlap == "grouped",
         ),
     )

@@ -27,8 +27,9 @@ def cache_bytes(
     if total + beside.total > memory * 2**30:
         raise ConfigError(
             f"cache.capacity: {total / 2**30:.2f} GiB do not fit in the {memory:g} GiB of "
-            f"{profile.name} beside {beside.weights / 2**30:.2f} GiB of other weights and "
-            f"{beside.kv_cache / 2**30:.2f} GiB of KV cache"
+            f"{profile.name} beside {beside.weights / 2**30:.2f} GiB of other weights, "
+            f"{beside.kv_cache / 2**30:.2f} GiB of KV cache and {beside.runtime / 2**30:.2f} GiB "
+            "that the runtime keeps"
         )
     whole = sum(sizes) * model.experts
     if config.cache.scope == "global":

@@ -1,4 +1,4 @@
-"""Finds and checks what a config names: trace, model, hardware, policies.
+"""Finds and checks what a config names: trace, model, hardware, runtime, policies.
 
 Nothing runs before all of it holds; each error is one line that names the key. What is checked
 apart: ``traces``, ``predictors``, ``capacities``, and ``engine_choice`` beside it.
@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from prefetch_sim.hardware_profiles import HardwareError, HardwareProfile, load_profile, override
+from prefetch_sim.hardware_profiles import (
+    HardwareProfile,
+    ProfileError,
+    RuntimeProfile,
+    load_profile,
+    load_runtime,
+    override,
+)
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.models import ModelError, load_model
@@ -32,6 +39,7 @@ class Inputs:
     workload: Workload
     model: ModelSpec
     profile: HardwareProfile
+    runtime: RuntimeProfile
     eviction: ModuleType
     policy: ModuleType
     predictors: tuple[tuple[str, Predictor, PredictorParams], ...]
@@ -44,12 +52,16 @@ def load(config: RunConfig) -> Inputs:
     """Read and check all that ``config`` names. Raises ConfigError."""
     workload = load_workload(config)
     trace_model = workload.trace.meta.model
+    key = "model"
     try:
         model = load_model(config.model) if config.model else trace_model
+        key = "hardware"
         profile = load_profile(config.hardware.name)
         profile = override(profile, dict(_flatten(config.hardware.params)))
-    except (ModelError, HardwareError) as error:
-        key = "model" if isinstance(error, ModelError) else "hardware"
+        key = "runtime"
+        runtime = load_runtime(config.runtime.name)
+        runtime = override(runtime, dict(_flatten(config.runtime.params)))
+    except (ModelError, ProfileError) as error:
         raise ConfigError(f"{key}: {error}") from error
     if model.topology != trace_model.topology:
         raise ConfigError(
@@ -60,6 +72,7 @@ def load(config: RunConfig) -> Inputs:
         extra = config.prefetch.extra
         raise ConfigError(f"prefetch.extra: {extra} exceeds the {model.experts} experts of a layer")
     sizes = list(model.bytes_per_expert(config.precision))
+    beside = reserve(model, workload, config.precision, runtime)
     eviction = _find("cache.eviction", "eviction", config.cache.eviction)
     policy = _find("prefetch.policy", "prefetch", Choice(name=config.prefetch.policy))
     return Inputs(
@@ -67,13 +80,14 @@ def load(config: RunConfig) -> Inputs:
         workload,
         model,
         profile,
+        runtime,
         eviction,
         policy,
         tuple(
             make_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)
         ),
         sizes,
-        cache_bytes(config, model, sizes, profile, reserve(model, workload, config.precision)),
+        cache_bytes(config, model, sizes, profile, beside),
         host_bytes(config, model, sizes, profile),
     )
 

@@ -49,18 +49,17 @@ def _table(inputs: Inputs, index: int) -> Table:
 
 def load_path(inputs: Inputs) -> LoadPath:
     staged = inputs.host_bytes is not None
-    return LoadPath.of(inputs.profile, inputs.sizes, staged=staged)
+    return LoadPath.of(inputs.profile, inputs.runtime, inputs.sizes, staged=staged)
 
 
 _cost_model = lru_cache(maxsize=COSTS_KEPT)(CostModel)
 
 
 def cost_model(inputs: Inputs) -> CostModel:
-    """The same one for runs of a sweep that share model, hardware and precision."""
-    config = inputs.config
+    """The same one for runs of a sweep that share model, hardware, runtime and precision."""
     return _cost_model(
         inputs.model,
         inputs.profile,
-        precision=config.precision or inputs.model.precision,
-        kernels=config.kernels,
+        inputs.runtime,
+        precision=inputs.config.precision or inputs.model.precision,
     )

@@ -32,12 +32,12 @@ class ForwardPass(Transfers):
         super().__init__(inputs)
         self.cost = cost
         self.tables = [predictor.table() for _, predictor, _ in inputs.predictors]
-        self.grouped = self.config.overlap == "grouped"
+        self.grouped = self.inputs.runtime.overlap == "grouped"
         self.free = self.busy = self.side_free = 0  # the compute engine; the side engine
         self.waiting = self.over = False
         self.latest = -1  # the layer-step routed last
         self.set = RoutedSet({}, False, end=0)
-        self.permuting = 0
+        self.permuting = self.bookkeeping = 0
         self.stalls = [0, 0, 0, 0]
         self.marks, self.stamp = [0] * len(self.sizes), 0
 
@@ -119,6 +119,7 @@ class ForwardPass(Transfers):
         room = self.cache.capacities[0 if len(self.cache.capacities) == 1 else layer]
         self.set = RoutedSet(tokens, sum(self.sizes[x] for x in ids) > room)
         self.stalls = [0, 0, 0, 0]
+        self.bookkeeping = 0
         late = 0
         for x in ids:
             if x in self.cache.scores:
@@ -129,6 +130,7 @@ class ForwardPass(Transfers):
                     self.settle(self.unused.pop(x), "timely")
                 continue
             self.set.missing.add(x)
+            self.bookkeeping += self.cost.runtime.miss_ns[layer]
             if x in self.underway:
                 late += 1
             else:
@@ -209,7 +211,8 @@ class ForwardPass(Transfers):
 
     def ended(self) -> None:
         routed = self.set
-        if len(routed.computed) == len(routed.tokens):
+        if len(routed.computed) == len(routed.tokens) and routed.end < 0:
+            self.work(self.bookkeeping)
             routed.end = max(self.free, self.now)
 
     def wait_for(self, load: Load) -> None:
@@ -313,7 +316,7 @@ class ForwardPass(Transfers):
             ns = 0
             while left > 0:
                 n = min(left, self.chunk(left))
-                ns += round(self.link.back_to_back_us.value * 1000 + n / self.link.gb_s.value)
+                ns += self.chunk_ns(n, self.inputs.sizes[layer], True)
                 left -= n
             return ns
         lanes = [0] * int(self.storage.queue_depth.value)  # when each is free

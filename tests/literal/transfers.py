@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
@@ -180,12 +181,20 @@ class Transfers(ABC):
         size = self.link.chunk_mib
         return nbytes if size is None else min(nbytes, round(size.value * MIB))
 
+    def chunk_ns(self, n: int, whole: int, behind: bool) -> int:
+        """Of ``n`` bytes of an expert of ``whole`` bytes: each copy pays, the first as it comes."""
+        link, of_load = self.link, self.inputs.runtime.load
+        first = link.back_to_back_us if behind else link.isolated_us
+        copies = math.ceil(n * int(of_load.copies.value) / whole)
+        before = (first.value + of_load.issue_us.value) * 1000
+        before += (copies - 1) * ((link.back_to_back_us.value + of_load.issue_us.value) * 1000)
+        return round(before + n / link.gb_s.value)
+
     def start_chunk(self, load: Load) -> None:
         n = self.chunk(load.waiting)
         load.waiting -= n
         behind = self.carried == self.now
-        alpha = self.link.back_to_back_us if behind else self.link.isolated_us
-        ns = round(alpha.value * 1000 + n / self.link.gb_s.value)
+        ns = self.chunk_ns(n, load.nbytes, behind)
         self.carrying = True
 
         def through() -> None:
@@ -205,7 +214,9 @@ class Transfers(ABC):
         disk = self.storage
         bus_free = max(now, bus_free) + round(n / disk.gb_s.value)
         alone = now + round(n / disk.stream_gb_s.value)
-        return bus_free, max(bus_free, alone) + round(disk.latency_us.value * 1000)
+        return bus_free, max(bus_free, alone) + round(
+            (disk.latency_us.value + self.inputs.runtime.load.read_us.value) * 1000
+        )
 
     def start_read(self, load: Load) -> None:
         n = min(load.unread, self.read_bytes())

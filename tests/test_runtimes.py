@@ -1,0 +1,156 @@
+"""Runtimes: all load, every figure is sourced, a config names them, and bad input is one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cli_support import run_cli
+
+from prefetch_sim.hardware_profiles import (
+    ProfileError,
+    RuntimeProfile,
+    list_runtimes,
+    load_profile,
+    load_runtime,
+    override,
+)
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import parse
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.cost.model import CostModel
+from prefetch_sim.sim.cost.runtime import RuntimeCost
+from prefetch_sim.sim.cost.transfers import copies_of
+from prefetch_sim.sim.run import run
+from prefetch_sim.sim.setup.inputs import load
+
+NAMES = [
+    "big-moe-on-edge",
+    "ideal",
+    "imp",
+    "ktransformers",
+    "llama.cpp",
+    "mlx-stream",
+    "moe-infinity",
+    "transformers-eager",
+]
+MIB = 2**20
+IDEAL = load_runtime("ideal")
+SMALL = {"trace": {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 2, "decode": 3}}
+
+
+def test_catalogue() -> None:
+    assert list(list_runtimes()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runtime_holds(name: str) -> None:
+    runtime = load_runtime(name)
+    assert runtime.name == name
+    for path, figure in runtime.flat().items():
+        assert len(figure.source) > 10, path
+        certain = name == "ideal" or figure.kind == "datasheet"
+        assert figure.uncertainty > 0 or certain, path
+
+
+def test_the_ideal_one_costs_nothing() -> None:
+    assert {path: f.value for path, f in IDEAL.flat().items() if f.value} == {"load.copies": 1}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "ideal"])
+def test_a_real_one_is_slower(name: str) -> None:
+    config = SMALL | {"cache": {"capacity": "30%"}}
+    results = run(parse(config | {"runtime": name}, "my.yaml"))
+    # With the same kernels and overlap, so that nothing but its own work differs.
+    same = {key: getattr(load_runtime(name), key) for key in ("kernels", "overlap")}
+    ideal = run(parse(config | {"runtime": {"name": "ideal", **same}}, "my.yaml"))
+    assert results["runtime"] == {"name": name, **same}
+    assert ideal["runtime_ms"] == 0 < results["runtime_ms"]
+    assert ideal["total_ms"] < results["total_ms"]
+    assert ideal["compute_ms"] == results["compute_ms"]
+    parts = [results["compute_ms"], results["runtime_ms"], *results["stall_ms"].values()]
+    assert sum(parts) == pytest.approx(results["total_ms"], abs=1e-5)
+
+
+def test_what_it_takes_is_added_where_it_happens() -> None:
+    model, machine = load_model("deepseek-v2-lite"), load_profile("rtx-4090")
+    own = override(IDEAL, {"step_us": 500, "layer_us": 20.0004, "routing_us": 7})
+    plain, cost = (CostModel(model, machine, r, precision="bf16") for r in (IDEAL, own))
+    one, other = (c.step("decode", [1], [100]) for c in (plain, cost))
+    assert other.epilogue_ns - one.epilogue_ns == 500_000
+    assert other.gate_ns - one.gate_ns == 7_000
+    more = {b - a for a, b in zip(one.prologue_ns, other.prologue_ns)}
+    assert more == {20_000}  # rounded by itself
+    assert (other.attention_ns, other.norm_ns) == (one.attention_ns, one.norm_ns)
+    assert (other.shared_ns, other.moe_fixed_ns) == (one.shared_ns, one.moe_fixed_ns)
+
+
+def test_bookkeeping_is_by_expert_and_by_its_bytes() -> None:
+    runtime = override(IDEAL, {"miss.us": 10, "miss.us_per_mib": 4, "step_us": 1, "layer_us": 2})
+    cost = RuntimeCost.of(runtime, [MIB, 3 * MIB // 2])
+    assert cost.miss_ns == (14_000, 16_000)
+    assert cost.total_ns(5, [3, 1]) == 5 * (1_000 + 2 * 2_000) + 3 * 14_000 + 16_000
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "copies"), [(90, 3), (89, 3), (60, 2), (61, 3), (30, 1), (31, 2), (1, 1)]
+)
+def test_copies_of_a_part(nbytes: int, copies: int) -> None:
+    assert copies_of(nbytes, 90, 3) == copies
+
+
+def test_it_keeps_memory_for_itself() -> None:
+    tree = SMALL | {"cache": {"capacity": "11GiB"}, "host": {"capacity": "100%"}}
+    load(parse(tree, "my.yaml"))
+    with pytest.raises(ConfigError, match=r"and 15.62 GiB that the runtime keeps"):
+        load(parse(tree | {"runtime": {"name": "ideal", "reserve_mib": 16_000}}, "my.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "message"),
+    [
+        ("lama.cpp", "unknown runtime 'lama.cpp'; did you mean 'llama.cpp'?"),
+        ({"name": "ideal", "kernel": "eager"}, "has no 'kernel'; did you mean 'kernels'?"),
+        ({"name": "ideal", "kernels": "captured"}, "kernels: Input should be 'fused' or 'eager'"),
+        ({"name": "ideal", "overlap": "none"}, "overlap: Input should be 'per_expert' or"),
+        ({"name": "ideal", "load": {"copies": 0}}, "load.copies: value must be a whole number"),
+        ({"name": "ideal", "load": {"copies": 1.5}}, "load.copies: value must be a whole number"),
+        ({"name": "ideal", "miss": {"us": -1}}, "miss.us.value: Input should be greater than"),
+        ({"name": "ideal", "miss": {"us": 1e30}}, "miss.us: value must be at most 1,000,000,000"),
+        ({"name": "ideal", "layer_us": "slow"}, "layer_us: 'slow' is not a number in µs"),
+        ({"name": "ideal", "miss": 3}, "miss"),
+        ({"name": "nowhere.yaml"}, "nowhere.yaml: no such file"),
+    ],
+)
+def test_bad_runtimes_are_one_line(runtime: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=r"^runtime: ") as caught:
+        load(parse(SMALL | {"runtime": runtime}, "my.yaml"))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_machine_is_no_runtime(tmp_path: Any) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\ndescription: mine\nkernels: fused\n")
+    with pytest.raises(ProfileError, match=r"mine.yaml: overlap: Field required \(and 6 more\)"):
+        load_runtime(path)
+
+
+def test_the_command_line_lists_and_shows_them() -> None:
+    listed = run_cli("list", "runtimes").out
+    assert all(name in listed for name in NAMES)
+    shown = run_cli("runtime", "show", "llama.cpp").out
+    assert "kernels fused, overlap grouped" in shown
+    for path in load_runtime("llama.cpp").flat():
+        assert path in shown
+    refused = run_cli("runtime", "show", "lama.cpp")
+    assert refused.code == 2
+    assert "did you mean 'llama.cpp'?" in refused.err
+
+
+def test_a_runtime_of_ones_own_is_a_file(tmp_path: Any) -> None:
+    text = IDEAL.model_copy(update={"name": "mine"}).model_dump_json()
+    (tmp_path / "mine.yaml").write_text(text)  # JSON is YAML
+    found = load(parse(SMALL | {"runtime": str(tmp_path / "mine.yaml")}, "my.yaml")).runtime
+    assert isinstance(found, RuntimeProfile)
+    assert found.name == "mine"
