@@ -1,4 +1,4 @@
-"""Profiles: all twelve load, every figure is sourced, and bad input is one clear line."""
+"""Profiles: all load, every figure is sourced, and bad input is one clear line."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ NAMES = [
     "jetson-agx-orin-64gb",
     "jetson-orin-nano-8gb",
     "l4",
+    "laptop-ddr4",
+    "m5-pro",
+    "oneplus-15r",
     "raspberry-pi-5",
     "rtx-3090",
     "rtx-4090",
