@@ -19,12 +19,17 @@ ROOT = Path(__file__).parents[1]
 PHONE = ROOT.parent / "shared" / "data" / "big-moe-on-edge"
 
 NAMES = [
+    "a10",
     "a100-pcie-40gb",
     "a100-pcie-80gb",
+    "a5000",
+    "b200",
     "h100-sxm",
+    "h200",
     "jetson-agx-orin-64gb",
     "jetson-orin-nano-8gb",
     "l4",
+    "l40s",
     "laptop-ddr4",
     "m5-pro",
     "oneplus-15r",
@@ -38,6 +43,7 @@ NAMES = [
     "rtx-5090",
     "rtx-pro-6000",
     "snapdragon-8",
+    "t4",
     "v100-pcie-32gb",
     "v100-sxm2-32gb",
 ]
