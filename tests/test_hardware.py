@@ -1,4 +1,4 @@
-"""Profiles: all twelve load, every figure is sourced, and bad input is one clear line."""
+"""Profiles: all load, every figure is sourced, and bad input is one clear line."""
 
 from __future__ import annotations
 
@@ -19,16 +19,37 @@ ROOT = Path(__file__).parents[1]
 PHONE = ROOT.parent / "shared" / "data" / "big-moe-on-edge"
 
 NAMES = [
+    "a10",
     "a100-pcie-40gb",
     "a100-pcie-80gb",
+    "a5000",
+    "b200",
+    "dgx-spark",
     "h100-sxm",
+    "h200",
     "jetson-agx-orin-64gb",
     "jetson-orin-nano-8gb",
+    "jetson-orin-nx",
+    "jetson-thor",
     "l4",
+    "l40s",
+    "laptop-ddr4",
+    "m2-ultra",
+    "m4-max",
+    "m5-pro",
+    "oneplus-15r",
     "raspberry-pi-5",
+    "rtx-2080",
+    "rtx-3060-12gb",
+    "rtx-3060-ti",
     "rtx-3090",
+    "rtx-4070-ti",
     "rtx-4090",
+    "rtx-5090",
+    "rtx-pro-6000",
     "snapdragon-8",
+    "strix-halo",
+    "t4",
     "v100-pcie-32gb",
     "v100-sxm2-32gb",
 ]
@@ -71,6 +92,73 @@ def test_siblings_have_memory_in_the_order_of_their_datasheets(
     assert rates[0] <= rates[1]
     for rate, datasheet in zip(rates, datasheets):
         assert 0.85 < rate / datasheet < 0.98
+
+
+@pytest.mark.parametrize(
+    ("slower", "faster", "datasheets"),
+    [
+        ("t4", "rtx-3060-12gb", (320, 360)),
+        ("rtx-3060-12gb", "rtx-2080", (360, 448)),
+        ("rtx-2080", "rtx-3060-ti", (448, 448)),
+        ("rtx-3060-ti", "rtx-4070-ti", (448, 504)),
+        ("rtx-4070-ti", "a10", (504, 600)),
+        ("a10", "a5000", (600, 768)),
+        ("l40s", "rtx-3090", (864, 936)),
+        ("rtx-3090", "rtx-4090", (936, 1008)),
+        ("rtx-4090", "rtx-5090", (1008, 1792)),
+        ("rtx-5090", "rtx-pro-6000", (1792, 1792)),
+        ("h100-sxm", "h200", (3350, 4800)),
+        ("h200", "b200", (4800, 8000)),
+        ("jetson-orin-nx", "jetson-agx-orin-64gb", (102, 204.8)),
+        ("jetson-agx-orin-64gb", "strix-halo", (204.8, 256)),
+        ("strix-halo", "dgx-spark", (256, 273)),
+        ("dgx-spark", "jetson-thor", (273, 273)),
+        ("m5-pro", "m4-max", (307, 546)),
+        ("m4-max", "m2-ultra", (546, 800)),
+        ("laptop-ddr4", "oneplus-15r", (51.2, 76.8)),
+    ],
+)
+def test_no_machine_has_all_of_its_datasheets_bandwidth(
+    slower: str, faster: str, datasheets: tuple[float, float]
+) -> None:
+    """Measured in several ways (a copy, a read, lattice streaming), so a wider band; in order."""
+    rates = [load_profile(name).compute.memory_gb_s.value for name in (slower, faster)]
+    assert rates[0] <= rates[1]
+    for rate, datasheet in zip(rates, datasheets):
+        assert 0.7 < rate / datasheet < 0.95
+
+
+def _read_us(name: str, size: int, lanes: int) -> float:
+    """One read of ``size`` bytes by each of ``lanes``, again and again: time from issue to end."""
+    drive = load_profile(name).storage
+    alone = size / drive.stream_gb_s.value / 1e3 + drive.latency_us.value
+    return max(alone, lanes * size / drive.gb_s.value / 1e3)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "lanes", "gb_s", "off"),
+    [
+        ("oneplus-15r", 4 << 20, 1, 1809.9 * 1.048576e-3, 0.01),
+        ("oneplus-15r", 4 << 20, 2, 2459.8 * 1.048576e-3, 0.02),
+        ("oneplus-15r", 4 << 20, 8, 2420.0 * 1.048576e-3, 0.02),
+        ("oneplus-15r", 4 << 20, 16, 2243.9 * 1.048576e-3, 0.1),
+        ("oneplus-15r", 128 << 10, 2, 954 * 1.048576e-3, 0.01),
+        ("oneplus-15r", 128 << 10, 4, 1486 * 1.048576e-3, 0.3),
+        ("oneplus-15r", 128 << 10, 8, 1859 * 1.048576e-3, 0.35),
+        ("m5-pro", 2_764_800, 1, 9.46, 0.01),
+        ("m5-pro", 2_764_800, 4, 16.95, 0.03),
+        ("m5-pro", 2_764_800, 32, 17.30, 0.01),
+        ("dgx-spark", 64 << 10, 1, 0.49, 0.01),
+        ("dgx-spark", 256 << 10, 1, 1.06, 0.01),
+        ("dgx-spark", 256 << 10, 16, 5.22, 0.2),
+        ("dgx-spark", 256 << 10, 64, 5.84, 0.05),
+    ],
+)
+def test_drives_read_as_they_were_measured(
+    name: str, size: int, lanes: int, gb_s: float, off: float
+) -> None:
+    """By number of reads at a time; ``off`` is how far the two rates and a latency are from it."""
+    assert lanes * size / _read_us(name, size, lanes) / 1e3 == pytest.approx(gb_s, rel=off)
 
 
 def test_an_a100s_link_is_as_uncertain_as_at_the_size_of_an_expert() -> None:
@@ -209,6 +297,10 @@ def test_missing_file() -> None:
         load_profile("nowhere.yaml")
 
 
+def test_the_readme_counts_the_profiles() -> None:
+    assert f"There are {len(NAMES)} (`list hardware`)" in (ROOT / "README.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("name", "model", "capacity"),
     [("qwen", "Qwen3-30B-A3B", "4000MiB"), ("gptoss", "gpt-oss-120b", "3000MiB")],
@@ -222,11 +314,8 @@ def test_the_readme_says_how_far_the_phone_profile_is_off(
         pytest.skip(f"no recording at {recording}")
     trace = tmp_path / "phone.parquet"
     write_trace(trace, import_trace(recording))
-    run = {"trace": str(trace), "hardware": "snapdragon-8", "cache": {"capacity": capacity}}
-    steps = simulate(load(RunConfig.model_validate(run))).steps
-    decode = steps.column("prefill") == 0
-    total = (steps.column("end") - steps.column("start"))[decode].mean() / 1e6
-    compute = steps.column("compute")[decode].mean() / 1e6
+    total, compute = _decode_ms(trace, capacity, "snapdragon-8")
+    own, _ = _decode_ms(trace, capacity, "oneplus-15r")
 
     with (PHONE / f"{name}.metrics").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
@@ -237,4 +326,17 @@ def test_the_readme_says_how_far_the_phone_profile_is_off(
         f"| {model} | {1e3 / total:.2f} / {1e3 / wall:.2f} | {total - compute:.0f} / {waits:.0f} "
         f"| {compute:.0f} / {wall - waits:,.0f} |"
     )
-    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert shown in readme
+    own_phone = readme.partition("with `oneplus-15r`")[2].partition("too fast")[0]
+    assert f"{1e3 / own:.2f}" in own_phone
+    assert f"{wall / own:.1f}" in own_phone
+
+
+def _decode_ms(trace: Path, capacity: str, hardware: str) -> tuple[float, float]:
+    """Mean length of a decode step, and of the compute in it."""
+    run = {"trace": str(trace), "hardware": hardware, "cache": {"capacity": capacity}}
+    steps = simulate(load(RunConfig.model_validate(run))).steps
+    decode = steps.column("prefill") == 0
+    total = (steps.column("end") - steps.column("start"))[decode].mean() / 1e6
+    return float(total), float(steps.column("compute")[decode].mean() / 1e6)
