@@ -23,6 +23,9 @@ from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.synthetic import synthesise
 
 IDEAL = load_runtime("ideal")
+DRAWN: dict[str, Any] = {
+    "requests": 1, "prompt": 0, "decode": 1, "skew": 0.5, "reuse": 0.3, "seed": 0,
+}  # fmt: skip
 SMALL = {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 0, "decode": 1}
 
 
@@ -134,7 +137,7 @@ def test_bad_capacities_are_refused_at_their_path(text: Any) -> None:
 def test_a_bad_capacity_shows_how_to_write_one() -> None:
     message = refused({"cache": {"capacity": "lots"}})
     assert message == (
-        "cache.capacity: 'lots' is not a capacity: write '25%', '4000MiB' or {experts: 384}"
+        "cache.capacity: 'lots' is not a capacity: write '25%', '4000MiB', 'fill' or {experts: 384}"
     )
 
 
@@ -142,15 +145,18 @@ def test_a_bad_capacity_shows_how_to_write_one() -> None:
 def test_a_number_is_no_capacity(number: Any) -> None:
     message = refused({"cache": {"capacity": number}})
     assert message == (
-        f"cache.capacity: {number!r} is not a capacity: write '25%', '4000MiB' or {{experts: 384}}"
+        f"cache.capacity: {number!r} is not a capacity: "
+        "write '25%', '4000MiB', 'fill' or {experts: 384}"
     )
 
 
 def test_what_a_capacity_comes_to_in_bytes() -> None:
     sizes = [10, 10, 30, 30]
-    assert Capacity.model_validate("25%").resolve(sizes) == 20
-    assert Capacity(experts=3).resolve(sizes) == 90  # room for any three
-    assert Capacity(bytes=17).resolve(sizes) == 17
+    assert Capacity.model_validate("25%").resolve(sizes, 50) == 20
+    assert Capacity(experts=3).resolve(sizes, 50) == 90  # room for any three
+    assert Capacity(bytes=17).resolve(sizes, 50) == 17
+    fill = Capacity.model_validate("fill")
+    assert [fill.resolve(sizes, left) for left in (50, 79, 80, 81, 10**9)] == [50, 79, 80, 80, 80]
 
 
 @pytest.mark.parametrize(
@@ -302,6 +308,57 @@ def test_a_cache_that_leaves_room_for_the_rest_is_legal() -> None:
         "host": {"capacity": "50%"},
     }
     assert load(parse(tree, "my.yaml")).cache_bytes == [21 * 2**30]
+
+
+def filled(**tree: Any) -> int:
+    (found,) = load(parse({"cache": {"capacity": "fill"}, **tree}, "my.yaml")).cache_bytes
+    return found
+
+
+def test_fill_is_what_the_rest_leaves() -> None:
+    trace = {**SMALL, "synthetic": "gpt-oss-20b"}
+    model = load_model("gpt-oss-20b")
+    beside = reserve(model, Workload(synthesise(model, **DRAWN), 1), None, IDEAL, 4096)
+    small = filled(trace=trace, hardware="rtx-3060-ti", context=4096)
+    assert small == 8 * 2**30 - beside.total
+    own = {"name": "ideal", "reserve_mib": 600}
+    keeps = filled(trace=trace, hardware="rtx-3060-ti", context=4096, runtime=own)
+    assert small - keeps == 600 * 2**20
+    longer = filled(trace=trace, hardware="rtx-3060-ti", context=8192)
+    assert small - longer == 12 * 4096 * 2 * 8 * 64 * 2  # layers that see everything
+    assert filled(trace=trace, hardware="h200") == sum(model.bytes_per_expert()) * model.experts
+
+
+def test_fill_takes_all_of_host_memory() -> None:
+    tree = {
+        "trace": {**SMALL, "synthetic": "gpt-oss-120b"},
+        "precision": "bf16",
+        "cache": {"capacity": "5%"},
+    }
+    found = load(parse({**tree, "host": {"capacity": "fill"}}, "my.yaml"))
+    assert found.host_bytes == 64 * 2**30
+    small = {"trace": SMALL, "host": {"capacity": "fill"}}
+    assert load(parse(small, "my.yaml")).host_bytes is None  # every expert is there
+    board = {**small, "hardware": "jetson-agx-orin-64gb"}
+    assert load(parse(board, "my.yaml")).host_bytes is None  # there is one memory
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (
+            {"trace": {**SMALL, "synthetic": "mixtral-8x7b"}, "hardware": "t4", "context": 131072},
+            "cache.capacity: nothing is left to fill in the 16 GiB of t4 beside 2.99 GiB of other "
+            "weights, 16.00 GiB of KV cache and 0.00 GiB that the runtime keeps",
+        ),
+        (
+            {"trace": {**SMALL, "prompt": 99, "decode": 2}, "context": 100},
+            "context: 100 tokens are fewer than the trace's longest request has, 101",
+        ),
+    ],
+)
+def test_what_cannot_be_filled(tree: dict[str, Any], message: str) -> None:
+    assert refused_inputs(**{"cache": {"capacity": "fill"}, **tree}) == message
 
 
 @pytest.mark.parametrize("name", ["gpt-oss-20b", "mixtral-8x7b", "deepseek-v3", "olmoe-1b-7b"])

@@ -46,21 +46,24 @@ Named = Annotated[Choice, BeforeValidator(named)]
 
 
 class Capacity(Section):
-    """How much fits: a share of all experts, a number of experts, or bytes. One of the three."""
+    """How much fits: a share of all experts, a number of experts, bytes, or what is left (fill)."""
 
     share: float | None = Field(default=None, gt=0, le=1)
     experts: int | None = Field(default=None, gt=0)
     bytes: int | None = Field(default=None, gt=0)
+    fill: Literal[True] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
         if isinstance(value, dict | Capacity):
             return value
+        if value == "fill":
+            return {"fill": True}
         match = re.fullmatch(r"\s*([0-9.]+)\s*(%|[KMG]i?B|B)\s*", str(value))
         if match is None:
             raise ValueError(
-                f"{value!r} is not a capacity: write '25%', '4000MiB' or {{experts: 384}}"
+                f"{value!r} is not a capacity: write '25%', '4000MiB', 'fill' or {{experts: 384}}"
             )
         try:
             number = float(match[1])
@@ -74,15 +77,19 @@ class Capacity(Section):
 
     @model_validator(mode="after")
     def _one_of(self) -> Capacity:
-        if sum(v is not None for v in (self.share, self.experts, self.bytes)) != 1:
-            raise ValueError("give exactly one of a share, {experts: N} or bytes")
+        given = (self.share, self.experts, self.bytes, self.fill)
+        if sum(v is not None for v in given) != 1:
+            raise ValueError("give exactly one of a share, {experts: N}, bytes or fill")
         return self
 
-    def resolve(self, sizes: list[int]) -> int:
+    def resolve(self, sizes: list[int], left: int) -> int:
         """Bytes, for a model whose experts have these ``sizes`` (one entry per expert).
 
-        A number of experts is that many of the largest, so that it always fits them.
+        A number of experts is that many of the largest, so that it always fits them. ``left``:
+        bytes that the memory has beside all else, of which no more are filled than experts take.
         """
+        if self.fill:
+            return min(left, sum(sizes))
         if self.bytes is not None:
             return self.bytes
         if self.experts is not None:
@@ -133,6 +140,7 @@ class RunConfig(Section):
     requests: str | None = None
     model: str | None = None
     precision: Precision | None = None
+    context: int | None = Field(default=None, gt=0, le=INT64)
     hardware: Named = Field(default_factory=lambda: Choice(name="rtx-4090"))
     runtime: Named = Field(default_factory=lambda: Choice(name="ideal"))
     cache: CacheConfig = Field(default_factory=CacheConfig)

@@ -22,11 +22,29 @@ class Reserve(NamedTuple):
     def total(self) -> int:
         return self.weights + self.kv_cache + self.runtime
 
+    def __str__(self) -> str:
+        weights, kv_cache, own = (f"{nbytes / 2**30:.2f} GiB" for nbytes in self)
+        return (
+            f"{weights} of other weights, {kv_cache} of KV cache and {own} that the runtime keeps"
+        )
+
+
+def longest(workload: Workload) -> int:
+    """Tokens of the longest request."""
+    return int(workload.trace.position.max()) + 1
+
 
 def reserve(
-    model: ModelSpec, workload: Workload, precision: Precision | None, runtime: RuntimeProfile
+    model: ModelSpec,
+    workload: Workload,
+    precision: Precision | None,
+    runtime: RuntimeProfile,
+    context: int | None = None,
 ) -> Reserve:
-    """The reserve of ``model``, its experts in ``precision``, for the largest batch."""
+    """The reserve of ``model``, its experts in ``precision``, for the largest batch.
+
+    ``context``: tokens of KV cache kept for each request; None: as many as the longest has.
+    """
     work = AttentionWork.of(model.attention, model.hidden, "decode")
     gates = model.moe_layers * model.hidden * model.experts
     dense = (model.layers - model.moe_layers) * 3 * model.hidden * model.dense_hidden
@@ -36,8 +54,8 @@ def reserve(
     shared_bytes = round(shared * BITS_PER_WEIGHT[precision or model.precision] / 8)
     weights = (model.layers * work.weights + gates + dense + embeddings) * BYTES + shared_bytes
 
-    # The longest request in every place of the batch; a local layer keeps its window.
-    context = int(workload.trace.position.max()) + 1
+    # As much for every place of the batch; a local layer keeps its window.
+    context = context or longest(workload)
     window = (
         None if isinstance(model.attention, LatentAttention) else model.attention.sliding_window
     )

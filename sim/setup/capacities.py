@@ -22,14 +22,18 @@ def cache_bytes(
     profile: HardwareProfile,
     beside: Reserve,
 ) -> list[int]:
-    total = config.cache.capacity.resolve(_per_expert(model, sizes))
     memory = profile.compute.memory_gib.value
-    if total + beside.total > memory * 2**30:
+    left = int(memory * 2**30) - beside.total
+    total = config.cache.capacity.resolve(_per_expert(model, sizes), left)
+    if total > 0 and total > left:
         raise ConfigError(
             f"cache.capacity: {total / 2**30:.2f} GiB do not fit in the {memory:g} GiB of "
-            f"{profile.name} beside {beside.weights / 2**30:.2f} GiB of other weights, "
-            f"{beside.kv_cache / 2**30:.2f} GiB of KV cache and {beside.runtime / 2**30:.2f} GiB "
-            "that the runtime keeps"
+            f"{profile.name} beside {beside}"
+        )
+    if total <= 0:
+        raise ConfigError(
+            f"cache.capacity: nothing is left to fill in the {memory:g} GiB of {profile.name} "
+            f"beside {beside}"
         )
     whole = sum(sizes) * model.experts
     if config.cache.scope == "global":
@@ -50,8 +54,9 @@ def cache_bytes(
 def host_bytes(
     config: RunConfig, model: ModelSpec, sizes: list[int], profile: HardwareProfile
 ) -> int | None:
-    capacity = config.host.capacity.resolve(_per_expert(model, sizes))
     everything = sum(sizes) * model.experts
+    left = everything if profile.host is None else int(profile.host.memory_gib.value * 2**30)
+    capacity = config.host.capacity.resolve(_per_expert(model, sizes), left)
     if profile.host is None:
         if capacity < everything:
             raise ConfigError(

@@ -22,7 +22,7 @@ from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.models import ModelError, load_model
 from prefetch_sim.sim.config.schema import Choice, RunConfig
-from prefetch_sim.sim.cost.reserve import reserve
+from prefetch_sim.sim.cost.reserve import longest, reserve
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
 from prefetch_sim.sim.setup.capacities import cache_bytes, host_bytes
 from prefetch_sim.sim.setup.predictors import make_predictor
@@ -72,7 +72,12 @@ def load(config: RunConfig) -> Inputs:
         extra = config.prefetch.extra
         raise ConfigError(f"prefetch.extra: {extra} exceeds the {model.experts} experts of a layer")
     sizes = list(model.bytes_per_expert(config.precision))
-    beside = reserve(model, workload, config.precision, runtime)
+    if config.context is not None and config.context < longest(workload):
+        raise ConfigError(
+            f"context: {config.context} tokens are fewer than the trace's longest request has, "
+            f"{longest(workload)}"
+        )
+    beside = reserve(model, workload, config.precision, runtime, config.context)
     eviction = _find("cache.eviction", "eviction", config.cache.eviction)
     policy = _find("prefetch.policy", "prefetch", Choice(name=config.prefetch.policy))
     return Inputs(
