@@ -30,14 +30,9 @@ def synthesise(
     drawn. Kept experts come first, then drawn ones in the order of the draw. The same arguments
     give the same trace.
     """
-    _check(requests, prompt, decode, skew, reuse)
+    check_size(model, requests, prompt, decode)
+    _check(skew, reuse)
     layers, experts, top_k = model.topology
-    slots = requests * (prompt + decode) * layers * top_k
-    if slots > MAX_SLOTS:
-        raise TraceError(
-            f"synthetic trace: {requests} x {prompt + decode} tokens in {layers} layers of "
-            f"top-{top_k} are {slots:,} routed slots, more than {MAX_SLOTS:,}"
-        )
     rng = np.random.Generator(np.random.Philox(seed))
     ranks = np.argsort(rng.random((layers, experts)), axis=1) + 1
     odds = (ranks.astype(np.float64) ** -skew).astype(np.float32)
@@ -46,14 +41,30 @@ def synthesise(
     together = max(1, _BLOCK // (layers * experts))
     for first in range(0, requests, together):
         _route(rng, odds, reuse, routed[first : first + together])
-    shape = (requests * length, layers, top_k)
+    made_by = (
+        f"synthesise(requests={requests}, prompt={prompt}, decode={decode}, "
+        f"skew={skew}, reuse={reuse}, seed={seed})"
+    )
+    return made_up(model, routed.reshape(-1, layers, top_k), requests, prompt, rng, made_by)
+
+
+def made_up(
+    model: ModelSpec,
+    routed: Array,
+    requests: int,
+    prompt: int,
+    rng: np.random.Generator,
+    made_by: str,
+) -> Trace:
+    """The trace of ``routed`` [tokens, L, k], of requests of one length, with weights drawn."""
+    length = len(routed) // requests
+    shape = routed.shape
     shares = -np.sort(-rng.standard_exponential(shape, dtype=np.float32), axis=2)
     shares /= shares.sum(axis=2, keepdims=True)
     phase = np.where(np.arange(length) < prompt, PREFILL, DECODE).astype(np.int8)
     recorded = {
         "source": "synthetic: random numbers, no model was run",
-        "made_by": f"synthesise(requests={requests}, prompt={prompt}, decode={decode}, "
-        f"skew={skew}, reuse={reuse}, seed={seed})",
+        "made_by": made_by,
     }
     trace = Trace(
         path=None,
@@ -62,7 +73,7 @@ def synthesise(
         position=np.tile(np.arange(length, dtype=np.int32), requests),
         phase=np.tile(phase, requests),
         token_id=None,
-        experts=routed.reshape(shape),
+        experts=routed,
         weights=shares.astype(np.float16),
     )
     validate(trace)
@@ -92,11 +103,22 @@ def _route(rng: np.random.Generator, odds: Array, reuse: float, out: Array) -> N
         out[:, position] = np.take_along_axis(best, order, axis=2)
 
 
-def _check(requests: int, prompt: int, decode: int, skew: float, reuse: float) -> None:
+def check_size(model: ModelSpec, requests: int, prompt: int, decode: int) -> None:
+    """Raises TraceError where the trace would have no rows, or more than memory holds."""
     if requests < 1 or prompt < 0 or decode < 0 or prompt + decode < 1:
         raise TraceError(
             f"synthetic trace: {requests} requests of {prompt} + {decode} tokens have no rows"
         )
+    layers, _, top_k = model.topology
+    slots = requests * (prompt + decode) * layers * top_k
+    if slots > MAX_SLOTS:
+        raise TraceError(
+            f"synthetic trace: {requests} x {prompt + decode} tokens in {layers} layers of "
+            f"top-{top_k} are {slots:,} routed slots, more than {MAX_SLOTS:,}"
+        )
+
+
+def _check(skew: float, reuse: float) -> None:
     if not 0 <= reuse <= 1:
         raise TraceError(f"synthetic trace: reuse {reuse} is not in 0..1")
     if not 0 <= skew < 10:

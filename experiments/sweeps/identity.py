@@ -31,7 +31,7 @@ def identify(inputs: Inputs) -> Identity:
             [type(predictor).__module__, params.model_dump(mode="json")]
             for _, predictor, params in inputs.predictors
         ],
-        "trace": None if isinstance(config.trace, SyntheticTrace) else _trace(config.trace),
+        "trace": _trace(config.trace),
         "model": inputs.model.model_dump(mode="json"),
         "hardware": inputs.profile.model_dump(mode="json"),
         "runtime": inputs.runtime.model_dump(mode="json"),
@@ -62,8 +62,10 @@ def _sources(module: str) -> list[tuple[str, str]]:
     return [(name, _file(path)) for name, path in sorted(sources(module).items())]
 
 
-def _trace(name: str) -> list[str]:
-    path = trace_path(name)
+def _trace(trace: str | SyntheticTrace) -> list[str]:
+    if isinstance(trace, SyntheticTrace):
+        return [_file(Path(trace.loads_per_step).expanduser())] if trace.loads_per_step else []
+    path = trace_path(trace)
     parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     return [_file(part) for part in parts]
 

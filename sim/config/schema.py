@@ -121,15 +121,38 @@ class PrefetchConfig(Section):
 
 
 class SyntheticTrace(Section):
-    """Routing made up with given statistics, where no recording of a topology exists."""
+    """Routing made up with given statistics, where no recording of a topology exists.
+
+    ``hit_rate`` or ``loads_per_step`` (a CSV): what an LRU cache of size ``at`` is to have.
+    """
 
     synthetic: str
-    requests: int = Field(default=4, gt=0)
+    requests: int | None = Field(default=None, gt=0)
     prompt: int = Field(default=32, ge=0)
-    decode: int = Field(default=64, gt=0)
+    decode: int | None = Field(default=None, gt=0)
     skew: float = Field(default=0.5, ge=0, lt=10)
     reuse: float = Field(default=0.3, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
+    hit_rate: float | None = Field(default=None, ge=0, lt=1)
+    loads_per_step: str | None = None
+    at: Capacity | None = None
+
+    @model_validator(mode="after")
+    def _published(self) -> SyntheticTrace:
+        if self.hit_rate is not None and self.loads_per_step is not None:
+            raise ValueError("give hit_rate or loads_per_step, not both")
+        if self.published != (self.at is not None):
+            raise ValueError("hit_rate and loads_per_step go with `at`, the size of the cache")
+        if self.at is not None and self.at.fill:
+            raise ValueError("at: a size is needed, not fill")
+        if self.loads_per_step is not None and (self.requests or self.decode):
+            raise ValueError("loads_per_step is of one request, whose steps the file counts")
+        return self
+
+    @property
+    def published(self) -> bool:
+        """Whether it is to give what was published of a cache."""
+        return self.hit_rate is not None or self.loads_per_step is not None
 
 
 class RunConfig(Section):

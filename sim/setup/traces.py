@@ -14,9 +14,13 @@ from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace, parse_slic
 from prefetch_sim.sim.workload.mapped_arrays import mapped
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.format import Trace, TraceError, read_meta, read_trace
+from prefetch_sim.traces.models.spec import Precision
 from prefetch_sim.traces.parts import part_paths
+from prefetch_sim.traces.published import Cache, Drawn, read_loads, with_hit_rate, with_loads
 from prefetch_sim.traces.samples import sample_path, samples
 from prefetch_sim.traces.synthetic import synthesise
+
+REQUESTS, DECODE = 4, 64  # of made-up routing, where a config does not say
 
 
 def trace_path(name: str) -> Path:
@@ -31,7 +35,7 @@ def trace_path(name: str) -> Path:
 
 def load_workload(config: RunConfig) -> Workload:
     if isinstance(config.trace, SyntheticTrace):
-        return _kept(_synthetic, config.batch_size, config.trace.model_dump_json(), config.requests)
+        return _made_up(config, config.trace)
     path = trace_path(config.trace)
     stamp = _stamp(path)
     known = _predictions(path, stamp)
@@ -39,6 +43,25 @@ def load_workload(config: RunConfig) -> Workload:
     wanted = (c.params.get("column", c.name) for c in config.predictor)
     recorded = sorted({name for name in wanted if isinstance(name, str) and name in known})
     return _kept(_recorded, config.batch_size, path, stamp, config.requests, tuple(recorded))
+
+
+def _made_up(config: RunConfig, made: SyntheticTrace) -> Workload:
+    if config.requests is not None:
+        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
+    loads: tuple[int, ...] = ()
+    precision: Precision | None = None
+    if made.published:  # it depends on the sizes of experts, and on the file
+        if config.batch_size > 1:
+            raise ConfigError(
+                "batch_size: trace.hit_rate and loads_per_step are of one request at a time"
+            )
+        precision = config.precision
+        if made.loads_per_step is not None:
+            try:
+                loads = read_loads(made.loads_per_step)
+            except TraceError as error:
+                raise ConfigError(f"trace.loads_per_step: {error}") from error
+    return _kept(_synthetic, config.batch_size, made.model_dump_json(), precision, loads)
 
 
 @lru_cache(maxsize=2)
@@ -81,23 +104,22 @@ def _recorded(
     return replace(trace, weights=None, experts=mapped(trace.experts), predictions=columns)
 
 
-def _synthetic(parameters: str, requests: str | None) -> Trace:
-    if requests is not None:
-        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
+def _synthetic(parameters: str, precision: Precision | None, loads: tuple[int, ...]) -> Trace:
     p = SyntheticTrace.model_validate_json(parameters)
     try:
         model = load_model(p.synthetic)
     except ModelError as error:
         raise ConfigError(f"trace.synthetic: {error}") from error
+    requests, decode = p.requests or REQUESTS, p.decode or DECODE
+    drawn = Drawn(p.prompt, p.skew, p.reuse, p.seed)
     try:
-        return synthesise(
-            model,
-            requests=p.requests,
-            prompt=p.prompt,
-            decode=p.decode,
-            skew=p.skew,
-            reuse=p.reuse,
-            seed=p.seed,
-        )
+        if p.at is None:
+            return synthesise(model, requests=requests, decode=decode, **drawn._asdict())
+        sizes = list(model.bytes_per_expert(precision))
+        every = [size for size in sizes for _ in range(model.experts)]
+        cache = Cache(sizes, p.at.resolve(every, 0))
+        if p.hit_rate is None:
+            return with_loads(model, cache, loads, drawn)
+        return with_hit_rate(model, cache, p.hit_rate, requests, decode, drawn)
     except TraceError as error:
         raise ConfigError(f"trace: {error}") from error
