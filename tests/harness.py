@@ -73,7 +73,7 @@ def make_trace(
 
 @dataclass(eq=False)
 class FixedCost:
-    """A cost model of given durations (ns), the same for every step and layer."""
+    """A cost model of given durations (ns), the same for every step, and layer but for ``miss``."""
 
     layers: int
     attention: int = 100
@@ -86,11 +86,13 @@ class FixedCost:
     prologue: int = 0
     fixed: int = 0
     predictor: int = 0
-    miss: int = 0
+    miss: int = 0  # of the first layer
+    miss_later: int = 0  # how much more with each later one
 
     @property
     def runtime(self) -> RuntimeCost:
-        return RuntimeCost(0, 0, 0, (self.miss,) * self.layers)
+        ns = tuple(self.miss + layer * self.miss_later for layer in range(self.layers))
+        return RuntimeCost(0, 0, 0, ns)
 
     @property
     def expert_launch_ns(self) -> int:

@@ -164,4 +164,23 @@ MUTANTS = [
         "max(start, self._side_free) + duration",
         "max(start, self._side_free + 1) + duration",
     ),
+    # What the runtime takes.
+    Mutant("engine/forward_pass.py", "runtime.miss_ns[layer]", "runtime.miss_ns[0]"),
+    Mutant("compiled/kernel.py", "s.miss_ns[r.at.layer]", "s.miss_ns[0]"),
+    Mutant("compiled/shortcut.py", "s.miss_ns[r.at.layer]", "s.miss_ns[0]"),
+    Mutant("compiled/kernel.py", "(r.at.end - r.at.first - r.at.hits)", "(r.at.end - r.at.first)"),
+    Mutant("compiled/shortcut.py", "(end - first - r.at.hits)", "(end - first)"),
+    Mutant("compiled/shortcut.py", "busy + bookkeeping", "busy"),
+    Mutant("compiled/shortcut.py", "rate.isolated_ns + more", "rate.isolated_ns"),
+    Mutant("compiled/links.py", "more = rate.copies - 1", "more = 0"),
+    Mutant(
+        "compiled/links.py",
+        "copies_of(nbytes, path.host.size[x], rate.copies)",
+        "rate.copies",
+    ),
+    Mutant(
+        "machine/links.py",
+        "self._finish(now, nbytes, load.size)",
+        "self._finish(now, nbytes, nbytes)",
+    ),
 ]

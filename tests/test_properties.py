@@ -161,6 +161,7 @@ def smalls(
     names = ("attention", "gate", "shared", "expert", "launch", "epilogue", "predictor", "fixed")
     cost = {name: draw(durations) for name in (*names, "prologue")}
     cost["miss"] = draw(durations) if draw(st.booleans()) else 0
+    cost["miss_later"] = 3 if cost["miss"] else 0
     cost["norm"] = draw(st.integers(0, cost["attention"]))
     return Small(
         layers=layers,

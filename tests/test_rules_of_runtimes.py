@@ -57,6 +57,19 @@ def test_a_set_that_streams_is_booked_at_its_end(by: str, overlap: str) -> None:
 
 
 @each
+@pytest.mark.parametrize(("cost_us", "start"), [(0.263, 377), (0.267, 267)])
+def test_a_set_is_pinned_until_its_bookkeeping_is_done(by: str, cost_us: float, start: int) -> None:
+    # Room for one. 0 lands at 210 and is computed at 260, and booked at 267. 2 is named for the
+    # next layer: at 263 nothing may go for it, so that it is not loaded before its demand at 377.
+    predictions = {"next": saying([[[0], [0]]], distance=1)}
+    trace = make_trace([[[0], [0]]], 2, sizes=[100, 100], predictions=predictions)
+    predictors = recorded(next={"cost_us": cost_us})
+    inputs = system(trace, machine(), capacity=100, predictors=predictors)
+    said = read(by, inputs, FixedCost(2, miss=7))
+    assert max(started(said)[2]) == start
+
+
+@each
 def test_each_of_three_copies_pays(by: str) -> None:
     # The first finds the link idle: 20 and 5 to issue it; two more 10 and 5 each; 100 of bytes. The
     # second expert's are all right behind: 3 x 15 and 100.
