@@ -41,7 +41,14 @@ _FOLDER = Path(__file__).parent
 _RUNTIMES = _FOLDER / "runtimes"
 _FIGURE = tuple(Figure.model_fields)
 # A figure's unit, by the end of its name; the others are numbers without one.
-_UNITS = {"gb_s": "GB/s", "_us": "µs", "_gib": "GiB", "_mib": "MiB"}
+_UNITS = {
+    "gb_s": "GB/s",
+    "_us": "µs",
+    ".us": "µs",
+    "us_per_mib": "µs a MiB",
+    "_gib": "GiB",
+    "_mib": "MiB",
+}
 # Every chunk is an event, and no device moves less than a page at a time: smaller ones would only
 # keep a run from ending. Not in the schema, as systems worked by hand have chunks of a few bytes.
 _CHUNKS = {"host_link.chunk_mib", "storage.read_mib"}
@@ -160,6 +167,8 @@ def _validated(model: type[P], content: dict[Any, Any], where: str) -> P:
             message = f"unknown key{_nearest(path, schema_paths(model))}"
         elif first["type"] == "model_type" and first["ctx"]["class_name"] == Figure.__name__:
             message = f"expected {{{', '.join(_FIGURE)}}}, not {first['input']!r}"
+        elif first["type"] == "model_type":
+            message = f"expected a mapping of figures, not {first['input']!r}"
         more = f" (and {len(others)} more)" if others else ""
         raise ProfileError(f"{where}: {path + ': ' if path else ''}{message}{more}") from error
     figures = profile.flat()

@@ -28,6 +28,7 @@ class Figure(_Frozen):
 
 
 _MOST = 65_536  # commands that an NVMe queue holds
+_MOST_MIB = 1_000_000_000
 _LONGEST_US = 1_000_000_000  # a run's clock holds the sum of very many
 
 
@@ -49,6 +50,12 @@ def _delay(figure: Figure) -> Figure:
     return figure
 
 
+def _kept(figure: Figure) -> Figure:
+    if figure.value > _MOST_MIB:
+        raise ValueError(f"value must be at most {_MOST_MIB:,} MiB, not {figure.value:g}")
+    return figure
+
+
 def _share(figure: Figure) -> Figure:
     if not 0 < figure.value <= 1:
         raise ValueError(f"value must be above 0 and at most 1, not {figure.value:g}")
@@ -59,6 +66,7 @@ def _share(figure: Figure) -> Figure:
 Rate = Annotated[Figure, AfterValidator(_positive)]
 Size = Annotated[Figure, AfterValidator(_positive)]
 Count = Annotated[Figure, AfterValidator(_count)]
+Kept = Annotated[Figure, AfterValidator(_kept)]
 Share = Annotated[Figure, AfterValidator(_share)]
 Delay = Annotated[Figure, AfterValidator(_delay)]
 
@@ -179,7 +187,7 @@ class RuntimeProfile(Profile):
     )
     miss: Misses
     load: Loads
-    reserve_mib: Figure = Field(
+    reserve_mib: Kept = Field(
         description="device memory kept for itself: CUDA context, workspaces, activations"
     )
 

@@ -21,7 +21,7 @@ from prefetch_sim.sim.config.models import load_model
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.runtime import RuntimeCost
 from prefetch_sim.sim.cost.transfers import copies_of
-from prefetch_sim.sim.run import run
+from prefetch_sim.sim.run import run, simulate
 from prefetch_sim.sim.setup.inputs import load
 
 NAMES = [
@@ -36,7 +36,9 @@ NAMES = [
 ]
 MIB = 2**20
 IDEAL = load_runtime("ideal")
-SMALL = {"trace": {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 2, "decode": 3}}
+SMALL: dict[str, Any] = {
+    "trace": {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 2, "decode": 3}
+}
 
 
 def test_catalogue() -> None:
@@ -118,7 +120,9 @@ def test_it_keeps_memory_for_itself() -> None:
         ({"name": "ideal", "miss": {"us": -1}}, "miss.us.value: Input should be greater than"),
         ({"name": "ideal", "miss": {"us": 1e30}}, "miss.us: value must be at most 1,000,000,000"),
         ({"name": "ideal", "layer_us": "slow"}, "layer_us: 'slow' is not a number in µs"),
-        ({"name": "ideal", "miss": 3}, "miss"),
+        ({"miss": 3}, "miss: expected a mapping of figures, not 3"),
+        ({"miss": {"us": [1, 2]}}, "miss.us: [1, 2] is not a number in µs"),
+        ({"reserve_mib": 1e30}, "reserve_mib: value must be at most 1,000,000,000 MiB, not 1e+30"),
         ({"name": "nowhere.yaml"}, "nowhere.yaml: no such file"),
     ],
 )
@@ -129,7 +133,36 @@ def test_bad_runtimes_are_one_line(runtime: Any, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_machine_is_no_runtime(tmp_path: Any) -> None:
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"runtime": {"load": {"issue_us": 1e9, "copies": 65536}}},
+            "a load takes 6.55e+07 s on rtx-4090 with ideal: the run's clock would not hold that",
+        ),
+        ({"runtime": {"miss": {"us_per_mib": 1e9}}}, "bookkeeping takes 1.2e+04 s on rtx-4090"),
+        ({"hardware": {"host_link": {"gb_s": 1e-9}}}, "a load takes 1.26e+07 s on rtx-4090"),
+        ({"hardware": {"host_link": {"gb_s": 1e-308}}}, "takes for ever on rtx-4090 with ideal"),
+        ({"hardware": {"compute": {"memory_gb_s": 1e-12}}}, "an expert takes "),
+    ],
+)
+def test_no_run_is_longer_than_its_clock(engine: str, keys: dict[str, Any], message: str) -> None:
+    trace = {**SMALL["trace"], "decode": 4000}
+    with pytest.raises(ConfigError) as caught:
+        simulate(load(parse({"trace": trace, "engine": engine, **keys}, "my.yaml")))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_figures_alone_are_of_the_default() -> None:
+    found = load(parse(SMALL | {"runtime": {"kernels": "eager"}}, "my.yaml")).runtime
+    assert (found.name, found.kernels) == ("ideal", "eager")
+    with pytest.raises(ConfigError, match="hardware 'rtx-4090' has no 'gb_s'; did you mean"):
+        load(parse(SMALL | {"hardware": {"gb_s": 4}}, "my.yaml"))
+
+
+def test_a_runtime_cut_short_names_what_is_missing(tmp_path: Any) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\ndescription: mine\nkernels: fused\n")
     with pytest.raises(ProfileError, match=r"mine.yaml: overlap: Field required \(and 6 more\)"):

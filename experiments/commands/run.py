@@ -10,10 +10,10 @@ import typer
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
+    from prefetch_sim.hardware_profiles import RuntimeProfile
     from prefetch_sim.sim.config.schema import RunConfig
     from prefetch_sim.sim.setup.inputs import Inputs
 
-_COPIES = "load.copies"  # what every runtime makes, an ideal one too
 Config = Annotated[Path, typer.Argument(help="YAML file.", metavar="CONFIG")]
 Assignments = Annotated[
     list[str] | None,
@@ -88,6 +88,13 @@ def source(config: Path, assignments: list[str]) -> str:
     return f"{config} with --set" if assignments else str(config)
 
 
+def _costless(runtime: RuntimeProfile) -> bool:
+    """Whether it takes no time of its own; one copy is what any engine makes."""
+    costs = {path: figure.value for path, figure in runtime.flat().items()}
+    del costs["reserve_mib"]
+    return costs.pop("load.copies") == 1 and not any(costs.values())
+
+
 def _files(config: RunConfig) -> list[Path]:
     """What a config may name as a file."""
     names = (config.trace, config.model, config.hardware.name, config.runtime.name)
@@ -156,5 +163,5 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
         out.print(table)
     rate = found["tokens_per_s"]
     out.print(f"\n{number(rate)} tokens/s, {found['loads']:,} loads", markup=False)
-    if not any(figure.value for path, figure in inputs.runtime.flat().items() if path != _COPIES):
+    if _costless(inputs.runtime):
         out.print("This runtime's own work costs nothing: real engines take longer.", markup=False)

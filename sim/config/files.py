@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from prefetch_sim.hardware_profiles import yaml_file
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.config.schema import HARDWARE, RUNTIME, RunConfig
 from prefetch_sim.traces.errors import describe
 
 Tree = dict[str, Any]
@@ -28,8 +28,8 @@ def read_yaml(path: str | Path) -> Tree:
 # Keys that take a name, whose mapping is the name and what goes with it; the name that is meant
 # where none is given.
 _NAMED: dict[str, str | None] = {
-    "hardware": RunConfig().hardware.name,
-    "runtime": RunConfig().runtime.name,
+    "hardware": HARDWARE,
+    "runtime": RUNTIME,
     "cache.eviction": RunConfig().cache.eviction.name,
     "predictor": None,
 }

@@ -45,6 +45,18 @@ class Choice(BaseModel):
 Named = Annotated[Choice, BeforeValidator(named)]
 
 
+def _named_else(default: str) -> BeforeValidator:
+    """As ``named``; figures alone are of the default."""
+
+    def parse(value: Any) -> Any:
+        return {"name": default, **value} if isinstance(value, dict) else named(value)
+
+    return BeforeValidator(parse)
+
+
+HARDWARE, RUNTIME = "rtx-4090", "ideal"  # where a config does not say
+
+
 class Capacity(Section):
     """How much fits: a share of all experts, a number of experts, bytes, or what is left (fill)."""
 
@@ -164,8 +176,8 @@ class RunConfig(Section):
     model: str | None = None
     precision: Precision | None = None
     context: int | None = Field(default=None, gt=0, le=INT64)
-    hardware: Named = Field(default_factory=lambda: Choice(name="rtx-4090"))
-    runtime: Named = Field(default_factory=lambda: Choice(name="ideal"))
+    hardware: Annotated[Choice, _named_else(HARDWARE)] = Choice(name=HARDWARE)
+    runtime: Annotated[Choice, _named_else(RUNTIME)] = Choice(name=RUNTIME)
     cache: CacheConfig = Field(default_factory=CacheConfig)
     host: HostConfig = Field(default_factory=HostConfig)
     predictor: tuple[Named, ...] = ()

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.setup import clock
 from prefetch_sim.sim.setup.inputs import Inputs
 
 Engine = Literal["simpy", "compiled"]
@@ -20,7 +21,11 @@ WORTH_COMPILING = 250_000
 
 
 def choose(inputs: Inputs, *, watched: bool = False) -> Engine:
-    """The engine for a run alone; ``watched``: observers are attached. Raises ConfigError."""
+    """The engine for a run alone; ``watched``: observers are attached.
+
+    Raises ConfigError where the engine asked for cannot run it, or none can.
+    """
+    clock.check(inputs)
     asked, refused = inputs.config.engine, _impossible(inputs, watched)
     if asked == "compiled" and refused is not None:
         raise ConfigError(f"engine: compiled {refused}")
