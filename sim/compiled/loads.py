@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from prefetch_sim.sim.compiled import links, memory
-from prefetch_sim.sim.compiled.arrays import (
-    FAR,
-    Loader,
-    LoadPath,
-    Setup,
-    Tier,
-)
+from prefetch_sim.sim.compiled.arrays import FAR, Loader, LoadPath, Setup, Tier
 from prefetch_sim.sim.compiled.progress import TOO_MANY_LOADS, Run
 from prefetch_sim.sim.engine.load import (
     CANCELLED,

@@ -11,7 +11,8 @@ from prefetch_sim.sim.cost.reserve import Reserve
 from prefetch_sim.traces.models.spec import ModelSpec
 
 
-def _per_expert(model: ModelSpec, sizes: list[int]) -> list[int]:
+def per_expert(model: ModelSpec, sizes: list[int]) -> list[int]:
+    """``sizes`` [layer] of one expert, for every expert."""
     return np.repeat(sizes, model.experts).tolist()
 
 
@@ -24,16 +25,16 @@ def cache_bytes(
 ) -> list[int]:
     memory = profile.compute.memory_gib.value
     left = int(memory * 2**30) - beside.total
-    total = config.cache.capacity.resolve(_per_expert(model, sizes), left)
-    if total > 0 and total > left:
-        raise ConfigError(
-            f"cache.capacity: {total / 2**30:.2f} GiB do not fit in the {memory:g} GiB of "
-            f"{profile.name} beside {beside}"
-        )
+    total = config.cache.capacity.resolve(per_expert(model, sizes), left)
     if total <= 0:
         raise ConfigError(
             f"cache.capacity: nothing is left to fill in the {memory:g} GiB of {profile.name} "
             f"beside {beside}"
+        )
+    if total > left:
+        raise ConfigError(
+            f"cache.capacity: {total / 2**30:.2f} GiB do not fit in the {memory:g} GiB of "
+            f"{profile.name} beside {beside}"
         )
     whole = sum(sizes) * model.experts
     if config.cache.scope == "global":
@@ -56,7 +57,7 @@ def host_bytes(
 ) -> int | None:
     everything = sum(sizes) * model.experts
     left = everything if profile.host is None else int(profile.host.memory_gib.value * 2**30)
-    capacity = config.host.capacity.resolve(_per_expert(model, sizes), left)
+    capacity = config.host.capacity.resolve(per_expert(model, sizes), left)
     if profile.host is None:
         if capacity < everything:
             raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 from prefetch_sim.sim.config.models import ModelError, load_model
 from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace, parse_slice
+from prefetch_sim.sim.setup.capacities import per_expert
 from prefetch_sim.sim.workload.mapped_arrays import mapped
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.format import Trace, TraceError, read_meta, read_trace
@@ -116,8 +117,7 @@ def _synthetic(parameters: str, precision: Precision | None, loads: tuple[int, .
         if p.at is None:
             return synthesise(model, requests=requests, decode=decode, **drawn._asdict())
         sizes = list(model.bytes_per_expert(precision))
-        every = [size for size in sizes for _ in range(model.experts)]
-        cache = Cache(sizes, p.at.resolve(every, 0))
+        cache = Cache(sizes, p.at.resolve(per_expert(model, sizes), 0))
         if p.hit_rate is None:
             return with_loads(model, cache, loads, drawn)
         return with_hit_rate(model, cache, p.hit_rate, requests, decode, drawn)
