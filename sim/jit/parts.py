@@ -10,9 +10,25 @@ from __future__ import annotations
 from typing import Any
 
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import LoweringPass, register_pass
-from numba.core.typed_passes import NativeLowering
+from numba.core.compiler import CompilerBase
+from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
+from numba.core.typed_passes import (
+    AnnotateTypes,
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
+from numba.core.untyped_passes import (
+    DeadBranchPrune,
+    FixupArgs,
+    GenericRewrites,
+    IRProcessing,
+    ReconstructSSA,
+    RewriteSemanticConstants,
+    TranslateByteCode,
+)
 
 
 class _Codegen:
@@ -62,10 +78,30 @@ class _IntoPart(LoweringPass):  # type: ignore[misc]
         return True
 
 
+# What numba does to a function, less what only closures, contexts, inlined functions and whole
+# arrays' expressions need: each of those passes would go through every part again.
+_PASSES = (
+    TranslateByteCode,
+    FixupArgs,
+    IRProcessing,
+    RewriteSemanticConstants,
+    DeadBranchPrune,
+    GenericRewrites,
+    ReconstructSSA,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+    IRLegalization,
+    AnnotateTypes,
+    _IntoPart,
+    NativeLowering,
+    NoPythonBackend,
+)
+
+
 class PartCompiler(CompilerBase):  # type: ignore[misc]
     def define_pipelines(self) -> list[Any]:
-        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        at = [kind for kind, _ in passes.passes].index(NativeLowering)
-        passes.passes.insert(at, (_IntoPart, "into a part"))
+        passes = PassManager("part")
+        for kind in _PASSES:
+            passes.add_pass(kind, kind.name())
         passes.finalize()
         return [passes]
