@@ -71,8 +71,8 @@ Share = Annotated[Figure, AfterValidator(_share)]
 Delay = Annotated[Figure, AfterValidator(_delay)]
 
 
-class MatrixRates(_Frozen):
-    """Achieved dense matrix throughput. A precision left out is dequantised and runs at bf16's."""
+class ByPrecision(_Frozen):
+    """Achieved rates by the precision of the weights. One left out has bf16's."""
 
     bf16: Rate
     fp8: Rate | None = None
@@ -83,7 +83,7 @@ class MatrixRates(_Frozen):
 class Compute(_Frozen):
     """The device that multiplies: a GPU, or the CPU cores of a board without a usable one."""
 
-    tflops: MatrixRates
+    tflops: ByPrecision = Field(description="achieved dense matrix throughput")
     memory_gb_s: Rate = Field(description="achieved bandwidth of the memory the experts run from")
     expert_efficiency: Share = Field(
         description="share of memory_gb_s that the small products of one expert reach"
@@ -124,6 +124,24 @@ class Host(_Frozen):
     memory_gib: Size
 
 
+class Cpu(_Frozen):
+    """The host's cores, where experts in host memory can be computed."""
+
+    expert_gb_s: ByPrecision = Field(
+        description="achieved bandwidth of the products of one expert, bytes as they are stored"
+    )
+    tflops: ByPrecision = Field(description="achieved throughput of products of many tokens")
+    start_us: Delay = Field(description="to start a parallel region and join it again")
+    threads: Count = Field(description="at which the rates were reached")
+
+
+class Contention(_Frozen):
+    """What each keeps of its rate while the other works, as host memory is shared."""
+
+    cpu: Share = Field(description="share of cpu.expert_gb_s while the host link moves experts")
+    host_link: Share = Field(description="share of host_link.gb_s while the CPU computes experts")
+
+
 class Profile(_Frozen):
     """A file of named figures, with a line on what it is of."""
 
@@ -147,13 +165,18 @@ class HardwareProfile(Profile):
     host_link: HostLink | None = None
     storage: Storage
     host: Host | None = None
+    cpu: Cpu | None = Field(default=None, description="none: experts cannot be computed there")
+    contention: Contention | None = Field(
+        default=None, description="none: nobody measured it, and each works at its full rate"
+    )
 
     @model_validator(mode="after")
     def _tiers(self) -> HardwareProfile:
-        for part, given in (("host_link", self.host_link), ("host", self.host)):
+        for part in ("host_link", "host", "cpu", "contention"):
+            given = getattr(self, part)
             if self.unified_memory and given is not None:
                 raise ValueError(f"unified_memory is true, so {part} must be left out")
-            if not self.unified_memory and given is None:
+            if not self.unified_memory and given is None and part in ("host_link", "host"):
                 raise ValueError(f"unified_memory is false, so {part} is needed")
         return self
 
@@ -173,6 +196,12 @@ class Loads(_Frozen):
     read_us: Delay = Field(description="a read off storage")
 
 
+class CpuExperts(_Frozen):
+    """What experts on the CPU cost beyond what its cores and the activations' way take."""
+
+    submit_us: Delay = Field(description="a layer: hand over the work, wait for it, merge")
+
+
 class RuntimeProfile(Profile):
     """One serving engine: how it works, and what its own work costs."""
 
@@ -187,6 +216,7 @@ class RuntimeProfile(Profile):
     )
     miss: Misses
     load: Loads
+    cpu: CpuExperts
     reserve_mib: Kept = Field(
         description="device memory kept for itself: CUDA context, workspaces, activations"
     )

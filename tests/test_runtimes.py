@@ -165,7 +165,7 @@ def test_figures_alone_are_of_the_default() -> None:
 def test_a_runtime_cut_short_names_what_is_missing(tmp_path: Any) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\ndescription: mine\nkernels: fused\n")
-    with pytest.raises(ProfileError, match=r"mine.yaml: overlap: Field required \(and 6 more\)"):
+    with pytest.raises(ProfileError, match=r"mine.yaml: overlap: Field required \(and 7 more\)"):
         load_runtime(path)
 
 
