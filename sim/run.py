@@ -13,6 +13,7 @@ from prefetch_sim.sim.engine.decisions import Decisions
 from prefetch_sim.sim.engine.forward_pass import ForwardPass
 from prefetch_sim.sim.engine.garbage import no_collection
 from prefetch_sim.sim.engine.loader import Loader
+from prefetch_sim.sim.engine.plan import Plan
 from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, Totals
 from prefetch_sim.sim.machine.device import SimulatedDevice
 from prefetch_sim.sim.prefetch.base import Limits
@@ -67,10 +68,15 @@ def simulate(
         Limits(inputs.workload.top_k, prefetch.extra, prefetch.threshold),
         cancel_stale=prefetch.cancel_stale,
         several=len(predictors) > 1,
+        behind=inputs.config.misses.then == "load",
     )
+    plan = None
+    if inputs.cpu_computes:
+        assert cost.cpu is not None
+        plan = Plan(inputs.misses, cost.cpu, path, loader, inputs.config.misses.up_to)
     grouped = inputs.runtime.overlap == "grouped"
     forward = ForwardPass(
-        inputs.workload, cost, device, loader, predictors, decisions, grouped=grouped
+        inputs.workload, cost, device, loader, predictors, decisions, plan, grouped=grouped
     )
     if watch is not None:
         watch(device, loader)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefetch_sim.sim.engine.records import LayerRecords
 from prefetch_sim.traces.format import PredictionInfo
+
+_END = LayerRecords().columns.index("end")
 
 
 def saying(said: Any, scores: Any = None, **info: Any) -> tuple[PredictionInfo, Any, Any]:
@@ -28,7 +31,7 @@ def end(said: dict[str, Any]) -> int:
 
 def ends(said: dict[str, Any]) -> list[int]:
     """Of each layer."""
-    return [row[7] for row in said["layers"]]
+    return [row[_END] for row in said["layers"]]
 
 
 def started(said: dict[str, Any]) -> dict[int, list[int]]:

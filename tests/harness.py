@@ -71,6 +71,23 @@ def make_trace(
     )
 
 
+@dataclass(frozen=True)
+class FixedCpu:
+    """The CPU's durations (ns), the same for every layer; ``contended``: of an expert then."""
+
+    fixed: int = 0
+    token: int = 0  # of each token of the step, beside the experts
+    expert: int = 80
+    contended: int | None = None  # None: the same
+
+    def fixed_ns(self, tokens: int) -> int:
+        return self.fixed + self.token * tokens
+
+    def expert_ns(self, layer: int, tokens: int, contended: bool) -> int:
+        slower = self.expert if self.contended is None else self.contended
+        return (slower if contended else self.expert) * tokens
+
+
 @dataclass(eq=False)
 class FixedCost:
     """A cost model of given durations (ns), the same for every step, and layer but for ``miss``."""
@@ -88,6 +105,7 @@ class FixedCost:
     predictor: int = 0
     miss: int = 0  # of the first layer
     miss_later: int = 0  # how much more with each later one
+    cpu: FixedCpu | None = None
 
     @property
     def runtime(self) -> RuntimeCost:
@@ -128,8 +146,9 @@ def machine(
     chunk_mib: float | None = None,
     unified: bool = False,
     storage: dict[str, float] | None = None,
+    contended: float | None = None,
 ) -> HardwareProfile:
-    """A machine whose link moves ``gb_s`` bytes a nanosecond."""
+    """A machine whose link moves ``gb_s`` bytes a ns, ``contended`` of it beside the CPU."""
     disk = {"gb_s": 0.5, "stream_gb_s": 0.25, "latency_us": 0.0, "queue_depth": 2, "read_mib": 1}
     disk |= storage or {}
     link = {
@@ -154,6 +173,9 @@ def machine(
             "host_link": None if unified else link,
             "storage": {name: figure(value) for name, value in disk.items()},
             "host": None if unified else {"memory_gib": figure(64.0)},
+            "contention": {"cpu": figure(1.0), "host_link": figure(contended)}
+            if contended
+            else None,
         }
     )
 
@@ -191,6 +213,7 @@ def system(
         runtime=override(load_runtime("ideal"), {"overlap": overlap, **(runtime or {})}),
         eviction=registry.find("eviction", eviction),
         policy=registry.find("prefetch", policy),
+        misses=registry.find("misses", parsed.misses.policy),
         predictors=tuple(built),
         sizes=list(trace.meta.model.bytes_per_expert()),
         cache_bytes=[capacity] if isinstance(capacity, int) else list(capacity),

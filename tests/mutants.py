@@ -66,7 +66,7 @@ MUTANTS = [
     Mutant("compiled/replay.py", "        if t.not_routed:", "        if False:", kind=3),
     Mutant("compiled/memory.py", "hit = 1 - missed[i]", "hit = 1"),
     Mutant("compiled/links.py", "behind = now == server", "behind = now <= 1 + server"),
-    Mutant("compiled/links.py", "rate.bytes_per_ns, alpha)", "rate.bytes_per_ns, alpha + 1.0)"),
+    Mutant("compiled/links.py", "bytes_per_ns, alpha)\n", "bytes_per_ns, alpha + 1.0)\n"),
     Mutant(
         "compiled/links.py",
         "max(bus, stream) + path.links[stage].latency_ns",
@@ -95,8 +95,8 @@ MUTANTS = [
     ),
     Mutant(
         "compiled/loads.py",
-        "if load.started >= 0:",
-        "if load.started >= 1 << 60:",
+        "if load.started >= 0 or load.origin == BEHIND:",
+        "if load.origin == BEHIND:",
     ),
     Mutant(
         "compiled/prediction.py",
@@ -116,12 +116,12 @@ MUTANTS = [
     Mutant("compiled/prediction.py", "for later in range(layer + 1", "for later in range(layer"),
     Mutant("compiled/kernel.py", "read = before + cost.norm_ns", "read = before"),
     Mutant("compiled/kernel.py", "r.at.begun = now", "r.at.begun = now + 1"),
-    Mutant("compiled/kernel.py", "s.routed[first], end - first)", "s.routed[first], end)"),
+    Mutant("compiled/kernel.py", "routed[first], end - first)", "routed[first], end)"),
     # It reads before an array's first item, and nothing comes of it: see ``agreement.Strict``.
     Mutant(
         "compiled/kernel.py",
-        "size = cache.size[s.routed[first]]\n",
-        "size = cache.size[s.routed[first]] + 0 * s.routed[first - 1]\n",
+        "size = cache.size[routed[first]]\n",
+        "size = cache.size[routed[first]] + 0 * routed[first - 1]\n",
     ),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),
     Mutant("compiled/shortcut.py", "if r.at.pending == 0:", "if r.at.pending < 2:"),

@@ -39,7 +39,7 @@ def literally(inputs: Inputs, cost: FixedCost) -> dict[str, Any]:
     unified = inputs.profile.host_link is None
     stages = ["storage"] * (unified or inputs.host_bytes is not None)
     stages += ["host link"] * (not unified)
-    ends = [*DISPOSITIONS, "demanded"]
+    ends = [*DISPOSITIONS, "demanded", "arrived"]
     loads = sorted([*row[:4], ends.index(str(row[4])), *row[5:]] for row in told.loads)
     return {
         "steps": list(map(list, told.steps)),
@@ -47,7 +47,7 @@ def literally(inputs: Inputs, cost: FixedCost) -> dict[str, Any]:
         "loads": loads,
         "proposed": told.proposed,
         "dispositions": [told.counts[end] for end in DISPOSITIONS],
-        "moved_bytes": [[told.moved[stage, origin] for origin in (0, 1)] for stage in stages],
+        "moved_bytes": [[told.moved[stage, origin] for origin in range(3)] for stage in stages],
     }
 
 
@@ -62,7 +62,7 @@ def read(by: str, inputs: Inputs, cost: FixedCost) -> dict[str, Any]:
 
 def read_small(by: str, small: Small) -> dict[str, Any]:
     if by == "literal":
-        return literally(small.inputs(), FixedCost(small.layers, **small.cost))
+        return literally(small.inputs(), small.durations())
     with uncompiled(arrays_of(small)):
         return in_common(reported(on(small, by)))
 

@@ -41,6 +41,8 @@ def strained(draw: st.DrawFn) -> Small:
     tight = not link["unified"] and draw(st.integers(0, 3)) > 0
     durations = {name: draw(DURATIONS) for name in small.cost}
     config = small.config | {"overlap": draw(st.sampled_from(["per_expert", "grouped"]))}
+    if link["unified"]:
+        config["misses"], link["contended"] = {"policy": "load"}, None
     config["prefetch"] = small.config["prefetch"] | {
         "cancel_stale": draw(st.integers(0, 3)) > 0,
         "extra": draw(st.integers(0, 2)),

@@ -34,7 +34,7 @@ def test_percentiles() -> None:
 def test_hit_rates_by_phase_and_layer() -> None:
     records = LayerRecords()
     for step, layer, experts, hits in ((0, 0, 4, 1), (0, 1, 2, 2), (1, 0, 2, 1), (1, 1, 2, 0)):
-        records.add_numbers((step, layer, experts, hits, 0))
+        records.add_numbers((step, layer, experts, hits, 0, 0))
         records.add_times((0,) * len(records.times))
     assert hit_rates(records.totals(np.array([1, 0]), 2)) == {
         "all": 0.4,

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import FixedCost, machine, make_trace, run_system, system
+from harness import FixedCost, FixedCpu, machine, make_trace, run_system, system
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefetch_sim.sim.config import registry
-from prefetch_sim.sim.engine.load import CANCELLED, DEMAND, LATE, TIMELY, Load
+from prefetch_sim.sim.engine.load import BEHIND, CANCELLED, DEMAND, LATE, TIMELY, Load
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.machine.device import SimulatedDevice
@@ -51,6 +51,7 @@ class Small:
     predictors: tuple[tuple[str, dict[str, Any]], ...] = ()
     policy: str = "top-k"
     config: dict[str, Any] = field(default_factory=dict)
+    cpu: dict[str, int] | None = None  # durations there
 
     def trace(self) -> Trace:
         rng = np.random.default_rng(self.routing)
@@ -89,8 +90,13 @@ class Small:
     def run(
         self, watch: Any = None, *, records: bool = True, one_of_many: bool = False
     ) -> Simulation:
-        cost: Any = FixedCost(self.layers, **self.cost)
+        cost: Any = self.durations()
         return simulate(self.inputs(), watch, cost, records=records, one_of_many=one_of_many)
+
+    def durations(self) -> FixedCost:
+        return FixedCost(
+            self.layers, cpu=None if self.cpu is None else FixedCpu(**self.cpu), **self.cost
+        )
 
 
 @st.composite
@@ -126,6 +132,7 @@ def smalls(
     predictors: int = 2,
     evictions: Sequence[str] = tuple(registry.names("eviction")),
     congested: bool = False,
+    cpu: bool = True,
 ) -> Small:
     """``congested``, as one in six is: links fall behind, and many prefetches are cancelled."""
     congested = congested or draw(st.integers(0, 5)) == 5
@@ -163,6 +170,16 @@ def smalls(
     cost["miss"] = draw(durations) if draw(st.booleans()) else 0
     cost["miss_later"] = 3 if cost["miss"] else 0
     cost["norm"] = draw(st.integers(0, cost["attention"]))
+    on_cpu, misses = None, {"policy": "load"}
+    if cpu and not unified and draw(st.integers(0, 2)) == 0:
+        on_cpu = {name: draw(durations) for name in ("fixed", "token", "expert")}
+        on_cpu["contended"] = on_cpu["expert"] + draw(st.sampled_from([0, 30]))
+        link["contended"] = draw(st.sampled_from([None, 0.5]))
+        misses = {
+            "policy": draw(st.sampled_from(["cpu", "cheapest", "cheapest"])),
+            "then": draw(st.sampled_from(["keep", "load"])),
+            "up_to": draw(st.sampled_from([1, 31])),
+        }
     return Small(
         layers=layers,
         experts=experts,
@@ -179,7 +196,9 @@ def smalls(
         host=host,
         predictors=tuple(draw(st.lists(predictor(congested), max_size=predictors))),
         policy=draw(st.sampled_from(registry.names("prefetch"))),
+        cpu=on_cpu,
         config={
+            "misses": misses,
             "overlap": draw(st.sampled_from(["per_expert", "grouped"])),
             "runtime": {
                 "load.copies": draw(st.sampled_from([1, 1, 3])),
@@ -273,9 +292,11 @@ def test_memory_books_balance_and_every_load_is_accounted_for(small: Small) -> N
     assert loader.proposed == sum(loader.counts)
     assert len({id(load) for load in loads}) == len(loads)
     hits, late = layers.column("hits"), layers.column("late")
-    demanded = int((layers.column("experts") - hits - late).sum())
+    demanded = int((layers.column("experts") - hits - late - layers.column("cpu")).sum())
     assert int((hits + late).max(initial=0)) <= small.experts
-    assert sum(load.origin == DEMAND for load in loads) == demanded
+    promoted = sum(load.origin == BEHIND and load.needed >= 0 for load in loads)
+    assert sum(load.origin == DEMAND for load in loads) + promoted == demanded
+    assert small.config["misses"]["policy"] != "load" or not layers.column("cpu").any()
     assert loader.counts[LATE] == late.sum()
     assert loader.counts[TIMELY] <= hits.sum()
     assert loader.in_flight == [None] * len(loader.in_flight)
@@ -334,7 +355,7 @@ def test_the_same_system_gives_the_same_records(small: Small) -> None:
 
 
 @EXAMPLES
-@given(smalls(equal=True, predictors=0), st.integers(0, 3))
+@given(smalls(equal=True, predictors=0, cpu=False), st.integers(0, 3))
 def test_a_perfect_prefetch_in_order_of_need_is_never_slower(small: Small, ahead: int) -> None:
     """Where nothing is evicted. In order of need: every layer up to ``ahead`` is named in turn.
 
@@ -354,7 +375,7 @@ def test_a_perfect_prefetch_in_order_of_need_is_never_slower(small: Small, ahead
 
 
 @EXAMPLES
-@given(smalls(equal=True, predictors=0))
+@given(smalls(equal=True, predictors=0, cpu=False))
 def test_no_eviction_misses_less_than_belady(small: Small) -> None:
     # A set larger than the cache streams through it in the order of the router: no atomic set.
     if len(small.room) == 1:

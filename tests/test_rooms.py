@@ -19,7 +19,7 @@ ROOMS = (
     ("machine",),
     ("setup",),
     ("engine",),
-    ("eviction", "predictors", "prefetch"),
+    ("eviction", "predictors", "prefetch", "misses"),
     ("cost",),
     ("jit",),
     ("workload",),

@@ -174,7 +174,7 @@ def test_promoted_loads_come_before_those_just_demanded(by: str) -> None:
     assert started(said) == {0: [200], 1: [300], 2: [100], 3: [0]}
     assert dispositions(said)[2] == [LATE]  # even if nothing of it had moved
     # 2, 0 and 1 land at 200, 300 and 400; each computes 50 ns as it lands.
-    assert said["layers"][0][7:] == [450, 100, 100, 50, 0]
+    assert said["layers"][0][8:] == [450, 100, 100, 50, 0, 0]
 
 
 def test_a_queued_prefetch_takes_the_better_order(by: str) -> None:
@@ -236,7 +236,7 @@ def test_a_use_of_host_memory_is_a_load_from_there(by: str) -> None:
     # 400 ns of reading in all.
     trace = make_trace([[[0]], [[2]], [[0]]], 3, sizes=[100])
     said = read(by, system(trace, machine(), capacity=100, host=200), FixedCost(1))
-    assert said["moved_bytes"] == [[100, 0], [300, 0]]
+    assert said["moved_bytes"] == [[100, 0, 0], [300, 0, 0]]
     assert end(said) == 3 * (110 + 100 + 50) + 400
 
 

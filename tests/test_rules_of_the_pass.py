@@ -176,4 +176,4 @@ def test_each_landing_ends_a_span(by: str) -> None:
     # Both are demanded at 110 and computed at 310: 1 queued while the pass waited for 0.
     trace = make_trace([[[0, 1]]], 2, sizes=[100])
     said = read(by, system(trace, machine(), capacity=200, overlap="grouped"), FixedCost(1))
-    assert said["layers"][0][6:] == [110, 410, 200, 0, 0, 0]
+    assert said["layers"][0][7:] == [110, 410, 200, 0, 0, 0, 0]

@@ -105,8 +105,8 @@ FAULTS = {
         ),
         Mutant(
             "compiled/loads.py",
-            "for i in range(first, end):\n        load = loader.loads[s.routed[i]]\n        moving",
-            "for i in range(s.layers * s.experts):\n        load = loader.loads[i]\n        moving",
+            "for i in range(first, end):\n        load = loader.loads[routed[i]]\n        moving",
+            "for i in range(len(loader.loads)):\n        load = loader.loads[i]\n        moving",
         ),
     ],
     "a set that streams makes room once all of it that is there has been computed": [

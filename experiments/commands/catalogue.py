@@ -18,6 +18,7 @@ class Kind(StrEnum):
     predictors = "predictors"
     prefetch = "prefetch"
     evictions = "evictions"
+    misses = "misses"
     hardware = "hardware"
     runtimes = "runtimes"
     models = "models"

@@ -255,6 +255,33 @@ class Lane(Row):
     order: int
 
 
+class CpuMoment(Row):
+    here: int  # experts of the layer that the CPU does not compute: rows of Cpu.routed
+    count: int  # rows of Cpu.experts
+    end: int  # when it is through with the layer's
+    until: int  # when it is through with the last that it was given
+
+
+class Cpu(NamedTuple):
+    """What the CPU's experts need. The kernel is compiled once with it, and once for None."""
+
+    policy: int
+    behind: int  # what it computes is loaded behind
+    up_to: int
+    contended: float  # share of the host link's rate while it computes
+    at: CpuMoment
+    expert_ns: Array  # [layer][tokens]
+    contended_ns: Array  # the same while the link moves experts
+    fixed_ns: Array  # [step]: beside its experts
+    load_ns: Array  # [layer]: one queued load
+    routed: Array  # int32 [experts a layer]: the set but for what it computes
+    tokens: Array  # int32, of these
+    experts: Array  # [experts a layer]: what it computes
+    ns: Array  # [experts a layer]: of what it may compute
+    state: Array  # likewise
+    chosen: Array  # likewise
+
+
 class LoadPath(NamedTuple):
     """What a load needs beyond one host link: several stages, storage, chunks.
 

@@ -77,6 +77,7 @@ def simulate(
     if (
         one_of_many
         and not full
+        and not inputs.cpu_computes
         and setup.timeless(predictors, cache, beyond, inputs.workload.table)
     ):
         missed = known_misses(inputs)
@@ -85,13 +86,13 @@ def simulate(
     if records:
         chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(predictors) + 1))))
     r = setup.make_run(s, chunk)
-    loader = load_path.make_loader(s, path)
+    loader, cpu = load_path.make_loader(s, path), setup.make_cpu(inputs, cost, path)
     tables = LayerRecords(), StepRecords(), loads
     until = min(chunk, steps)
     while r.at.phase != OVER:
         last = until >= steps
         with no_collection():
-            go(s, gpu, beyond, loader, r, steps + 1 if last else until)
+            go(s, gpu, beyond, loader, r, cpu, steps + 1 if last else until)
         if r.at.broken:
             raise AssertionError(_BROKEN[int(r.at.broken)])
         _take(tables, r)

@@ -6,6 +6,7 @@ for its next wake. Rules: docs/timing.md.
 
 from __future__ import annotations
 
+from prefetch_sim.sim.compiled import cpu as on_cpu
 from prefetch_sim.sim.compiled import links, loads, memory, prediction, shortcut
 from prefetch_sim.sim.compiled.arrays import (
     AT_GATE,
@@ -13,13 +14,14 @@ from prefetch_sim.sim.compiled.arrays import (
     AT_START,
     FAR,
     Array,
+    Cpu,
     Loader,
     LoadPath,
     Setup,
     Tier,
 )
 from prefetch_sim.sim.compiled.progress import LANDING, OVER, ROUTING, STUCK, THE_END, Run
-from prefetch_sim.sim.engine.load import DEMAND
+from prefetch_sim.sim.engine.load import PREFETCH
 from prefetch_sim.sim.jit import jit
 from prefetch_sim.sim.jit.jit import part
 from prefetch_sim.sim.jit.pointers import bare
@@ -57,52 +59,65 @@ def _begin(s: Setup, r: Run) -> None:
 
 
 @part
-def _route(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
+def _route(
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, cpu: Cpu | None, now: int
+) -> None:
     """Routing is known: hits, misses, and what computes at once."""
     layer, kind = r.at.layer, s.steps[r.at.step].kind
     cost, expert_ns = s.step_cost[kind], s.expert_ns[layer]
     r.at.routed_until = r.at.step * s.layers + layer
     index = cache.at.now = cache.at.pin = r.at.routed_until
     first, end = s.first_routed[index], s.first_routed[index + 1]
-    r.at.first, r.at.end = first, end
     if path is not None:
         path.host.at.now = index
     r.at.unpin_at = -1
     r.at.computed = r.at.unpinned = 0
-    work = s.expert_launch_ns * (min(end - first, 1) if s.grouped else end - first)
-    for i in range(first, end):
-        cache.pin[s.routed[i]] = index
-        work += expert_ns[s.tokens[i]]
     if s.cancels and loads.some_queued(s, path, loader):
         r.at.named += 1
         for i in range(first, end):
             loader.loads[s.routed[i]].named = r.at.named
         loads.cancel(s, cache, path, loader, r, layer, now)
+    if cpu is not None:
+        on_cpu.share_out(s, cache, path, loader, r, cpu, first, end)
+        first, end = 0, cpu.at.here
+    routed, tokens = on_cpu.routed_set(s, cpu), on_cpu.tokens_of(s, cpu)
+    r.at.first, r.at.end = first, end
+    work = s.expert_launch_ns * (min(end - first, 1) if s.grouped else end - first)
+    for i in range(first, end):
+        cache.pin[routed[i]] = index
+        work += expert_ns[tokens[i]]
     if s.known:
         hits = memory.recall(cache, s.routed, s.missed, first, end)
     else:
-        hits = loads.hit(s, cache, loader, r, first, end, now)
+        hits = loads.hit(s, cache, loader, r, routed, first, end, now)
         if cache.not_routed:
             memory.routed(cache, layer)
     missing = end - first - hits
     r.at.hits, r.at.late, r.at.waiting = hits, 0, missing
     asked = now
+    if cpu is not None:
+        r.at.late = loads.demand(s, cache, path, loader, r, routed, first, end, asked, index)
+        on_cpu.begin(s, cache, path, loader, r, cpu, index, asked)
     if s.predictor_count > 0:
         now = prediction.fire(s, r, AT_ROUTED, kind, now, 0)
     if missing == 0:
         work += cost.shared_ns + cost.moe_fixed_ns
         r.at.busy += work
         r.at.ended = now + work
+        if cpu is not None:
+            r.at.ended = on_cpu.wait(r, cpu, now + work)
         return
-    size = cache.size[s.routed[first]]
-    r.at.streams = not memory.fits(cache, s.routed[first], end - first)
-    if path is None and not r.at.streams and shortcut.applies(s, loader, r, size, missing, asked):
-        r.at.waiting = 0
-        shortcut.take(s, cache, loader, r, first, end, cost, index, asked, now)
-        return
-    r.at.late = loads.demand(s, cache, path, loader, r, first, end, asked, index)
+    r.at.streams = not memory.fits(cache, routed[first], end - first)
+    if path is None and cpu is None and not r.at.streams:
+        size = cache.size[routed[first]]
+        if shortcut.applies(s, loader, r, size, missing, asked):
+            r.at.waiting = 0
+            shortcut.take(s, cache, loader, r, first, end, cost, index, asked, now)
+            return
+    if cpu is None:
+        r.at.late = loads.demand(s, cache, path, loader, r, routed, first, end, asked, index)
     for i in range(first, end):
-        loader.loads[s.routed[i]].tokens = s.tokens[i]
+        loader.loads[routed[i]].tokens = tokens[i]
     r.at.phase, r.at.wake, r.at.listening = LANDING, -1, 1
     r.at.dispatch = cost.moe_fixed_ns if s.grouped else 0  # with the first group
     r.at.group_end = asked
@@ -113,7 +128,7 @@ def _route(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
     r.at.busy += work
     r.at.free = now + work
     if r.at.streams or not s.grouped:
-        _compute(s, cache, loader, r, s.routed, first, end)
+        _compute(s, cache, loader, r, routed, first, end)
     if r.at.streams:
         _look_after(r, asked)
 
@@ -151,7 +166,7 @@ def _compute(
 
 
 @part
-def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run) -> None:
+def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | None) -> None:
     """Compute what has landed; share out the idle spans before, as ``missing.split_stall``."""
     arrived = r.at.arrived
     for i in range(arrived):
@@ -164,25 +179,27 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run) -> None:
                 r.stalls.storage += split - since
             else:
                 r.stalls.queue += split - since
-            if load.origin == DEMAND:
-                r.stalls.demand += load.landed - split
-            else:
+            if load.origin == PREFETCH:
                 r.stalls.late += load.landed - split
+            else:
+                r.stalls.demand += load.landed - split
             r.at.free = load.landed
         if not s.grouped:
             _compute(s, cache, loader, r, loader.arrived, i, i + 1)
     if s.grouped and r.at.streams:
         _compute(s, cache, loader, r, loader.arrived, 0, arrived)
     elif s.grouped:
-        _compute(s, cache, loader, r, s.routed, r.at.first, r.at.end)
+        _compute(s, cache, loader, r, on_cpu.routed_set(s, cpu), r.at.first, r.at.end)
     r.at.arrived = 0
 
 
 @part
-def _landed(s: Setup, cache: Tier, loader: Loader, r: Run, now: int) -> None:
+def _landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | None, now: int) -> None:
     """Something has landed, and loads are about to start: see ``missing.MissingLayer``."""
     if r.at.waiting == 0:
-        _compute_landed(s, cache, loader, r)
+        _compute_landed(s, cache, loader, r, cpu)
+        if cpu is not None:
+            r.at.free = on_cpu.wait(r, cpu, r.at.free)
         bookkeeping = (r.at.end - r.at.first - r.at.hits) * s.miss_ns[r.at.layer]
         r.at.busy += bookkeeping
         r.at.free += bookkeeping
@@ -191,17 +208,17 @@ def _landed(s: Setup, cache: Tier, loader: Loader, r: Run, now: int) -> None:
         r.at.wake = now
         r.at.events += 1
     elif r.at.streams and not s.grouped:
-        _compute_landed(s, cache, loader, r)
+        _compute_landed(s, cache, loader, r, cpu)
         _look_after(r, now)
 
 
 @part
-def _served(s: Setup, cache: Tier, loader: Loader, r: Run, now: int) -> None:
+def _served(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | None, now: int) -> None:
     """Loads have started: does a group of a set that streams close?"""
     if r.at.arrived == 0 or r.at.group_end > now:
         return
-    if not loads.moves(s, loader, r.at.first, r.at.end):
-        _compute_landed(s, cache, loader, r)
+    if not loads.moves(loader, on_cpu.routed_set(s, cpu), r.at.first, r.at.end):
+        _compute_landed(s, cache, loader, r, cpu)
         _look_after(r, now - 1)
 
 
@@ -217,11 +234,15 @@ def _look_after(r: Run, time: int) -> None:
 
 
 @part
-def _end_layer(s: Setup, r: Run, now: int) -> None:
+def _end_layer(s: Setup, r: Run, cpu: Cpu | None, now: int) -> None:
     layer, step = r.at.layer, s.steps[r.at.step]
-    experts = r.at.end - r.at.first
+    experts, left = r.at.end - r.at.first, 0
+    if cpu is not None:
+        left = cpu.at.count
+        experts += left
     r.at.unpin_at = now
     total = r.totals[step.prefill][layer]
+    total.cpu += left
     total.experts += experts
     total.hits += r.at.hits
     total.late += r.at.late
@@ -229,16 +250,18 @@ def _end_layer(s: Setup, r: Run, now: int) -> None:
         row = r.layers[r.at.layer_rows]
         r.at.layer_rows += 1
         row.step, row.layer, row.experts = r.at.step, layer, experts
-        row.hits, row.late = r.at.hits, r.at.late
+        row.hits, row.late, row.cpu = r.at.hits, r.at.late, left
         row.start, row.routed, row.end = r.at.start, r.at.routed_at, now
         row.stall_demand, row.stall_late = r.stalls.demand, r.stalls.late
         row.stall_queue, row.stall_storage = r.stalls.queue, r.stalls.storage
+        row.stall_cpu = r.stalls.cpu
     if r.at.hits < experts:
         r.stalled.demand += r.stalls.demand
         r.stalled.late += r.stalls.late
         r.stalled.queue += r.stalls.queue
         r.stalled.storage += r.stalls.storage
-        r.stalls.demand = r.stalls.late = r.stalls.queue = r.stalls.storage = 0
+        r.stalled.cpu += r.stalls.cpu
+        r.stalls.demand = r.stalls.late = r.stalls.queue = r.stalls.storage = r.stalls.cpu = 0
     if layer + 1 < s.layers:
         r.at.now, r.at.layer = now, layer + 1
     else:
@@ -262,7 +285,9 @@ def _end_step(s: Setup, r: Run, now: int) -> None:
 
 
 @part
-def _woken(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
+def _woken(
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, cpu: Cpu | None, now: int
+) -> None:
     phase = r.at.phase
     r.at.wake = r.at.ended = -1
     if phase == THE_END:
@@ -270,23 +295,27 @@ def _woken(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
         r.at.phase = OVER
         return
     if phase == ROUTING:
-        _route(s, cache, path, loader, r, now)
+        _route(s, cache, path, loader, r, cpu, now)
     elif r.at.waiting == 0:
         r.at.ended = r.at.free
     else:
         _look_after(r, now)
         r.at.changed = 1
     if r.at.ended >= 0:
-        _end_layer(s, r, r.at.ended)
+        _end_layer(s, r, cpu, r.at.ended)
 
 
 @jit.kernel
-def run(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, until: int) -> None:
+def run(
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, cpu: Cpu | None,
+    until: int,
+) -> None:  # fmt: skip
     """Go on until the pass begins step ``until``, the run is over, or an array may be full.
 
     At one instant: what lands, then predictions that come out, then the forward pass.
     """
     s, cache, path, loader, r = bare(s), bare(cache), bare(path), bare(loader), bare(r)
+    cpu = bare(cpu)
     while r.at.phase != OVER:
         if r.at.ended >= 0:  # a layer has, or the run has not begun
             if r.at.step >= until or r.at.pending >= r.room:
@@ -307,12 +336,12 @@ def run(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, un
         if landing == now:
             landed = loads.land(s, cache, path, loader, r, stage, now)
             if landed and r.at.listening:
-                _landed(s, cache, loader, r, now)
+                _landed(s, cache, loader, r, cpu, now)
         elif out == now:
             prediction.act(s, cache, path, loader, r, now)
             predicted = True
         else:
-            _woken(s, cache, path, loader, r, now)
-        loads.serve(s, cache, path, loader, r, now)
+            _woken(s, cache, path, loader, r, cpu, now)
+        loads.serve(s, cache, path, loader, r, cpu, now)
         if r.at.listening and s.grouped and r.at.streams and not predicted:
-            _served(s, cache, loader, r, now)
+            _served(s, cache, loader, r, cpu, now)

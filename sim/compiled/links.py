@@ -7,6 +7,7 @@ from prefetch_sim.sim.compiled.arrays import (
     FAR,
     STAGES,
     Array,
+    Cpu,
     Lane,
     Load,
     Loader,
@@ -99,7 +100,7 @@ def dequeue(loader: Loader, stage: int, x: int) -> None:
 
 @part
 def begin(
-    s: Setup, path: LoadPath | None, loader: Loader, r: Run,
+    s: Setup, path: LoadPath | None, loader: Loader, r: Run, cpu: Cpu | None,
     stage: int, x: int, nbytes: int, now: int,
 ) -> None:  # fmt: skip
     """A chunk of ``x`` goes into service."""
@@ -116,7 +117,10 @@ def begin(
         if path is not None:  # it may be a part of the expert
             more = copies_of(nbytes, path.host.size[x], rate.copies) - 1
         alpha += more * rate.queued_ns
-        end = now + transfer_ns(nbytes, rate.bytes_per_ns, alpha)
+        bytes_per_ns = rate.bytes_per_ns
+        if cpu is not None and now < cpu.at.until:
+            bytes_per_ns *= cpu.contended
+        end = now + transfer_ns(nbytes, bytes_per_ns, alpha)
         server.free_at = end
     if path is None:
         server.moving = x

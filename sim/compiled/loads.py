@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from prefetch_sim.sim.compiled import links, memory
-from prefetch_sim.sim.compiled.arrays import FAR, Loader, LoadPath, Setup, Tier
+from prefetch_sim.sim.compiled.arrays import FAR, Array, Cpu, Loader, LoadPath, Setup, Tier
 from prefetch_sim.sim.compiled.progress import TOO_MANY_LOADS, Run
 from prefetch_sim.sim.engine.load import (
+    ARRIVED,
+    BEHIND,
     CANCELLED,
     DEMAND,
     DEMAND_KEY,
@@ -42,7 +44,7 @@ def count_bytes(r: Run, stage: int, origin: int, nbytes: int) -> None:
 def settle(s: Setup, loader: Loader, r: Run, x: int, disposition: int, now: int) -> None:
     """The end of a load: count it, and record it where records are kept."""
     load = loader.loads[x]
-    if disposition != DEMANDED:
+    if load.origin == PREFETCH:
         count_ends(r, disposition, 1)
         loader.unused[x] = 0
         if disposition == TIMELY:
@@ -114,6 +116,7 @@ def _start(
         if room and s.has_host:
             path.host.pin[x] = FIRM
     if room:
+        r.at.moving += cache.size[x]
         return 1
     if needed:
         return -1
@@ -161,7 +164,9 @@ def make_room(s: Setup, cache: Tier, loader: Loader, r: Run, x: int, now: int) -
 
 
 @part
-def serve(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, now: int) -> None:
+def serve(
+    s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, cpu: Cpu | None, now: int
+) -> None:
     """Start what can start, if what happened at this instant may have made a difference."""
     if not r.at.changed:
         return
@@ -189,7 +194,7 @@ def serve(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, 
                 path.bytes[stage][x].ready -= nbytes
             if node != then:
                 links.dequeue(loader, stage, x)
-            links.begin(s, path, loader, r, stage, x, nbytes, now)
+            links.begin(s, path, loader, r, cpu, stage, x, nbytes, now)
             node = then
 
 
@@ -228,25 +233,29 @@ def _arrive(
     load = loader.loads[x]
     needed = load.needed >= 0
     load.landed = now
+    r.at.moving -= cache.size[x]
     _release(s, cache, path, loader, r, x)
     memory.insert(cache, x, needed)
     if path is not None and s.has_host:
         memory.use(path.host, x)
     if not needed:
-        loader.unused[x] = 1
+        if load.origin == PREFETCH:
+            loader.unused[x] = 1
+        else:
+            settle(s, loader, r, x, ARRIVED, now)
         return
-    settle(s, loader, r, x, DEMANDED if load.origin == DEMAND else LATE, now)
+    settle(s, loader, r, x, LATE if load.origin == PREFETCH else DEMANDED, now)
     r.at.waiting -= 1
     loader.arrived[r.at.arrived] = x
     r.at.arrived += 1
 
 
 @part
-def moves(s: Setup, loader: Loader, first: int, end: int) -> bool:
-    """Whether a load of ``s.routed[first:end]`` has begun and not landed."""
+def moves(loader: Loader, routed: Array, first: int, end: int) -> bool:
+    """Whether a load of ``routed[first:end]`` has begun and not landed."""
     moving = False
     for i in range(first, end):
-        load = loader.loads[s.routed[i]]
+        load = loader.loads[routed[i]]
         moving = moving or bool(load.in_flight and load.started >= 0)
     return moving
 
@@ -255,7 +264,7 @@ def moves(s: Setup, loader: Loader, first: int, end: int) -> bool:
 
 
 @part
-def _issue(
+def issue(
     s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
     x: int, origin: int, key: int, now: int, target: int, predictor: int,
 ) -> None:  # fmt: skip
@@ -290,11 +299,13 @@ def _requeue(s: Setup, path: LoadPath | None, loader: Loader, r: Run, x: int, ke
 
 
 @part
-def hit(s: Setup, cache: Tier, loader: Loader, r: Run, first: int, end: int, now: int) -> int:
-    """The residents of the routed set ``s.routed[first:end]`` are used; returns how many."""
+def hit(
+    s: Setup, cache: Tier, loader: Loader, r: Run, routed: Array, first: int, end: int, now: int
+) -> int:
+    """The residents of the routed set ``routed[first:end]`` are used; returns how many."""
     hits = 0
     for i in range(first, end):
-        x = s.routed[i]
+        x = routed[i]
         if cache.resident[x]:
             hits += 1
             if loader.unused[x]:
@@ -306,22 +317,22 @@ def hit(s: Setup, cache: Tier, loader: Loader, r: Run, first: int, end: int, now
 @part
 def demand(
     s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
-    first: int, end: int, now: int, index: int,
+    routed: Array, first: int, end: int, now: int, index: int,
 ) -> int:  # fmt: skip
     """Ask for the rest of the routed set; returns how many a prefetch had begun."""
     late = 0
     for i in range(first, end):
-        x = s.routed[i]
+        x = routed[i]
         if cache.resident[x]:
             continue
         load = loader.loads[x]
         if load.in_flight:
-            late += 1
+            late += load.origin == PREFETCH
             _requeue(s, path, loader, r, x, DEMAND_KEY)
             if path is not None and s.has_host:
                 path.host.pin[x] = FIRM
         else:
-            _issue(s, cache, path, loader, r, x, DEMAND, DEMAND_KEY, now, index, -1)
+            issue(s, cache, path, loader, r, x, DEMAND, DEMAND_KEY, now, index, -1)
         load.needed = now
     return late
 
@@ -341,7 +352,7 @@ def propose(
         key = PREFETCH_KEY + r.priority[i] * PRIORITY + index
         load = loader.loads[x]
         if not load.in_flight:
-            _issue(s, cache, path, loader, r, x, PREFETCH, key, now, index, predictor)
+            issue(s, cache, path, loader, r, x, PREFETCH, key, now, index, predictor)
             issued += 1
         elif load.started < 0 and key < load.key:
             _requeue(s, path, loader, r, x, key)
@@ -370,7 +381,7 @@ def cancel(
             load = loader.loads[x]
             if not base <= x < base + s.experts or load.named == r.at.named:
                 continue
-            if load.started >= 0:  # the rest of its chunks
+            if load.started >= 0 or load.origin == BEHIND:  # the rest of its chunks; no prefetch
                 continue
             j = found  # in order of issue
             while j > 0 and loader.loads[loader.cancelled[j - 1]].seq > load.seq:

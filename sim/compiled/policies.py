@@ -1,4 +1,4 @@
-"""Policies for the kernel: the functions of ``sim/eviction`` and ``sim/prefetch``, by number.
+"""Policies for the kernel: the functions of ``sim/eviction`` and its like, by number.
 
 A kernel compiled for each combination of policies would take minutes in a sweep, so one kernel
 chooses by number. The numbers are places in the list of names; the functions that
@@ -76,5 +76,9 @@ propose = _choice(
     "propose",
     "ids, scores, tokens, limits, resident, seen, stamp, out, priority",
     [m.propose for m in POLICIES],
+)
+MISSES = _modules("misses")
+plan = _choice(
+    "plan", "count, cpu_ns, state, layer, chosen", [m.plan for m in MISSES], otherwise="None"
 )
 TIMED = [int(getattr(m, "TIMED", False)) for m in POLICIES]

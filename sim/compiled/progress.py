@@ -41,6 +41,7 @@ class Progress(Row):
     hits: int
     late: int
     outstanding: int  # bytes asked for and not landed
+    moving: int  # of those, of loads that have begun
     seq: int  # loads so far
     events: int
     stamp: int  # of Run.seen
@@ -60,6 +61,7 @@ class Stalls(Row):
     late: int
     queue: int
     storage: int
+    cpu: int
 
 
 class Computed(Row):
@@ -80,9 +82,12 @@ class Prediction(Row):
 
 
 class Total(Row):
+    """As ``records.COUNTS``."""
+
     experts: int
     hits: int
     late: int
+    cpu: int
 
 
 class LayerRow(Row):
@@ -93,6 +98,7 @@ class LayerRow(Row):
     experts: int
     hits: int
     late: int
+    cpu: int
     start: int
     routed: int
     end: int
@@ -100,6 +106,7 @@ class LayerRow(Row):
     stall_late: int
     stall_queue: int
     stall_storage: int
+    stall_cpu: int
 
 
 class StepRow(Row):

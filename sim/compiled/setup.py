@@ -10,6 +10,8 @@ import numpy as np
 from prefetch_sim.sim.compiled import policies
 from prefetch_sim.sim.compiled.arrays import (
     STAGES,
+    Cpu,
+    CpuMoment,
     LayerCost,
     LoadPath,
     Predictor,
@@ -31,9 +33,9 @@ from prefetch_sim.sim.compiled.progress import (
 )
 from prefetch_sim.sim.cost import transfers
 from prefetch_sim.sim.cost.model import CostModel
-from prefetch_sim.sim.cost.tables import cost_table, expert_table
+from prefetch_sim.sim.cost.tables import cost_table, cpu_table, expert_table
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
-from prefetch_sim.sim.engine.load import DISPOSITIONS
+from prefetch_sim.sim.engine.load import DISPOSITIONS, ORIGINS
 from prefetch_sim.sim.engine.tier import Tier as PlainTier
 from prefetch_sim.sim.jit.rows import column, table
 from prefetch_sim.sim.setup.inputs import Inputs
@@ -121,6 +123,34 @@ def make_setup(
     )
 
 
+def make_cpu(inputs: Inputs, cost: CostModel, path: transfers.LoadPath) -> Cpu | None:
+    """None where every missing expert is loaded."""
+    if not inputs.cpu_computes:
+        return None
+    assert cost.cpu is not None
+    steps, misses = inputs.workload.table, inputs.config.misses
+    layers, experts = inputs.workload.layers, inputs.workload.experts
+    alone, contended = cpu_table(cost.cpu, layers, steps.served)
+    tokens, which = np.unique(np.diff(steps.first_row), return_inverse=True)
+    return Cpu(
+        policy=policies.MISSES.index(inputs.misses),
+        behind=int(misses.then == "load"),
+        up_to=misses.up_to,
+        contended=getattr(path.last, "contended", 1.0),
+        at=table(CpuMoment, until=-1),
+        expert_ns=alone,
+        contended_ns=contended,
+        fixed_ns=integers([cost.cpu.fixed_ns(n) for n in tokens.tolist()])[which],
+        load_ns=integers(path.load_ns),
+        routed=np.zeros(experts, dtype=np.int32),
+        tokens=np.zeros(experts, dtype=np.int32),
+        experts=np.zeros(experts, dtype=np.int64),
+        ns=np.zeros(experts, dtype=np.int64),
+        state=np.zeros(experts, dtype=np.int64),
+        chosen=np.zeros(experts, dtype=np.int64),
+    )
+
+
 def _delays(predictors: Sequence[ActivePredictor], lengths: Any) -> Any:
     """``Setup.delay``."""
     different, which = np.unique(lengths, return_inverse=True)
@@ -181,7 +211,7 @@ def make_run(s: Setup, steps: int) -> Run:
         stalls=table(Stalls),
         stalled=table(Stalls),
         counts=np.zeros(len(DISPOSITIONS), dtype=np.int64),
-        moved_bytes=np.zeros((STAGES, 2), dtype=np.int64),
+        moved_bytes=np.zeros((STAGES, len(ORIGINS)), dtype=np.int64),
         totals=table(Total, (2, layers)),
         seen=np.zeros(n, dtype=np.int64),
         computed=table(Computed, experts),

@@ -1,8 +1,9 @@
 """Find a policy by name or by import path.
 
-A name is a file of ``sim/predictors``, ``sim/prefetch`` or ``sim/eviction`` (``least-stale`` is
-``least_stale.py``); an import path (``my_package.my_policy``) is any module that can be imported,
-from the working directory too, and follows the same contract. Nothing is registered anywhere else.
+A name is a file of ``sim/predictors``, ``sim/prefetch``, ``sim/eviction`` or ``sim/misses``
+(``least-stale`` is ``least_stale.py``); an import path (``my_package.my_policy``) is any module
+that can be imported, from the working directory too, and follows the same contract. Nothing is
+registered anywhere else.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ CONTRACTS = {
     "predictors": ("Params", "Predictor"),
     "prefetch": ("propose",),
     "eviction": ("inserted", "used"),
+    "misses": ("plan",),
 }
+_WORDS = {"predictors": "predictor", "misses": "miss policy"}  # where the folder's is another
 # What it may have.
 _OPTIONS = {
     "eviction": (
@@ -63,7 +66,7 @@ def find(kind: str, name: str, others: tuple[str, ...] = ()) -> ModuleType:
     if "." in name:
         return _foreign(kind, name)
     hint = did_you_mean(name, [*names(kind), *others])
-    raise ConfigError(f"unknown {kind.removesuffix('s')} {name!r}{hint}")
+    raise ConfigError(f"unknown {_WORDS.get(kind, kind)} {name!r}{hint}")
 
 
 def _foreign(kind: str, name: str) -> ModuleType:
@@ -71,7 +74,8 @@ def _foreign(kind: str, name: str) -> ModuleType:
     # A console script does not look in the working directory. Last, so that it hides nothing.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    what = f"{kind.removesuffix('s')} policy"
+    what = _WORDS.get(kind, kind)
+    what = what if what.endswith("policy") else f"{what} policy"
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # the module's own code runs here

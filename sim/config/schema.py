@@ -132,6 +132,19 @@ class PrefetchConfig(Section):
     cancel_stale: bool = True
 
 
+class MissesConfig(Section):
+    """What becomes of experts that are missing when their layer is routed."""
+
+    policy: str = "load"
+    then: Literal["keep", "load"] = "keep"  # what the CPU computed stays where it is, or comes
+    up_to: int = Field(default=31, ge=0, le=INT64)  # tokens of a step that the CPU computes for
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        return {"policy": value} if isinstance(value, str) else value
+
+
 class SyntheticTrace(Section):
     """Routing made up with given statistics, where no recording of a topology exists.
 
@@ -182,6 +195,7 @@ class RunConfig(Section):
     host: HostConfig = Field(default_factory=HostConfig)
     predictor: tuple[Named, ...] = ()
     prefetch: PrefetchConfig = Field(default_factory=PrefetchConfig)
+    misses: MissesConfig = Field(default_factory=MissesConfig)
     engine: Literal["auto", "simpy", "compiled"] = "auto"
     batch_size: int = Field(default=1, gt=0, le=INT64)
     seed: int = Field(default=0, ge=0, le=INT64)

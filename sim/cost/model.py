@@ -26,6 +26,7 @@ from prefetch_sim.sim.cost.attention import (
     decode_in_sight,
     tokens_in_sight,
 )
+from prefetch_sim.sim.cost.cpu import CpuCost
 from prefetch_sim.sim.cost.runtime import RuntimeCost
 from prefetch_sim.traces.models.spec import BITS_PER_WEIGHT, LatentAttention, ModelSpec, Precision
 
@@ -112,6 +113,9 @@ class CostModel:
         self.model = model
         self.expert_bytes = list(model.bytes_per_expert(precision))
         self.runtime = RuntimeCost.of(runtime, self.expert_bytes)
+        self.cpu = None
+        if profile.cpu is not None:
+            self.cpu = CpuCost(model, profile, runtime, self.expert_bytes, precision)
         compute = profile.compute
         self._eager = runtime.kernels == "eager"
         self._kernels = EAGER if self._eager else FUSED

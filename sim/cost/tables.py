@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from prefetch_sim.sim.workload.step_table import Integers, integers
 
 if TYPE_CHECKING:
+    from prefetch_sim.sim.cost.cpu import CpuCost
     from prefetch_sim.sim.cost.model import CostModel
     from prefetch_sim.sim.workload.step import Step
 
@@ -39,8 +41,21 @@ def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
 @lru_cache(maxsize=COSTS_KEPT)
 def expert_table(cost: CostModel, layers: int, served: tuple[int, ...]) -> Integers:
     """[layers, most tokens + 1]: ns of an expert that serves so many; 0 where none does."""
+    return _table(cost.expert_ns, layers, served)
+
+
+@lru_cache(maxsize=COSTS_KEPT)
+def cpu_table(cost: CpuCost, layers: int, served: tuple[int, ...]) -> tuple[Integers, Integers]:
+    """The same on the CPU: alone, and while the host link moves experts."""
+    return (
+        _table(partial(cost.expert_ns, contended=False), layers, served),
+        _table(partial(cost.expert_ns, contended=True), layers, served),
+    )
+
+
+def _table(ns: Callable[[int, int], int], layers: int, served: tuple[int, ...]) -> Integers:
     expert = np.zeros((layers, max(served) + 1), dtype=np.int64)
     for layer in range(layers):
         for n in served:
-            expert[layer, n] = cost.expert_ns(layer, n)
+            expert[layer, n] = ns(layer, n)
     return expert

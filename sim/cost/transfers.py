@@ -37,14 +37,20 @@ class HostLink:
     queued_ns: float  # right behind another transfer
     chunk: int | None  # the most bytes that go at once
     copies: int = 1  # an expert
+    contended: float = 1.0  # share of the rate that is left while the CPU computes experts
     name = "host_link"
     lanes = 1
 
-    def chunk_ns(self, nbytes: int, size: int, behind: bool) -> int:
+    @property
+    def contended_bytes_per_ns(self) -> float:
+        return self.bytes_per_ns * self.contended
+
+    def chunk_ns(self, nbytes: int, size: int, behind: bool, contended: bool = False) -> int:
         """ns of a chunk of an expert of ``size``; ``behind``: right behind another transfer."""
+        rate = self.contended_bytes_per_ns if contended else self.bytes_per_ns
         alpha = self.queued_ns if behind else self.isolated_ns
         more = copies_of(nbytes, size, self.copies) - 1
-        return transfer_ns(nbytes, self.bytes_per_ns, alpha + more * self.queued_ns)
+        return transfer_ns(nbytes, rate, alpha + more * self.queued_ns)
 
     def load_ns(self, size: int) -> int:
         """ns of a load whose chunks are each right behind another transfer."""
@@ -128,6 +134,7 @@ class LoadPath:
                     (wire.back_to_back_us.value + load.issue_us.value) * 1e3,
                     round(wire.chunk_mib.value * MIB) if wire.chunk_mib else None,
                     int(load.copies.value),
+                    profile.contention.host_link.value if profile.contention else 1.0,
                 )
             )
         return cls(tuple(stages), tuple(sizes))

@@ -18,7 +18,8 @@ class Decisions:
     """Says what is pinned, hit, demanded, cancelled and proposed. Layer-steps count MoE layers.
 
     ``limits`` has what the policy may go by whatever the time; ``several``: more than one predictor
-    speaks, so a later prediction corrects an earlier one.
+    speaks, so a later prediction corrects an earlier one; ``behind``: what the CPU computes is
+    loaded too.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class Decisions:
         *,
         cancel_stale: bool,
         several: bool,
+        behind: bool = False,
     ) -> None:
         self.timed = getattr(policy, "TIMED", False)
         self._loader, self._cache, self._path = loader, loader.cache, path
         self._propose, self._limits = policy.propose, limits
         self._layers = loader.cache.layers
         self._cancel_stale, self._several = cancel_stale, several
+        self._behind = behind
         loader.cancels = cancel_stale
         total = len(loader.cache.sizes)
         self._seen, self._stamp = [0] * total, 0
@@ -43,11 +46,17 @@ class Decisions:
         self._routed_until = -1  # last layer-step whose routing is known
 
     def routed(
-        self, layer_step: int, routed: Sequence[int], pinned: Collection[int], now: int
+        self,
+        layer_step: int,
+        routed: Sequence[int],
+        pinned: Collection[int],
+        now: int,
+        on_cpu: Collection[int] = (),
     ) -> tuple[int, int]:
         """``layer_step`` is routed to ``routed``; returns (hits, loads that a prefetch had begun).
 
-        ``pinned`` are the same experts, as a collection that is quick to look into.
+        ``pinned`` are the same experts, as a collection that is quick to look into; ``on_cpu``
+        further ones, which the CPU computes.
         """
         loader, cache, layer = self._loader, self._cache, layer_step % self._layers
         self._routed_until = cache.now = layer_step
@@ -57,8 +66,13 @@ class Decisions:
         loader.unpin_at = -1
         loader.computed.clear()
         if loader.queued[layer] and self._cancel_stale:
-            loader.cancel(layer, pinned, now)
+            loader.cancel(layer, {*pinned, *on_cpu} if on_cpu else pinned, now)
         hits, late = loader.demand(routed, now)
+        if on_cpu:
+            if loader.host is not None:
+                loader.host.use(on_cpu)
+            if self._behind:
+                loader.demand_behind(on_cpu, now)
         if cache.hears_not_routed:
             cache.routed(layer, pinned)
         return hits, late

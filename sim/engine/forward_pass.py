@@ -13,14 +13,15 @@ from prefetch_sim.sim.cost.model import CostModel, StepCost
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
 from prefetch_sim.sim.engine.decisions import Decisions
 from prefetch_sim.sim.engine.loader import Loader
-from prefetch_sim.sim.engine.missing import MissingLayer
+from prefetch_sim.sim.engine.missing import STALLS, MissingLayer
+from prefetch_sim.sim.engine.plan import Plan
 from prefetch_sim.sim.engine.protocols import Device, Event
 from prefetch_sim.sim.engine.records import PACK, LayerRecords, StepRecords
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.sim.workload.workload import Workload
 
 Events = Generator[Event, Any, None]
-_NO_STALL = (0, 0, 0, 0)
+_NO_STALL = (0,) * STALLS
 
 
 class ForwardPass:
@@ -34,12 +35,13 @@ class ForwardPass:
         loader: Loader,
         predictors: Sequence[ActivePredictor],
         decisions: Decisions,
+        plan: Plan | None,
         *,
         grouped: bool,
     ) -> None:
         self.workload, self.cost, self.device, self.loader = workload, cost, device, loader
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
-        self._decisions, self._grouped = decisions, grouped
+        self._decisions, self._plan, self._grouped = decisions, plan, grouped
         launch = [
             cost.expert_launch_ns * (min(n, 1) if grouped else n) for n in range(workload.top_k + 1)
         ]
@@ -75,16 +77,23 @@ class ForwardPass:
                 routed_at = self._begin(step, cost, layer, start)
                 yield device.until(routed_at)
                 routed, tokens = workload.routed(step, layer)
-                hits, late = self._decisions.routed(
-                    layer_step, routed, routed if tokens is None else set(routed), routed_at
-                )
+                experts, on_cpu, cpu_end = len(routed), 0, 0
+                if self._plan is None:
+                    hits, late = self._decisions.routed(
+                        layer_step, routed, routed if tokens is None else set(routed), routed_at
+                    )
+                else:
+                    routed, tokens, hits, late, cpu_end = self._split(
+                        step, layer_step, routed, tokens, routed_at
+                    )
+                    on_cpu = experts - len(routed)
                 now = routed_at
                 for predictor in self._at_routed:
                     now = self._fire(predictor, step, cost, layer, now, 0)
                 stalls: Sequence[int] = _NO_STALL
                 if loader.waiting:
                     bookkeeping = (len(routed) - hits) * self.cost.runtime.miss_ns[layer]
-                    missing.begin(layer, routed, tokens, cost, bookkeeping, routed_at, now)
+                    missing.begin(layer, routed, tokens, cost, bookkeeping, cpu_end, routed_at, now)
                     loader.serve(routed_at)
                     yield device.asleep()
                     now, stalls = missing.free, missing.stalls
@@ -94,10 +103,14 @@ class ForwardPass:
                         work += self._alone[layer][len(routed)]
                     else:
                         work += self._work(layer, routed, routed, tokens)
-                    now = loader.unpin_at = device.compute(now, work, "experts")
+                    now = device.compute(now, work, "experts")
+                    if cpu_end > now:
+                        stalls = (0, 0, 0, 0, cpu_end - now)
+                        now = cpu_end
+                    loader.unpin_at = now
                     loader.serve(routed_at)
                 layer_step += 1
-                add_numbers((step.number, layer, len(routed), hits, late))
+                add_numbers((step.number, layer, experts, hits, late, on_cpu))
                 add_times((start, routed_at, now, *stalls))
             now = device.compute(now, cost.epilogue_ns, "head")
             records = self.step_records
@@ -107,6 +120,33 @@ class ForwardPass:
                 table.pack(PACK)
         yield device.until(now)
         loader.finish(now)
+
+    def _split(
+        self,
+        step: Step,
+        layer_step: int,
+        routed: list[int],
+        tokens: list[int] | None,
+        now: int,
+    ) -> tuple[list[int], list[int] | None, int, int, int]:
+        """Share out the routed set; what is not the CPU's is routed.
+
+        Returns those experts, the tokens that they serve, (hits, late), and when the CPU ends.
+        """
+        plan, layer, everybody = self._plan, layer_step % self.workload.layers, len(step.rows)
+        assert plan is not None
+        served = [1] * len(routed) if tokens is None else tokens
+        on_cpu = plan.on_cpu(layer, routed, served, everybody)
+        if on_cpu:
+            here = [(x, n) for x, n in zip(routed, served) if x not in on_cpu]
+            routed = [x for x, _ in here]
+            tokens = None if tokens is None else [n for _, n in here]
+        hits, late = self._decisions.routed(layer_step, routed, set(routed), now, on_cpu)
+        end = 0
+        if on_cpu:
+            duration = plan.group_ns(layer, list(on_cpu.values()), everybody)
+            end = self.loader.cpu_until = self.device.on_cpu(now, duration)
+        return routed, tokens, hits, late, end
 
     def _begin(self, step: Step, cost: StepCost, layer: int, now: int) -> int:
         """A layer starts at ``now``: what happens until it is routed; returns when that is."""

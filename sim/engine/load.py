@@ -8,17 +8,20 @@ Each proposal of a prefetch ends in exactly one disposition:
 - redundant: already resident, queued or moving when proposed;
 - cancelled: withdrawn while queued, or queued when the run ended;
 - dropped: no room could be made for it.
+
+A load behind brings what the CPU computes meanwhile. It is no prefetch, and not counted as one.
 """
 
 from __future__ import annotations
 
-DEMAND, PREFETCH = 0, 1
-# A load's key: demand first, then prefetches by priority, then by the layer-step they are for.
-DEMAND_KEY, PREFETCH_KEY, PRIORITY = 0, 1 << 60, 1 << 48
+ORIGINS = ("demand", "prefetch", "behind")
+DEMAND, PREFETCH, BEHIND = range(3)
+# A load's key: demand first, then prefetches by priority, then loads behind; each by layer-step.
+DEMAND_KEY, PREFETCH_KEY, PRIORITY, BEHIND_KEY = 0, 1 << 60, 1 << 48, 1 << 61
 DISPOSITIONS = ("timely", "late", "useless", "redundant", "cancelled", "dropped")
 TIMELY, LATE, USELESS, REDUNDANT, CANCELLED, DROPPED = range(6)
-# How a demand load ends in the records: it was always needed.
-DEMANDED = 6
+# How others end in the records: a demand was needed, a load behind has landed before it was.
+DEMANDED, ARRIVED = 6, 7
 
 
 class Load:

@@ -9,6 +9,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from prefetch_sim.sim.engine.load import (
+    ARRIVED,
+    BEHIND,
+    BEHIND_KEY,
     CANCELLED,
     DEMAND,
     DEMAND_KEY,
@@ -16,6 +19,7 @@ from prefetch_sim.sim.engine.load import (
     DISPOSITIONS,
     DROPPED,
     LATE,
+    ORIGINS,
     PREFETCH,
     PREFETCH_KEY,
     PRIORITY,
@@ -45,6 +49,8 @@ class Loader:
         self.in_flight: list[Load | None] = [None] * len(cache.sizes)
         self.unused: list[Load | None] = [None] * len(cache.sizes)  # landed prefetches not used yet
         self.outstanding = 0  # bytes asked for and not landed
+        self.moving = 0  # bytes of those loads that have begun
+        self.cpu_until = -1  # when the CPU is through with experts that it has been given
         self.counts = [0] * len(DISPOSITIONS)
         self.proposed = 0
         self.moved_bytes: list[list[int]] = []  # [stage][origin]
@@ -72,7 +78,7 @@ class Loader:
         self.stages = list(stages)
         self._from_storage = stages[0].name == "storage"
         self._last = len(stages) - 1
-        self.moved_bytes = [[0, 0] for _ in stages]
+        self.moved_bytes = [[0] * len(ORIGINS) for _ in stages]
 
     # Demand
 
@@ -95,7 +101,7 @@ class Loader:
             if load is None:
                 self._issue(x, DEMAND, DEMAND_KEY, now, target, -1).needed = now
             else:
-                late += 1
+                late += load.origin == PREFETCH
                 load.needed = now
                 self._only_queued.discard(x)
                 self._requeue(load, DEMAND_KEY)
@@ -105,6 +111,13 @@ class Loader:
         """Whether a load of one of ``experts`` has begun and not landed."""
         loads = (self.in_flight[x] for x in experts)
         return any(load is not None and load.started >= 0 for load in loads)
+
+    def demand_behind(self, experts: Iterable[int], now: int) -> None:
+        """Queue a load behind for each of ``experts``, which the CPU computes, that has none."""
+        target = self.cache.now
+        for x in experts:
+            if self.in_flight[x] is None:
+                self._issue(x, BEHIND, BEHIND_KEY + target, now, target, -1)
 
     # Prefetch
 
@@ -148,7 +161,7 @@ class Loader:
 
     def finish(self, now: int) -> None:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
-        for load in self.in_flight:  # prefetches all: a layer waits for its demands
+        for load in self.in_flight:  # no demands: a layer waits for its own
             if load is not None:
                 self._abandon(load, USELESS if load.started >= 0 else CANCELLED, now)
         for load in self.unused:
@@ -174,7 +187,7 @@ class Loader:
             first, ready, left = int(self.host.resident[x]), [0, 0], [size, size]
             ready[first] = size
             self._through_host.add(x)
-            if origin == PREFETCH:
+            if origin != DEMAND:
                 self._only_queued.add(x)
         load = Load(x, origin, key, seq, now, target, predictor, size, ready, left)
         self.outstanding += size
@@ -211,6 +224,7 @@ class Loader:
                 if staging is not None:
                     staging.reserve(x)
             load.started = now
+            self.moving += load.size
             return True
         if load.needed >= 0:
             return None
@@ -258,14 +272,18 @@ class Loader:
     def _land(self, load: Load, now: int) -> None:
         x, needed = load.expert, load.needed >= 0
         load.landed = now
+        self.moving -= load.size
         self._release(x)
         self.cache.insert(x, needed)
         if self.host is not None:
             self.host.use((x,))
         if not needed:
-            self.unused[x] = load
+            if load.origin == PREFETCH:
+                self.unused[x] = load
+            else:
+                self.records.append(load, ARRIVED, now)
             return
-        if load.origin == DEMAND:
+        if load.origin != PREFETCH:
             self.records.append(load, DEMANDED, now)
         else:
             self._settle(load, LATE, now)
@@ -284,7 +302,10 @@ class Loader:
     def _abandon(self, load: Load, disposition: int, now: int) -> None:
         load.key = _VOID
         self._release(load.expert)
-        self._settle(load, disposition, now)
+        if load.origin == PREFETCH:
+            self._settle(load, disposition, now)
+        else:
+            self.records.append(load, disposition, now)
         self.changed = True
 
     def _evicted(self, x: int) -> None:

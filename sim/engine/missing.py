@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from prefetch_sim.sim.cost.model import StepCost
-from prefetch_sim.sim.engine.load import DEMAND, Load
+from prefetch_sim.sim.engine.load import PREFETCH, Load
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.protocols import Device
+
+STALLS = 5  # kinds: see ``MissingLayer.stalls``
 
 
 class MissingLayer:
@@ -20,7 +22,7 @@ class MissingLayer:
 
     ``work(layer, experts, routed, tokens)`` says how many ns ``experts`` of a routed set take.
     ``free`` is when the compute engine is through with all that has been worked out, so in the end
-    when the layer ends; ``stalls`` are ns: demand, late, queue, storage.
+    when the layer ends; ``stalls`` are ns: demand, late, queue, storage, CPU.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class MissingLayer:
         *,
         grouped: bool,
     ) -> None:
-        self.free, self.stalls = 0, [0, 0, 0, 0]
+        self.free, self.stalls = 0, [0] * STALLS
         self._device, self._loader, self._work, self._grouped = device, loader, work, grouped
         self._layer = 0
         self._routed: list[int] = []
@@ -39,6 +41,7 @@ class MissingLayer:
         self._streams = False
         self._dispatch = 0  # ns that the first group is charged beside its experts
         self._bookkeeping = 0  # ns, once all has been computed
+        self._cpu_end = 0  # when the CPU is through with its share
         self._group_end = 0
         self._turn = -1  # when the pass looks next, as something has been computed
         self._on_landing, self._on_served = self._landed, self._served
@@ -50,18 +53,20 @@ class MissingLayer:
         tokens: list[int] | None,
         cost: StepCost,
         bookkeeping: int,
+        cpu_end: int,
         asked: int,
         now: int,
     ) -> None:
         """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on.
 
-        The layer ends ``bookkeeping`` ns after its last expert has been computed.
+        The layer ends ``bookkeeping`` ns after its last expert has been computed, here and, by
+        ``cpu_end``, on the CPU. ``routed`` and ``tokens`` are of those computed here.
         """
         loader = self._loader
         resident = loader.cache.resident
         self._layer, self._routed, self._tokens = layer, routed, tokens
-        self._bookkeeping = bookkeeping
-        self.stalls = [0, 0, 0, 0]
+        self._bookkeeping, self._cpu_end = bookkeeping, cpu_end
+        self.stalls = [0] * STALLS
         self._streams = streams = not loader.cache.fits(routed)
         ready = [x for x in routed if resident[x]]
         work = cost.shared_ns
@@ -89,6 +94,9 @@ class MissingLayer:
         loader = self._loader
         if not loader.waiting:
             self._compute_landed()
+            if self._cpu_end > self.free:
+                self.stalls[4] += self._cpu_end - self.free
+                self.free = self._cpu_end
             if self._bookkeeping:
                 self.free = self._device.compute(self.free, self._bookkeeping, "bookkeeping")
             loader.unpin_at = self.free
@@ -164,4 +172,4 @@ def split_stall(load: Load, since: int, stalls: list[int]) -> None:
     elif split > end:
         split = end
     stalls[3 if off_storage else 2] += split - since
-    stalls[0 if load.origin == DEMAND else 1] += end - split
+    stalls[1 if load.origin == PREFETCH else 0] += end - split

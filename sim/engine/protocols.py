@@ -37,6 +37,9 @@ class Device(Protocol):
     def compute(self, start: int, duration: int, what: str) -> int:
         """The compute engine is busy for ``duration`` ns from ``start``; returns when it is not."""
 
+    def on_cpu(self, start: int, duration: int) -> int:
+        """The CPU computes experts for ``duration`` ns from ``start``; returns when that ends."""
+
     def beside(self, start: int, duration: int) -> int:
         """Run ``duration`` ns of work on the side engine, not before ``start``; when it ends."""
 

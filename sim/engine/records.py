@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prefetch_sim.sim.engine.load import Load
 
 
+COUNTS = ("experts", "hits", "late", "cpu")  # of a layer-step's routed set
 PACK = 100_000  # numbers gathered before a running simulation packs them
 
 
@@ -74,8 +75,8 @@ class Rows:
 class LayerTotals(NamedTuple):
     """What results need of the layer records, of all steps together."""
 
-    counts: npt.NDArray[np.int64]  # [decode and prefill, layers, 3]: experts, hits, late
-    stalls: npt.NDArray[np.int64]  # [4]: ns, in the order of the records' columns
+    counts: npt.NDArray[np.int64]  # [decode and prefill, layers, COUNTS]
+    stalls: npt.NDArray[np.int64]  # [5]: ns, in the order of the records' columns
 
 
 class Totals(NamedTuple):
@@ -89,9 +90,12 @@ class Totals(NamedTuple):
 
 
 class LayerRecords(Rows):
-    """One MoE layer of one step. ``late`` are the misses that a prefetch had begun."""
+    """One MoE layer of one step.
 
-    numbers = ("step", "layer", "experts", "hits", "late")
+    ``late`` are the misses that a prefetch had begun, ``cpu`` those that the CPU computed.
+    """
+
+    numbers = ("step", "layer", *COUNTS)
     times = (
         "start",
         "routed",
@@ -100,16 +104,17 @@ class LayerRecords(Rows):
         "stall_late",
         "stall_queue",
         "stall_storage",
+        "stall_cpu",
     )
 
     def totals(self, prefill: npt.NDArray[np.integer], layers: int) -> LayerTotals:
         """``prefill`` [steps]: 0 or 1."""
         where = prefill[self.column("step")] * layers + self.column("layer")
-        counts = np.zeros((2 * layers, 3), dtype=np.int64)
-        for i, name in enumerate(("experts", "hits", "late")):
+        counts = np.zeros((2 * layers, len(COUNTS)), dtype=np.int64)
+        for i, name in enumerate(COUNTS):
             counts[:, i] = np.bincount(where, self.column(name), 2 * layers)
         stalls = [int(self.column(name).sum()) for name in self.times if name.startswith("stall")]
-        return LayerTotals(counts.reshape(2, layers, 3), np.array(stalls, dtype=np.int64))
+        return LayerTotals(counts.reshape(2, layers, len(COUNTS)), np.array(stalls, dtype=np.int64))
 
 
 class StepRecords(Rows):

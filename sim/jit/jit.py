@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba import njit
-from numba.extending import register_jitable
+from numba import njit, types
+from numba.extending import overload, register_jitable
 
 from prefetch_sim import sim
 from prefetch_sim.sim.jit.parts import PartCompiler
@@ -22,11 +22,31 @@ from prefetch_sim.sim.workload.mapped_arrays import cache_root
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PART = {"forceinline": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
+
 
 def part(function: F) -> F:
     """Plain Python that numba compiles where the kernel calls it."""
-    options = {"forceinline": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
-    return register_jitable(**options)(function)  # type: ignore[no-any-return]
+    return register_jitable(**_PART)(function)  # type: ignore[no-any-return]
+
+
+Chosen = Callable[[Any, Any], Any]
+
+
+def by_presence(absent: Chosen, present: Chosen) -> Chosen:
+    """A part of (state, option), so called by both: ``absent`` if option is None, else ``present``.
+
+    What it returns may be of two types, where a branch would have to make one of them.
+    """
+
+    def chosen(state: Any, option: Any) -> Any:
+        return (absent if option is None else present)(state, option)
+
+    @overload(chosen, strict=False, jit_options=_PART)  # type: ignore[untyped-decorator]
+    def _(state: Any, option: Any) -> Chosen:
+        return absent if isinstance(option, types.NoneType) else present
+
+    return chosen
 
 
 def cache_folder(code: Path) -> Path:

@@ -16,6 +16,8 @@ from prefetch_sim.sim.engine.transfer_queue import TransferQueue
 from prefetch_sim.sim.machine.clock import PASSES, PREDICTS, Alarm, Callback
 from prefetch_sim.sim.machine.links import Server
 
+CPU_EXPERTS = "experts on the CPU"  # what ``on_compute`` is told of them
+
 
 class SimulatedDevice:
     """Empties the queues of ``loader`` over the stages of ``path``, and computes beside that."""
@@ -30,7 +32,7 @@ class SimulatedDevice:
         self.stages: list[Server] = []
         for number, stage in enumerate(path.stages):
             queue = TransferQueue(number, stage.chunk, loader.start)
-            self.stages.append(Server(env, stage, queue, loader.moved))
+            self.stages.append(Server(env, stage, queue, loader))
         loader.connect(self.stages)
 
     @property
@@ -42,6 +44,12 @@ class SimulatedDevice:
         self.busy_ns += duration
         if self.on_compute is not None and duration:
             self.on_compute(start, duration, what)
+        return start + duration
+
+    def on_cpu(self, start: int, duration: int) -> int:
+        """The CPU computes experts for ``duration`` ns from ``start``; returns when that ends."""
+        if self.on_compute is not None and duration:
+            self.on_compute(start, duration, CPU_EXPERTS)
         return start + duration
 
     def beside(self, start: int, duration: int) -> int:

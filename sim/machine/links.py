@@ -13,6 +13,7 @@ import simpy
 
 from prefetch_sim.sim.cost.transfers import HostLink, Stage, Storage
 from prefetch_sim.sim.engine.load import Load
+from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.transfer_queue import TransferQueue
 from prefetch_sim.sim.machine.clock import LANDS, Alarm
 
@@ -33,6 +34,23 @@ def _on_link(link: HostLink) -> Finish:
         if duration is None:
             duration = known[behind][nbytes, size] = link.chunk_ns(nbytes, size, behind)
         busy_until = now + duration
+        return busy_until
+
+    return finish
+
+
+def _beside_cpu(link: HostLink, loader: Loader) -> Finish:
+    """A link that is slower while the CPU computes experts."""
+    known: dict[tuple[bool, bool, int, int], int] = {}
+    busy_until = -1
+
+    def finish(now: int, nbytes: int, size: int) -> int:
+        nonlocal busy_until
+        behind, contended = now == busy_until, now < loader.cpu_until
+        key = behind, contended, nbytes, size
+        if key not in known:
+            known[key] = link.chunk_ns(nbytes, size, behind, contended)
+        busy_until = now + known[key]
         return busy_until
 
     return finish
@@ -60,8 +78,7 @@ class Lane(Alarm):
 class Server:
     """Empties the queue of one stage of the load path, by lanes on SimPy's clock.
 
-    ``moved(load, stage, nbytes, now)`` hears of each chunk that is through, and calls ``serve``
-    when all is settled.
+    ``loader.moved`` hears of each chunk that is through, and calls ``serve`` when all is settled.
     """
 
     def __init__(
@@ -69,12 +86,16 @@ class Server:
         env: simpy.Environment,
         stage: Stage,
         queue: TransferQueue,
-        moved: Callable[[Load, int, int, int], None],
+        loader: Loader,
     ) -> None:
         self.name, self.queue, self._env = stage.name, queue, env
         self.log: Callable[[str, Load, int, int], None] | None = None
-        self._finish = _on_link(stage) if isinstance(stage, HostLink) else _off_storage(stage)
-        self._moved = moved
+        if isinstance(stage, Storage):
+            self._finish = _off_storage(stage)
+        else:
+            slows = stage.contended_bytes_per_ns < stage.bytes_per_ns
+            self._finish = _beside_cpu(stage, loader) if slows else _on_link(stage)
+        self._moved = loader.moved
         self._free = [Lane(env, LANDS) for _ in range(stage.lanes)]
         self._through = [self._done]  # what a lane calls when it rings
 

@@ -5,7 +5,8 @@
 - clairvoyant: that compute, where no layer-step ends before the least traffic up to it has come
   through the link, nor before what is computed after the last load that it needs.
 
-All three are true bounds, whatever the experts' sizes.
+All three are true bounds, whatever the experts' sizes. Where the CPU may compute what is missing,
+nothing need move, and compute is that of both sharing out every layer's experts at will.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from typing import NamedTuple
 import numpy as np
 
 from prefetch_sim.sim.cost.model import CostModel
-from prefetch_sim.sim.cost.tables import EPILOGUE, FIXED, GATE, SHARED, cost_table, expert_table
+from prefetch_sim.sim.cost.tables import (
+    EPILOGUE,
+    FIXED,
+    GATE,
+    SHARED,
+    cost_table,
+    cpu_table,
+    expert_table,
+)
 from prefetch_sim.sim.workload.step_table import Integers, StepTable
 from prefetch_sim.sim.workload.workload import Workload
 
@@ -40,11 +49,13 @@ def bounds(
     wire_ns: Sequence[int],
     fit: Sequence[int],
     grouped: bool,
+    cpu: bool,
 ) -> Bounds:
     """``least_bytes`` [layer-steps]: what any policy must have moved by the end of each.
 
     ``wire_ns[layer]``: the shortest time in which the link can move one expert of ``layer``, of
-    ``sizes[layer]`` bytes. ``fit[layer]``: how many of its experts the cache can hold.
+    ``sizes[layer]`` bytes. ``fit[layer]``: how many of its experts the cache can hold. ``cpu``: it
+    may compute what is missing.
     """
     # Bytes are charged as those of the layer whose rate, for want of rounding, is the highest.
     wire, size = min(zip(wire_ns, sizes), key=lambda layer: Fraction(*layer))
@@ -52,6 +63,10 @@ def bounds(
     table, costs = workload.table, cost_table(cost, workload.table.kinds)
     layers, launch = workload.layers, cost.expert_launch_ns
     expert = expert_table(cost, layers, table.served)
+    if cpu:
+        assert cost.cpu is not None
+        on_cpu, _ = cpu_table(cost.cpu, layers, table.served)
+        expert, launch, through = _shared_out(expert, on_cpu), 0, np.zeros_like(through)
     fixed, shared, gate = (costs.per_step[:, i] for i in (FIXED, SHARED, GATE))
     own = costs.per_layer.sum(axis=2) + (fixed + shared + gate)[:, None]
     compute = link = 0
@@ -75,6 +90,19 @@ def bounds(
         compute = int(ends[-1] + epilogues[-1])
         link = int(moved[-1])
     return Bounds(compute, link, compute + late)
+
+
+def _shared_out(expert: Integers, on_cpu: Integers) -> Integers:
+    """ns of an expert, at least, if compute engine and CPU share out each layer's at will.
+
+    Of what takes the engine G by itself it is left x, and the CPU at least r (G - x), r being the
+    least ratio of the two for any expert of the layer: the later of both is at least G r / (1 + r).
+    """
+    shared = np.zeros_like(expert)
+    for mine, its, least in zip(expert.tolist(), on_cpu.tolist(), shared):
+        ratio = min(Fraction(c, g) for g, c in zip(mine, its) if g) if any(mine) else Fraction(0)
+        least[:] = [int(g * ratio / (1 + ratio)) for g in mine]
+    return shared
 
 
 def _works(

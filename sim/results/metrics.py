@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefetch_sim.sim.cost.runtime import RuntimeCost
-from prefetch_sim.sim.engine.load import DEMAND, DISPOSITIONS, PREFETCH
+from prefetch_sim.sim.engine.load import DISPOSITIONS, ORIGINS
 from prefetch_sim.sim.engine.records import LayerTotals, StepRecords, Totals
 from prefetch_sim.sim.results.bounds import Bounds
 from prefetch_sim.sim.workload.step_table import StepTable
@@ -62,13 +62,10 @@ def hit_rates(totals: LayerTotals) -> dict[str, Any]:
 
 
 def _bytes(stages: Sequence[str], moved_bytes: list[list[int]]) -> dict[str, dict[str, int]]:
-    moved = {"host_to_gpu": [0, 0], "storage": [0, 0]}
+    moved = {"host_to_gpu": [0] * len(ORIGINS), "storage": [0] * len(ORIGINS)}
     for stage, by_origin in zip(stages, moved_bytes):
         moved["storage" if stage == "storage" else "host_to_gpu"] = by_origin
-    return {
-        name: {"demand": by_origin[DEMAND], "prefetch": by_origin[PREFETCH]}
-        for name, by_origin in moved.items()
-    }
+    return {name: dict(zip(ORIGINS, by_origin)) for name, by_origin in moved.items()}
 
 
 def summarise(
@@ -87,16 +84,17 @@ def summarise(
     """
     total = int(step_records.column("end")[-1])
     between, first = latencies(table, step_records)
-    experts, hits = (totals.layers.counts[:, :, i].sum(axis=0) for i in range(2))
-    own = runtime.total_ns(len(step_records), (experts - hits).tolist())
+    experts, hits, _, on_cpu = totals.layers.counts.sum(axis=0).T
+    own = runtime.total_ns(len(step_records), (experts - hits - on_cpu).tolist())
     compute = int(step_records.column("compute").sum()) - own
-    stall = ("demand_miss", "late_prefetch", "queueing", "storage")
+    stall = ("demand_miss", "late_prefetch", "queueing", "storage", "cpu")
     return {
         "tpot_ms": distribution(between),
         "ttft_ms": distribution(first),
         "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
         "total_ms": _ms(total),
         "hit_rate": hit_rates(totals.layers),
+        "cpu_rate": _share(int(on_cpu.sum()), int(experts.sum())),
         "loads": totals.landed,
         "bytes": _bytes(stages, totals.moved_bytes),
         "stall_ms": {name: _ms(ns) for name, ns in zip(stall, totals.layers.stalls)},

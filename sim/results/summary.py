@@ -60,7 +60,8 @@ def _bounds(done: Simulation) -> Bounds:
     inputs, layers = done.inputs, done.inputs.workload.layers
     sizes, caches = tuple(inputs.sizes), tuple(inputs.cache_bytes)
     config, wire = inputs.config, tuple(done.path.least_ns)
-    key = done.cost, sizes, caches, wire, config.cache.warm, inputs.runtime.overlap, done.engine
+    overlap, cpu = inputs.runtime.overlap, inputs.cpu_computes
+    key = done.cost, sizes, caches, wire, config.cache.warm, overlap, cpu, done.engine
     by_layer = caches if len(caches) > 1 else caches * layers
     return inputs.workload.memos.get(
         "bounds",
@@ -73,6 +74,7 @@ def _bounds(done: Simulation) -> Bounds:
             sizes,
             wire,
             [cache // size for cache, size in zip(by_layer, sizes)],
-            inputs.runtime.overlap == "grouped",
+            overlap == "grouped",
+            cpu,
         ),
     )

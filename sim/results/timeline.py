@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.engine.load import DEMAND, DISPOSITIONS, Load
+from prefetch_sim.sim.engine.load import DEMAND, DISPOSITIONS, ORIGINS, PREFETCH, Load
 from prefetch_sim.sim.engine.loader import Loader
-from prefetch_sim.sim.machine.device import SimulatedDevice
+from prefetch_sim.sim.engine.records import COUNTS
+from prefetch_sim.sim.machine.device import CPU_EXPERTS, SimulatedDevice
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.workload.workload import Workload
 
@@ -28,7 +29,7 @@ from prefetch_sim.sim.workload.workload import Workload
 # the run will tell: 40 to 350 MB. Perfetto gets slow from 100 MB on.
 MAX_LAYER_STEPS = 24_000
 COMPUTE, LINKS, LOADS, MEMORY = 1, 2, 3, 4  # process ids: the groups of tracks
-FORWARD = (COMPUTE, 1)  # the track of the forward pass
+FORWARD, CPU = (COMPUTE, 1), (COMPUTE, 2)  # tracks: the forward pass; experts on the CPU
 
 Event = dict[str, Any]
 
@@ -53,7 +54,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self._operators: list[tuple[int, int, str]] = []  # start, duration, what
-        self._chunks: list[tuple[str, int, int, int, bool]] = []  # server, start, end, expert, why
+        self._on_cpu: list[tuple[int, int, str]] = []  # likewise
+        self._chunks: list[tuple[str, int, int, int, str]] = []  # server, start, end, expert, why
         self._held: dict[int, int] = {}  # time: bytes of the cache that are taken from then on
 
     def watch(self, device: SimulatedDevice, loader: Loader) -> None:
@@ -65,11 +67,13 @@ class Recorder:
 
         def computing(start: int, duration: int, what: str) -> None:
             # Told of ahead of the clock or behind it: not when to look at the cache.
-            self._operators.append((start, duration, what))
+            spans = self._on_cpu if what == CPU_EXPERTS else self._operators
+            spans.append((start, duration, what))
 
         def moving(name: str, load: Load, start: int, finish: int) -> None:
             # A promoted prefetch is demand from then on.
-            self._chunks.append((name, start, finish, load.expert, load.needed >= 0))
+            why = ORIGINS[DEMAND if load.needed >= 0 else load.origin]
+            self._chunks.append((name, start, finish, load.expert, why))
             sample(start)  # room is taken, and victims leave, when a load's first chunk starts
 
         sample(device.now)
@@ -94,6 +98,8 @@ class Recorder:
         width = done.inputs.workload.experts
         yield from _names()
         yield from _forward_pass(done, self._operators)
+        for start, duration, what in self._on_cpu:
+            yield _slice(what, CPU, start, start + duration, {})
         yield from _link_chunks(self._chunks, width)
         yield from _loads(done, width)
         yield from _counter("cache held, MiB", self._held.items())
@@ -105,7 +111,8 @@ def _names() -> Iterator[Event]:
     for pid, name in groups.items():
         yield _event("M", "process_name", pid, args={"name": name})
         yield _event("M", "process_sort_index", pid, args={"sort_index": pid})
-    yield _event("M", "thread_name", COMPUTE, tid=1, args={"name": "forward pass"})
+    for (pid, tid), name in {FORWARD: "forward pass", CPU: "CPU"}.items():
+        yield _event("M", "thread_name", pid, tid=tid, args={"name": name})
 
 
 def _event(phase: str, name: str, pid: int, **rest: Any) -> Event:
@@ -128,7 +135,7 @@ def _forward_pass(done: Simulation, operators: list[tuple[int, int, str]]) -> It
     for row in layers.table().tolist():
         cells = dict(zip(names, row))
         stalls = {k: v / 1000 for k, v in cells.items() if k.startswith("stall_")}
-        args = {k: cells[k] for k in ("step", "layer", "experts", "hits", "late")}
+        args = {k: cells[k] for k in ("step", "layer", *COUNTS)}
         args["routed_us"] = cells["routed"] / 1000
         title = f"layer {cells['layer']}"
         yield _slice(title, FORWARD, cells["start"], cells["end"], args | stalls)
@@ -140,11 +147,11 @@ def _forward_pass(done: Simulation, operators: list[tuple[int, int, str]]) -> It
         yield _slice(what, FORWARD, start, start + duration, where)
 
 
-def _link_chunks(chunks: list[tuple[str, int, int, int, bool]], width: int) -> Iterator[Event]:
+def _link_chunks(chunks: list[tuple[str, int, int, int, str]], width: int) -> Iterator[Event]:
     """One track per lane in use: reads of storage overlap, slices of a track may not."""
     lanes: dict[str, list[tuple[int, int]]] = {}  # server → (busy until, track) of each lane
     tracks = 0
-    for name, start, end, expert, demand in chunks:
+    for name, start, end, expert, why in chunks:
         busy = lanes.setdefault(name, [])
         free = next((i for i, (until, _) in enumerate(busy) if until <= start), len(busy))
         if free == len(busy):
@@ -154,7 +161,6 @@ def _link_chunks(chunks: list[tuple[str, int, int, int, bool]], width: int) -> I
             yield _event("M", "thread_name", LINKS, tid=tracks, args={"name": title})
         track = busy[free][1]
         busy[free] = (end, track)
-        why = "demand" if demand else "prefetch"
         args = {"why": why, "layer": expert // width, "expert": expert % width}
         yield _slice(f"{why} {_title(expert, width)}", (LINKS, track), start, end, args)
 
@@ -166,7 +172,9 @@ def _loads(done: Simulation, width: int) -> Iterator[Event]:
     names = done.loads.columns
     for number, row in enumerate(done.loads.table().tolist()):
         load = dict(zip(names, row))
-        why = "demand" if load["origin"] == DEMAND else f"prefetch: {predictors[load['predictor']]}"
+        why = ORIGINS[load["origin"]]
+        if load["origin"] == PREFETCH:
+            why += f": {predictors[load['predictor']]}"
         ended = load["disposition"]
         args = {
             "why": why,
@@ -174,7 +182,7 @@ def _loads(done: Simulation, width: int) -> Iterator[Event]:
             "expert": load["expert"] % width,
             "for_step": load["target"] // layers,
             "for_layer": load["target"] % layers,
-            "ended": DISPOSITIONS[ended] if ended < len(DISPOSITIONS) else "used",
+            "ended": (*DISPOSITIONS, "used", "landed")[ended],
         }
         for key in ("started", "needed"):
             if load[key] >= 0:

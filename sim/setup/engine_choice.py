@@ -60,7 +60,11 @@ def _impossible(inputs: Inputs, watched: bool) -> str | None:
         return "needs numba, which is not installed: pip install numba, or use engine: simpy"
     if watched:
         return "draws no timeline: use engine: simpy"
-    for kind, module in (("eviction", inputs.eviction), ("prefetch policy", inputs.policy)):
+    for kind, module in (
+        ("eviction", inputs.eviction),
+        ("prefetch policy", inputs.policy),
+        ("miss policy", inputs.misses),
+    ):
         if not module.__name__.startswith("prefetch_sim.sim."):
             return f"has no form of the {kind} {module.__name__!r}: use engine: simpy"
     return None

@@ -23,6 +23,7 @@ from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.models import ModelError, load_model
 from prefetch_sim.sim.config.schema import Choice, RunConfig
 from prefetch_sim.sim.cost.reserve import longest, reserve
+from prefetch_sim.sim.misses import load as load_all
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
 from prefetch_sim.sim.setup.capacities import cache_bytes, host_bytes
 from prefetch_sim.sim.setup.predictors import make_predictor
@@ -42,10 +43,16 @@ class Inputs:
     runtime: RuntimeProfile
     eviction: ModuleType
     policy: ModuleType
+    misses: ModuleType
     predictors: tuple[tuple[str, Predictor, PredictorParams], ...]
     sizes: list[int]  # bytes of one expert, by MoE layer
     cache_bytes: list[int]  # by partition
     host_bytes: int | None  # None: every expert is in host memory
+
+    @property
+    def cpu_computes(self) -> bool:
+        """Whether the CPU may compute experts that are missing."""
+        return self.misses is not load_all
 
 
 def load(config: RunConfig) -> Inputs:
@@ -80,6 +87,10 @@ def load(config: RunConfig) -> Inputs:
     beside = reserve(model, workload, config.precision, runtime, config.context)
     eviction = _find("cache.eviction", "eviction", config.cache.eviction)
     policy = _find("prefetch.policy", "prefetch", Choice(name=config.prefetch.policy))
+    misses = _find("misses.policy", "misses", Choice(name=config.misses.policy))
+    if misses is not load_all and profile.cpu is None:
+        has = "one memory" if profile.unified_memory else "no `cpu` to compute experts on"
+        raise ConfigError(f"misses.policy: {config.misses.policy}: {profile.name} has {has}")
     return Inputs(
         config,
         workload,
@@ -88,6 +99,7 @@ def load(config: RunConfig) -> Inputs:
         runtime,
         eviction,
         policy,
+        misses,
         tuple(
             make_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)
         ),

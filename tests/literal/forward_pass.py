@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from literal.transfers import FIRST, PASS, PREDICTION, Load, Reading, Transfers
+from prefetch_sim.sim.misses.base import ABSENT, MOVES, WAITS, Layer
 from prefetch_sim.sim.prefetch.base import Limits
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.workload.step import Step
@@ -37,8 +38,9 @@ class ForwardPass(Transfers):
         self.waiting = self.over = False
         self.latest = -1  # the layer-step routed last
         self.set = RoutedSet({}, False, end=0)
+        self.on_cpu: dict[int, int] = {}  # of the set's layer, and the tokens of each
         self.permuting = self.bookkeeping = 0
-        self.stalls = [0, 0, 0, 0]
+        self.stalls = [0] * 5
         self.marks, self.stamp = [0] * len(self.sizes), 0
 
     def run(self) -> Reading:
@@ -97,7 +99,7 @@ class ForwardPass(Transfers):
                     yield None
                 if self.set.end > self.now:
                     yield self.set.end - self.now
-                counted = len(self.set.tokens), hits, late
+                counted = len(self.set.tokens) + len(self.on_cpu), hits, late, len(self.on_cpu)
                 self.told.layers.append(
                     (step.number, layer, *counted, start, routed, self.now, *self.stalls)
                 )
@@ -116,9 +118,12 @@ class ForwardPass(Transfers):
         tokens = dict(zip(ids, counts or [1] * len(ids)))
         if self.config.prefetch.cancel_stale:
             self.cancel(layer, set(tokens))
+        everybody, self.on_cpu = len(step.rows), self.left_to_cpu(layer, tokens, len(step.rows))
+        ids = [x for x in ids if x not in self.on_cpu]
         room = self.cache.capacities[0 if len(self.cache.capacities) == 1 else layer]
-        self.set = RoutedSet(tokens, sum(self.sizes[x] for x in ids) > room)
-        self.stalls = [0, 0, 0, 0]
+        streams = sum(self.sizes[x] for x in ids) > room
+        self.set = RoutedSet({x: tokens[x] for x in ids}, streams)
+        self.stalls = [0] * 5
         self.bookkeeping = 0
         late = 0
         for x in ids:
@@ -131,17 +136,54 @@ class ForwardPass(Transfers):
                 continue
             self.set.missing.add(x)
             self.bookkeeping += self.cost.runtime.miss_ns[layer]
-            if x in self.underway:
-                late += 1
-            else:
+            if x not in self.underway:
                 self.queue(x, -1, now, FIRST)
+            elif not self.underway[x].behind:
+                late += 1
             load = self.underway[x]
             load.demanded, load.order, load.needed = True, FIRST, self.now
+        for x in self.on_cpu:
+            if self.host is not None:
+                self.host.tell("used", x)
+            if self.config.misses.then == "load" and x not in self.underway:
+                self.queue(x, -1, now, (2, now), behind=True)
+        if self.on_cpu:
+            busy = any(load.moves or load.demanded for load in self.underway.values())
+            ns = [self.cost.cpu.expert_ns(layer, n, busy) for n in self.on_cpu.values()]
+            self.cpu_until = self.now + self.cost.cpu.fixed_ns(everybody) + sum(ns)
         width = self.workload.experts
         for x in range(layer * width, (layer + 1) * width):
             if x in self.cache.scores and x not in tokens:
                 self.cache.tell("not_routed", x)
         return len(self.set.residents), late
+
+    def left_to_cpu(self, layer: int, tokens: dict[int, int], everybody: int) -> dict[int, int]:
+        """The missing experts that the plan leaves to the CPU, and the tokens of each."""
+        if self.config.misses.policy == "load":
+            return {}
+        possible = [
+            x
+            for x in tokens
+            if x not in self.cache.scores and (self.host is None or x in self.host.scores)
+        ]
+        if not possible:
+            return {}
+        state = [
+            (MOVES if self.underway[x].moves else WAITS) if x in self.underway else ABSENT
+            for x in possible
+        ]
+        moving = sum(load.nbytes for load in self.underway.values() if load.moves)
+        told = Layer(
+            everybody,
+            self.config.misses.up_to,
+            self.one(layer),
+            round(moving / self.link.gb_s.value),
+            self.cost.cpu.fixed_ns(everybody),
+        )
+        ns = [self.cost.cpu.expert_ns(layer, tokens[x], False) for x in possible]
+        chosen = [0] * len(possible)
+        self.inputs.misses.plan(len(possible), ns, state, told, chosen)
+        return {x: tokens[x] for x, left in zip(possible, chosen) if left}
 
     def pinned(self, x: int) -> bool:
         """A pin ends by time."""
@@ -212,6 +254,9 @@ class ForwardPass(Transfers):
     def ended(self) -> None:
         routed = self.set
         if len(routed.computed) == len(routed.tokens) and routed.end < 0:
+            if self.on_cpu and self.cpu_until > self.free:
+                self.stalls[4] += self.cpu_until - self.free
+                self.free = self.cpu_until
             self.work(self.bookkeeping)
             routed.end = max(self.free, self.now)
 
@@ -222,7 +267,7 @@ class ForwardPass(Transfers):
         split = load.off_storage if load.off_storage >= 0 else load.started
         split = min(max(self.free, split), load.landed)
         self.stalls[3 if load.off_storage >= 0 else 2] += split - self.free
-        self.stalls[load.origin] += load.landed - split
+        self.stalls[int(load.origin == 1)] += load.landed - split
         self.free = load.landed
 
     # Predictions

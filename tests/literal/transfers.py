@@ -23,12 +23,13 @@ FIRST = (0, 0, 0)  # the order of a demand
 class Load:
     expert: int
     nbytes: int
-    predictor: int  # -1: demanded
+    predictor: int  # -1: demanded, or behind
     target: int  # layer-step
     order: tuple[int, ...]
     age: int
     issued: int
     demanded: bool = False
+    behind: bool = False
     unread: int = 0  # bytes that wait to be read from storage
     waiting: int = 0  # bytes that wait for the host link
     read: int = 0  # bytes off storage
@@ -40,7 +41,7 @@ class Load:
 
     @property
     def origin(self) -> int:
-        return int(self.predictor >= 0)
+        return 2 if self.behind else int(self.predictor >= 0)
 
     @property
     def moves(self) -> bool:
@@ -87,6 +88,7 @@ class Transfers(ABC):
         self.unused: dict[int, Load] = {}  # prefetched and landed
         self.reading = self.bus_free = 0
         self.carrying, self.carried = False, -1  # the host link: busy, and until when it was
+        self.cpu_until = -1  # when the CPU is through with its experts
         self.told = Reading()
 
     @abstractmethod
@@ -101,9 +103,11 @@ class Transfers(ABC):
         self.caused += 1
         heapq.heappush(self.events, (time, kind, self.caused, what))
 
-    def queue(self, x: int, predictor: int, target: int, order: tuple[int, ...]) -> None:
+    def queue(
+        self, x: int, predictor: int, target: int, order: tuple[int, ...], behind: bool = False
+    ) -> None:
         self.ages += 1
-        load = Load(x, self.sizes[x], predictor, target, order, self.ages, self.now)
+        load = Load(x, self.sizes[x], predictor, target, order, self.ages, self.now, behind=behind)
         if self.link is None or (self.host is not None and x not in self.host.scores):
             load.unread = load.nbytes
         else:
@@ -114,11 +118,11 @@ class Transfers(ABC):
         """Queued prefetches for the layer, but of those in ``named``."""
         for x, load in list(self.underway.items()):
             stale = x // self.workload.experts == layer and x not in named
-            if stale and not load.moves and not load.demanded:
+            if stale and not (load.moves or load.demanded or load.behind):
                 self.settle(self.underway.pop(x), "cancelled")
 
     def settle(self, load: Load, disposition: str) -> None:
-        if load.origin:
+        if load.origin == 1:
             self.told.counts[disposition] += 1
         what = load.expert, load.origin, load.predictor, load.target, disposition
         times = load.issued, load.started, load.landed, load.needed, self.now
@@ -188,7 +192,11 @@ class Transfers(ABC):
         copies = math.ceil(n * int(of_load.copies.value) / whole)
         before = (first.value + of_load.issue_us.value) * 1000
         before += (copies - 1) * ((link.back_to_back_us.value + of_load.issue_us.value) * 1000)
-        return round(before + n / link.gb_s.value)
+        rate = link.gb_s.value
+        shares = self.inputs.profile.contention
+        if shares is not None and self.now < self.cpu_until:
+            rate *= shares.host_link.value
+        return round(before + n / rate)
 
     def start_chunk(self, load: Load) -> None:
         n = self.chunk(load.waiting)
@@ -246,8 +254,11 @@ class Transfers(ABC):
         if self.host is not None:
             self.host.tell("used", x)
         if not load.demanded:
-            self.unused[x] = load
+            if load.behind:
+                self.settle(load, "arrived")
+            else:
+                self.unused[x] = load
             return
         self.cache.tell("used", x)
-        self.settle(load, "late" if load.origin else "demanded")
+        self.settle(load, "late" if load.origin == 1 else "demanded")
         self.arrives(load)
