@@ -29,6 +29,8 @@ def read_yaml(path: str | Path) -> Tree:
 # where none is given.
 _NAMED: dict[str, str | None] = {
     "hardware": HARDWARE,
+    "hardware.cpu": None,
+    "hardware.storage": None,
     "runtime": RUNTIME,
     "cache.eviction": RunConfig().cache.eviction.name,
     "predictor": None,
@@ -40,8 +42,9 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
 
     A bare name on the way becomes a mapping (``hardware: l4`` with ``hardware.host_link.gb_s``),
     as does the default where there is none, and a number picks from a list
-    (``predictor.0.recall``).
+    (``predictor.0.recall``). ``hardware.gpu`` is ``hardware.name``, whichever was there.
     """
+    path = "hardware.name" if path == "hardware.gpu" else path
     tree = copy.copy(tree)  # and what stands on the way; all else is shared
     node: Any = tree
     parts = path.split(".")
@@ -61,6 +64,8 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
             raise ConfigError(f"{path}: {given} is {child!r}, which has no keys; set it as a whole")
         else:
             child = copy.copy(child)
+        if path == "hardware.name" and isinstance(child, dict):
+            child.pop("gpu", None)  # copied above
         node[key] = child
         node = child
     node[_key(node, parts[-1], path)] = value

@@ -1,0 +1,293 @@
+"""Machines put together from parts: in a config, in a file, as an axis, on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cli_support import run_cli, small_trace, write_config
+
+from prefetch_sim.experiments.sweeps.points import plan
+from prefetch_sim.hardware_profiles import (
+    PARTS,
+    CpuPart,
+    HardwareProfile,
+    ProfileError,
+    list_parts,
+    list_profiles,
+    load_machine,
+    load_part,
+    load_profile,
+)
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import parse, read_yaml, set_path
+from prefetch_sim.sim.run import run
+from prefetch_sim.sim.setup.inputs import load
+
+CPUS = [
+    "ddr4-dual",
+    "ddr4-hexa",
+    "ddr4-octa",
+    "ddr5-dual",
+    "ddr5-octa",
+    "epyc-7763",
+    "epyc-9175f",
+    "epyc-9355",
+    "epyc-rome-64c",
+    "i9-10900x",
+    "ryzen-5950x",
+    "ryzen-9800x3d",
+    "ryzen-9900x",
+    "threadripper-pro-5955wx",
+    "xeon-6454s",
+]
+DRIVES = [
+    "apple-ssd",
+    "apple-ssd-m5",
+    "nvme-gen3",
+    "nvme-gen3-x1",
+    "nvme-server",
+    "samsung-9100-pro",
+    "samsung-980-pro",
+    "samsung-990-evo-plus",
+    "ufs-4",
+    "ufs-4-oneplus-15r",
+]
+SMALL: dict[str, Any] = {
+    "trace": {"synthetic": "olmoe-1b-7b", "requests": 1, "prompt": 2, "decode": 3}
+}
+
+
+def machine(hardware: Any) -> HardwareProfile:
+    return load(parse(SMALL | {"hardware": hardware}, "my.yaml")).profile
+
+
+def test_catalogue() -> None:
+    assert list(list_parts("cpu")) == CPUS
+    assert list(list_parts("storage")) == DRIVES
+    names = [*list_profiles(), *CPUS, *DRIVES]
+    assert len(set(names)) == len(names)  # `hardware show` finds each
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [("cpu", n) for n in CPUS] + [("storage", n) for n in DRIVES]
+)
+def test_part_holds(section: str, name: str) -> None:
+    part = load_part(section, name)
+    assert part.name == name
+    for path, figure in part.flat().items():
+        assert len(figure.source) > 10, path
+        assert figure.uncertainty > 0, path
+    if isinstance(part, CpuPart):
+        assert 4 < part.cpu.start_us.value < 30
+    else:
+        assert part.storage.stream_gb_s.value <= part.storage.gb_s.value
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_every_machine_with_a_host_has_a_cpu(name: str) -> None:
+    profile = load_profile(name)
+    assert (profile.cpu is None) is profile.unified_memory
+    if profile.cpu is not None:
+        assert profile.cpu.name in CPUS
+
+
+@pytest.mark.parametrize(
+    ("name", "reads"), [("threadripper-pro-5955wx", 84.5), ("epyc-rome-64c", 146.1)]
+)
+def test_experts_reach_what_was_measured_of_a_plain_read(name: str, reads: float) -> None:
+    part = load_part("cpu", name)
+    assert isinstance(part, CpuPart)
+    assert part.cpu.expert_gb_s.bf16.value / reads == pytest.approx(0.755, abs=0.001)
+
+
+def test_together_they_reach_what_was_measured() -> None:
+    rome, link = load_part("cpu", "epyc-rome-64c"), 26.1
+    assert isinstance(rome, CpuPart)
+    assert rome.contention is not None
+    both = rome.cpu.expert_gb_s.bf16.value * rome.contention.cpu.value
+    assert both + link * rome.contention.host_link.value == pytest.approx(119.5, rel=0.01)
+
+
+def test_parts_replace_sections_and_figures_stand_on_top() -> None:
+    base = load_profile("rtx-3090")
+    found = machine(
+        {
+            "name": "rtx-3090",
+            "cpu": "threadripper-pro-5955wx",
+            "storage": {"name": "nvme-gen3", "gb_s": 2.5},
+            "host": {"memory_gib": 128},
+        }
+    )
+    assert (found.compute, found.host_link) == (base.compute, base.host_link)
+    assert found.cpu is not None
+    assert found.cpu.name == "threadripper-pro-5955wx"
+    assert found.cpu.expert_gb_s.bf16.value == 63.8
+    assert found.contention is not None
+    assert found.contention.cpu.value == 0.846  # it comes with the CPU
+    assert (found.storage.name, found.storage.gb_s.value) == ("nvme-gen3", 2.5)
+    assert found.storage.stream_gb_s.value == 1.4
+    assert found.host is not None
+    assert found.host.memory_gib.value == 128
+
+
+def test_a_cpu_without_contention_leaves_none_of_the_one_before() -> None:
+    assert machine({"name": "rtx-3090"}).contention is not None
+    assert machine({"name": "rtx-3090", "cpu": "epyc-9355"}).contention is None
+
+
+def test_figures_alone_are_of_the_machines_own() -> None:
+    found = machine({"name": "rtx-3090", "cpu": {"expert_gb_s": {"bf16": 60}}})
+    assert found.cpu is not None
+    assert (found.cpu.name, found.cpu.expert_gb_s.bf16.value) == ("ddr4-dual", 60)
+    dotted = load_machine("rtx-3090", {"cpu.expert_gb_s.bf16": 60})
+    assert dotted == found
+
+
+def test_gpu_is_the_machine_said_with_the_parts_word() -> None:
+    parts = {"cpu": "ryzen-5950x", "storage": "samsung-980-pro"}
+    assert machine({"gpu": "rtx-3060-12gb", **parts}) == machine({"name": "rtx-3060-12gb", **parts})
+    for base in ({}, {"hardware": "l4"}, {"hardware": {"gpu": "l4"}}, {"hardware": {"name": "l4"}}):
+        for path in ("hardware.gpu", "hardware.name"):
+            set_to = parse(SMALL | set_path(base, path, "t4"), "my.yaml")
+            assert set_to.hardware.name == "t4"
+
+
+@pytest.mark.parametrize("none", ["none", None, {"name": "none"}])
+def test_a_cpu_can_be_taken_out(none: Any) -> None:
+    found = machine({"name": "rtx-3090", "cpu": none})
+    assert found.cpu is found.contention is None
+    assert machine({"name": "m4-max", "cpu": none}).cpu is None  # it has none, as was asked
+
+
+def test_contention_is_given_or_taken_out() -> None:
+    assert machine({"contention": "none"}).contention is None
+    found = machine({"name": "a10", "contention": {"cpu": 0.8, "host_link": 0.9}}).contention
+    assert found is not None
+    assert found.cpu.value == 0.8
+
+
+@pytest.mark.parametrize(
+    ("hardware", "message"),
+    [
+        ({"name": "l4", "gpu": "t4"}, "hardware: give name or gpu, not both"),
+        ({"gpu": "rtx-309"}, "unknown hardware 'rtx-309'; did you mean 'rtx-3090'?"),
+        ({"cpu": "ryzen-5950"}, "cpu: unknown cpu 'ryzen-5950'; did you mean 'ryzen-5950x'?"),
+        ({"storage": "980-pro"}, "unknown drive '980-pro'; did you mean 'samsung-980-pro'?"),
+        ({"storage": "none"}, "storage: unknown drive 'none'; known: "),
+        ({"cpu": "nowhere.yaml"}, "cpu: nowhere.yaml: no such file"),
+        ({"cpu": {"thread": 3}}, "has no 'cpu.thread'; did you mean 'cpu.threads'?"),
+        ({"cpu": 5}, "cpu: 5 is no name, and no mapping of figures"),
+        ({"contention": "x"}, "contention: 'x' is no name"),
+        ({"cpu": {"name": "none", "threads": 3}}, "cpu: is none, so it has no 'threads'"),
+        ({"cpu": {"name": "ddr4-dual", "threads": 1.5}}, "cpu.threads: value must be a whole"),
+        ({"name": "m4-max", "cpu": "ddr4-dual"}, "'m4-max': cpu: it has one memory, so no cpu"),
+        ({"name": "m4-max", "cpu": {"threads": 3}}, "it has one memory, so no cpu"),
+        ({"name": "a10", "contention": {"cpu": 0.5}}, "missing: contention.host_link"),
+    ],
+)
+def test_bad_parts_are_one_line(hardware: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        machine(hardware)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def _file(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def test_a_part_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    content = load_part("cpu", "epyc-9355").model_dump() | {"name": "mine"}
+    path = _file(tmp_path / "mine.yaml", content)
+    found = machine({"name": "rtx-3090", "cpu": str(path)})
+    assert found.cpu is not None
+    assert (found.cpu.name, found.cpu.threads.value) == ("mine", 32)
+    assert "mine: AMD EPYC 9355" in run_cli("hardware", "show", path).out
+
+
+def test_a_machines_file_names_parts(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    part = load_part("storage", "nvme-gen3").model_dump() | {"name": "mine"}
+    _file(tmp_path / "parts/drive.yaml", part)
+    content = load_profile("rtx-3090").model_dump() | {"name": "box", "contention": None}
+    content |= {"cpu": "threadripper-pro-5955wx", "storage": "parts/drive.yaml"}
+    found = load_profile(_file(tmp_path / "box.yaml", content))
+    assert found.cpu is not None
+    assert found.cpu.name == "threadripper-pro-5955wx"
+    assert found.contention is None  # the file says so
+    assert found.storage.name == "mine"  # looked for beside it
+    part["storage"]["gb_s"]["value"] = 1.75
+    _file(tmp_path / "parts/drive.yaml", part)
+    assert load_profile(tmp_path / "box.yaml").storage.gb_s.value == 1.75
+    for section, name, message in (
+        ("cpu", "ddr4-dul", "cpu: unknown cpu 'ddr4-dul'; did you mean 'ddr4-dual'?"),
+        ("storage", "parts/none.yaml", f"storage: {tmp_path}/parts/none.yaml: no such file"),
+    ):
+        path = _file(tmp_path / "bad.yaml", content | {section: name})
+        with pytest.raises(ProfileError) as caught:
+            load_profile(path)
+        assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_cpu_has_no_place_in_the_file_of_one_memory(tmp_path: Path) -> None:
+    content = load_profile("m4-max").model_dump() | {"cpu": "ddr4-dual"}
+    path = _file(tmp_path / "mac.yaml", content)
+    with pytest.raises(ProfileError, match="unified_memory is true, so cpu must be left out"):
+        load_profile(path)
+
+
+def test_parts_are_axes(tmp_path: Path) -> None:
+    small_trace(tmp_path / "t.parquet")
+    cpus = ["ryzen-5950x", "none", {"name": "ddr5-dual", "threads": 12}]
+    path = write_config(
+        tmp_path / "sweep.yaml",
+        trace=str(tmp_path / "t.parquet"),
+        sweep={"hardware.cpu": cpus, "hardware.storage": ["nvme-gen3", "samsung-9100-pro"]},
+    )
+    points = plan(read_yaml(path), str(path))
+    assert [point.axes["hardware.cpu"] for point in points[::2]] == [
+        "ryzen-5950x",
+        "none",
+        "ddr5-dual threads=12",
+    ]
+    assert [point.axes["hardware.storage"] for point in points[:2]] == [
+        "nvme-gen3",
+        "samsung-9100-pro",
+    ]
+    assert {point.config.hardware.name for point in points} == {"a100-pcie-40gb"}
+    changed = set_path(set_path({}, "hardware", "l4"), "hardware.cpu", "ddr4-dual")
+    threads = set_path(changed, "hardware.cpu.threads", 4)
+    assert threads == {"hardware": {"name": "l4", "cpu": {"name": "ddr4-dual", "threads": 4}}}
+
+
+def test_another_drive_makes_another_run() -> None:
+    config = SMALL | {"host": {"capacity": "20%"}}
+    slow, fast = (
+        run(parse(config | {"hardware": {"storage": drive}}, "my.yaml"))
+        for drive in ("nvme-gen3", "samsung-9100-pro")
+    )
+    assert slow["total_ms"] > 1.3 * fast["total_ms"]
+
+
+def test_the_command_line_lists_and_shows_parts() -> None:
+    listed = run_cli("list", "hardware").out
+    tables = listed.split("\n\n")
+    for table, heading, names in zip(
+        tables, ("machine", "cpu", "storage"), (list_profiles(), CPUS, DRIVES)
+    ):
+        lines = table.strip().splitlines()
+        assert lines[0].startswith(heading)
+        assert [line.split()[0] for line in lines[1:]] == list(names)
+    for section, names in (("cpu", CPUS), ("storage", DRIVES)):
+        shown = run_cli("hardware", "show", names[-1]).out
+        assert all(path in shown for path in load_part(section, names[-1]).flat())
+    assert set(PARTS) == {"cpu", "storage"}
+    shown = run_cli("hardware", "show", "rtx-3090").out
+    assert "parts: cpu ddr4-dual, storage samsung-980-pro" in shown
+    refused = run_cli("hardware", "show", "ryzen-9800")
+    assert refused.code == 2
+    assert "did you mean 'ryzen-9800x3d'?" in refused.err
