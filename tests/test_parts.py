@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cli_support import run_cli, small_trace, write_config
+from cli_support import ROOT, Ended, run_cli, small_trace, write_config
 
 from prefetch_sim.experiments.sweeps.points import plan
 from prefetch_sim.hardware_profiles import (
@@ -21,6 +22,7 @@ from prefetch_sim.hardware_profiles import (
     load_part,
     load_profile,
 )
+from prefetch_sim.hardware_profiles.drafts import GIVEN, draft
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import parse, read_yaml, set_path
 from prefetch_sim.sim.run import run
@@ -291,3 +293,142 @@ def test_the_command_line_lists_and_shows_parts() -> None:
     refused = run_cli("hardware", "show", "ryzen-9800")
     assert refused.code == 2
     assert "did you mean 'ryzen-9800x3d'?" in refused.err
+
+
+FIVE = {
+    "--gpu-memory-gib": "24",
+    "--gpu-gb-s": "830",
+    "--link-gb-s": "25.125",
+    "--host-memory-gib": "64",
+    "--drive-gb-s": "3",
+}
+FIVE_PATHS = (
+    "compute.memory_gib",
+    "compute.memory_gb_s",
+    "host_link.gb_s",
+    "host.memory_gib",
+    "storage.gb_s",
+)
+ONE_MEMORY = {"--gpu-memory-gib": "64", "--gpu-gb-s": "400", "--drive-gb-s": "5"}
+
+
+def new(name: str, flags: dict[str, str], *more: object) -> Ended:
+    return run_cli(
+        "hardware", "new", name, *(part for flag in flags.items() for part in flag), *more
+    )
+
+
+def test_five_numbers_make_a_machine(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    said = new("box", FIVE, "-o", path)
+    assert (said.code, said.err) == (0, "")
+    assert f"{path}: box, like rtx-3090, the nearest to these numbers" in said.out
+    made, like = load_profile(path), load_profile("rtx-3090")
+    figures = made.flat()
+    assert figures.keys() == like.flat().keys()
+    given = {path: figure for path, figure in figures.items() if figure.source == GIVEN}
+    assert {path: figure.value for path, figure in given.items()} == {
+        "compute.memory_gib": 24,
+        "compute.memory_gb_s": 830,
+        "host_link.gb_s": 25.125,
+        "host.memory_gib": 64,
+        "storage.gb_s": 3,
+    }
+    for name, figure in figures.items():
+        assert figure.kind == "estimate"
+        assert name in said.out
+        if name not in given:
+            assert figure.source.startswith("taken from rtx-3090, the nearest machine")
+            assert figure.uncertainty >= 0.3
+    # At half of the drive's rate one read by itself has half of its own.
+    assert made.storage.stream_gb_s.value == like.storage.stream_gb_s.value / 2
+    assert machine(str(path)).name == "box"
+    assert run(parse(SMALL | {"hardware": str(path)}, "my.yaml"))["hardware"] == "box"
+
+
+def test_numbers_that_may_be_given_too(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    more = {"--tflops": "340", "--cpu-gb-s": "100"}
+    assert new("box", FIVE | more, "--like", "rtx-4090", "-o", path).code == 0
+    made, like = load_profile(path), load_profile("rtx-4090")
+    assert made.compute.tflops.bf16.value == 340
+    assert made.compute.tflops.fp8 is not None
+    assert like.compute.tflops.fp8 is not None
+    assert made.compute.tflops.fp8.value == 2 * like.compute.tflops.fp8.value  # in proportion
+    assert made.cpu is not None
+    assert made.cpu.expert_gb_s.bf16.value == 75
+    assert made.compute.launch_us.source == "taken from rtx-4090, as was asked for"
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_a_machines_own_numbers_are_nearest_to_itself(name: str) -> None:
+    known = load_profile(name).flat()
+    five = {path: known[path].value for path in FIVE_PATHS if path in known}
+    found = draft("box", five, unified="host_link.gb_s" not in five, like=None)
+    alike = load_profile(found.like).flat()
+    assert {path: alike[path].value for path in five} == five  # its own, or a twin's
+
+
+def test_one_memory(tmp_path: Path) -> None:
+    path = tmp_path / "mac.yaml"
+    said = new("mac", ONE_MEMORY, "--unified", "-o", path)
+    assert "mac, like m4-max, the nearest" in said.out
+    made = load_profile(path)
+    assert made.unified_memory
+    assert made.host_link is made.host is made.cpu is None
+    refused = new("mac", ONE_MEMORY | {"--link-gb-s": "3"}, "--unified", "--force", "-o", path)
+    assert refused.err.startswith("error: --link-gb-s has no place beside --unified (")
+    refused = new("mac", ONE_MEMORY, "--unified", "--like", "l4", "--force", "-o", path)
+    assert (
+        refused.err == "error: --like l4: it has a host behind a link, and this machine has not\n"
+    )
+
+
+def test_all_that_is_wrong_with_the_numbers_is_said_at_once(tmp_path: Path) -> None:
+    refused = new(
+        "box", {"--gpu-gb-s": "fast", "--link-gb-s": "-3", "--tflops": "inf"}, "-o", tmp_path
+    )
+    assert refused.code == 2
+    for problem in (
+        "--gpu-memory-gib is missing",
+        "--gpu-gb-s 'fast' is not a number above 0",
+        "--link-gb-s '-3' is not a number above 0",
+        "--host-memory-gib is missing",
+        "--drive-gb-s is missing",
+        "--tflops 'inf' is not a number above 0",
+    ):
+        assert problem in refused.err
+    assert refused.err.count("\n") == 1
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    path.write_text("mine")
+    refused = new("box", FIVE, "-o", path)
+    assert (refused.code, path.read_text()) == (2, "mine")
+    assert refused.err == f"error: {path} exists already; --force writes over it\n"
+    assert new("box", FIVE, "-o", path, "--force").code == 0
+    assert load_profile(path).name == "box"
+    for name, message in (
+        ("rtx-3090", "rtx-3090 is a machine of the catalogue; take another name"),
+        ("a/b", "'a/b' is no name: "),
+        ("box.yaml", "'box.yaml' is no name: "),
+    ):
+        assert message in new(name, FIVE, "-o", path).err
+    assert "did you mean 'rtx-3090'?" in new("box", FIVE, "--like", "rtx-309").err
+
+
+def test_the_readmes_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = next(part for part in readme.split("```") if "hardware new" in part)
+    monkeypatch.chdir(tmp_path)
+    for line in block.replace("\\\n", "").strip().splitlines()[1:]:
+        _, *arguments = shlex.split(line.replace("experiments/", f"{ROOT}/experiments/"))
+        ended = run_cli(*arguments)
+        assert (ended.code, ended.err) == (0, "")
+    assert "on my-box" in ended.out
+    shown = next(part for part in readme.split("```") if "cpu: ryzen-5950x" in part)
+    found = machine(yaml.safe_load(shown.removeprefix("yaml"))["hardware"])
+    assert found.cpu is not None
+    assert (found.name, found.cpu.name) == ("rtx-3060-12gb", "ryzen-5950x")
+    assert f"{len(CPUS) + len(DRIVES)} CPUs and drives as parts" in readme
