@@ -261,6 +261,16 @@ def test_parts_are_axes(tmp_path: Path) -> None:
         "samsung-9100-pro",
     ]
     assert {point.config.hardware.name for point in points} == {"a100-pcie-40gb"}
+    tree = read_yaml(path) | {"sweep": [{"hardware.cpu": cpus[:2]}, {"hardware.gpu": ["l4", "t4"]}]}
+    # Where a point does not say, its machine's own parts; either word is one axis.
+    assert [list(point.axes.values()) for point in plan(tree, "my.yaml")] == [
+        ["ryzen-5950x", "a100-pcie-40gb"],
+        ["none", "a100-pcie-40gb"],
+        ["ddr4-octa", "l4"],
+        ["ddr4-hexa", "t4"],
+    ]
+    with pytest.raises(ConfigError, match=r"give hardware\.name or hardware\.gpu, not both"):
+        plan(tree | {"sweep": {"hardware.gpu": ["l4"], "hardware.name": ["t4"]}}, "my.yaml")
     changed = set_path(set_path({}, "hardware", "l4"), "hardware.cpu", "ddr4-dual")
     threads = set_path(changed, "hardware.cpu.threads", 4)
     assert threads == {"hardware": {"name": "l4", "cpu": {"name": "ddr4-dual", "threads": 4}}}

@@ -37,14 +37,19 @@ _NAMED: dict[str, str | None] = {
 }
 
 
+def spelled(path: str) -> str:
+    """The one spelling of a dotted path: ``hardware.gpu`` is ``hardware.name``."""
+    return "hardware.name" if path == "hardware.gpu" else path
+
+
 def set_path(tree: Tree, path: str, value: Any) -> Tree:
     """``tree`` with the value at a dotted ``path`` replaced; the original is left alone.
 
     A bare name on the way becomes a mapping (``hardware: l4`` with ``hardware.host_link.gb_s``),
     as does the default where there is none, and a number picks from a list
-    (``predictor.0.recall``). ``hardware.gpu`` is ``hardware.name``, whichever was there.
+    (``predictor.0.recall``).
     """
-    path = "hardware.name" if path == "hardware.gpu" else path
+    path = spelled(path)
     tree = copy.copy(tree)  # and what stands on the way; all else is shared
     node: Any = tree
     parts = path.split(".")
@@ -65,7 +70,7 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
         else:
             child = copy.copy(child)
         if path == "hardware.name" and isinstance(child, dict):
-            child.pop("gpu", None)  # copied above
+            child.pop("gpu", None)  # the same by another word; copied above
         node[key] = child
         node = child
     node[_key(node, parts[-1], path)] = value
