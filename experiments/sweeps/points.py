@@ -52,8 +52,8 @@ def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
     blocks = _blocks(tree.get("sweep"), str(path))
     where = "sweep.0" if isinstance(tree["sweep"], list) else "sweep"
     for target, _ in assignments:
-        path = f"{spelled(target)}."
-        if all(any(path.startswith(f"{axis}.") for axis in block) for block in blocks):
+        below = f"{spelled(target)}."
+        if all(any(below.startswith(f"{axis}.") for axis in block) for block in blocks):
             raise ConfigError(
                 f"--set {target}: every point of the sweep sets it, which would undo this; "
                 f"--set '{where}.{target}=[...]' sets the axis"
