@@ -17,6 +17,7 @@ from prefetch_sim.experiments.commands import (
     capture,
     catalogue,
     laboratory,
+    new_hardware,
     plot,
     run,
     sweep,
@@ -56,6 +57,7 @@ app.command("run")(run.run)
 app.command("sweep")(sweep.sweep)
 app.command("plot")(plot.plot)
 app.command("list")(catalogue.list_names)
+catalogue.hardware.command("new")(new_hardware.new)
 trace.trace.command("capture")(capture.capture)
 trace.trace.command("train")(laboratory.train)
 trace.trace.command("predict")(laboratory.predict)

@@ -1,7 +1,8 @@
-"""Profiles of machines and of runtimes, by name: load, list, override.
+"""Profiles of machines, of their parts and of runtimes, by name: load, list, override.
 
-A profile is a YAML file of this folder (a runtime: of `runtimes/`), or any other file of the same
-shape (see `schema`).
+A profile is a YAML file of this folder (a runtime: of `runtimes/`, a part: of `parts/`), or any
+other file of the same shape (see `schema`). A machine's file may name a part where a section would
+stand: `cpu: ddr4-dual`.
 """
 
 from __future__ import annotations
@@ -15,21 +16,32 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from prefetch_sim.hardware_profiles.schema import (
+    HOST_SECTIONS,
+    CpuPart,
     Figure,
     HardwareProfile,
     Profile,
     RuntimeProfile,
+    StoragePart,
+    required_paths,
     schema_paths,
 )
 from prefetch_sim.hardware_profiles.yaml_file import YamlError, read_yaml
 
 __all__ = [
+    "PARTS",
+    "CpuPart",
     "Figure",
     "HardwareProfile",
     "ProfileError",
     "RuntimeProfile",
+    "StoragePart",
+    "list_parts",
     "list_profiles",
     "list_runtimes",
+    "load_any",
+    "load_machine",
+    "load_part",
     "load_profile",
     "load_runtime",
     "override",
@@ -39,7 +51,11 @@ P = TypeVar("P", bound=Profile)
 
 _FOLDER = Path(__file__).parent
 _RUNTIMES = _FOLDER / "runtimes"
+# Sections of a machine that a part can stand for; its files are in the folder of that name.
+PARTS: dict[str, type[CpuPart] | type[StoragePart]] = {"cpu": CpuPart, "storage": StoragePart}
+_OPTIONAL = ("cpu", "contention")  # sections that `none` takes out of a machine
 _FIGURE = tuple(Figure.model_fields)
+_SUFFIXES = (".yaml", ".yml")
 # A figure's unit, by the end of its name; the others are numbers without one.
 _UNITS = {
     "gb_s": "GB/s",
@@ -54,6 +70,7 @@ _UNITS = {
 _CHUNKS = {"host_link.chunk_mib", "storage.read_mib"}
 _LEAST_CHUNK_MIB = 4 / 1024
 _OVERRIDE_SOURCE = "override in the run's config"
+_MOST_NAMED = 30  # missing figures that one message names
 
 
 class ProfileError(ValueError):
@@ -64,6 +81,12 @@ class ProfileError(ValueError):
 def list_profiles() -> tuple[str, ...]:
     """Names of the machines that come with the project, sorted."""
     return _names(_FOLDER)
+
+
+@cache
+def list_parts(section: str) -> tuple[str, ...]:
+    """Names of the parts that can stand for a ``section``, sorted."""
+    return _names(_FOLDER / "parts" / section)
 
 
 @cache
@@ -85,6 +108,70 @@ def load_runtime(name_or_path: str | Path) -> RuntimeProfile:
     return _load(RuntimeProfile, str(name_or_path), _RUNTIMES, list_runtimes())
 
 
+def load_part(section: str, name_or_path: str | Path) -> CpuPart | StoragePart:
+    """Read a part that can stand for a ``section``, likewise."""
+    folder = _FOLDER / "parts" / section
+    return _load(PARTS[section], str(name_or_path), folder, list_parts(section))
+
+
+def load_any(name_or_path: str | Path) -> Profile:
+    """Read a machine or a part, whichever it is."""
+    text = str(name_or_path)
+    for section in PARTS:
+        if text in list_parts(section):
+            return load_part(section, text)
+    if text.endswith(_SUFFIXES):
+        content = _content(Path(text))
+        kinds = [section for section in PARTS if section in content]
+        if "unified_memory" not in content and "compute" not in content and len(kinds) == 1:
+            return load_part(kinds[0], text)
+    elif text not in list_profiles():
+        names = [*list_profiles(), *(name for section in PARTS for name in list_parts(section))]
+        raise ProfileError(f"unknown hardware {text!r}{_nearest(text, names)}")
+    return load_profile(text)
+
+
+def load_machine(name_or_path: str | Path, changes: Mapping[str, Any]) -> HardwareProfile:
+    """The machine that a config describes: one by name, with parts put in, then figures replaced.
+
+    ``changes`` as in ``override``; under ``cpu`` and ``storage`` also a part, a bare name or
+    ``{"name": ...}`` with figures beside it, which replaces the section. A CPU brings its own
+    contention, as that is of its memory. ``none`` takes a section out.
+    """
+    profile = load_profile(name_or_path)
+    what, figures = f"{profile.WHAT} {profile.name!r}", dict(changes)
+    parts: dict[str, Any] = {}
+    for section in [section for section in (*PARTS, "contention") if section in figures]:
+        given = figures[section]
+        own = dict(given) if isinstance(given, Mapping) else {"name": given}
+        if "name" not in own:
+            continue
+        name = own.pop("name")
+        figures[section] = own
+        if section in _OPTIONAL and name in (None, "none"):
+            parts |= {section: None} | ({"contention": None} if section == "cpu" else {})
+            if own:
+                raise ProfileError(f"{what}: {section}: is none, so it has no {next(iter(own))!r}")
+        elif section == "cpu" and profile.unified_memory:
+            raise ProfileError(f"{what}: cpu: {_one_memory('cpu')}")
+        elif section not in PARTS or not isinstance(name, str):
+            raise ProfileError(f"{what}: {section}: {name!r} is no name, and no mapping of figures")
+        else:
+            try:
+                parts |= _sections(load_part(section, name))
+            except ProfileError as error:
+                raise ProfileError(f"{section}: {error}") from error
+    return override(profile.model_copy(update=parts), figures)
+
+
+def _sections(part: CpuPart | StoragePart) -> dict[str, Any]:
+    """What a part brings to a machine; each section says which part it is of."""
+    if isinstance(part, CpuPart):
+        cpu = part.cpu.model_copy(update={"name": part.name})
+        return {"cpu": cpu, "contention": part.contention}
+    return {"storage": part.storage.model_copy(update={"name": part.name})}
+
+
 def _names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
@@ -92,54 +179,103 @@ def _names(folder: Path) -> tuple[str, ...]:
 def _load(model: type[P], text: str, folder: Path, names: tuple[str, ...]) -> P:
     if text in names:
         path = folder / f"{text}.yaml"
-    elif text.endswith((".yaml", ".yml")):
+    elif text.endswith(_SUFFIXES):
         path = Path(text)
     else:
         raise ProfileError(f"unknown {model.WHAT} {text!r}{_nearest(text, names)}")
-    found: P = _read(model, path, path.stat().st_mtime_ns if path.exists() else 0)  # mypy sees Any
-    return found
-
-
-@lru_cache(maxsize=64)
-def _read(model: type[P], path: Path, stamp: int) -> P:
-    """Read once for all runs of a sweep; ``stamp`` makes an edited file a new one."""
-    try:
-        content = read_yaml(path)
-    except YamlError as error:
-        raise ProfileError(str(error)) from error
+    content = _content(path)
+    if model is HardwareProfile:
+        content = _with_parts(content, path)
     return _validated(model, content, str(path))
 
 
-def override(profile: P, changes: Mapping[str, Any]) -> P:
-    """A copy of ``profile`` with figures replaced by dotted path, ``{"host_link.gb_s": 12.3}``.
+def _content(path: Path) -> Mapping[str, Any]:
+    try:
+        return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+    except YamlError as error:
+        raise ProfileError(str(error)) from error
 
-    A plain number becomes an estimate whose source says that it was overridden; a mapping
-    replaces what stands at the path as it is. Raises ProfileError for an unknown path (with
-    the nearest known one) or a value that the schema refuses.
+
+@lru_cache(maxsize=128)
+def _read(path: Path, stamp: int) -> dict[str, Any]:
+    """Read once for all runs of a sweep; ``stamp`` makes an edited file a new one."""
+    return read_yaml(path)
+
+
+def _with_parts(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A machine's file with its parts in place. A part's file is looked for beside it."""
+    whole = dict(content)
+    for section in PARTS:
+        name = content.get(section)
+        if not isinstance(name, str):
+            continue
+        where = str(path.parent / name) if name.endswith(_SUFFIXES) else name
+        try:
+            found = _sections(load_part(section, where))
+        except ProfileError as error:
+            raise ProfileError(f"{path}: {section}: {error}") from error
+        # What the file says itself goes before what a part brings beside its section.
+        whole = whole | {k: v for k, v in found.items() if k == section or k not in content}
+    return whole
+
+
+def override(profile: P, changes: Mapping[str, Any]) -> P:
+    """A copy of ``profile`` with figures replaced, ``{"host_link": {"gb_s": 12.3}}``.
+
+    By nested keys or dotted ones. A plain number becomes an estimate whose source says that it was
+    overridden; a figure written out, with its value, kind and source, stands as it is. Raises
+    ProfileError for an unknown path (with the nearest known one) or a value that the schema
+    refuses.
     """
-    if not changes:
+    given = dict(_flatten(changes))
+    if not given:
         return profile
     content, what = profile.model_dump(), f"{profile.WHAT} {profile.name!r}"
-    for path, value in changes.items():
+    known = set(schema_paths(type(profile), inside=False))
+    for path, value in given.items():
         *parents, leaf = path.split(".")
         node: Any = content
-        for part in parents:
-            node = node.get(part) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or leaf not in node or "value" in node:
+        for depth, part in enumerate(parents, start=1):
+            if node.get(part) is None and ".".join(parents[:depth]) in known:
+                node[part] = {}  # an optional section that is not there: all of it has to be given
+            node = node.get(part)
+            if not isinstance(node, dict) or "value" in node:
+                break
+        unknown = not isinstance(node, dict) or "value" in node
+        if unknown or path not in known or _impossible(profile, path):
             raise ProfileError(f"{what} has no {path!r}{_why(profile, path)}")
         try:
-            node[leaf] = _as_figure(path, value, node[leaf])
+            node[leaf] = _as_figure(path, value, node.get(leaf))
         except ValueError as error:
             raise ProfileError(f"{what}: {path}: {error}") from None
     return _validated(type(profile), content, f"{what} with overrides")
 
 
-def _why(profile: Profile, path: str) -> str:
-    """What is wrong with a path that ``profile`` does not have."""
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """By dotted path. A figure written out stays whole."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and "value" not in value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _impossible(profile: Profile, path: str) -> str | None:
+    """The section of ``path``, if a machine of this kind cannot have it."""
     section = path.split(".", maxsplit=1)[0]
     unified = isinstance(profile, HardwareProfile) and profile.unified_memory
-    if unified and section in ("host_link", "host"):
-        return f": it has one memory, so no {section.replace('_', ' ')}"
+    return section if unified and section in HOST_SECTIONS else None
+
+
+def _one_memory(section: str) -> str:
+    return f"it has one memory, so no {section.replace('_', ' ')}"
+
+
+def _why(profile: Profile, path: str) -> str:
+    """What is wrong with a path that ``profile`` does not have."""
+    section = _impossible(profile, path)
+    if section is not None:
+        return f": {_one_memory(section)}"
     figure = next((known for known in profile.flat() if path.startswith(f"{known}.")), None)
     if figure is not None:
         return f": {figure} is one figure, give a number or all of {{{', '.join(_FIGURE)}}}"
@@ -156,21 +292,11 @@ def _as_figure(path: str, value: Any, old: Any) -> Any:
     return {"value": value, "kind": "estimate", "source": _OVERRIDE_SOURCE, "uncertainty": 0.0}
 
 
-def _validated(model: type[P], content: dict[Any, Any], where: str) -> P:
+def _validated(model: type[P], content: Mapping[str, Any], where: str) -> P:
     try:
         profile = model.model_validate(content)
     except ValidationError as error:
-        first, *others = error.errors()
-        path = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = f"unknown key{_nearest(path, schema_paths(model))}"
-        elif first["type"] == "model_type" and first["ctx"]["class_name"] == Figure.__name__:
-            message = f"expected {{{', '.join(_FIGURE)}}}, not {first['input']!r}"
-        elif first["type"] == "model_type":
-            message = f"expected a mapping of figures, not {first['input']!r}"
-        more = f" (and {len(others)} more)" if others else ""
-        raise ProfileError(f"{where}: {path + ': ' if path else ''}{message}{more}") from error
+        raise ProfileError(f"{where}: {_problems(model, content, error)}") from error
     figures = profile.flat()
     for path in _CHUNKS & figures.keys():
         if figures[path].value < _LEAST_CHUNK_MIB:
@@ -178,6 +304,36 @@ def _validated(model: type[P], content: dict[Any, Any], where: str) -> P:
                 f"{where}: {path}: {figures[path].value:g} MiB is less than a page of 4 KiB"
             )
     return profile
+
+
+def _problems(model: type[Profile], content: Mapping[str, Any], error: ValidationError) -> str:
+    """Everything that is missing, by its path, and the first thing that is wrong."""
+    missing: list[str] = []
+    if model is HardwareProfile and content.get("unified_memory") is False:
+        for section in ("host_link", "host"):  # optional to the schema
+            missing += [] if content.get(section) else required_paths(model, section)
+    wrong: list[str] = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            missing += required_paths(model, path)
+            continue
+        if not path and missing:  # a section is missing, which is said already
+            continue
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key{_nearest(path, schema_paths(model))}"
+        elif problem["type"] == "model_type" and problem["ctx"]["class_name"] == Figure.__name__:
+            message = f"expected {{{', '.join(_FIGURE)}}}, not {problem['input']!r}"
+        elif problem["type"] == "model_type":
+            message = f"expected a mapping of figures, not {problem['input']!r}"
+        wrong.append(f"{path}: {message}" if path else message)
+    said = wrong[:1]
+    if missing:
+        cut = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        said.insert(0, f"missing: {', '.join(missing[:_MOST_NAMED])}{cut}")
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return "; ".join(said) + more
 
 
 def _paths(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -111,6 +111,7 @@ class Storage(_Frozen):
     ``finish = max(bus_free, t + bytes/stream_gb_s) + latency``.
     """
 
+    name: str | None = Field(default=None, description="of the part, where it is one")
     gb_s: Rate = Field(description="all reads together")
     stream_gb_s: Rate = Field(description="one read by itself, latency apart")
     latency_us: Delay
@@ -127,6 +128,7 @@ class Host(_Frozen):
 class Cpu(_Frozen):
     """The host's cores, where experts in host memory can be computed."""
 
+    name: str | None = Field(default=None, description="of the part, where it is one")
     expert_gb_s: ByPrecision = Field(
         description="achieved bandwidth of the products of one expert, bytes as they are stored"
     )
@@ -140,6 +142,9 @@ class Contention(_Frozen):
 
     cpu: Share = Field(description="share of cpu.expert_gb_s while the host link moves experts")
     host_link: Share = Field(description="share of host_link.gb_s while the CPU computes experts")
+
+
+HOST_SECTIONS = ("host_link", "host", "cpu", "contention")  # of machines with two memories
 
 
 class Profile(_Frozen):
@@ -172,13 +177,30 @@ class HardwareProfile(Profile):
 
     @model_validator(mode="after")
     def _tiers(self) -> HardwareProfile:
-        for part in ("host_link", "host", "cpu", "contention"):
-            given = getattr(self, part)
-            if self.unified_memory and given is not None:
-                raise ValueError(f"unified_memory is true, so {part} must be left out")
-            if not self.unified_memory and given is None and part in ("host_link", "host"):
-                raise ValueError(f"unified_memory is false, so {part} is needed")
+        given = [part for part in HOST_SECTIONS if getattr(self, part) is not None]
+        if self.unified_memory and given:
+            raise ValueError(f"unified_memory is true, so {', '.join(given)} must be left out")
+        needed = [part for part in ("host_link", "host") if part not in given]
+        if not self.unified_memory and needed:
+            raise ValueError(f"unified_memory is false, so {', '.join(needed)} must be given")
         return self
+
+
+class CpuPart(Profile):
+    """A CPU and its memory, which computes experts in any machine that has a host."""
+
+    WHAT = "cpu"
+
+    cpu: Cpu
+    contention: Contention | None = None
+
+
+class StoragePart(Profile):
+    """A drive, for any machine."""
+
+    WHAT = "drive"
+
+    storage: Storage
 
 
 class Misses(_Frozen):
@@ -231,12 +253,25 @@ def _figures(node: BaseModel, prefix: str) -> Iterator[tuple[str, Figure]]:
             yield from _figures(value, f"{prefix}{name}.")
 
 
-def schema_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Dotted path of every key that a file of this shape may hold."""
+def schema_paths(model: type[BaseModel], prefix: str = "", *, inside: bool = True) -> Iterator[str]:
+    """Dotted path of every key that a file of this shape may hold; also ``inside`` of figures."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for nested in _models(field.annotation):
-            yield from schema_paths(nested, f"{prefix}{name}.")
+            if inside or not issubclass(nested, Figure):
+                yield from schema_paths(nested, f"{prefix}{name}.", inside=inside)
+
+
+def required_paths(model: type[BaseModel], path: str) -> list[str]:
+    """What has to be given where nothing stands at ``path``: itself, or a section's figures."""
+    first, _, rest = path.partition(".")
+    (nested, *_) = [*_models(model.model_fields[first].annotation), None]
+    if rest:
+        return [f"{first}.{below}" for below in required_paths(nested, rest)] if nested else [path]
+    if nested is None or issubclass(nested, Figure):
+        return [path]
+    needed = [name for name, field in nested.model_fields.items() if field.is_required()]
+    return [f"{first}.{below}" for name in needed for below in required_paths(nested, name)]
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:

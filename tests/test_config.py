@@ -410,8 +410,8 @@ def test_unknown_hardware_names_the_nearest() -> None:
         ),
         (
             {"name": "l4", "host_link": {"gb_s": {"value": 99}}},
-            "hardware: hardware 'l4' with overrides: host_link.gb_s.kind: Field required "
-            "(and 2 more)",
+            "hardware: hardware 'l4' with overrides: missing: host_link.gb_s.kind, "
+            "host_link.gb_s.source, host_link.gb_s.uncertainty",
         ),
         (
             {"name": "l4", "host_link": {"gb_s": None}},

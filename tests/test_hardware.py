@@ -174,8 +174,8 @@ def test_an_a100s_link_is_as_uncertain_as_at_the_size_of_an_expert() -> None:
 def test_flat_follows_the_schema() -> None:
     paths = list(load_profile("v100-pcie-32gb").flat())
     assert paths[0] == "compute.tflops.bf16"
-    assert paths[-1] == "host.memory_gib"
-    assert len(paths) == 15  # fp8, int4, mxfp4 and chunk_mib are not given
+    assert paths[-5:-3] == ["host.memory_gib", "cpu.expert_gb_s.bf16"]
+    assert len(paths) == 19  # fp8, int4, mxfp4, chunk_mib and contention are not given
 
 
 def test_override_numbers_sections_and_optional_figures() -> None:
@@ -255,16 +255,33 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c.pop("storage"), "storage: Field required"),
-        (lambda c: c["host_link"]["gb_s"].pop("source"), "host_link.gb_s.source: Field required"),
+        (
+            lambda c: c.pop("storage"),
+            "missing: storage.gb_s, storage.stream_gb_s, storage.latency_us, storage.queue_depth, "
+            "storage.read_mib",
+        ),
+        (lambda c: c["host_link"]["gb_s"].pop("source"), "missing: host_link.gb_s.source"),
         (
             lambda c: c["storage"].update(gbs=1),
             "storage.gbs: unknown key; did you mean 'storage.gb",
         ),
         (lambda c: c["storage"]["gb_s"].update(value=-1), "storage.gb_s.value"),
         (lambda c: c["storage"]["gb_s"].update(kind="guess"), "storage.gb_s.kind"),
-        (lambda c: c.update(unified_memory=True), "host_link must be left out"),
-        (lambda c: c.pop("host"), "host is needed"),
+        (
+            lambda c: c.update(unified_memory=True),
+            "unified_memory is true, so host_link, host, cpu must be left out",
+        ),
+        (lambda c: c.pop("host"), "missing: host.memory_gib"),
+        (
+            lambda c: [c.pop(key) for key in ("host", "host_link", "name")],
+            "missing: host_link.gb_s, host_link.isolated_us, host_link.back_to_back_us, "
+            "host.memory_gib, name",
+        ),
+        (
+            lambda c: (c.pop("host"), c["storage"]["gb_s"].update(kind="guess", value=-1)),
+            "missing: host.memory_gib; storage.gb_s.value: Input should be greater than or equal "
+            "to 0 (and 1 more)",
+        ),
     ],
 )
 def test_bad_files(tmp_path: Path, edit: object, message: str) -> None:

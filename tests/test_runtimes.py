@@ -165,8 +165,12 @@ def test_figures_alone_are_of_the_default() -> None:
 def test_a_runtime_cut_short_names_what_is_missing(tmp_path: Any) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\ndescription: mine\nkernels: fused\n")
-    with pytest.raises(ProfileError, match=r"mine.yaml: overlap: Field required \(and 7 more\)"):
+    with pytest.raises(ProfileError) as caught:
         load_runtime(path)
+    assert str(caught.value) == (
+        f"{path}: missing: overlap, step_us, layer_us, routing_us, miss.us, miss.us_per_mib, "
+        "load.issue_us, load.copies, load.read_us, cpu.submit_us, reserve_mib"
+    )
 
 
 def test_the_command_line_lists_and_shows_them() -> None:

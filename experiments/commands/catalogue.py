@@ -28,6 +28,9 @@ def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> N
     """List what a config can name, with one line on each."""
     from prefetch_sim.experiments.commands.output import console, grid
 
+    if kind is Kind.hardware:
+        _hardware()
+        return
     table = grid("name", "what it is")
     for name, summary in _entries(kind):
         table.add_row(name, summary)
@@ -49,10 +52,15 @@ Name = Annotated[str, typer.Argument(help="A profile's name, or a YAML file.")]
 
 @hardware.command("show")
 def show(name: Name) -> None:
-    """Every number of a profile, with where it comes from."""
-    from prefetch_sim.hardware_profiles import load_profile
+    """Every number of a machine, or of a part, with where it comes from."""
+    from prefetch_sim.hardware_profiles import PARTS, HardwareProfile, load_any
 
-    _show(load_profile(name))
+    profile = load_any(name)
+    parts: list[str] = []
+    if isinstance(profile, HardwareProfile):
+        sections = {section: getattr(profile, section) for section in PARTS}
+        parts = [f"{word} {part.name}" for word, part in sections.items() if part and part.name]
+    _show(profile, *([f"parts: {', '.join(parts)}"] if parts else []))
 
 
 @runtime.command("show")
@@ -81,19 +89,48 @@ def _show(profile: Profile, *words: str) -> None:
     )
 
 
-def _entries(kind: Kind) -> list[tuple[str, str]]:
+def _hardware() -> None:
+    """Machines, and the parts that can be put into them, by the figure that matters most."""
+    from prefetch_sim.experiments.commands.output import console, grid
     from prefetch_sim.hardware_profiles import (
+        CpuPart,
+        list_parts,
         list_profiles,
-        list_runtimes,
+        load_part,
         load_profile,
-        load_runtime,
     )
+
+    out = console()
+    table = grid("machine", "what it is", "GiB", "GB/s", "link GB/s", right=3)
+    for name in list_profiles():
+        machine = load_profile(name)
+        link = machine.host_link
+        row = (machine.compute.memory_gib, machine.compute.memory_gb_s, link.gb_s if link else None)
+        numbers = (f"{figure.value:g}" if figure else "–" for figure in row)
+        table.add_row(name, machine.description, *numbers)
+    out.print(table)
+    for section, headings in (("cpu", ("threads", "experts GB/s")), ("storage", ("GB/s",))):
+        table = grid(section, "what it is", *headings, right=len(headings))
+        for name in list_parts(section):
+            part = load_part(section, name)
+            if isinstance(part, CpuPart):
+                figures = [part.cpu.threads, part.cpu.expert_gb_s.bf16]
+            else:
+                figures = [part.storage.gb_s]
+            table.add_row(name, part.description, *(f"{figure.value:g}" for figure in figures))
+        out.print()
+        out.print(table)
+    out.print(
+        "\nhardware: {gpu: MACHINE, cpu: CPU, storage: STORAGE} puts them together", markup=False
+    )
+
+
+def _entries(kind: Kind) -> list[tuple[str, str]]:
+    from prefetch_sim.hardware_profiles import list_runtimes, load_runtime
     from prefetch_sim.sim.config import registry
     from prefetch_sim.sim.config.models import load_model
     from prefetch_sim.traces.models import catalogue
 
-    if kind is Kind.hardware:
-        return [(name, load_profile(name).description) for name in list_profiles()]
     if kind is Kind.runtimes:
         return [(name, load_runtime(name).description) for name in list_runtimes()]
     if kind is Kind.models:

@@ -16,7 +16,7 @@ from typing import Any
 from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.files import Tree, parse, read_yaml, set_path
+from prefetch_sim.sim.config.files import Tree, parse, read_yaml, set_path, spelled
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.setup import engine_choice, inputs
 from prefetch_sim.sim.setup.engine_choice import Engine
@@ -52,7 +52,8 @@ def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
     blocks = _blocks(tree.get("sweep"), str(path))
     where = "sweep.0" if isinstance(tree["sweep"], list) else "sweep"
     for target, _ in assignments:
-        if all(any(f"{target}.".startswith(f"{axis}.") for axis in block) for block in blocks):
+        below = f"{spelled(target)}."
+        if all(any(below.startswith(f"{axis}.") for axis in block) for block in blocks):
             raise ConfigError(
                 f"--set {target}: every point of the sweep sets it, which would undo this; "
                 f"--set '{where}.{target}=[...]' sets the axis"
@@ -121,13 +122,16 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
     try:
         tree = _tree(base, values)
         config = parse(tree, where)
+        checked = inputs.load(config)
         resolved = config.model_dump()
+        parts = {"cpu": checked.profile.cpu, "storage": checked.profile.storage}
+        names = {section: part.name for section, part in parts.items() if part is not None}
+        resolved["hardware"] = names | resolved["hardware"]  # where the config says nothing
         axes = {
             path: label(_above_other_axes(base, values, path) or _value(resolved, path))
             for path in paths
         }
         config = config.model_copy(update={"name": ", ".join(axes.values())})
-        checked = inputs.load(config)
         engine = engine_choice.choose(checked)  # one that cannot be had is refused
         identity = identify(checked)
     except ConfigError as error:
@@ -206,9 +210,11 @@ def _blocks(sweep: Any, source: str) -> list[dict[str, list[Any]]]:
                 raise ConfigError(f"{source}: sweep.name: is no axis, as no result depends on it")
             if not isinstance(values, list) or not values:
                 raise ConfigError(f"{source}: sweep.{path}: needs a list of values")
+        if "hardware.gpu" in block and "hardware.name" in block:
+            raise ConfigError(f"{source}: sweep: give hardware.name or hardware.gpu, not both")
     if not blocks:
         raise ConfigError(f"{source}: sweep: no axes")
-    return blocks
+    return [{spelled(path): values for path, values in block.items()} for block in blocks]
 
 
 def _products(block: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:

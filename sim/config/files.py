@@ -29,10 +29,17 @@ def read_yaml(path: str | Path) -> Tree:
 # where none is given.
 _NAMED: dict[str, str | None] = {
     "hardware": HARDWARE,
+    "hardware.cpu": None,
+    "hardware.storage": None,
     "runtime": RUNTIME,
     "cache.eviction": RunConfig().cache.eviction.name,
     "predictor": None,
 }
+
+
+def spelled(path: str) -> str:
+    """The one spelling of a dotted path: ``hardware.gpu`` is ``hardware.name``."""
+    return "hardware.name" if path == "hardware.gpu" else path
 
 
 def set_path(tree: Tree, path: str, value: Any) -> Tree:
@@ -42,6 +49,7 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
     as does the default where there is none, and a number picks from a list
     (``predictor.0.recall``).
     """
+    path = spelled(path)
     tree = copy.copy(tree)  # and what stands on the way; all else is shared
     node: Any = tree
     parts = path.split(".")
@@ -61,6 +69,8 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
             raise ConfigError(f"{path}: {given} is {child!r}, which has no keys; set it as a whole")
         else:
             child = copy.copy(child)
+        if path == "hardware.name" and isinstance(child, dict):
+            child.pop("gpu", None)  # the same by another word; copied above
         node[key] = child
         node = child
     node[_key(node, parts[-1], path)] = value

@@ -57,6 +57,19 @@ def _named_else(default: str) -> BeforeValidator:
 HARDWARE, RUNTIME = "rtx-4090", "ideal"  # where a config does not say
 
 
+def _assembled(value: Any) -> Any:
+    """``gpu`` is another word for ``name``; the names of other parts are mappings with a name."""
+    if not isinstance(value, dict):
+        return value
+    if "gpu" in value and "name" in value:
+        raise ValueError("give name or gpu, not both: each is the machine that is taken")
+    whole = {"name" if key == "gpu" else key: part for key, part in value.items()}
+    for section in ("cpu", "storage"):
+        if section in whole and (whole[section] is None or isinstance(whole[section], str)):
+            whole[section] = {"name": whole[section] or "none"}
+    return whole
+
+
 class Capacity(Section):
     """How much fits: a share of all experts, a number of experts, bytes, or what is left (fill)."""
 
@@ -189,7 +202,9 @@ class RunConfig(Section):
     model: str | None = None
     precision: Precision | None = None
     context: int | None = Field(default=None, gt=0, le=INT64)
-    hardware: Annotated[Choice, _named_else(HARDWARE)] = Choice(name=HARDWARE)
+    hardware: Annotated[Choice, _named_else(HARDWARE), BeforeValidator(_assembled)] = Choice(
+        name=HARDWARE
+    )
     runtime: Annotated[Choice, _named_else(RUNTIME)] = Choice(name=RUNTIME)
     cache: CacheConfig = Field(default_factory=CacheConfig)
     host: HostConfig = Field(default_factory=HostConfig)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 from prefetch_sim.hardware_profiles import (
     HardwareProfile,
     ProfileError,
     RuntimeProfile,
-    load_profile,
+    load_machine,
     load_runtime,
     override,
 )
@@ -63,11 +62,10 @@ def load(config: RunConfig) -> Inputs:
     try:
         model = load_model(config.model) if config.model else trace_model
         key = "hardware"
-        profile = load_profile(config.hardware.name)
-        profile = override(profile, dict(_flatten(config.hardware.params)))
+        profile = load_machine(config.hardware.name, config.hardware.params)
         key = "runtime"
         runtime = load_runtime(config.runtime.name)
-        runtime = override(runtime, dict(_flatten(config.runtime.params)))
+        runtime = override(runtime, config.runtime.params)
     except (ModelError, ProfileError) as error:
         raise ConfigError(f"{key}: {error}") from error
     if model.topology != trace_model.topology:
@@ -112,17 +110,6 @@ def load(config: RunConfig) -> Inputs:
 def _shape(model: ModelSpec) -> str:
     layers, experts, k = model.topology
     return f"{layers} MoE layers x {experts} experts, top-{k}"
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """By dotted path. A figure written out, with its value, kind and source, stays whole."""
-    flat: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        if isinstance(value, dict) and "value" not in value:
-            flat += _flatten(value, f"{prefix}{key}.")
-        else:
-            flat.append((prefix + key, value))
-    return flat
 
 
 def _find(key: str, kind: str, choice: Choice) -> ModuleType:

@@ -1,0 +1,153 @@
+"""``prefetch-sim hardware new``: a machine's profile from five numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Flag, what it is, dotted path of the figure. Those that one memory has no use for have a host.
+_LINK, _HOST, _CPU = "--link-gb-s", "--host-memory-gib", "--cpu-gb-s"
+_GPU_MEMORY, _GPU_RATE, _DRIVE, _TFLOPS = (
+    "--gpu-memory-gib",
+    "--gpu-gb-s",
+    "--drive-gb-s",
+    "--tflops",
+)
+_PATHS = {
+    _GPU_MEMORY: "compute.memory_gib",
+    _GPU_RATE: "compute.memory_gb_s",
+    _LINK: "host_link.gb_s",
+    _HOST: "host.memory_gib",
+    _DRIVE: "storage.gb_s",
+    _TFLOPS: "compute.tflops.bf16",
+    _CPU: "cpu.expert_gb_s.bf16",
+}
+_OPTIONAL = (_TFLOPS, _CPU)
+_OF_HOSTS = (_LINK, _HOST, _CPU)
+
+# Text, so that all that is wrong with them is said at once.
+Number = str | None
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="What the machine is called.")],
+    gpu_memory_gib: Annotated[
+        Number, typer.Option(_GPU_MEMORY, metavar="GiB", help="Memory of the GPU.")
+    ] = None,
+    gpu_gb_s: Annotated[
+        Number,
+        typer.Option(
+            _GPU_RATE,
+            metavar="GB/s",
+            help="What the GPU's memory reads: some 0.85 of the datasheet's.",
+        ),
+    ] = None,
+    link_gb_s: Annotated[
+        Number,
+        typer.Option(
+            _LINK,
+            metavar="GB/s",
+            help="Pinned host memory to GPU: 12 on PCIe Gen3 x16, 25 on Gen4, 55 on Gen5.",
+        ),
+    ] = None,
+    host_memory_gib: Annotated[
+        Number, typer.Option(_HOST, metavar="GiB", help="Memory of the host.")
+    ] = None,
+    drive_gb_s: Annotated[
+        Number,
+        typer.Option(_DRIVE, metavar="GB/s", help="Large reads of the drive, many at a time."),
+    ] = None,
+    tflops: Annotated[
+        Number,
+        typer.Option(_TFLOPS, metavar="TFLOPS", help="A large matrix product in bf16. Optional."),
+    ] = None,
+    cpu_gb_s: Annotated[
+        Number,
+        typer.Option(
+            _CPU, metavar="GB/s", help="What the CPU reads of the host's memory (STREAM). Optional."
+        ),
+    ] = None,
+    unified: Annotated[
+        bool,
+        typer.Option("--unified", help="One memory for CPU and GPU: no host, and no link to it."),
+    ] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="MACHINE", help="Take the rest from this one, not the nearest."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Where to, if not to NAME.yaml here."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+) -> None:
+    """Write a machine's profile from five numbers, the rest from the nearest known machine."""
+    from prefetch_sim.experiments.commands.output import check_target, console, grid
+    from prefetch_sim.hardware_profiles import ProfileError, list_profiles
+    from prefetch_sim.hardware_profiles.drafts import GIVEN, as_yaml, draft
+
+    said = {
+        _GPU_MEMORY: gpu_memory_gib,
+        _GPU_RATE: gpu_gb_s,
+        _LINK: link_gb_s,
+        _HOST: host_memory_gib,
+        _DRIVE: drive_gb_s,
+        _TFLOPS: tflops,
+        _CPU: cpu_gb_s,
+    }
+    if not re.fullmatch(r"\w[\w.-]*", name) or name.endswith((".yaml", ".yml")):
+        raise ProfileError(f"{name!r} is no name: write letters, digits, - and _; --out says where")
+    if name in list_profiles():
+        raise ProfileError(f"{name} is a machine of the catalogue; take another name")
+    numbers = _numbers(said, unified)
+    made = draft(name, numbers, unified=unified, like=like)
+    target = out or Path(f"{name}.yaml")
+    check_target("--out", target)
+    if target.exists() and not force:
+        raise ProfileError(f"{target} exists already; --force writes over it")
+    target.write_text(as_yaml(made.profile), encoding="utf-8")
+    console_out = console()
+    how = "the nearest to these numbers" if made.near else "as was asked for"
+    console_out.print(f"{target}: {name}, like {made.like}, {how}", markup=False)
+    figures = made.profile.flat()
+    own = [path for path, figure in figures.items() if figure.source.endswith(GIVEN)]
+    table = grid("figure", "value", "±", "source")
+    for path in [*own, *(path for path in figures if path not in own)]:
+        figure = figures[path]
+        uncertainty = f"{100 * figure.uncertainty:g} %"
+        table.add_row(path, f"{figure.value:g}", uncertainty, figure.source)
+    console_out.print(table)
+    console_out.print(f"\nuse it: --set hardware={target}", markup=False, soft_wrap=True)
+
+
+def _numbers(said: dict[str, str | None], unified: bool) -> dict[str, float]:
+    """The figures by dotted path. Raises ProfileError that names all that is missing or wrong."""
+    from prefetch_sim.hardware_profiles import ProfileError
+
+    wrong = []
+    numbers = {}
+    for flag, text in said.items():
+        no_use = unified and flag in _OF_HOSTS
+        if text is None:
+            if not no_use and flag not in _OPTIONAL:
+                wrong.append(f"{flag} is missing")
+        elif no_use:
+            wrong.append(f"{flag} has no place beside --unified")
+        elif (number := _positive(text)) is None:
+            wrong.append(f"{flag} {text!r} is not a number above 0")
+        else:
+            numbers[_PATHS[flag]] = number
+    if wrong:
+        raise ProfileError(f"{'; '.join(wrong)} (prefetch-sim hardware new --help says the units)")
+    return numbers
+
+
+def _positive(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 < number < 1e9 else None
