@@ -32,6 +32,7 @@ _NAMED: dict[str, str | None] = {
     "runtime": RUNTIME,
     "cache.eviction": RunConfig().cache.eviction.name,
     "predictor": None,
+    "precision": None,
 }
 
 

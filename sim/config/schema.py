@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from prefetch_sim.traces.models.spec import Precision
+from prefetch_sim.traces.models.precision import Precision
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -174,7 +174,7 @@ class RunConfig(Section):
     trace: str | SyntheticTrace = "mini-gpt-oss"
     requests: str | None = None
     model: str | None = None
-    precision: Precision | None = None
+    precision: Precision = Precision()
     context: int | None = Field(default=None, gt=0, le=INT64)
     hardware: Annotated[Choice, _named_else(HARDWARE)] = Choice(name=HARDWARE)
     runtime: Annotated[Choice, _named_else(RUNTIME)] = Choice(name=RUNTIME)

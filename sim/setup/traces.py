@@ -15,7 +15,7 @@ from prefetch_sim.sim.setup.capacities import per_expert
 from prefetch_sim.sim.workload.mapped_arrays import mapped
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.format import Trace, TraceError, read_meta, read_trace
-from prefetch_sim.traces.models.spec import Precision
+from prefetch_sim.traces.models.precision import Precision
 from prefetch_sim.traces.parts import part_paths
 from prefetch_sim.traces.published import Cache, Drawn, read_loads, with_hit_rate, with_loads
 from prefetch_sim.traces.samples import sample_path, samples
