@@ -108,12 +108,13 @@ def test_shared_experts_gates_and_embeddings_in_a_mix() -> None:
 
 
 def test_one_name_is_of_all_weights_or_of_the_experts() -> None:
-    every = dict.fromkeys(("experts", "attention", "head"), "Q4_K_M")
+    parts = ("experts", "shared", "attention", "head")
+    every = dict.fromkeys(parts, "Q4_K_M")
     assert Precision.of("Q4_K_M") == Precision.of("q4_k_m") == Precision.model_validate(every)
-    assert Precision.of("bf16") == Precision(experts="bf16", attention="bf16", head="bf16")
+    assert Precision.of("bf16") == Precision.model_validate(dict.fromkeys(parts, "bf16"))
     assert Precision.of("int4") == Precision(experts="int4")
     both = Precision.model_validate({"name": "Q4_K_M", "attention": "Q8_0", "kv": "q8_0"})
-    assert both == Precision(experts="Q4_K_M", attention="Q8_0", head="Q4_K_M", kv="q8_0")
+    assert both == Precision.model_validate({**every, "attention": "Q8_0", "kv": "q8_0"})
 
 
 def test_what_is_left_out_is_as_published() -> None:

@@ -136,9 +136,16 @@ class CostModel:
         self._expert_bandwidth = self._bandwidth * compute.expert_efficiency.value
         stored = Precision.of(precision).over(model.precision)
         # TFLOPS to operations a ns; what a profile has no figure for runs at bf16's.
-        self._flops, self._expert_flops, attention_flops, head_flops = (
+        parts = (
+            "bf16",
+            stored.experts,
+            stored.shared or stored.experts,
+            stored.attention,
+            stored.head,
+        )
+        self._flops, self._expert_flops, shared_flops, attention_flops, head_flops = (
             (getattr(compute.tflops, rate(name)) or compute.tflops.bf16).value * 1e3
-            for name in ("bf16", stored.experts, stored.attention, stored.head)
+            for name in parts
         )
 
         shape = model.attention
@@ -156,7 +163,7 @@ class CostModel:
             3 * hidden * model.dense_hidden, _mean(weights.dense), attention_flops
         )
         self._gate = _Matrix(hidden * model.experts, weights.gate, self._flops)
-        self._shared = _Matrix(3 * hidden * shared, _mean(weights.shared), self._expert_flops)
+        self._shared = _Matrix(3 * hidden * shared, _mean(weights.shared), shared_flops)
         self._head = _Matrix(hidden * model.vocab, weights.head, head_flops)
 
         # Of each MoE layer: does it attend locally, and how many dense layers precede it that

@@ -30,7 +30,7 @@ _BLOCKS: dict[str, tuple[int, int]] = {
 # What a mix is of where no rule says otherwise.
 _USUAL: dict[str, str] = {
     "Q2_K": "Q2_K", "Q3_K_M": "Q3_K", "Q4_K_S": "Q4_K", "Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K",
-    "Q6_K": "Q6_K", "Q8_0": "Q8_0", "IQ4_XS": "IQ4_XS", "MXFP4_MOE": "Q8_0",
+    "Q6_K": "Q6_K", "Q8_0": "Q8_0", "IQ4_XS": "IQ4_XS", "MXFP4_MOE": "mxfp4",
 }  # fmt: skip
 # Instead of blocks of 256, where a row is no multiple of that.
 _SHORT_ROWS = {
@@ -90,13 +90,15 @@ class _Parts(BaseModel):
             return parts
         if name in ("fp8", "int4", "mxfp4"):
             return {"experts": name, **parts}
-        return {part: _known(part, name) for part in ("experts", "attention", "head")} | parts
+        every = ("experts", "shared", "attention", "head")
+        return {part: _known(part, name) for part in every} | parts
 
 
 class Precision(_Parts):
     """What a config gives; the rest, which is None, is as the model was published."""
 
     experts: Name | None = None
+    shared: Name | None = None
     attention: Name | None = None
     head: Name | None = None
     kv: Kv | None = None
@@ -119,7 +121,8 @@ class Precision(_Parts):
 class Published(_Parts):
     """What every part of a model is stored in."""
 
-    experts: Name = "bf16"  # routed and shared ones
+    experts: Name = "bf16"
+    shared: Name | None = None  # shared experts, where they are not stored as the routed ones
     attention: Name = "bf16"  # its projections, and dense layers' MLPs; the gates go with them
     head: Name = "bf16"  # lm_head, and the embedding
     kv: Kv = "bf16"  # the KV cache
@@ -128,7 +131,7 @@ class Published(_Parts):
         """One name where that says it all; else, of each part that is not of 16 bits."""
         if self == Published.model_validate(self.experts):
             return self.experts
-        return ", ".join(f"{part} {name}" for part, name in self if name != "bf16")
+        return ", ".join(f"{part} {name}" for part, name in self if name not in (None, "bf16"))
 
 
 Stored = Precision | Published | str | None
@@ -136,15 +139,15 @@ Stored = Precision | Published | str | None
 
 def _known(key: str, name: Any) -> Any:
     """``name`` as it is written here, whatever its case. Raises ValueError for an unknown one."""
-    if key not in ("name", "experts", "attention", "head", "kv"):
+    if key not in ("name", *Published.model_fields):
         return name
     names: tuple[str, ...] = get_args(Kv if key == "kv" else Name)
     found = {known.lower(): known for known in names}.get(str(name).lower())
     if found is None:
         where = "" if key == "name" else f"{key}: "
         raise ValueError(f"{where}{name!r} is none of {', '.join(map(repr, names))}")
-    # Of what has no experts, MXFP4_MOE makes Q8_0.
-    return "Q8_0" if found == "MXFP4_MOE" and key in ("attention", "head") else found
+    # MXFP4_MOE is of routed experts; of all else it makes Q8_0.
+    return "Q8_0" if found == "MXFP4_MOE" and key not in ("name", "experts") else found
 
 
 def gguf(name: str) -> bool:
@@ -186,8 +189,6 @@ def _mixed(mix: str, tensor: Tensor, layer: Layer) -> str:
     i, n = layer.number, layer.layers
     more = i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
     grouped = layer.shared_heads >= 4
-    if mix == "MXFP4_MOE":
-        return "mxfp4" if tensor.name.endswith("_exps") else "Q8_0"
     match tensor.name:
         case "output":
             return "Q8_0" if usual == "Q8_0" or tensor.columns % 256 else "Q6_K"
