@@ -131,7 +131,7 @@ def test_refused(change: dict[str, Any], message: str) -> None:
 
 def test_four_bit_gptq_and_uncommon_windows() -> None:
     quantised = QWEN2_MOE | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
-    assert str(read_hf_config(quantised).precision) == "experts int4, attention int4"
+    assert str(read_hf_config(quantised).precision) == "experts int4, shared int4, attention int4"
     with pytest.raises(ModelConfigError, match="layer_types"):
         read_hf_config(GPT_OSS_20B | {"layer_types": ["full_attention"] * 24})
     with pytest.raises(ModelConfigError, match="layer_types: 24 is not a list"):

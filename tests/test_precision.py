@@ -120,7 +120,9 @@ def test_one_name_is_of_all_weights_or_of_the_experts() -> None:
 def test_what_is_left_out_is_as_published() -> None:
     v3 = load_model("deepseek-v3").precision
     assert Precision.of("int4").over(v3) == Published(experts="int4", attention="fp8")
-    assert str(v3) == "experts fp8, attention fp8"
+    assert str(v3) == "experts fp8, shared fp8, attention fp8"
+    k3 = load_model("kimi-k3").precision
+    assert Precision.of("int4").over(k3) == Published(experts="int4", shared="bf16")
     oss = load_model("gpt-oss-20b").precision
     assert str(oss) == "mxfp4"
     # llama.cpp does not quantise MXFP4 again.

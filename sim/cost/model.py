@@ -136,13 +136,7 @@ class CostModel:
         self._expert_bandwidth = self._bandwidth * compute.expert_efficiency.value
         stored = Precision.of(precision).over(model.precision)
         # TFLOPS to operations a ns; what a profile has no figure for runs at bf16's.
-        parts = (
-            "bf16",
-            stored.experts,
-            stored.shared or stored.experts,
-            stored.attention,
-            stored.head,
-        )
+        parts = ("bf16", stored.experts, stored.shared, stored.attention, stored.head)
         self._flops, self._expert_flops, shared_flops, attention_flops, head_flops = (
             (getattr(compute.tflops, rate(name)) or compute.tflops.bf16).value * 1e3
             for name in parts

@@ -86,12 +86,16 @@ class _Parts(BaseModel):
             value = {"name": value}
         parts = {key: _known(key, name) for key, name in value.items() if name is not None}
         name = parts.pop("name", None)
-        if name is None:
-            return parts
         if name in ("fp8", "int4", "mxfp4"):
-            return {"experts": name, **parts}
-        every = ("experts", "shared", "attention", "head")
-        return {part: _known(part, name) for part in every} | parts
+            parts = {"experts": name, **parts}
+        elif name is not None:
+            every = ("experts", "shared", "attention", "head")
+            parts = {part: _known(part, name) for part in every} | parts
+        return cls._filled(parts)
+
+    @classmethod
+    def _filled(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        return parts
 
 
 class Precision(_Parts):
@@ -110,9 +114,12 @@ class Precision(_Parts):
     def over(self, published: Published) -> Published:
         """This, and what it leaves out as it was published.
 
-        llama.cpp leaves experts that were published in MXFP4 as they are, whatever the mix.
+        Shared experts that were stored as the routed ones go with them. llama.cpp leaves experts
+        that were published in MXFP4 as they are, whatever the mix.
         """
         given = self.model_dump(exclude_none=True)
+        if self.experts and published.shared == published.experts:
+            given.setdefault("shared", self.experts)
         if published.experts == "mxfp4" and self.experts in _USUAL:
             del given["experts"]
         return published.model_copy(update=given)
@@ -122,16 +129,20 @@ class Published(_Parts):
     """What every part of a model is stored in."""
 
     experts: Name = "bf16"
-    shared: Name | None = None  # shared experts, where they are not stored as the routed ones
+    shared: Name = "bf16"  # shared experts; where a model does not say, as the routed ones
     attention: Name = "bf16"  # its projections, and dense layers' MLPs; the gates go with them
     head: Name = "bf16"  # lm_head, and the embedding
     kv: Kv = "bf16"  # the KV cache
+
+    @classmethod
+    def _filled(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        return {"shared": parts["experts"], **parts} if "experts" in parts else parts
 
     def __str__(self) -> str:
         """One name where that says it all; else, of each part that is not of 16 bits."""
         if self == Published.model_validate(self.experts):
             return self.experts
-        return ", ".join(f"{part} {name}" for part, name in self if name not in (None, "bf16"))
+        return ", ".join(f"{part} {name}" for part, name in self if name != "bf16")
 
 
 Stored = Precision | Published | str | None

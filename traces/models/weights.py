@@ -51,7 +51,7 @@ class Weights(NamedTuple):
         each_bias = 2 * model.expert_hidden + hidden
         return cls(
             experts=model.bytes_per_expert(precision),
-            shared=each(shared, stored.shared or stored.experts, routing),
+            shared=each(shared, stored.shared, routing),
             attention=each(projections(model.attention, hidden), stored.attention, places),
             dense=each(mlp(hidden, model.dense_hidden), stored.attention, dense),
             gate=hidden * model.experts * plain,
