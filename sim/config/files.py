@@ -33,6 +33,7 @@ _NAMED: dict[str, str | None] = {
     "cache.eviction": RunConfig().cache.eviction.name,
     "predictor": None,
     "precision": None,
+    "model": None,
 }
 
 

@@ -54,6 +54,23 @@ def _named_else(default: str) -> BeforeValidator:
     return BeforeValidator(parse)
 
 
+class ModelChoice(BaseModel):
+    """A model by name, or else the trace's, with figures of its shape that are others."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str | None = None
+    top_k: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {} if value is None else named(value) if isinstance(value, str) else value
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
 HARDWARE, RUNTIME = "rtx-4090", "ideal"  # where a config does not say
 
 
@@ -173,7 +190,7 @@ class RunConfig(Section):
     name: str = "run"
     trace: str | SyntheticTrace = "mini-gpt-oss"
     requests: str | None = None
-    model: str | None = None
+    model: ModelChoice = ModelChoice()
     precision: Precision = Precision()
     context: int | None = Field(default=None, gt=0, le=INT64)
     hardware: Annotated[Choice, _named_else(HARDWARE)] = Choice(name=HARDWARE)
