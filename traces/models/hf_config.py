@@ -116,7 +116,10 @@ def _gpt_oss(config: Config) -> Config:
         raise ModelConfigError(
             "config.json: layer_types: only sliding and full attention in turns is supported"
         )
-    return _uniform(config) | {"attention": _grouped(config, config.get("sliding_window"))}
+    return _uniform(config) | {
+        "attention": _grouped(config, config.get("sliding_window")),
+        "expert_biases": True,
+    }
 
 
 # The other families publish a window only as long as their context, or leave it unused.
