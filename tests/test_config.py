@@ -292,7 +292,7 @@ def test_what_cannot_be_found_or_cannot_fit(tree: dict[str, Any], message: str) 
                 "cache": {"capacity": "7.8GiB"},
             },
             "cache.capacity: 7.80 GiB do not fit in the 8 GiB of jetson-orin-nano-8gb beside "
-            "3.35 GiB of other weights, 0.00 GiB of KV cache and 0.24 GiB that the runtime keeps",
+            "3.36 GiB of other weights, 0.00 GiB of KV cache and 0.24 GiB that the runtime keeps",
         ),
     ],
 )

@@ -84,7 +84,7 @@ def test_deepseek_v3_is_fp8_and_every_other_layer_can_be_dense() -> None:
     model = read_hf_config(changed, "v3")
     assert model.name == "v3"
     assert model.dense_layers == (0, 1, 3, 5)
-    assert model.precision == "fp8"
+    assert model.precision.experts == model.precision.attention == "fp8"
     assert isinstance(model.attention, LatentAttention)
     assert model.attention.q_rank == 1536
 
@@ -92,7 +92,8 @@ def test_deepseek_v3_is_fp8_and_every_other_layer_can_be_dense() -> None:
 def test_gpt_oss_20b() -> None:
     model = read_hf_config(GPT_OSS_20B, "gpt-oss-20b")
     assert model.topology == (24, 32, 4)
-    assert model.precision == "mxfp4"
+    assert str(model.precision) == "mxfp4"
+    assert model.expert_biases
     assert model.attention == GroupedQueryAttention(
         heads=64, kv_heads=8, head_dim=64, sliding_window=128
     )
@@ -131,7 +132,13 @@ def test_refused(change: dict[str, Any], message: str) -> None:
 
 def test_four_bit_gptq_and_uncommon_windows() -> None:
     quantised = QWEN2_MOE | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
-    assert read_hf_config(quantised).precision == "int4"
+    assert str(read_hf_config(quantised).precision) == "experts int4, shared int4, attention int4"
+    left = {
+        "quant_method": "fp8",
+        "modules_to_not_convert": ["model.layers.0.self_attn", "lm_head"],
+    }
+    only = read_hf_config(QWEN2_MOE | {"quantization_config": left})
+    assert str(only.precision) == "fp8"
     with pytest.raises(ModelConfigError, match="layer_types"):
         read_hf_config(GPT_OSS_20B | {"layer_types": ["full_attention"] * 24})
     with pytest.raises(ModelConfigError, match="layer_types: 24 is not a list"):

@@ -15,25 +15,39 @@ from prefetch_sim.traces.models.spec import LatentAttention, ModelSpec
 PUBLISHED = {
     "deepseek-v2-lite": (17.30, 17.30, (26, 64, 6)),
     "deepseek-v3": (88.08, 44.04, (58, 256, 8)),
+    "deepseek-v4-flash": (50.33, 13.37, (43, 256, 6)),
+    "glm-4.7-flash": (18.87, 18.87, (46, 64, 4)),
+    "glm-5.1": (75.50, 75.50, (75, 256, 8)),
     "gpt-oss-120b": (49.77, 13.22, (36, 128, 4)),
     "gpt-oss-20b": (49.77, 13.22, (24, 32, 4)),
+    "kimi-k3": (66.06, 17.55, (92, 896, 16)),
     "mixtral-8x7b": (352.3, 352.3, (32, 8, 2)),
     "olmoe-1b-7b": (12.58, 12.58, (16, 64, 8)),
     "phi-3.5-moe": (157.3, 157.3, (32, 16, 2)),
     "phi-mini-moe": (23.59, 23.59, (32, 16, 2)),
     "qwen3-30b-a3b": (9.44, 9.44, (48, 128, 8)),
+    "qwen3-next-80b-a3b": (6.29, 6.29, (48, 512, 10)),
+    "qwen3.6-35b-a3b": (6.29, 6.29, (40, 256, 8)),
+    "qwen3.8-flash-next": (9.83, 9.83, (48, 512, 10)),
 }
 # Billions of parameters, as the model cards state them.
 PARAMETERS = {
     "deepseek-v2-lite": 15.7,
     "deepseek-v3": 671,
+    "deepseek-v4-flash": 284,
+    "glm-4.7-flash": 30,
+    "glm-5.1": 744,
     "gpt-oss-120b": 116.8,
     "gpt-oss-20b": 20.9,
+    "kimi-k3": 2780,
     "mixtral-8x7b": 46.7,
     "olmoe-1b-7b": 6.9,
     "phi-3.5-moe": 41.9,
     "phi-mini-moe": 7.6,
     "qwen3-30b-a3b": 30.5,
+    "qwen3-next-80b-a3b": 79.7,
+    "qwen3.6-35b-a3b": 35,
+    "qwen3.8-flash-next": 125,
 }
 
 

@@ -97,7 +97,7 @@ def _costless(runtime: RuntimeProfile) -> bool:
 
 def _files(config: RunConfig) -> list[Path]:
     """What a config may name as a file."""
-    names = (config.trace, config.model, config.hardware.name, config.runtime.name)
+    names = (config.trace, config.model.name, config.hardware.name, config.runtime.name)
     return [Path(name) for name in names if isinstance(name, str)]
 
 

@@ -21,7 +21,7 @@ _CONSUMED = (
     "config.name",
     "config.predictor",
     "config.hardware.name",
-    "config.model",
+    "config.model.name",
     "config.trace",
 )
 _PREFIXES = ("config.cache.eviction.", "config.cache.capacity.")
@@ -114,7 +114,7 @@ def read(folder: Path) -> Cut:
         if f"runtime.{word}" in frame:
             frame[f"config.runtime.{word}"] = frame[f"runtime.{word}"]
     # Two files may call their models the same.
-    frame["model"] = frame["config.model"].where(frame["config.model"].notna(), frame["model"])
+    frame["model"] = frame["config.model.name"].fillna(frame["model"])
     frame["trace"] = _traces(frame)
     frame["capacity"] = (100 * frame["cache.share"]).round(2)
     others = [c for c in map(str, frame.columns) if c.startswith("config.") and _is_other(frame, c)]

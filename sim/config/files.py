@@ -34,6 +34,8 @@ _NAMED: dict[str, str | None] = {
     "runtime": RUNTIME,
     "cache.eviction": RunConfig().cache.eviction.name,
     "predictor": None,
+    "precision": None,
+    "model": None,
 }
 
 

@@ -43,6 +43,18 @@ def load_model(name_or_path: str | Path) -> ModelSpec:
     raise ModelError(f"unknown model {text!r}{did_you_mean(text, catalogue.names())}")
 
 
+def with_figures(model: ModelSpec, figures: dict[str, Any]) -> ModelSpec:
+    """``model`` with ``figures`` of its shape in place of its own. Raises ModelError."""
+    if not figures:
+        return model
+    if figures.keys() & {"hidden", "expert_hidden"}:  # what was measured is of other experts
+        figures = {"expert_bytes": None, **figures}
+    try:
+        return ModelSpec.model_validate(model.model_dump() | figures)
+    except ValidationError as error:
+        raise ModelError(describe(error, ModelSpec)) from error
+
+
 def _spec(path: Path) -> ModelSpec:
     return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from prefetch_sim.traces.models.spec import Precision
+from prefetch_sim.traces.models.precision import Precision
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -52,6 +52,23 @@ def _named_else(default: str) -> BeforeValidator:
         return {"name": default, **value} if isinstance(value, dict) else named(value)
 
     return BeforeValidator(parse)
+
+
+class ModelChoice(BaseModel):
+    """A model by name, or else the trace's, with figures of its shape that are others."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str | None = None
+    top_k: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {} if value is None else named(value) if isinstance(value, str) else value
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
 HARDWARE, RUNTIME = "rtx-4090", "ideal"  # where a config does not say
@@ -199,8 +216,8 @@ class RunConfig(Section):
     name: str = "run"
     trace: str | SyntheticTrace = "mini-gpt-oss"
     requests: str | None = None
-    model: str | None = None
-    precision: Precision | None = None
+    model: ModelChoice = ModelChoice()
+    precision: Precision = Precision()
     context: int | None = Field(default=None, gt=0, le=INT64)
     hardware: Annotated[Choice, _named_else(HARDWARE), BeforeValidator(_assembled)] = Choice(
         name=HARDWARE

@@ -1,4 +1,5 @@
-"""Multiply-adds and bytes of one attention layer, from its shape. Everything is 16 bits wide.
+"""Multiply-adds and bytes of one attention layer, from its shape. What is computed has 16 bits,
+what is cached as many as it is stored in.
 
 Grouped-query attention reads ``2 · kv_heads · head_dim`` elements for each token of the context.
 Latent attention (DeepSeek-V2, arXiv 2405.04434) decodes in absorbed form: queries meet the cached
@@ -13,10 +14,11 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention
+from prefetch_sim.traces.models.weights import projections
 
 Phase = Literal["prefill", "decode"]
 
-BYTES = 2  # an element of weights outside the routed and shared experts, and of the KV cache
+BYTES = 2  # an element of what is computed
 _UNBOUNDED = sys.maxsize
 
 
@@ -25,31 +27,28 @@ class AttentionWork(NamedTuple):
 
     weights: int  # elements of the projections
     pair_flops: int
-    kv_bytes: int  # read for each token in sight
+    kv_bytes: float  # read for each token in sight
     cached_flops: int  # to expand one token that was cached before this step
 
     @classmethod
     def of(
-        cls, shape: GroupedQueryAttention | LatentAttention, hidden: int, phase: Phase
+        cls,
+        shape: GroupedQueryAttention | LatentAttention,
+        hidden: int,
+        phase: Phase,
+        element: float = BYTES,
     ) -> AttentionWork:
-        """The work of ``shape`` in a model of width ``hidden``."""
+        """The work of ``shape`` in a model of width ``hidden``, cached in ``element`` bytes."""
         heads = shape.heads
+        weights = sum(tensor.weights for tensor in projections(shape, hidden))
         if isinstance(shape, GroupedQueryAttention):
             width, kv_width = heads * shape.head_dim, shape.kv_heads * shape.head_dim
-            weights = hidden * (2 * width + 2 * kv_width)
-            return cls(weights, 4 * width, 2 * kv_width * BYTES, 0)
+            return cls(weights, 4 * width, 2 * kv_width * element, 0)
         query = heads * (shape.nope_dim + shape.rope_dim)
         latent = shape.kv_rank + shape.rope_dim
         expand = shape.kv_rank * heads * (shape.nope_dim + shape.v_dim)
-        q_rank = shape.q_rank
-        weights = (
-            (hidden * query if q_rank is None else hidden * q_rank + q_rank * query)
-            + hidden * latent
-            + expand
-            + heads * shape.v_dim * hidden
-        )
         if phase == "decode":
-            return cls(weights, 2 * heads * (latent + shape.kv_rank), latent * BYTES, 0)
+            return cls(weights, 2 * heads * (latent + shape.kv_rank), latent * element, 0)
         values = heads * shape.v_dim
         # Expanded keys and values are written once and read once.
         return cls(weights, 2 * (query + values), 2 * (query + values) * BYTES, 2 * expand)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from prefetch_sim.hardware_profiles import HardwareProfile, RuntimeProfile
 from prefetch_sim.sim.cost.attention import BYTES
-from prefetch_sim.traces.models.spec import ModelSpec, Precision
+from prefetch_sim.traces.models.precision import Rate
+from prefetch_sim.traces.models.spec import ModelSpec
 
 
 class CpuCost:
@@ -18,14 +19,17 @@ class CpuCost:
         profile: HardwareProfile,
         runtime: RuntimeProfile,
         sizes: Sequence[int],
-        precision: Precision,
+        rate: Rate,
     ) -> None:
-        """``sizes`` [layer]: bytes of one expert. The profile has a CPU, and so a host link."""
+        """``sizes`` [layer]: bytes of one expert, stored so that its products have ``rate``.
+
+        The profile has a CPU, and so a host link.
+        """
         cpu, link, shares = profile.cpu, profile.host_link, profile.contention
         assert cpu is not None
         assert link is not None
-        bandwidth = (getattr(cpu.expert_gb_s, precision) or cpu.expert_gb_s.bf16).value
-        self._flops = (getattr(cpu.tflops, precision) or cpu.tflops.bf16).value * 1e3
+        bandwidth = (getattr(cpu.expert_gb_s, rate) or cpu.expert_gb_s.bf16).value
+        self._flops = (getattr(cpu.tflops, rate) or cpu.tflops.bf16).value * 1e3
         self._bandwidth = bandwidth, bandwidth * (shares.cpu.value if shares else 1.0)
         self._expert_flops = 6.0 * model.hidden * model.expert_hidden
         self._sizes = list(sizes)

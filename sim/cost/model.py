@@ -28,7 +28,9 @@ from prefetch_sim.sim.cost.attention import (
 )
 from prefetch_sim.sim.cost.cpu import CpuCost
 from prefetch_sim.sim.cost.runtime import RuntimeCost
-from prefetch_sim.traces.models.spec import BITS_PER_WEIGHT, LatentAttention, ModelSpec, Precision
+from prefetch_sim.traces.models.precision import Precision, Stored, rate
+from prefetch_sim.traces.models.spec import LatentAttention, ModelSpec
+from prefetch_sim.traces.models.weights import Weights
 
 
 class Kernels(NamedTuple):
@@ -86,6 +88,14 @@ class StepCost:
     epilogue_ns: int
 
 
+class _Matrix(NamedTuple):
+    """Weights that rows are multiplied with."""
+
+    weights: int
+    nbytes: float
+    flops: float  # operations a ns
+
+
 class _Batch(NamedTuple):
     """What depends on the number of tokens alone. Floats are ns before rounding."""
 
@@ -100,7 +110,11 @@ class _Batch(NamedTuple):
 
 
 class CostModel:
-    """Durations of ``model`` on ``profile`` in ``runtime``, its experts stored in ``precision``."""
+    """Durations of ``model`` on ``profile`` in ``runtime``, stored in ``precision``.
+
+    Where layers are stored in different types, experts take what their own take; attention, dense
+    MLPs and shared experts take what they do in the mean layer.
+    """
 
     def __init__(
         self,
@@ -108,14 +122,12 @@ class CostModel:
         profile: HardwareProfile,
         runtime: RuntimeProfile,
         *,
-        precision: Precision,
+        precision: Stored,
     ) -> None:
         self.model = model
-        self.expert_bytes = list(model.bytes_per_expert(precision))
+        weights = Weights.of(model, precision)
+        self.expert_bytes = list(weights.experts)
         self.runtime = RuntimeCost.of(runtime, self.expert_bytes)
-        self.cpu = None
-        if profile.cpu is not None:
-            self.cpu = CpuCost(model, profile, runtime, self.expert_bytes, precision)
         compute = profile.compute
         self._eager = runtime.kernels == "eager"
         self._kernels = EAGER if self._eager else FUSED
@@ -123,10 +135,17 @@ class CostModel:
         self._launch = launch.value * 1e3
         self._bandwidth = compute.memory_gb_s.value  # GB/s is bytes a ns
         self._expert_bandwidth = self._bandwidth * compute.expert_efficiency.value
-        rate = getattr(compute.tflops, precision) or compute.tflops.bf16
-        self._flops = compute.tflops.bf16.value * 1e3  # TFLOPS to operations a ns
-        self._expert_flops = rate.value * 1e3
-        self._weight_bytes = BITS_PER_WEIGHT[precision] / 8
+        stored = Precision.of(precision).over(model.precision)
+        self.cpu = None
+        if profile.cpu is not None:
+            of_experts = rate(stored.experts)
+            self.cpu = CpuCost(model, profile, runtime, self.expert_bytes, of_experts)
+        # TFLOPS to operations a ns; what a profile has no figure for runs at bf16's.
+        parts = ("bf16", stored.experts, stored.shared, stored.attention, stored.head)
+        self._flops, self._expert_flops, shared_flops, attention_flops, head_flops = (
+            (getattr(compute.tflops, rate(name)) or compute.tflops.bf16).value * 1e3
+            for name in parts
+        )
 
         shape = model.attention
         latent = isinstance(shape, LatentAttention)
@@ -134,7 +153,17 @@ class CostModel:
             self._kernels.latent_attention if latent else self._kernels.grouped_attention
         )
         self._window = None if isinstance(shape, LatentAttention) else shape.sliding_window
-        self._work = {p: AttentionWork.of(shape, model.hidden, p) for p in _PHASES}
+        self._work = {p: AttentionWork.of(shape, model.hidden, p, weights.kv) for p in _PHASES}
+        hidden, shared = model.hidden, model.shared_hidden * model.shared_experts
+        self._projections = _Matrix(
+            self._work["decode"].weights, _mean(weights.attention), attention_flops
+        )
+        self._dense_mlp = _Matrix(
+            3 * hidden * model.dense_hidden, _mean(weights.dense), attention_flops
+        )
+        self._gate = _Matrix(hidden * model.experts, weights.gate, self._flops)
+        self._shared = _Matrix(3 * hidden * shared, _mean(weights.shared), shared_flops)
+        self._head = _Matrix(hidden * model.vocab, weights.head, head_flops)
 
         # Of each MoE layer: does it attend locally, and how many dense layers precede it that
         # attend to everything and locally. The last entry counts those after the last MoE layer.
@@ -255,30 +284,22 @@ class CostModel:
             # Each routed token is gathered and summed back: read and written twice.
             permute = self._roofline(0, 4 * tokens * model.top_k * hidden * BYTES)
             launches = model.experts * kernels.expert if self._eager else kernels.dispatch
-            shared = 3 * hidden * model.shared_hidden * model.shared_experts
-            shared_ns = max(
-                2 * shared * tokens / self._expert_flops,
-                shared * self._weight_bytes / self._bandwidth,
-            )
+            shared = self._product(self._shared, tokens)
             self._batches[key] = _Batch(
                 tokens=tokens,
                 norm=norm,
-                projections=self._product(self._work["decode"].weights, tokens),
-                dense_mlp=self._time(
-                    kernels.mlp, self._product(3 * hidden * model.dense_hidden, tokens)
-                ),
-                head=self._time(kernels.head, self._product(hidden * model.vocab, outputs)) + norm,
-                gate_ns=round(
-                    self._time(kernels.gate, self._product(hidden * model.experts, tokens))
-                ),
+                projections=self._product(self._projections, tokens),
+                dense_mlp=self._time(kernels.mlp, self._product(self._dense_mlp, tokens)),
+                head=self._time(kernels.head, self._product(self._head, outputs)) + norm,
+                gate_ns=round(self._time(kernels.gate, self._product(self._gate, tokens))),
                 moe_fixed_ns=round(self._time(launches, permute)),
-                shared_ns=round(self._time(kernels.mlp, shared_ns)) if shared else 0,
+                shared_ns=round(self._time(kernels.mlp, shared)) if shared else 0,
             )
         return self._batches[key]
 
-    def _product(self, weights: int, tokens: int) -> float:
-        """Roofline ns of ``tokens`` rows times a 16-bit matrix of ``weights`` elements."""
-        return self._roofline(2.0 * weights * tokens, weights * BYTES)
+    def _product(self, matrix: _Matrix, rows: int) -> float:
+        """Roofline ns of ``rows`` times a matrix."""
+        return max(2.0 * matrix.weights * rows / matrix.flops, matrix.nbytes / self._bandwidth)
 
     def _roofline(self, flops: float, nbytes: float) -> float:
         return max(flops / self._flops, nbytes / self._bandwidth)
@@ -286,6 +307,10 @@ class CostModel:
     def _time(self, kernels: int, roofline: float) -> float:
         launches = kernels * self._launch
         return max(roofline, launches) if self._eager else roofline + launches
+
+
+def _mean(sizes: Sequence[int]) -> float:
+    return sum(sizes) / len(sizes) if sizes else 0.0
 
 
 _PHASES: tuple[Phase, Phase] = ("prefill", "decode")

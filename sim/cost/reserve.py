@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from prefetch_sim.hardware_profiles import RuntimeProfile
-from prefetch_sim.sim.cost.attention import BYTES, AttentionWork
+from prefetch_sim.sim.cost.attention import AttentionWork
 from prefetch_sim.sim.cost.runtime import MIB
 from prefetch_sim.sim.workload.workload import Workload
-from prefetch_sim.traces.models.spec import BITS_PER_WEIGHT, LatentAttention, ModelSpec, Precision
+from prefetch_sim.traces.models.precision import Stored
+from prefetch_sim.traces.models.spec import LatentAttention, ModelSpec
+from prefetch_sim.traces.models.weights import Weights
 
 
 class Reserve(NamedTuple):
@@ -37,22 +39,16 @@ def longest(workload: Workload) -> int:
 def reserve(
     model: ModelSpec,
     workload: Workload,
-    precision: Precision | None,
+    precision: Stored,
     runtime: RuntimeProfile,
     context: int | None = None,
 ) -> Reserve:
-    """The reserve of ``model``, its experts in ``precision``, for the largest batch.
+    """The reserve of ``model``, stored in ``precision``, for the largest batch.
 
     ``context``: tokens of KV cache kept for each request; None: as many as the longest has.
     """
-    work = AttentionWork.of(model.attention, model.hidden, "decode")
-    gates = model.moe_layers * model.hidden * model.experts
-    dense = (model.layers - model.moe_layers) * 3 * model.hidden * model.dense_hidden
-    embeddings = 2 * model.vocab * model.hidden  # input and output
-    shared = 3 * model.hidden * model.shared_hidden * model.shared_experts * model.moe_layers
-    # Shared experts are stored as the routed ones are, as the cost model has it.
-    shared_bytes = round(shared * BITS_PER_WEIGHT[precision or model.precision] / 8)
-    weights = (model.layers * work.weights + gates + dense + embeddings) * BYTES + shared_bytes
+    weights = Weights.of(model, precision)
+    work = AttentionWork.of(model.attention, model.hidden, "decode", weights.kv)
 
     # As much for every place of the batch; a local layer keeps its window.
     context = context or longest(workload)
@@ -63,4 +59,4 @@ def reserve(
     tokens = (model.layers - local) * context + local * min(context, window or context)
     requests = min(workload.batch_size, len(workload.requests))
     own = round(runtime.reserve_mib.value * MIB)
-    return Reserve(weights, requests * tokens * work.kv_bytes, own)
+    return Reserve(weights.beside_experts, round(requests * tokens * work.kv_bytes), own)

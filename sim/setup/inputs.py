@@ -19,7 +19,7 @@ from prefetch_sim.hardware_profiles import (
 )
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.models import ModelError, load_model
+from prefetch_sim.sim.config.models import ModelError, load_model, with_figures
 from prefetch_sim.sim.config.schema import Choice, RunConfig
 from prefetch_sim.sim.cost.reserve import longest, reserve
 from prefetch_sim.sim.misses import load as load_all
@@ -60,7 +60,8 @@ def load(config: RunConfig) -> Inputs:
     trace_model = workload.trace.meta.model
     key = "model"
     try:
-        model = load_model(config.model) if config.model else trace_model
+        model = load_model(config.model.name) if config.model.name else trace_model
+        model = with_figures(model, config.model.figures)
         key = "hardware"
         profile = load_machine(config.hardware.name, config.hardware.params)
         key = "runtime"

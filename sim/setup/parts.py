@@ -58,8 +58,5 @@ _cost_model = lru_cache(maxsize=COSTS_KEPT)(CostModel)
 def cost_model(inputs: Inputs) -> CostModel:
     """The same one for runs of a sweep that share model, hardware, runtime and precision."""
     return _cost_model(
-        inputs.model,
-        inputs.profile,
-        inputs.runtime,
-        precision=inputs.config.precision or inputs.model.precision,
+        inputs.model, inputs.profile, inputs.runtime, precision=inputs.config.precision
     )

@@ -8,14 +8,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.models import ModelError, load_model
+from prefetch_sim.sim.config.models import ModelError, load_model, with_figures
 from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace, parse_slice
 from prefetch_sim.sim.setup.capacities import per_expert
 from prefetch_sim.sim.workload.mapped_arrays import mapped
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.format import Trace, TraceError, read_meta, read_trace
-from prefetch_sim.traces.models.spec import Precision
+from prefetch_sim.traces.models.precision import Precision
 from prefetch_sim.traces.parts import part_paths
 from prefetch_sim.traces.published import Cache, Drawn, read_loads, with_hit_rate, with_loads
 from prefetch_sim.traces.samples import sample_path, samples
@@ -43,14 +45,15 @@ def load_workload(config: RunConfig) -> Workload:
     # The trace's columns that the config's predictors read.
     wanted = (c.params.get("column", c.name) for c in config.predictor)
     recorded = sorted({name for name in wanted if isinstance(name, str) and name in known})
-    return _kept(_recorded, config.batch_size, path, stamp, config.requests, tuple(recorded))
+    reads = path, stamp, config.requests, tuple(recorded), config.model.top_k
+    return _kept(_recorded, config.batch_size, *reads)
 
 
 def _made_up(config: RunConfig, made: SyntheticTrace) -> Workload:
     if config.requests is not None:
         raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
     loads: tuple[int, ...] = ()
-    precision: Precision | None = None
+    precision = Precision()
     if made.published:  # it depends on the sizes of experts, and on the file
         if config.batch_size > 1:
             raise ConfigError(
@@ -62,7 +65,8 @@ def _made_up(config: RunConfig, made: SyntheticTrace) -> Workload:
                 loads = read_loads(made.loads_per_step)
             except TraceError as error:
                 raise ConfigError(f"trace.loads_per_step: {error}") from error
-    return _kept(_synthetic, config.batch_size, made.model_dump_json(), precision, loads)
+    drawn = made.model_dump_json(), precision, loads, config.model.top_k
+    return _kept(_synthetic, config.batch_size, *drawn)
 
 
 @lru_cache(maxsize=2)
@@ -86,7 +90,11 @@ def _predictions(path: Path, stamp: tuple[int, ...]) -> frozenset[str]:
 
 
 def _recorded(
-    path: Path, stamp: tuple[int, ...], requests: str | None, predictions: tuple[str, ...]
+    path: Path,
+    stamp: tuple[int, ...],
+    requests: str | None,
+    predictions: tuple[str, ...],
+    top_k: int | None,
 ) -> Trace:
     chosen = None if requests is None else parse_slice(requests)
     try:
@@ -101,16 +109,36 @@ def _recorded(
         name: replace(p, experts=mapped(p.experts), scores=mapped(p.scores))
         for name, p in trace.predictions.items()
     }
+    if top_k is not None:
+        trace = _best(trace, top_k)
     # Weights are read to be checked; the simulator uses none.
     return replace(trace, weights=None, experts=mapped(trace.experts), predictions=columns)
 
 
-def _synthetic(parameters: str, precision: Precision | None, loads: tuple[int, ...]) -> Trace:
+def _best(trace: Trace, top_k: int) -> Trace:
+    """As if each token had gone to the best ``top_k`` of its experts alone."""
+    if top_k > trace.model.top_k:
+        raise ConfigError(
+            f"model.top_k: {top_k} exceeds the {trace.model.top_k} experts a token that the trace "
+            "records"
+        )
+    model = trace.model.model_copy(update={"top_k": top_k})
+    meta = trace.meta.model_copy(update={"model": model})
+    return replace(trace, meta=meta, experts=np.ascontiguousarray(trace.experts[:, :, :top_k]))
+
+
+def _synthetic(
+    parameters: str, precision: Precision, loads: tuple[int, ...], top_k: int | None
+) -> Trace:
     p = SyntheticTrace.model_validate_json(parameters)
     try:
         model = load_model(p.synthetic)
     except ModelError as error:
         raise ConfigError(f"trace.synthetic: {error}") from error
+    try:
+        model = with_figures(model, {} if top_k is None else {"top_k": top_k})
+    except ModelError as error:
+        raise ConfigError(f"model: {error}") from error
     requests, decode = p.requests or REQUESTS, p.decode or DECODE
     drawn = Drawn(p.prompt, p.skew, p.reuse, p.seed)
     try:

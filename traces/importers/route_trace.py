@@ -16,7 +16,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from prefetch_sim.traces.errors import describe, did_you_mean
 from prefetch_sim.traces.importers.known_models import BY_ARCHITECTURE
 from prefetch_sim.traces.importers.source import read_text
+from prefetch_sim.traces.models.precision import Name, Precision
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
@@ -106,10 +107,11 @@ def _model(path: Path, preamble: list[str], given: ModelSpec | None) -> ModelSpe
     missing = [layer for layer in shape.moe_layer_indices if layer not in sizes]
     if missing:
         raise TraceError(f"{path}: the preamble has no expert_bytes of layer {missing[0]}")
+    name = PurePosixPath(about.get("model", shape.name)).stem
     changed = {
-        "name": PurePosixPath(about.get("model", shape.name)).stem,
+        "name": name,
         "top_k": top_k,
-        "precision": "int4",  # of the widths known here the nearest to the engine's GGUF mixes
+        "precision": _stored(name).over(shape.precision).model_dump(),
         "expert_bytes": tuple(sizes[layer] for layer in shape.moe_layer_indices),
     }
     try:
@@ -117,6 +119,14 @@ def _model(path: Path, preamble: list[str], given: ModelSpec | None) -> ModelSpe
     except ValidationError as error:
         reason = describe(error, ModelSpec)
         raise TraceError(f"{path}: the preamble is inconsistent: {reason}") from None
+
+
+def _stored(name: str) -> Precision:
+    """What the file of a model is in, as its name ends: all of it, or else 4 bits for experts."""
+    for mix in get_args(Name):
+        if name.lower().endswith(mix.lower()):
+            return Precision.of(mix)
+    return Precision(experts="int4")
 
 
 def _known(path: Path, architecture: str, layers: int, experts: int) -> ModelSpec:

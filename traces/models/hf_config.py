@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 from prefetch_sim.traces.errors import describe, did_you_mean
+from prefetch_sim.traces.models.precision import Published
 from prefetch_sim.traces.models.spec import (
     Attention,
     GroupedQueryAttention,
     LatentAttention,
     ModelSpec,
-    Precision,
 )
 
 Config = dict[str, Any]
@@ -116,7 +116,10 @@ def _gpt_oss(config: Config) -> Config:
         raise ModelConfigError(
             "config.json: layer_types: only sliding and full attention in turns is supported"
         )
-    return _uniform(config) | {"attention": _grouped(config, config.get("sliding_window"))}
+    return _uniform(config) | {
+        "attention": _grouped(config, config.get("sliding_window")),
+        "expert_biases": True,
+    }
 
 
 # The other families publish a window only as long as their context, or leave it unused.
@@ -144,20 +147,27 @@ _FAMILIES: dict[str, Callable[[Config], Config]] = {
 }
 
 
-def _precision(config: Config) -> Precision:
-    """Of the experts: 16-bit unless the published weights are quantised."""
+def _precision(config: Config) -> Published:
+    """16-bit unless the published weights are quantised: MXFP4 of experts, others of attention too.
+
+    Unless, that is, the config says that attention was left as it is.
+    """
     quantization = config.get("quantization_config")
     if not quantization:
-        return "bf16"
+        return Published()
     if not isinstance(quantization, dict):
         raise ModelConfigError(
             f"config.json: quantization_config: {quantization!r} is not a mapping"
         )
     method, bits = quantization.get("quant_method"), quantization.get("bits")
-    if method in ("mxfp4", "fp8"):
-        return cast(Precision, method)
+    if method == "mxfp4":
+        return Published(experts="mxfp4")
+    left = str(quantization.get("modules_to_not_convert"))
+    whole = "self_attn" not in left and "attention" not in left
+    if method == "fp8":
+        return Published(experts="fp8", attention="fp8" if whole else "bf16")
     if method in ("gptq", "awq") and bits == 4:
-        return "int4"
+        return Published(experts="int4", attention="int4" if whole else "bf16")
     raise ModelConfigError(
         f"config.json: quantization_config: quant_method {method!r} with bits {bits!r} is not "
         "supported; known: mxfp4, fp8, gptq and awq of 4 bits"

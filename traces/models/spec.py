@@ -10,11 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Precision = Literal["bf16", "fp8", "int4", "mxfp4"]
-
-# Bits a weight, block scales included: int4 with one 16-bit scale per 128 weights (GPTQ, AWQ),
-# MXFP4 with one 8-bit scale per 32 (OCP Microscaling v1.0).
-BITS_PER_WEIGHT: dict[str, float] = {"bf16": 16.0, "fp8": 8.0, "int4": 4.125, "mxfp4": 4.25}
+from prefetch_sim.traces.models.precision import (
+    Layer,
+    Precision,
+    Published,
+    Stored,
+    mlp,
+    tensor_bytes,
+)
 
 
 class _Frozen(BaseModel):
@@ -63,7 +66,8 @@ class ModelSpec(_Frozen):
     dense_hidden: int = Field(default=0, ge=0, description="MLP width of the dense layers")
     attention: Attention
     vocab: int = Field(gt=0)
-    precision: Precision = Field(default="bf16", description="of the experts, as published")
+    precision: Published = Published()
+    expert_biases: bool = Field(default=False, description="kept beside the other weights")
     # Measured size of one expert per MoE layer. Engines that mix quantisations differ by layer;
     # when given, it overrides the size computed from shape and precision.
     expert_bytes: tuple[int, ...] | None = None
@@ -103,12 +107,22 @@ class ModelSpec(_Frozen):
         """How many experts a predictor names: top-k and ``extra``, by default half of it again."""
         return min(self.experts, self.top_k + (-(-self.top_k // 2) if extra is None else extra))
 
-    def bytes_per_expert(self, precision: Precision | None = None) -> tuple[int, ...]:
+    def place(self, layer: int) -> Layer:
+        """Transformer layer ``layer`` as the rules of GGUF mixes know it."""
+        shape = self.attention
+        shared = shape.heads // shape.kv_heads if shape.kind == "gqa" else 1
+        return Layer(layer, self.layers, self.experts, shared)
+
+    def bytes_per_expert(self, precision: Stored = None) -> tuple[int, ...]:
         """Bytes of one expert, per MoE layer: 3 · hidden · expert_hidden weights.
 
-        Measured sizes win while the precision is the model's own (None or equal).
+        Measured sizes win while the experts' precision is the model's own.
         """
-        if self.expert_bytes is not None and precision in (None, self.precision):
+        stored = Precision.of(precision).over(self.precision).experts
+        if self.expert_bytes is not None and stored == self.precision.experts:
             return self.expert_bytes
-        bits = 3 * self.hidden * self.expert_hidden * BITS_PER_WEIGHT[precision or self.precision]
-        return (round(bits / 8),) * self.moe_layers
+        tensors = mlp(self.hidden, self.expert_hidden, "_exps")
+        return tuple(
+            round(sum(tensor_bytes(stored, tensor, self.place(layer)) for tensor in tensors))
+            for layer in self.moe_layer_indices
+        )
