@@ -95,7 +95,7 @@ def _route(s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run,
         r.at.ended = now + work
         return
     size = cache.size[s.routed[first]]
-    r.at.streams = not memory.fits(cache, s.routed[first], end - first)
+    r.at.streams = not memory.fits(cache, s.routed, first, end)
     if path is None and not r.at.streams and shortcut.applies(s, loader, r, size, missing, asked):
         r.at.waiting = 0
         shortcut.take(s, cache, loader, r, first, end, cost, index, asked, now)

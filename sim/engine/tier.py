@@ -21,6 +21,7 @@ class Tier:
 
     ``sizes[x]`` is the bytes of expert ``x``; ``partition_of[x]`` its partition, each with its
     own ``capacities`` entry in bytes (one for a global cache, one a layer for a per-layer one).
+    Those of ``static`` are there for good, and the eviction does not know them.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Tier:
         *,
         seed: int = 0,
         future: Future | None = None,
+        static: Collection[int] = (),
     ) -> None:
         self.sizes = list(sizes)
         self.capacities = list(capacities)
@@ -41,8 +43,15 @@ class Tier:
         self.layers = layers
         self.width = len(self.sizes) // layers
         self.resident = [False] * len(self.sizes)
+        self.static = frozenset(static)
+        self._leaves = list(partition_of)  # the partition that an expert may leave; -1: static
+        for x in self.static:
+            self.resident[x] = True
+            self._leaves[x] = -1
+            self.free[partition_of[x]] -= sizes[x]
+        self.room = list(self.free)  # bytes beside static experts, by partition
         self._largest = max(self.sizes)
-        self.used = [0] * len(self.capacities)  # bytes of residents, by partition
+        self.used = [0] * len(self.capacities)  # bytes of residents that may leave, by partition
         self.pinned: Collection[int] = ()
         self.now = -1  # number of the last layer-step routed
         self._n = len(self.sizes)
@@ -69,18 +78,22 @@ class Tier:
         self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
 
     def _rooms(self) -> list[int]:
-        """How many experts, of the largest size, fit in each partition."""
+        """How many experts, of the largest size that comes and goes, fit in each partition."""
         largest = [0] * len(self.capacities)
-        for x, p in enumerate(self.partition_of):
-            largest[p] = max(largest[p], self.sizes[x])
-        return [capacity // size for capacity, size in zip(self.capacities, largest)]
+        for x, p in enumerate(self._leaves):
+            if p >= 0:
+                largest[p] = max(largest[p], self.sizes[x])
+        return [room // size if size else 0 for room, size in zip(self.room, largest)]
 
     def fits(self, experts: Collection[int]) -> bool:
         """Whether ``experts``, all of one layer, can be resident together."""
         if not experts:
             return True
         first = next(iter(experts))  # experts of a layer, which share a size
-        return self.sizes[first] * len(experts) <= self.capacities[self.partition_of[first]]
+        size, room = self.sizes[first], self.room[self.partition_of[first]]
+        if size * len(experts) <= room or not self.static:
+            return size * len(experts) <= room
+        return size * sum([x not in self.static for x in experts]) <= room
 
     def can_hold(self, x: int) -> bool:
         """Whether there is room for ``x``, or enough that is not pinned can leave."""
@@ -90,7 +103,7 @@ class Tier:
             return True
         stays = 0
         for y in self.pinned:
-            if self.resident[y] and self.partition_of[y] == partition:
+            if self.resident[y] and self._leaves[y] == partition:
                 stays += sizes[y]
         return missing <= self.used[partition] - stays
 
@@ -122,6 +135,8 @@ class Tier:
 
     def use(self, experts: Collection[int]) -> None:
         """``experts``, resident, are computed with: the eviction hears of each."""
+        if self.static:
+            experts = [x for x in experts if x not in self.static]
         used, state, now, scores = self._used, self.state, self.now, self.scores
         least = self._least
         for x in experts:
@@ -146,7 +161,7 @@ class Tier:
         """``experts`` are proposed for a layer still to come."""
         if self._predicted is not None:
             for x in experts:
-                if self.resident[x]:
+                if self.resident[x] and self._leaves[x] >= 0:
                     self._rescore(x, self._predicted)
                     if self.hears_not_routed:
                         self._note((x,))

@@ -9,7 +9,10 @@ from prefetch_sim.sim.results.fewest_bytes import fewest_bytes
 from prefetch_sim.sim.results.metrics import summarise
 from prefetch_sim.sim.results.quality import Quality
 from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.setup.capacities import static_bytes
+from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.parts import predictor_key
+from prefetch_sim.sim.setup.tiers import ExpertCache
 
 _BOUNDS_KEPT = 16
 _QUALITIES_KEPT = 16
@@ -35,13 +38,22 @@ def results(done: Simulation) -> dict[str, Any]:
         "model": inputs.model.name,
         "hardware": inputs.profile.name,
         "runtime": inputs.runtime.model_dump(include={"name", "kernels", "overlap"}),
-        "cache": {"bytes": sum(inputs.cache_bytes)},
+        "cache": {
+            "bytes": sum(inputs.cache_bytes),
+            "static": {"experts": len(inputs.static), "bytes": sum(_static_bytes(inputs))},
+        },
         "config": inputs.config.model_dump(mode="json"),
         "engine": done.engine,
         **summary,
         "predictors": quality,
         "events": done.events,
     }
+
+
+def _static_bytes(inputs: Inputs) -> list[int]:
+    """By partition."""
+    by_layer = static_bytes(inputs.sizes, inputs.workload.experts, inputs.static)
+    return by_layer if len(inputs.cache_bytes) > 1 else [sum(by_layer)]
 
 
 def _quality(done: Simulation, index: int) -> dict[str, Any]:
@@ -58,10 +70,10 @@ def _quality(done: Simulation, index: int) -> dict[str, Any]:
 def _bounds(done: Simulation) -> Bounds:
     """Worked out once for runs that differ in predictors and policies alone."""
     inputs, layers = done.inputs, done.inputs.workload.layers
-    sizes, caches = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-    config, wire = inputs.config, tuple(done.path.least_ns)
-    key = done.cost, sizes, caches, wire, config.cache.warm, inputs.runtime.overlap, done.engine
-    by_layer = caches if len(caches) > 1 else caches * layers
+    cache, wire = ExpertCache.of(inputs)[1:], tuple(done.path.least_ns)
+    key = done.cost, cache, wire, inputs.runtime.overlap, done.engine
+    left = [a - b for a, b in zip(inputs.cache_bytes, _static_bytes(inputs))]
+    by_layer = left if len(left) > 1 else left * layers
     return inputs.workload.memos.get(
         "bounds",
         key,
@@ -70,9 +82,9 @@ def _bounds(done: Simulation) -> Bounds:
             inputs.workload,
             done.cost,
             fewest_bytes(inputs, done.engine),
-            sizes,
+            inputs.sizes,
             wire,
-            [cache // size for cache, size in zip(by_layer, sizes)],
+            [room // size for room, size in zip(by_layer, inputs.sizes)],
             inputs.runtime.overlap == "grouped",
         ),
     )

@@ -24,8 +24,9 @@ from prefetch_sim.sim.config.models import ModelError, load_model
 from prefetch_sim.sim.config.schema import Choice, RunConfig
 from prefetch_sim.sim.cost.reserve import longest, reserve
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
-from prefetch_sim.sim.setup.capacities import cache_bytes, host_bytes
+from prefetch_sim.sim.setup.capacities import cache_bytes, cache_total, host_bytes
 from prefetch_sim.sim.setup.predictors import make_predictor
+from prefetch_sim.sim.setup.static_experts import static_experts
 from prefetch_sim.sim.setup.traces import load_workload
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.models.spec import ModelSpec
@@ -44,8 +45,9 @@ class Inputs:
     policy: ModuleType
     predictors: tuple[tuple[str, Predictor, PredictorParams], ...]
     sizes: list[int]  # bytes of one expert, by MoE layer
-    cache_bytes: list[int]  # by partition
+    cache_bytes: list[int]  # by partition, static experts included
     host_bytes: int | None  # None: every expert is in host memory
+    static: tuple[int, ...] = ()  # flat ids of experts that never leave the cache, in order
 
 
 def load(config: RunConfig) -> Inputs:
@@ -80,6 +82,11 @@ def load(config: RunConfig) -> Inputs:
     beside = reserve(model, workload, config.precision, runtime, config.context)
     eviction = _find("cache.eviction", "eviction", config.cache.eviction)
     policy = _find("prefetch.policy", "prefetch", Choice(name=config.prefetch.policy))
+    predictors = tuple(
+        make_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)
+    )
+    total = cache_total(config, model, sizes, profile, beside)
+    static = static_experts(config.cache.static, workload, sizes, total)
     return Inputs(
         config,
         workload,
@@ -88,12 +95,11 @@ def load(config: RunConfig) -> Inputs:
         runtime,
         eviction,
         policy,
-        tuple(
-            make_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)
-        ),
+        predictors,
         sizes,
-        cache_bytes(config, model, sizes, profile, beside),
-        host_bytes(config, model, sizes, profile),
+        cache_bytes(config, model, sizes, total, static),
+        host_bytes(config, model, sizes, profile, static),
+        static,
     )
 
 

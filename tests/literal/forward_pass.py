@@ -116,13 +116,14 @@ class ForwardPass(Transfers):
         tokens = dict(zip(ids, counts or [1] * len(ids)))
         if self.config.prefetch.cancel_stale:
             self.cancel(layer, set(tokens))
-        room = self.cache.capacities[0 if len(self.cache.capacities) == 1 else layer]
-        self.set = RoutedSet(tokens, sum(self.sizes[x] for x in ids) > room)
+        room = self.cache.room(0 if len(self.cache.capacities) == 1 else layer)
+        comes_and_goes = sum(self.sizes[x] for x in ids if x not in self.cache.static)
+        self.set = RoutedSet(tokens, comes_and_goes > room)
         self.stalls = [0, 0, 0, 0]
         self.bookkeeping = 0
         late = 0
         for x in ids:
-            if x in self.cache.scores:
+            if self.cache.holds(x):
                 self.set.residents.append(x)
                 self.cache.tell("used", x)
                 if x in self.unused:
@@ -284,7 +285,7 @@ class ForwardPass(Transfers):
                 lead_ns=routed_at - self.now, backlog_ns=self.backlog(), load_ns=self.one(layer)
             )
         self.stamp += 1
-        resident = [x in self.cache.scores for x in range(len(self.sizes))]
+        resident = [self.cache.holds(x) for x in range(len(self.sizes))]
         out, priority = [0] * self.workload.experts, [0] * self.workload.experts
         n = self.inputs.policy.propose(
             ids.ravel().tolist(), scores.ravel().tolist(), len(ids), limits,
@@ -293,7 +294,7 @@ class ForwardPass(Transfers):
         self.told.proposed += n
         for x, later in zip(out[:n], priority[:n]):
             order = (1, later, target)
-            if x not in self.cache.scores and x not in self.underway:
+            if not self.cache.holds(x) and x not in self.underway:
                 self.queue(x, i, target, order)
                 continue
             self.told.counts["redundant"] += 1
@@ -301,7 +302,7 @@ class ForwardPass(Transfers):
                 load = self.underway[x]
                 load.order = min(load.order, order)
         for x in out[:n]:
-            if x in self.cache.scores:
+            if self.cache.holds(x):
                 self.cache.tell("predicted", x)
 
     def backlog(self) -> int:
