@@ -181,7 +181,7 @@ MUTANTS = [
     Mutant(
         "engine/tier.py", "if self.resident[x] and self._leaves[x] >= 0:", "if self.resident[x]:"
     ),
-    Mutant("engine/tier.py", "        if self.static:\n", "        if False:\n"),
+    Mutant("engine/tier.py", "        if self.static:  #", "        if False:  #"),
     Mutant("compiled/memory.py", "others += t.resident[routed[i]] != STATIC", "others += 1"),
     Mutant("compiled/memory.py", "t.resident[y] == THERE and", "t.resident[y] and", kind=2),
     Mutant("compiled/memory.py", USE.format("STATIC"), USE.format("3")),

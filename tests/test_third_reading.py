@@ -51,7 +51,7 @@ FAULTS = {
         Mutant("compiled/memory.py", "others += t.resident[routed[i]] != STATIC", "others += 1"),
     ],
     "the eviction hears of static experts that are computed": [
-        Mutant("engine/tier.py", "        if self.static:\n", "        if False:\n"),
+        Mutant("engine/tier.py", "        if self.static:  #", "        if False:  #"),
         Mutant("compiled/memory.py", USE.format("STATIC"), USE.format("3")),
     ],
     "what finds no room in the cache evicts from host memory: a prefetch": [

@@ -89,8 +89,9 @@ def _short(paths: Sequence[str]) -> list[str]:
 def _row(point: Point, outcome: Outcome) -> Row:
     config = point.config.model_dump(mode="json")
     static = config["cache"].pop("static")
+    found = {key: value for key, value in (outcome.result or {}).items() if key != "config"}
     return {
-        **_flat(outcome.result or {}, ""),
+        **_flat(found, ""),
         "name": point.config.name,
         **{f"axis.{path}": text for path, text in point.axes.items()},
         **_flat(config, "config."),

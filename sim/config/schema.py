@@ -111,7 +111,8 @@ class Capacity(Section):
         return round(self.share * sum(sizes))
 
 
-Number = Annotated[int, Field(strict=True, ge=0, le=INT64)]
+def _counted(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= INT64
 
 
 class StaticConfig(Section):
@@ -120,10 +121,10 @@ class StaticConfig(Section):
     ``popular`` and ``uniform`` go by the trace's own counts, or by those of a CSV, ``counts``.
     """
 
-    layers: str | tuple[Number, ...] | None = None
+    layers: str | tuple[int, ...] | None = None
     popular: Capacity | None = None
     uniform: Capacity | None = None
-    experts: str | tuple[tuple[Number, Number], ...] | None = None
+    experts: str | tuple[tuple[int, int], ...] | None = None
     counts: str | None = None
 
     @field_validator("layers", mode="before")
@@ -141,13 +142,20 @@ class StaticConfig(Section):
             return f"{match[1]} {int(match[2])}"
         if value is not None and not (isinstance(value, list | tuple) and value):
             raise ValueError(f"{value!r} names no layers: {how}")
+        for layer in value or ():
+            if not _counted(layer):
+                raise ValueError(f"{layer!r} is no layer: {how}")
         return value
 
     @field_validator("experts", mode="before")
     @classmethod
     def _experts(cls, value: Any) -> Any:
+        how = "write a CSV or [[layer, expert], ...]"
         if value is not None and not (isinstance(value, str | list | tuple) and value):
-            raise ValueError(f"{value!r} names no experts: write a CSV or [[layer, expert], ...]")
+            raise ValueError(f"{value!r} names no experts: {how}")
+        for pair in value if isinstance(value, list | tuple) else ():
+            if not (isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_counted, pair))):
+                raise ValueError(f"{pair!r} is no expert: {how}")
         return value
 
     @model_validator(mode="after")
