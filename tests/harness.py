@@ -191,6 +191,7 @@ def system(
     predictors: Sequence[tuple[str, dict[str, Any]]] = (),
     overlap: str = "per_expert",
     runtime: dict[str, Any] | None = None,
+    static: Sequence[int] = (),
     **config: Any,
 ) -> Inputs:
     """The inputs of a run over ``trace``; ``capacity`` in bytes, by partition.
@@ -218,6 +219,7 @@ def system(
         sizes=list(trace.meta.model.bytes_per_expert()),
         cache_bytes=[capacity] if isinstance(capacity, int) else list(capacity),
         host_bytes=host,
+        static=tuple(static),
     )
 
 

@@ -13,6 +13,9 @@ class Mutant(NamedTuple):
     kind: int = 0  # of the systems that meet it, others hardly: a place in ``planted.KINDS``
 
 
+USE = "def use(t: Tier, x: int) -> None:\n    if t.resident[x] == {}:"
+PREDICT = "def predict(t: Tier, x: int) -> None:\n    if t.resident[x] == {}:"
+
 MUTANTS = [
     Mutant("compiled/order.py", "column += others", "column += 1", endless=True),
     Mutant(
@@ -62,7 +65,9 @@ MUTANTS = [
     Mutant("compiled/load_path.py", "and not first.storage and", "and"),
     Mutant("compiled/shortcut.py", "r.at.landed += 1", "r.at.landed += 2"),
     Mutant("compiled/setup.py", "if predictors or path is not None:", "if path is not None:"),
-    Mutant("compiled/setup.py", "return bool(largest <= min(cache.capacities))", "return True"),
+    Mutant(
+        "compiled/setup.py", "return bool(largest <= min(rooms, default=largest))", "return True"
+    ),
     Mutant("compiled/replay.py", "        if t.not_routed:", "        if False:", kind=3),
     Mutant("compiled/memory.py", "hit = 1 - missed[i]", "hit = 1"),
     Mutant("compiled/links.py", "behind = now == server", "behind = now <= 1 + server"),
@@ -116,7 +121,7 @@ MUTANTS = [
     Mutant("compiled/prediction.py", "for later in range(layer + 1", "for later in range(layer"),
     Mutant("compiled/kernel.py", "read = before + cost.norm_ns", "read = before"),
     Mutant("compiled/kernel.py", "r.at.begun = now", "r.at.begun = now + 1"),
-    Mutant("compiled/kernel.py", "routed[first], end - first)", "routed[first], end)"),
+    Mutant("compiled/kernel.py", "fits(cache, routed, first, end)", "fits(cache, routed, 0, end)"),
     # It reads before an array's first item, and nothing comes of it: see ``agreement.Strict``.
     Mutant(
         "compiled/kernel.py",
@@ -164,6 +169,24 @@ MUTANTS = [
         "max(start, self._side_free) + duration",
         "max(start, self._side_free + 1) + duration",
     ),
+    # What never leaves.
+    Mutant(
+        "engine/tier.py",
+        "return size * sum([x not in self.static for x in experts])",
+        "return size",
+    ),
+    Mutant("engine/tier.py", "self._leaves[y] == partition", "self.partition_of[y] == partition"),
+    Mutant(
+        "engine/tier.py", "if self.resident[x] and self._leaves[x] >= 0:", "if self.resident[x]:"
+    ),
+    Mutant("engine/tier.py", "        if self.static:  #", "        if False:  #"),
+    Mutant("compiled/memory.py", "others += t.resident[routed[i]] != STATIC", "others += 1"),
+    Mutant("compiled/memory.py", "t.resident[y] == THERE and", "t.resident[y] and", kind=2),
+    Mutant("compiled/memory.py", USE.format("STATIC"), USE.format("3")),
+    Mutant("compiled/memory.py", PREDICT.format("STATIC"), PREDICT.format("3")),
+    Mutant("compiled/tiers.py", "plain.resident[x] and x not in plain.static", "plain.resident[x]"),
+    Mutant("compiled/tiers.py", "_resident(plain) == THERE", "_resident(plain) > 0"),
+    Mutant("compiled/tiers.py", "room=plain.room", "room=plain.capacities"),
     # What the runtime takes.
     Mutant("engine/forward_pass.py", "runtime.miss_ns[layer]", "runtime.miss_ns[0]"),
     Mutant("compiled/kernel.py", "s.miss_ns[r.at.layer]", "s.miss_ns[0]"),

@@ -19,6 +19,7 @@ from prefetch_sim.sim.results.fewest_bytes import fewest_bytes
 from prefetch_sim.sim.results.metrics import latencies
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.run import run
+from prefetch_sim.sim.setup.tiers import make_cache
 
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
@@ -109,7 +110,8 @@ def test_bounds_are_those_of_a_loop_over_layer_steps(together: int, small: Small
     """``together``: how many steps are worked out at a time."""
     done = small.run()
     inputs = done.inputs
-    caches = inputs.cache_bytes * (small.layers if len(inputs.cache_bytes) == 1 else 1)
+    caches = make_cache(inputs).room
+    caches = caches * (small.layers if len(caches) == 1 else 1)
     fit = [cache // size for cache, size in zip(caches, inputs.sizes)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "_STEPS", together)

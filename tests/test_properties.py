@@ -52,6 +52,17 @@ class Small:
     policy: str = "top-k"
     config: dict[str, Any] = field(default_factory=dict)
     cpu: dict[str, int] | None = None  # durations there
+    static: int = 0  # seed of which experts never leave; 0: none. Their room is beside ``room``
+
+    def static_experts(self) -> list[int]:
+        if not self.static:
+            return []
+        rng, total = np.random.default_rng(self.static), self.layers * self.experts
+        chosen = rng.permutation(total)[: rng.integers(1, total)]
+        if self.static % 3 == 0:  # whole layers
+            chosen = np.flatnonzero(rng.random(self.layers) < 0.5)
+            chosen = (chosen[:, None] * self.experts + np.arange(self.experts)).ravel()
+        return sorted(chosen.tolist())
 
     def trace(self) -> Trace:
         rng = np.random.default_rng(self.routing)
@@ -71,9 +82,12 @@ class Small:
         return trace
 
     def capacity(self) -> list[int]:
+        held = [0] * self.layers
+        for x in self.static_experts():
+            held[x // self.experts] += self.sizes[x // self.experts]
         if len(self.room) == 1:
-            return [self.room[0] * max(self.sizes)]
-        return [n * size for n, size in zip(self.room, self.sizes)]
+            return [self.room[0] * max(self.sizes) + sum(held)]
+        return [n * size + taken for n, size, taken in zip(self.room, self.sizes, held)]
 
     def inputs(self) -> Inputs:
         return system(
@@ -84,6 +98,7 @@ class Small:
             eviction=self.eviction,
             policy=self.policy,
             predictors=self.predictors,
+            static=self.static_experts(),
             **self.config,
         )
 
@@ -214,6 +229,7 @@ def smalls(
             "cache": {"warm": draw(st.sampled_from(["none", "first", "popular"]))},
             "seed": draw(st.integers(0, 3)),
         },
+        static=draw(st.sampled_from((0,) * 18 + tuple(range(1, 10)))),
     )
 
 
@@ -231,6 +247,7 @@ class Ledger:
 
     def reserve(self, x: int) -> bool:
         assert x not in self.reserved
+        assert x not in self.tier.static
         assert not self.tier.resident[x]
         before, held = list(self.tier.free), list(self.tier.resident)
         granted = self._reserve(x)
@@ -249,6 +266,7 @@ class Ledger:
     def evicted(self, x: int) -> None:
         assert x not in self.tier.pinned
         assert x not in self.reserved
+        assert x not in self.tier.static
         if self._on_evict is not None:
             self._on_evict(x)
 
@@ -256,6 +274,7 @@ class Ledger:
         tier = self.tier
         left = list(tier.capacities)
         for x, resident in enumerate(tier.resident):
+            assert resident or x not in tier.static  # what is static is there at every instant
             if resident or x in self.reserved:
                 left[tier.partition_of[x]] -= tier.sizes[x]
         assert left == tier.free
@@ -420,11 +439,17 @@ def test_the_clairvoyant_bound_knows_that_a_streaming_group_comes_in_parts() -> 
 class Relabelled(Small):
     """Its experts under other numbers, each layer's for itself."""
 
+    def labels(self) -> list[Any]:
+        rng = np.random.default_rng(self.routing)
+        return [rng.permutation(self.experts).astype(np.int16) for _ in range(self.layers)]
+
+    def static_experts(self) -> list[int]:
+        labels, n = self.labels(), self.experts
+        return sorted(x // n * n + int(labels[x // n][x % n]) for x in super().static_experts())
+
     def trace(self) -> Trace:
         trace = super().trace()
-        rng = np.random.default_rng(self.routing)
-        for layer in range(self.layers):
-            label = rng.permutation(self.experts).astype(np.int16)
+        for layer, label in enumerate(self.labels()):
             routed = trace.experts[:, layer]
             trace.experts[:, layer] = np.where(routed < 0, routed, label[routed])
         return trace

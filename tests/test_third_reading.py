@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mutants import Mutant
+from mutants import USE, Mutant
 from planted import ERRORS, planted
 from readings import drawn, expected, in_common, read_small
 
@@ -42,6 +42,18 @@ COMPILED_CANCELS = "    if s.cancels and s.predictor_count > 1:\n        r.at.na
 
 # What both engines do wrong at once.
 FAULTS = {
+    "a set streams if it has more bytes than its partition leaves, static ones too": [
+        Mutant(
+            "engine/tier.py",
+            "return size * sum([x not in self.static for x in experts]) <= room",
+            "return False",
+        ),
+        Mutant("compiled/memory.py", "others += t.resident[routed[i]] != STATIC", "others += 1"),
+    ],
+    "the eviction hears of static experts that are computed": [
+        Mutant("engine/tier.py", "        if self.static:  #", "        if False:  #"),
+        Mutant("compiled/memory.py", USE.format("STATIC"), USE.format("3")),
+    ],
     "what finds no room in the cache evicts from host memory: a prefetch": [
         Mutant(
             "engine/loader.py",

@@ -97,7 +97,9 @@ def _costless(runtime: RuntimeProfile) -> bool:
 
 def _files(config: RunConfig) -> list[Path]:
     """What a config may name as a file."""
-    names = (config.trace, config.model.name, config.hardware.name, config.runtime.name)
+    static = config.cache.static
+    names = [config.trace, config.model.name, config.hardware.name, config.runtime.name]
+    names += [static.counts, static.experts] if static else []
     return [Path(name) for name in names if isinstance(name, str)]
 
 
@@ -124,10 +126,11 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     config, workload = inputs.config, inputs.workload
     out = console()
     names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
+    static = f"with {size(found['cache']['static']['bytes'])} static " if inputs.static else ""
     out.print(
         f"{config.name}: {inputs.model.name} on {inputs.profile.name}, runtime "
         f"{inputs.runtime.name}, predictor {names}, "
-        f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} "
+        f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} {static}"
         f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
     )

@@ -88,16 +88,27 @@ def _short(paths: Sequence[str]) -> list[str]:
 
 def _row(point: Point, outcome: Outcome) -> Row:
     config = point.config.model_dump(mode="json")
+    static = config["cache"].pop("static")
+    found = {key: value for key, value in (outcome.result or {}).items() if key != "config"}
     return {
-        **_flat(outcome.result or {}, ""),
+        **_flat(found, ""),
         "name": point.config.name,
         **{f"axis.{path}": text for path, text in point.axes.items()},
         **_flat(config, "config."),
         "config.predictor": json.dumps(config["predictor"]),
+        "config.cache.static": static and json.dumps(_given(static)),
         "model": point.model,
         "cache.bytes": point.cache_bytes,
         "cache.share": point.cache_bytes / point.model_bytes,
         "error": outcome.error,
+    }
+
+
+def _given(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _given(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if value is not None
     }
 
 

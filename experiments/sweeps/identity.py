@@ -35,6 +35,7 @@ def identify(inputs: Inputs) -> Identity:
         "model": inputs.model.model_dump(mode="json"),
         "hardware": inputs.profile.model_dump(mode="json"),
         "runtime": inputs.runtime.model_dump(mode="json"),
+        "static": inputs.static,
         "code": _code(),
         "policies": [_sources(module) for module in _foreign(inputs)],
     }

@@ -104,6 +104,7 @@ class Setup(NamedTuple):
 # Memory tiers.
 
 IN_TREE, IN_LIST, OWN_QUEUES = range(3)  # Tier.kept_in: who keeps the order of leaving
+ABSENT, THERE, STATIC = range(3)  # Tier.resident: not, until it leaves, for good
 FANOUT = 8  # of Tier.tree; order._least, _above and _below are for eight
 
 
@@ -126,11 +127,11 @@ class Expert(Row):
 
 class Partition(Row):
     free: int
-    capacity: int
+    room: int  # beside static experts
     root: int  # where it begins in Tier.tree, or its head in Tier.list
     leaves: int  # the place of its first expert in the tree
     first: int  # expert
-    used: int  # bytes of residents: kept where an eviction has queues of its own
+    used: int  # bytes of who may leave: kept where an eviction has queues of its own
 
 
 class Listed(Row):
@@ -170,7 +171,7 @@ class Tier(NamedTuple):
     size: Array  # [x]
     experts: Table[Expert]  # [x]
     partitions: Table[Partition]
-    resident: Array  # int8 [x]
+    resident: Array  # int8 [x]: STATIC of which the eviction never hears
     pin: Array  # [x]
     tree: Array  # [places]
     list: Table[Listed]

@@ -53,6 +53,10 @@ def share_out(
         link = transfer_ns(r.at.moving, s.wire, 0.0)
         about = Layer(tokens, cpu.up_to, cpu.load_ns[layer], link, cpu.fixed_ns[r.at.step])
         policies.plan(cpu.policy, count, cpu.ns, cpu.state, about, cpu.chosen)
+        one = s.routed[first]
+        if cache.size[one] > cache.partitions[cache.experts[one].partition].room:
+            for i in range(count):
+                cpu.chosen[i] = 1  # none of them could be loaded
     asked = 0
     for i in range(first, end):
         x, chosen = s.routed[i], 0

@@ -107,7 +107,7 @@ def _route(
         if cpu is not None:
             r.at.ended = on_cpu.wait(r, cpu, now + work)
         return
-    r.at.streams = not memory.fits(cache, routed[first], end - first)
+    r.at.streams = not memory.fits(cache, routed, first, end)
     if path is None and cpu is None and not r.at.streams:
         size = cache.size[routed[first]]
         if shortcut.applies(s, loader, r, size, missing, asked):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from prefetch_sim.sim.compiled import order, policies
-from prefetch_sim.sim.compiled.arrays import FAR, OWN_QUEUES, Array, Tier
+from prefetch_sim.sim.compiled.arrays import FAR, OWN_QUEUES, STATIC, THERE, Array, Tier
 from prefetch_sim.sim.jit.jit import part
 
 
 @part
-def fits(t: Tier, x: int, count: int) -> bool:
-    """Whether ``count`` experts of the layer of ``x``, which share a size, fit in together."""
-    return bool(t.size[x] * count <= t.partitions[t.experts[x].partition].capacity)
+def fits(t: Tier, routed: Array, first: int, end: int) -> bool:
+    """Whether ``routed[first:end]``, of one layer and so of one size, fit in together."""
+    size, room = t.size[routed[first]], t.partitions[t.experts[routed[first]].partition].room
+    if size * (end - first) <= room:
+        return True
+    others = 0
+    for i in range(first, end):
+        others += t.resident[routed[i]] != STATIC
+    return bool(size * others <= room)
 
 
 @part
@@ -59,7 +65,7 @@ def _enough(t: Tier, p: int, missing: int) -> bool:
     if t.at.pin != FAR:
         first = t.at.pin % t.layers * t.width  # what is pinned is of one layer
         for y in range(first, first + t.width):
-            if t.resident[y] and pinned(t, y) and t.experts[y].partition == p:
+            if t.resident[y] == THERE and pinned(t, y) and t.experts[y].partition == p:
                 missing += t.size[y]
     return bool(missing <= t.partitions[p].used)
 
@@ -105,7 +111,7 @@ def insert(t: Tier, x: int, needed: bool) -> None:
     score = policies.inserted(code, t.state, x, now)
     if needed:
         score = policies.used(code, t.state, x, now, score)
-    t.resident[x] = 1
+    t.resident[x] = THERE
     if t.kept_in == OWN_QUEUES:
         t.partitions[t.experts[x].partition].used += t.size[x]
     order.add(t, x, score)
@@ -114,6 +120,8 @@ def insert(t: Tier, x: int, needed: bool) -> None:
 
 @part
 def use(t: Tier, x: int) -> None:
+    if t.resident[x] == STATIC:
+        return
     score = order.score_of(t, x)
     _rescore(t, x, score, policies.used(t.eviction, t.state, x, t.at.now, score))
     _note(t, x)
@@ -123,7 +131,8 @@ def use(t: Tier, x: int) -> None:
 def recall(t: Tier, routed: Array, missed: Array, first: int, end: int) -> int:
     """Make residents of ``routed[first:end]`` what they are known to be; returns how many.
 
-    Room and order are not kept: all that is missing takes the ``shortcut``, which asks for neither.
+    Room and order are not kept, nor who is static: all that is missing takes the ``shortcut``,
+    which asks for none of it.
     """
     hits = 0
     for i in range(first, end):
@@ -134,6 +143,8 @@ def recall(t: Tier, routed: Array, missed: Array, first: int, end: int) -> int:
 
 @part
 def predict(t: Tier, x: int) -> None:
+    if t.resident[x] == STATIC:
+        return
     score = order.score_of(t, x)
     _rescore(t, x, score, policies.predicted(t.eviction, t.state, x, t.at.now, score))
     _note(t, x)

@@ -39,10 +39,11 @@ def replay(
         for i in range(first, end):
             x = routed[i]
             t.pin[x] = index
-            missed[i] = 1 - t.resident[x]
             if t.resident[x]:
+                missed[i] = 0
                 memory.use(t, x)
             else:
+                missed[i] = 1
                 missing[count] = x
                 count += 1
         if t.not_routed:

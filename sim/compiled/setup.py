@@ -193,7 +193,11 @@ def timeless(
     if predictors or path is not None:
         return False
     largest = np.diff(steps.first_routed).max(initial=0) * max(cache.sizes)
-    return bool(largest <= min(cache.capacities))
+    rooms = cache.room
+    if cache.static:  # a layer of nothing else needs no room
+        others = {p for x, p in enumerate(cache.partition_of) if x not in cache.static}
+        rooms = [cache.room[p] for p in others]
+    return bool(largest <= min(rooms, default=largest))
 
 
 def make_run(s: Setup, steps: int) -> Run:

@@ -14,6 +14,8 @@ from prefetch_sim.sim.compiled.arrays import (
     FAR,
     IN_LIST,
     IN_TREE,
+    STATIC,
+    THERE,
     Candidate,
     Expert,
     Listed,
@@ -73,13 +75,13 @@ def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
             Partition,
             len(count),
             free=plain.free,
-            capacity=plain.capacities,
+            room=plain.room,
             root=root,
             leaves=leaves,
             first=first,
             used=plain.used,
         ),
-        resident=np.array(plain.resident, dtype=np.int8),
+        resident=_resident(plain),
         pin=np.full(n, -2, dtype=np.int64),
         tree=tree,
         list=_list(plain, root.tolist()) if kept_in == IN_LIST else table(Listed, 0),
@@ -98,6 +100,13 @@ def make_tier(plain: PlainTier, eviction: ModuleType) -> Tier:
     )
 
 
+def _resident(plain: PlainTier) -> Any:
+    """``Tier.resident``."""
+    resident = np.array(plain.resident, dtype=np.int8)
+    resident[list(plain.static)] = STATIC
+    return resident
+
+
 def _memory(numbers: Sequence[int]) -> Any:
     """Numbers that an eviction remembers, where the kernel can write them."""
     return integers(numbers)
@@ -114,7 +123,7 @@ def _width(leaves: int) -> int:
 def _tree(plain: PlainTier, root: Any, leaves: Any, leaf: Any, places: int) -> Any:
     """``Tier.tree`` of the residents of ``plain``."""
     tree = np.full(places, FAR, dtype=np.int64)
-    resident = np.array(plain.resident, dtype=bool)
+    resident = _resident(plain) == THERE
     tree[(root[integers(plain.partition_of)] + leaf)[resident]] = integers(plain.scores)[resident]
     for first, inner in zip(root.tolist(), leaves.tolist()):
         rows = tree[first:].reshape(-1, FANOUT)
@@ -129,7 +138,7 @@ def _list(plain: PlainTier, heads: list[int]) -> Any:
     ring.score[: len(plain.sizes)] = plain.scores
     inside: list[list[int]] = [[] for _ in heads]
     for x in sorted(range(len(plain.sizes)), key=lambda x: (plain.scores[x], x)):
-        if plain.resident[x]:
+        if plain.resident[x] and x not in plain.static:
             inside[plain.partition_of[x]].append(x)
     for head, residents in zip(heads, inside):
         rows = [head, *residents]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from prefetch_sim.sim.config.errors import did_you_mean
 from prefetch_sim.traces.models.precision import Precision
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -140,6 +141,63 @@ class Capacity(Section):
         return round(self.share * sum(sizes))
 
 
+def _counted(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= INT64
+
+
+class StaticConfig(Section):
+    """Experts that are in the cache from the start and never leave: one way to say which.
+
+    ``popular`` and ``uniform`` go by the trace's own counts, or by those of a CSV, ``counts``.
+    """
+
+    layers: str | tuple[int, ...] | None = None
+    popular: Capacity | None = None
+    uniform: Capacity | None = None
+    experts: str | tuple[tuple[int, int], ...] | None = None
+    counts: str | None = None
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _layers(cls, value: Any) -> Any:
+        how = "write 'first 12', 'last 12' or [0, 1, 5]"
+        if isinstance(value, str):
+            match = re.fullmatch(r"\s*(\S+)\s+(\d+)\s*", value)
+            if match is None or int(match[2]) < 1:
+                raise ValueError(f"{value!r} names no layers: {how}")
+            if match[1] not in ("first", "last"):
+                raise ValueError(
+                    f"{value!r} names no layers{did_you_mean(match[1], ('first', 'last'))}"
+                )
+            return f"{match[1]} {int(match[2])}"
+        if value is not None and not (isinstance(value, list | tuple) and value):
+            raise ValueError(f"{value!r} names no layers: {how}")
+        for layer in value or ():
+            if not _counted(layer):
+                raise ValueError(f"{layer!r} is no layer: {how}")
+        return value
+
+    @field_validator("experts", mode="before")
+    @classmethod
+    def _experts(cls, value: Any) -> Any:
+        how = "write a CSV or [[layer, expert], ...]"
+        if value is not None and not (isinstance(value, str | list | tuple) and value):
+            raise ValueError(f"{value!r} names no experts: {how}")
+        for pair in value if isinstance(value, list | tuple) else ():
+            if not (isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_counted, pair))):
+                raise ValueError(f"{pair!r} is no expert: {how}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_of(self) -> StaticConfig:
+        given = (self.layers, self.popular, self.uniform, self.experts)
+        if sum(v is not None for v in given) != 1:
+            raise ValueError("give exactly one of layers, popular, uniform or experts")
+        if self.counts is not None and self.popular is None and self.uniform is None:
+            raise ValueError("counts go with popular or uniform")
+        return self
+
+
 class CacheConfig(Section):
     """The expert cache on the accelerator."""
 
@@ -147,6 +205,18 @@ class CacheConfig(Section):
     scope: Literal["global", "layer"] = "global"
     eviction: Named = Field(default_factory=lambda: Choice(name="lru"))
     warm: Literal["none", "first", "popular"] = "none"
+    static: StaticConfig | None = None
+
+    @field_validator("static", mode="before")
+    @classmethod
+    def _static(cls, value: Any) -> Any:
+        if value == "none":
+            return None
+        if value is not None and not isinstance(value, dict | StaticConfig):
+            ways = ("layers", "popular", "uniform", "experts")
+            near = did_you_mean(str(value), ("none", *ways))
+            raise ValueError(f"{value!r} says of no experts which: none, or a mapping{near}")
+        return value
 
 
 class HostConfig(Section):

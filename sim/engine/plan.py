@@ -28,7 +28,8 @@ class Plan:
         ``served`` is by place in ``routed``, ``tokens`` those of the step.
         """
         loader, path = self._loader, self._path
-        resident, host = loader.cache.resident, loader.host
+        cache, host = loader.cache, loader.host
+        resident = cache.resident
         missing = [
             (x, n)
             for x, n in zip(routed, served)
@@ -40,6 +41,9 @@ class Plan:
             ABSENT if load is None else MOVES if load.started >= 0 else WAITS
             for load in (loader.in_flight[x] for x, _ in missing)
         ]
+        first = missing[0][0]
+        if cache.sizes[first] > cache.room[cache.partition_of[first]]:
+            return dict(missing)  # none of them could be loaded
         chosen = [0] * len(missing)
         self._policy.plan(
             len(missing),

@@ -21,6 +21,7 @@ class Tier:
 
     ``sizes[x]`` is the bytes of expert ``x``; ``partition_of[x]`` its partition, each with its
     own ``capacities`` entry in bytes (one for a global cache, one a layer for a per-layer one).
+    Those of ``static`` are there for good, and the eviction does not know them.
     """
 
     def __init__(
@@ -33,16 +34,26 @@ class Tier:
         *,
         seed: int = 0,
         future: Future | None = None,
+        static: Collection[int] = (),
     ) -> None:
+        # No more than 29 attributes: with 30 CPython reads each of them slower, a run by 4 %.
         self.sizes = list(sizes)
-        self.capacities = list(capacities)
         self.free = list(capacities)
         self.partition_of = list(partition_of)
         self.layers = layers
         self.width = len(self.sizes) // layers
         self.resident = [False] * len(self.sizes)
+        self.static = frozenset(static)
+        self._leaves = list(partition_of)  # the partition that an expert may leave; -1: static
+        for x in self.static:
+            self.resident[x] = True
+            self._leaves[x] = -1
+            self.free[partition_of[x]] -= sizes[x]
+        if self.static:  # so that a tier without them asks nothing
+            self.use = self._use_others  # type: ignore[method-assign]
+        self.room = list(self.free)  # bytes beside static experts, by partition
         self._largest = max(self.sizes)
-        self.used = [0] * len(self.capacities)  # bytes of residents, by partition
+        self.used = [0] * len(self.room)  # bytes of residents that may leave, by partition
         self.pinned: Collection[int] = ()
         self.now = -1  # number of the last layer-step routed
         self._n = len(self.sizes)
@@ -55,8 +66,8 @@ class Tier:
         begin = getattr(eviction, "begin", None)
         if begin is not None:
             self.state = begin(self.state, self._rooms())
-        self._victim = getattr(eviction, "victim", None)  # of one that keeps queues
-        self._kept = getattr(eviction, "kept", None)
+        # Of one that keeps queues: its ``victim`` and ``kept``.
+        self._queues = (eviction.victim, eviction.kept) if hasattr(eviction, "victim") else None
         self._inserted, self._used = eviction.inserted, eviction.used
         self._evicted = getattr(eviction, "evicted", None)
         self._not_routed = getattr(eviction, "not_routed", None)
@@ -65,22 +76,37 @@ class Tier:
         self.news: list[dict[int, None]] = [{} for _ in range(layers)]
         self._predicted = getattr(eviction, "predicted", None)
         self._spared = getattr(eviction, "spared", None)
-        self.hears_predictions = self._predicted is not None
         self.on_evict: Callable[[int], None] | None = None  # hears of every expert that leaves
 
+    @property
+    def capacities(self) -> list[int]:
+        """Bytes, by partition."""
+        found = list(self.room)
+        for x in self.static:
+            found[self.partition_of[x]] += self.sizes[x]
+        return found
+
+    @property
+    def hears_predictions(self) -> bool:
+        return self._predicted is not None
+
     def _rooms(self) -> list[int]:
-        """How many experts, of the largest size, fit in each partition."""
-        largest = [0] * len(self.capacities)
-        for x, p in enumerate(self.partition_of):
-            largest[p] = max(largest[p], self.sizes[x])
-        return [capacity // size for capacity, size in zip(self.capacities, largest)]
+        """How many experts, of the largest size that comes and goes, fit in each partition."""
+        largest = [0] * len(self.room)
+        for x, p in enumerate(self._leaves):
+            if p >= 0:
+                largest[p] = max(largest[p], self.sizes[x])
+        return [room // size if size else 0 for room, size in zip(self.room, largest)]
 
     def fits(self, experts: Collection[int]) -> bool:
         """Whether ``experts``, all of one layer, can be resident together."""
         if not experts:
             return True
         first = next(iter(experts))  # experts of a layer, which share a size
-        return self.sizes[first] * len(experts) <= self.capacities[self.partition_of[first]]
+        size, room = self.sizes[first], self.room[self.partition_of[first]]
+        if size * len(experts) <= room or not self.static:
+            return size * len(experts) <= room
+        return size * sum([x not in self.static for x in experts]) <= room
 
     def can_hold(self, x: int) -> bool:
         """Whether there is room for ``x``, or enough that is not pinned can leave."""
@@ -90,7 +116,7 @@ class Tier:
             return True
         stays = 0
         for y in self.pinned:
-            if self.resident[y] and self.partition_of[y] == partition:
+            if self.resident[y] and self._leaves[y] == partition:
                 stays += sizes[y]
         return missing <= self.used[partition] - stays
 
@@ -115,7 +141,7 @@ class Tier:
         if used:
             score = self._used(self.state, x, self.now, score)
         self.scores[x] = score
-        if self._victim is None:
+        if self._queues is None:
             self._push(x, score)
         if self.hears_not_routed:
             self._note((x,))
@@ -130,6 +156,10 @@ class Tier:
                 self._push(x, new)
         if self.hears_not_routed:
             self._note(experts)
+
+    def _use_others(self, experts: Collection[int]) -> None:
+        """As ``use``, where some are static."""
+        Tier.use(self, [x for x in experts if x not in self.static])
 
     def routed(self, layer: int, routed: Collection[int]) -> None:
         """``layer`` was routed to ``routed``: the eviction hears of residents outside it."""
@@ -146,7 +176,7 @@ class Tier:
         """``experts`` are proposed for a layer still to come."""
         if self._predicted is not None:
             for x in experts:
-                if self.resident[x]:
+                if self.resident[x] and self._leaves[x] >= 0:
                     self._rescore(x, self._predicted)
                     if self.hears_not_routed:
                         self._note((x,))
@@ -175,7 +205,7 @@ class Tier:
 
     def _evict(self, partition: int, missing: int) -> None:
         """Let experts go until ``missing`` bytes are free: ``can_hold`` has found them."""
-        if self._victim is not None:
+        if self._queues is not None:
             self._let_go(partition, missing)
             return
         heap, n, sizes = self._heaps[partition], self._n, self.sizes
@@ -209,12 +239,12 @@ class Tier:
 
     def _let_go(self, partition: int, missing: int) -> None:
         """As ``_evict``, where the eviction keeps queues."""
-        assert self._victim is not None
-        assert self._kept is not None
+        assert self._queues is not None
+        victim, kept = self._queues
         victims: list[int] = []
         passed_over: list[int] = []
         while missing > 0:
-            x = self._victim(self.state, partition, self.now)
+            x = victim(self.state, partition, self.now)
             assert x >= 0, "the eviction has lost an expert from its queues"
             if x in self.pinned:
                 passed_over.append(x)
@@ -222,7 +252,7 @@ class Tier:
                 victims.append(x)
                 missing -= self.sizes[x]
         for x in reversed(passed_over):
-            self._kept(self.state, x, self.now)
+            kept(self.state, x, self.now)
         for x in victims:
             self._left(x)
 

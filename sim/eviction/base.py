@@ -1,9 +1,10 @@
 """What an eviction is: a module of small functions over flat arrays.
 
-The cache owns legality: it never asks about a pinned or in-flight expert. The eviction only
-scores residents, and the lowest score leaves first (ties: the lowest expert id). ``x`` is a flat
-expert id, ``now`` the running number of the layer-step (step × layers + layer), ``score`` the
-score ``x`` holds. Each function returns the score ``x`` has from then on, an integer.
+The cache owns legality: it never asks about a pinned or in-flight expert, and tells nothing of one
+that is static. The eviction only scores residents, and the lowest score leaves first (ties: the
+lowest expert id). ``x`` is a flat expert id, ``now`` the running number of the layer-step (step ×
+layers + layer), ``score`` the score ``x`` holds. Each function returns the score ``x`` has from
+then on, an integer.
 
 ``evicted``, ``not_routed``, ``predicted`` and ``spared`` are optional: a module without them keeps
 the score. The SimPy engine calls these functions as they are, the compiled engine compiles them; so
@@ -87,6 +88,8 @@ class SparedHook(Protocol):
 class BeginHook(Protocol):
     def begin(self, state: State, rooms: Sequence[int]) -> State:
         """Before anything arrives: ``rooms`` of its largest experts fit in each partition.
+
+        Beside static ones, which it does not hear of; 0 where there are no others.
 
         May return a state whose ``own`` and ``shared`` have more integers.
         """

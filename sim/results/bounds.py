@@ -54,8 +54,8 @@ def bounds(
     """``least_bytes`` [layer-steps]: what any policy must have moved by the end of each.
 
     ``wire_ns[layer]``: the shortest time in which the link can move one expert of ``layer``, of
-    ``sizes[layer]`` bytes. ``fit[layer]``: how many of its experts the cache can hold. ``cpu``: it
-    may compute what is missing.
+    ``sizes[layer]`` bytes. ``fit[layer]``: how many of its experts the cache can hold, beside
+    static ones. ``cpu``: it may compute what is missing.
     """
     # Bytes are charged as those of the layer whose rate, for want of rounding, is the highest.
     wire, size = min(zip(wire_ns, sizes), key=lambda layer: Fraction(*layer))

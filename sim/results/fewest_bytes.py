@@ -22,6 +22,12 @@ def fewest_bytes(inputs: Inputs, engine: Engine) -> Integers:
 
 
 def _fewest(cache: ExpertCache, engine: Engine) -> Integers:
-    resident = cache.tier(lru, 0).resident
-    compiled = engine == "compiled"
-    return least_traffic(cache.workload, cache.sizes, cache.capacities, resident, compiled=compiled)
+    tier = cache.tier(lru, 0)
+    return least_traffic(
+        cache.workload,
+        cache.sizes,
+        tier.room,
+        tier.resident,
+        cache.static,
+        compiled=engine == "compiled",
+    )

@@ -10,6 +10,7 @@ from prefetch_sim.sim.results.metrics import summarise
 from prefetch_sim.sim.results.quality import Quality
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.setup.parts import predictor_key
+from prefetch_sim.sim.setup.tiers import ExpertCache
 
 _BOUNDS_KEPT = 16
 _QUALITIES_KEPT = 16
@@ -35,7 +36,13 @@ def results(done: Simulation) -> dict[str, Any]:
         "model": inputs.model.name,
         "hardware": inputs.profile.name,
         "runtime": inputs.runtime.model_dump(include={"name", "kernels", "overlap"}),
-        "cache": {"bytes": sum(inputs.cache_bytes)},
+        "cache": {
+            "bytes": sum(inputs.cache_bytes),
+            "static": {
+                "experts": len(inputs.static),
+                "bytes": sum(inputs.cache_bytes) - sum(inputs.rooms),
+            },
+        },
         "config": inputs.config.model_dump(mode="json"),
         "engine": done.engine,
         **summary,
@@ -58,11 +65,10 @@ def _quality(done: Simulation, index: int) -> dict[str, Any]:
 def _bounds(done: Simulation) -> Bounds:
     """Worked out once for runs that differ in predictors and policies alone."""
     inputs, layers = done.inputs, done.inputs.workload.layers
-    sizes, caches = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-    config, wire = inputs.config, tuple(done.path.least_ns)
+    cache, wire = ExpertCache.of(inputs)[1:], tuple(done.path.least_ns)
     overlap, cpu = inputs.runtime.overlap, inputs.cpu_computes
-    key = done.cost, sizes, caches, wire, config.cache.warm, overlap, cpu, done.engine
-    by_layer = caches if len(caches) > 1 else caches * layers
+    key = done.cost, cache, wire, overlap, cpu, done.engine
+    by_layer = inputs.rooms if len(inputs.rooms) > 1 else inputs.rooms * layers
     return inputs.workload.memos.get(
         "bounds",
         key,
@@ -71,9 +77,9 @@ def _bounds(done: Simulation) -> Bounds:
             inputs.workload,
             done.cost,
             fewest_bytes(inputs, done.engine),
-            sizes,
+            inputs.sizes,
             wire,
-            [cache // size for cache, size in zip(by_layer, sizes)],
+            [room // size for room, size in zip(by_layer, inputs.sizes)],
             overlap == "grouped",
             cpu,
         ),

@@ -36,19 +36,21 @@ def least_traffic(
     sizes: Sequence[int],
     capacities: Sequence[int],
     resident: Sequence[bool],
+    static: Sequence[int] = (),
     *,
     compiled: bool,
 ) -> Integers:
     """[layer-steps]: bytes, from the start of the run on.
 
     ``sizes`` are by layer, ``capacities`` by partition: one, or one a layer. ``resident``
-    [experts]: whether the cache holds it at the start. ``compiled`` makes it faster.
+    [experts]: whether the cache holds it at the start. ``static`` ones stay whatever happens, and
+    ``capacities`` are what is left beside them. ``compiled`` makes it faster.
     """
     layers = list(range(workload.layers))
     alone = np.zeros(len(workload.table.kind) * len(layers), dtype=np.int64)
     partitions = [layers] if len(capacities) == 1 else [[layer] for layer in layers]
     for inside, capacity in zip(partitions, capacities):
-        partition = _Partition(workload, sizes, inside, capacity, resident, compiled)
+        partition = _Partition(workload, sizes, inside, capacity, resident, static, compiled)
         for size in {sizes[layer] for layer in inside}:
             alone += partition.traffic([size])
     least = np.cumsum(alone)
@@ -68,27 +70,29 @@ class _Partition:
         inside: Sequence[int],
         capacity: int,
         resident: Sequence[bool],
+        static: Sequence[int],
         compiled: bool,
     ) -> None:
         self._workload, self._capacity = workload, capacity
+        self._routed, self._first_routed = _without(workload, static)
         self._bytewise: Callable[..., None] = bytewise if compiled else _interpreted
         steps = len(workload.table.kind)
         self._index = (np.arange(steps)[:, None] * workload.layers + inside).ravel()
         self._size = np.tile(np.asarray(sizes, dtype=np.int64)[inside], steps)
-        sets = self._size * np.diff(workload.table.first_routed)[self._index]
+        sets = self._size * np.diff(self._first_routed)[self._index]
         # A set that streams through holds one expert at least, whenever it computes.
-        self._beside = capacity - np.where(sets <= capacity, sets, self._size)
+        self._beside = capacity - np.where(sets <= capacity, sets, np.minimum(self._size, capacity))
         here = np.isin(np.arange(workload.layers), inside) * np.asarray(sizes)
         self._held = np.repeat(here, workload.experts) * np.asarray(resident)
+        self._held[list(static)] = 0
 
     def traffic(self, sizes: Sequence[int]) -> Integers:
         """[layer-steps]: bytes moved for the experts of these sizes, the least that it may be."""
-        table = self._workload.table
         positions, start = self._workload.uses
         own = np.flatnonzero(np.isin(self._size, sizes))
         held = np.where(np.isin(self._held, sizes), self._held, 0)
         places = 1 << (len(held) - 1).bit_length()
-        moved = np.zeros(len(table.first_routed) - 1, dtype=np.int64)
+        moved = np.zeros(len(self._first_routed) - 1, dtype=np.int64)
         values, which = np.unique(np.append(self._beside, self._capacity), return_inverse=True)
         room = _filled(values, sizes)[which]
         beside, whole = room[:-1], int(room[-1])
@@ -98,8 +102,8 @@ class _Partition:
             _between(beside, own, whole),
             beside[own],
             whole,
-            table.routed,
-            table.first_routed,
+            self._routed,
+            self._first_routed,
             positions,
             start[:-1].copy(),
             start[1:].copy(),
@@ -108,6 +112,17 @@ class _Partition:
             moved,
         )
         return moved
+
+
+def _without(workload: Workload, static: Sequence[int]) -> tuple[Any, Integers]:
+    """The routed sets (``StepTable.routed`` and ``first_routed``) without what is static."""
+    table = workload.table
+    if not static:
+        return table.routed, table.first_routed
+    other = np.ones(workload.layers * workload.experts, dtype=bool)
+    other[list(static)] = False
+    kept = other[table.routed]
+    return table.routed[kept], np.append(0, np.cumsum(kept))[table.first_routed]
 
 
 def _between(room: Integers, own: Integers, whole: int) -> Integers:

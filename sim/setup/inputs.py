@@ -6,6 +6,7 @@ apart: ``traces``, ``predictors``, ``capacities``, and ``engine_choice`` beside 
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -24,8 +25,9 @@ from prefetch_sim.sim.config.schema import Choice, RunConfig
 from prefetch_sim.sim.cost.reserve import longest, reserve
 from prefetch_sim.sim.misses import load as load_all
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
-from prefetch_sim.sim.setup.capacities import cache_bytes, host_bytes
+from prefetch_sim.sim.setup.capacities import cache_bytes, cache_total, host_bytes, static_bytes
 from prefetch_sim.sim.setup.predictors import make_predictor
+from prefetch_sim.sim.setup.static_experts import static_experts
 from prefetch_sim.sim.setup.traces import load_workload
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.models.spec import ModelSpec
@@ -45,8 +47,17 @@ class Inputs:
     misses: ModuleType
     predictors: tuple[tuple[str, Predictor, PredictorParams], ...]
     sizes: list[int]  # bytes of one expert, by MoE layer
-    cache_bytes: list[int]  # by partition
+    cache_bytes: list[int]  # by partition, static experts included
     host_bytes: int | None  # None: every expert is in host memory
+    static: tuple[int, ...] = ()  # flat ids of experts that never leave the cache, in order
+
+    @property
+    def rooms(self) -> list[int]:
+        """Bytes of the cache, by partition, beside static experts."""
+        held = static_bytes(self.sizes, self.model.experts, self.static)
+        if len(self.cache_bytes) == 1:
+            held = [sum(held)]
+        return list(map(operator.sub, self.cache_bytes, held))
 
     @property
     def cpu_computes(self) -> bool:
@@ -90,7 +101,12 @@ def load(config: RunConfig) -> Inputs:
     if misses is not load_all and profile.cpu is None:
         has = "one memory" if profile.unified_memory else "no `cpu` to compute experts on"
         raise ConfigError(f"misses.policy: {config.misses.policy}: {profile.name} has {has}")
-    return Inputs(
+    predictors = tuple(
+        make_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)
+    )
+    total = cache_total(config, model, sizes, profile, beside)
+    static = static_experts(config.cache.static, workload, sizes, total)
+    inputs = Inputs(
         config,
         workload,
         model,
@@ -99,13 +115,18 @@ def load(config: RunConfig) -> Inputs:
         eviction,
         policy,
         misses,
-        tuple(
-            make_predictor(config, workload, model, i, c) for i, c in enumerate(config.predictor)
-        ),
+        predictors,
         sizes,
-        cache_bytes(config, model, sizes, profile, beside),
-        host_bytes(config, model, sizes, profile),
+        cache_bytes(config, model, sizes, total, static, loads=misses is load_all),
+        host_bytes(config, model, sizes, profile, static),
+        static,
     )
+    if inputs.host_bytes is not None and min(inputs.rooms) < max(sizes):
+        raise ConfigError(
+            "host.capacity: what is not there has to be loaded, and beside cache.static there is "
+            "no room for one expert"
+        )
+    return inputs
 
 
 def _shape(model: ModelSpec) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Set
 from types import ModuleType
 from typing import NamedTuple
 
@@ -21,11 +22,12 @@ class ExpertCache(NamedTuple):
     sizes: tuple[int, ...]
     capacities: tuple[int, ...]
     warm: str
+    static: tuple[int, ...]
 
     @classmethod
     def of(cls, inputs: Inputs) -> ExpertCache:
         sizes, capacities = tuple(inputs.sizes), tuple(inputs.cache_bytes)
-        return cls(inputs.workload, sizes, capacities, inputs.config.cache.warm)
+        return cls(inputs.workload, sizes, capacities, inputs.config.cache.warm, inputs.static)
 
     def tier(self, eviction: ModuleType, seed: int) -> Tier:
         """The cache, warmed, with the trace's future where ``eviction`` looks ahead."""
@@ -42,8 +44,9 @@ class ExpertCache(NamedTuple):
             eviction,
             seed=seed,
             future=self.workload.future() if ahead else None,
+            static=self.static,
         )
-        _fill(tier, _warm_order(self.workload, self.warm))
+        _fill(tier, _warm_order(self.workload, self.warm, tier.static))
         return tier
 
 
@@ -67,13 +70,13 @@ def make_host(inputs: Inputs) -> Tier | None:
     workload = inputs.workload
     sizes = np.repeat(inputs.sizes, workload.experts).tolist()
     tier = Tier(sizes, [inputs.host_bytes], [0] * len(sizes), workload.layers, lru)
-    _fill(tier, _warm_order(workload, "first"))
+    _fill(tier, _warm_order(workload, "first", frozenset(inputs.static)))
     return tier
 
 
-def _warm_order(workload: Workload, warm: str) -> list[int]:
+def _warm_order(workload: Workload, warm: str, static: Set[int]) -> list[int]:
     """Flat ids, the layers evenly, from what is to stay longest on: the most popular, or else the
-    first, the lowest ids.
+    first, the lowest ids. Without the ``static`` ones, which are never loaded.
     """
     layers, experts = workload.layers, workload.experts
     if warm == "none":
@@ -83,7 +86,7 @@ def _warm_order(workload: Workload, warm: str) -> list[int]:
         order = np.argsort(-workload.popularity, axis=1, kind="stable")
         ids = np.take_along_axis(ids, order, axis=1)
     filled: list[int] = ids.T.ravel().tolist()
-    return filled
+    return [x for x in filled if x not in static] if static else filled
 
 
 def _fill(tier: Tier, order: list[int]) -> None:

@@ -53,9 +53,11 @@ class Watched:
         self.used = self._rescoring("used")
         if hasattr(module, "spared"):
             self.spared = self._sparing
-        for name in ("begin", "victim", "kept"):
-            if hasattr(module, name):
-                setattr(self, name, getattr(module, name))
+        self.asked: list[int] = []  # whom its queues gave, or got back
+        if hasattr(module, "begin"):
+            self.begin = module.begin
+        if hasattr(module, "victim"):
+            self.victim, self.kept = self._victim, self._kept
 
     def inserted(self, state: Any, x: int, now: int) -> int:
         assert x not in self.scores
@@ -80,6 +82,14 @@ class Watched:
     def _sparing(self, state: Any, x: int, now: int, score: int) -> int:
         self.spared_now.append((score, x))
         return int(self._rescoring("spared")(state, x, now, score))
+
+    def _victim(self, state: Any, p: int, now: int) -> int:
+        self.asked.append(self.module.victim(state, p, now))
+        return self.asked[-1]
+
+    def _kept(self, state: Any, x: int, now: int) -> None:
+        self.asked.append(x)
+        self.module.kept(state, x, now)
 
     def _note(self, name: str, x: int, now: int, score: int) -> int:
         assert isinstance(score, int | np.integer)
@@ -138,6 +148,9 @@ def _drive(watched: Watched, seed: int, compiled: bool) -> None:
     sizes = [rng.randint(1, 3) if rng.random() < 0.5 else 2 for _ in range(LAYERS)]
     capacities = [rng.randint(3, 12) for _ in range(LAYERS)] if per_layer else [rng.randint(6, 30)]
     partitions = [x // WIDTH if per_layer else 0 for x in range(TOTAL)]
+    static = set(random.Random(seed).sample(range(TOTAL), seed % 3 * 3))
+    for x in static:
+        capacities[partitions[x]] += sizes[x // WIDTH]
     empty = Tier(
         [sizes[x // WIDTH] for x in range(TOTAL)],
         capacities,
@@ -146,6 +159,7 @@ def _drive(watched: Watched, seed: int, compiled: bool) -> None:
         watched,  # type: ignore[arg-type]
         seed=seed,
         future=cyclic_future(seed=seed),
+        static=static,
     )
     tier = CompiledTier(empty, watched) if compiled else empty
     in_flight: list[int] = []
@@ -187,12 +201,14 @@ def _drive(watched: Watched, seed: int, compiled: bool) -> None:
                 tier.insert(x)
                 if fate < 0.4:
                     tier.use((x,))
-        assert {x for x in range(TOTAL) if tier.resident[x]} == set(watched.scores)
+        assert {x for x in range(TOTAL) if tier.resident[x]} == set(watched.scores) | static
         free = list(tier.capacities)
-        for x in [*watched.scores, *in_flight]:
+        for x in [*watched.scores, *in_flight, *static]:
             free[partitions[x]] -= tier.sizes[x]
         assert tier.free == free
         assert min(free) >= 0
+    assert static.isdisjoint(x for _, x, *_ in watched.calls), "it hears of what never leaves"
+    assert static.isdisjoint(watched.asked)
 
 
 class EvictionContract:

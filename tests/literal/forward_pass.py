@@ -120,14 +120,14 @@ class ForwardPass(Transfers):
             self.cancel(layer, set(tokens))
         everybody, self.on_cpu = len(step.rows), self.left_to_cpu(layer, tokens, len(step.rows))
         ids = [x for x in ids if x not in self.on_cpu]
-        room = self.cache.capacities[0 if len(self.cache.capacities) == 1 else layer]
-        streams = sum(self.sizes[x] for x in ids) > room
-        self.set = RoutedSet({x: tokens[x] for x in ids}, streams)
+        room = self.cache.room(0 if len(self.cache.capacities) == 1 else layer)
+        comes_and_goes = sum(self.sizes[x] for x in ids if x not in self.cache.static)
+        self.set = RoutedSet({x: tokens[x] for x in ids}, comes_and_goes > room)
         self.stalls = [0] * 5
         self.bookkeeping = 0
         late = 0
         for x in ids:
-            if x in self.cache.scores:
+            if self.cache.holds(x):
                 self.set.residents.append(x)
                 self.cache.tell("used", x)
                 if x in self.unused:
@@ -168,6 +168,8 @@ class ForwardPass(Transfers):
         ]
         if not possible:
             return {}
+        if self.inputs.sizes[layer] > self.cache.room(self.cache.partition(possible[0])):
+            return {x: tokens[x] for x in possible}
         state = [
             (MOVES if self.underway[x].moves else WAITS) if x in self.underway else ABSENT
             for x in possible
@@ -329,7 +331,7 @@ class ForwardPass(Transfers):
                 lead_ns=routed_at - self.now, backlog_ns=self.backlog(), load_ns=self.one(layer)
             )
         self.stamp += 1
-        resident = [x in self.cache.scores for x in range(len(self.sizes))]
+        resident = [self.cache.holds(x) for x in range(len(self.sizes))]
         out, priority = [0] * self.workload.experts, [0] * self.workload.experts
         n = self.inputs.policy.propose(
             ids.ravel().tolist(), scores.ravel().tolist(), len(ids), limits,
@@ -338,7 +340,7 @@ class ForwardPass(Transfers):
         self.told.proposed += n
         for x, later in zip(out[:n], priority[:n]):
             order = (1, later, target)
-            if x not in self.cache.scores and x not in self.underway:
+            if not self.cache.holds(x) and x not in self.underway:
                 self.queue(x, i, target, order)
                 continue
             self.told.counts["redundant"] += 1
@@ -346,7 +348,7 @@ class ForwardPass(Transfers):
                 load = self.underway[x]
                 load.order = min(load.order, order)
         for x in out[:n]:
-            if x in self.cache.scores:
+            if self.cache.holds(x):
                 self.cache.tell("predicted", x)
 
     def backlog(self) -> int:

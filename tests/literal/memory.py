@@ -15,8 +15,9 @@ class Tier:
 
     def __init__(
         self, sizes: Sequence[int], capacities: Sequence[int], eviction: ModuleType,
-        layers: int, seed: int, future: Any,
+        layers: int, seed: int, future: Any, static: Sequence[int] = (),
     ) -> None:  # fmt: skip
+        self.static = set(static)
         self.sizes, self.capacities, self.eviction = sizes, capacities, eviction
         self.width = len(sizes) // layers
         self.scores: dict[int, int] = {}
@@ -26,24 +27,35 @@ class Tier:
         own = getattr(eviction, "new_state", new_state)
         self.state = own(len(sizes), layers, seed, future)
         if hasattr(eviction, "begin"):
-            rooms = [
-                capacity // max(sizes[x] for x in range(len(sizes)) if self.partition(x) == p)
-                for p, capacity in enumerate(capacities)
+            others = [x for x in range(len(sizes)) if x not in self.static]
+            largest = [
+                max((sizes[x] for x in others if self.partition(x) == p), default=0)
+                for p in range(len(capacities))
             ]
+            rooms = [self.room(p) // size if size else 0 for p, size in enumerate(largest)]
             self.state = eviction.begin(self.state, rooms)
 
     def partition(self, x: int) -> int:
         return 0 if len(self.capacities) == 1 else x // self.width
 
+    def holds(self, x: int) -> bool:
+        return x in self.static or x in self.scores
+
+    def room(self, p: int) -> int:
+        """What static experts leave of the partition."""
+        return self.capacities[p] - sum(
+            self.sizes[x] for x in self.static if self.partition(x) == p
+        )
+
     def residents(self, p: int) -> list[int]:
-        """Those of partition ``p``, who leaves next first."""
+        """Those of partition ``p`` that may leave, who leaves next first."""
         return sorted(
             (x for x in self.scores if self.partition(x) == p), key=lambda x: (self.scores[x], x)
         )
 
     def free(self, p: int) -> int:
         taken = (x for x in (*self.scores, *self.held) if self.partition(x) == p)
-        return self.capacities[p] - sum(self.sizes[x] for x in taken)
+        return self.room(p) - sum(self.sizes[x] for x in taken)
 
     def has_room(self, x: int, stays: Callable[[int], bool]) -> bool:
         p = self.partition(x)
@@ -79,14 +91,14 @@ class Tier:
         self.scores[x] = self.eviction.inserted(self.state, x, self.now)
 
     def tell(self, hook: str, x: int) -> None:
-        if hasattr(self.eviction, hook):
+        if hasattr(self.eviction, hook) and x not in self.static:
             told = getattr(self.eviction, hook)
             self.scores[x] = told(self.state, x, self.now, self.scores[x])
 
     def fill(self, order: Sequence[int]) -> None:
         """With what is to stay longest first in ``order``: it arrives last."""
         for x in order:
-            if self.sizes[x] <= self.free(self.partition(x)):
+            if x not in self.static and self.sizes[x] <= self.free(self.partition(x)):
                 self.held.add(x)
         for x in reversed(order):
             if x in self.held:

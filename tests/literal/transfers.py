@@ -70,14 +70,14 @@ class Transfers(ABC):
         ahead = getattr(inputs.eviction, "LOOKS_AHEAD", False)
         self.cache = Tier(
             self.sizes, inputs.cache_bytes, inputs.eviction, layers, self.config.seed,
-            self.workload.future() if ahead else None,
+            self.workload.future() if ahead else None, inputs.static,
         )  # fmt: skip
         self.cache.fill(warm_order(inputs, self.config.cache.warm))
         self.cache.left = self.left_cache
         self.host: Tier | None = None  # where every expert is in host memory
         if inputs.host_bytes is not None:
             self.host = Tier(self.sizes, [inputs.host_bytes], lru, layers, 0, None)
-            self.host.fill(warm_order(inputs, "first"))
+            self.host.fill([x for x in warm_order(inputs, "first") if x not in inputs.static])
             self.host.left = self.left_host
         self.link: Any = inputs.profile.host_link
         self.storage = inputs.profile.storage
