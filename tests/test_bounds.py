@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -85,8 +84,10 @@ def plain_bounds(done: Simulation, fit: list[int]) -> Bounds:
                     (cost.expert_ns(layer, n), cost.cpu.expert_ns(layer, n, False))
                     for n in workload.table.served
                 ]
-                ratio = min((Fraction(its, mine) for mine, its in pairs if mine), default=0)
-                works = [int(mine * ratio / (1 + ratio)) for mine in works]
+                ratio = min((its / mine for mine, its in pairs if mine), default=0.0)
+                alone = own.moe_fixed_ns + own.shared_ns
+                share = ratio / (1 + ratio) * (1 - 1e-12)
+                works = [max(alone, int((alone + sum(works)) * share)) - alone]
             launches = launch * (bool(routed) if grouped else len(routed))
             before = own.prologue_ns[layer] + own.attention_ns[layer] + own.gate_ns
             experts = own.moe_fixed_ns + own.shared_ns + sum(works) + launches

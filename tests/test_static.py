@@ -87,7 +87,7 @@ def test_host_memory_begins_with_what_may_be_loaded(by: str) -> None:
     trace = make_trace([[[1]]], 3, sizes=[100])
     inputs = system(trace, machine(), capacity=200, static=[0], host=100)
     said = read(by, inputs, FixedCost(1))
-    assert said["moved_bytes"] == [[0, 0], [100, 0]]
+    assert said["moved_bytes"] == [[0, 0, 0], [100, 0, 0]]
     assert end(said) == 260
 
 

@@ -99,8 +99,8 @@ def _files(config: RunConfig) -> list[Path]:
     """What a config may name as a file."""
     static = config.cache.static
     names = [config.trace, config.model.name, config.hardware.name, config.runtime.name]
-    names += [static.counts, static.experts] if static else []
-    return [Path(name) for name in names if isinstance(name, str)]
+    named = [static.counts, static.experts] if static else []
+    return [Path(name) for name in (*names, *named) if isinstance(name, str)]
 
 
 def _warn(inputs: Inputs) -> None:

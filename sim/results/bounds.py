@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import (
@@ -30,6 +31,7 @@ from prefetch_sim.sim.cost.tables import (
 from prefetch_sim.sim.workload.step_table import Integers, StepTable
 from prefetch_sim.sim.workload.workload import Workload
 
+Floats = npt.NDArray[np.float64]
 _STEPS = 20_000  # worked out at a time
 
 
@@ -65,8 +67,8 @@ def bounds(
     expert = expert_table(cost, layers, table.served)
     if cpu:
         assert cost.cpu is not None
-        on_cpu, _ = cpu_table(cost.cpu, layers, table.served)
-        expert, launch, through = _shared_out(expert, on_cpu), 0, np.zeros_like(through)
+        share = _share_of_two(expert, cpu_table(cost.cpu, layers, table.served)[0])
+        launch, through = 0, np.zeros_like(through)
     fixed, shared, gate = (costs.per_step[:, i] for i in (FIXED, SHARED, GATE))
     own = costs.per_layer.sum(axis=2) + (fixed + shared + gate)[:, None]
     compute = link = 0
@@ -78,6 +80,10 @@ def bounds(
         sets = np.diff(table.first_routed[part.start : part.stop + 1])
         launches = launch * (np.minimum(sets, 1) if grouped else sets)
         work = own[kind].ravel() + works + launches
+        if cpu:
+            alone = np.repeat((fixed + shared)[kind], layers)
+            both = np.floor((alone + works) * np.tile(share, len(kind))).astype(np.int64)
+            work += np.maximum(alone, both) - alone - works
         # When each layer-step ends if nothing is missing, epilogues of earlier steps included.
         epilogues = costs.per_step[kind, EPILOGUE]
         ends = compute + np.cumsum(work)
@@ -92,17 +98,18 @@ def bounds(
     return Bounds(compute, link, compute + late)
 
 
-def _shared_out(expert: Integers, on_cpu: Integers) -> Integers:
-    """ns of an expert, at least, if compute engine and CPU share out each layer's at will.
+def _share_of_two(expert: Integers, on_cpu: Integers) -> Floats:
+    """[layers]: what is left of a layer's time, at least, if two share it out at will.
 
-    Of what takes the engine G by itself it is left x, and the CPU at least r (G - x), r being the
-    least ratio of the two for any expert of the layer: the later of both is at least G r / (1 + r).
+    Let the compute engine take F for what is its own and G for all experts, of which it is left x.
+    The CPU takes at least r (G - x), r being the least ratio of the two for one expert. Then the
+    later of both is at least F, and at least (F + G) r / (1 + r).
     """
-    shared = np.zeros_like(expert)
-    for mine, its, least in zip(expert.tolist(), on_cpu.tolist(), shared):
-        ratio = min(Fraction(c, g) for g, c in zip(mine, its) if g) if any(mine) else Fraction(0)
-        least[:] = [int(g * ratio / (1 + ratio)) for g in mine]
-    return shared
+    share = np.zeros(len(expert))
+    for layer, (mine, its) in enumerate(zip(expert.tolist(), on_cpu.tolist())):
+        ratio = min((c / g for g, c in zip(mine, its) if g), default=0.0)
+        share[layer] = ratio / (1 + ratio) * (1 - 1e-12)  # whatever the rounding
+    return share
 
 
 def _works(

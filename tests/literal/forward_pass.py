@@ -164,7 +164,7 @@ class ForwardPass(Transfers):
         possible = [
             x
             for x in tokens
-            if x not in self.cache.scores and (self.host is None or x in self.host.scores)
+            if not self.cache.holds(x) and (self.host is None or self.host.holds(x))
         ]
         if not possible:
             return {}

@@ -185,7 +185,7 @@ class Transfers(ABC):
         size = self.link.chunk_mib
         return nbytes if size is None else min(nbytes, round(size.value * MIB))
 
-    def chunk_ns(self, n: int, whole: int, behind: bool) -> int:
+    def chunk_ns(self, n: int, whole: int, behind: bool, beside_cpu: bool = False) -> int:
         """Of ``n`` bytes of an expert of ``whole`` bytes: each copy pays, the first as it comes."""
         link, of_load = self.link, self.inputs.runtime.load
         first = link.back_to_back_us if behind else link.isolated_us
@@ -194,7 +194,7 @@ class Transfers(ABC):
         before += (copies - 1) * ((link.back_to_back_us.value + of_load.issue_us.value) * 1000)
         rate = link.gb_s.value
         shares = self.inputs.profile.contention
-        if shares is not None and self.now < self.cpu_until:
+        if shares is not None and beside_cpu:
             rate *= shares.host_link.value
         return round(before + n / rate)
 
@@ -202,7 +202,7 @@ class Transfers(ABC):
         n = self.chunk(load.waiting)
         load.waiting -= n
         behind = self.carried == self.now
-        ns = self.chunk_ns(n, load.nbytes, behind)
+        ns = self.chunk_ns(n, load.nbytes, behind, self.now < self.cpu_until)
         self.carrying = True
 
         def through() -> None:
