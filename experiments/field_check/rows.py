@@ -60,6 +60,7 @@ class Row(Section):
     fitted_by: str = Field(
         default="", description="of a fitted row: the figure that was fitted to the same run"
     )
+    recording: str = Field(default="", description="its own times by step, of BigMoeOnEdge")
     config: Tree | None = None
     link: Link | None = None
     drive: Drive | None = None
@@ -84,6 +85,7 @@ class Fit(Section):
     value: float
     rows: tuple[str, ...] = Field(min_length=2)
     how: str
+    derived: bool = Field(default=True, description="whether fit.py works it out again")
 
     def catalogued(self) -> float:
         """Its value in the catalogue, where every other run takes it from."""
@@ -148,7 +150,10 @@ class Study(Section):
                     "at most half as many as rows"
                 )
         fitted = {name for fit in self.fits for name in fit.rows}
-        figures = {"trace.hit_rate", *(fit.figure for fit in self.fits)}  # or: its routing is made so
+        figures = {
+            "trace.hit_rate",
+            *(fit.figure for fit in self.fits),
+        }  # or: its routing is made so
         for row in self.rows:
             if row.role != "fitted" and row.fitted_by:
                 raise ValueError(f"{row.id}: fitted_by is of fitted rows")

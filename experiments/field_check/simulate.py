@@ -62,7 +62,7 @@ def by_step(done: Simulation) -> Steps:
 
 def _of_run(done: Simulation, steps: Steps) -> Values:
     counts = done.totals.layers.counts  # [decode and prefill, layer, (experts, hits, late)]
-    experts, hits = counts[:, :, 0], counts[:, :, 1]
+    experts, hits = counts[:, :, 0], counts[:, :, 1] + counts[:, :, 2]
     prefill, start = done.steps.column("prefill"), done.steps.column("start")
     decode = start[prefill == 0]
     loads = done.loads
