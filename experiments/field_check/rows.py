@@ -202,11 +202,18 @@ def _list(value: Any) -> list[Any]:
 
 def _with_files(tree: Tree) -> Tree:
     """Files beside ``rows.yaml`` by their whole path."""
+    tree = {key: _beside(value) for key, value in tree.items()}
     trace = tree.get("trace")
-    if isinstance(trace, dict) and "loads_per_step" in trace:
-        path = FOLDER / "loads" / f"{trace['loads_per_step']}.csv"
-        tree = {**tree, "trace": {**trace, "loads_per_step": str(path)}}
+    if isinstance(trace, dict):
+        trace = {key: _beside(value) for key, value in trace.items()}
+        if "loads_per_step" in trace:
+            trace["loads_per_step"] = str(FOLDER / "loads" / f"{trace['loads_per_step']}.csv")
+        tree["trace"] = trace
     return tree
+
+
+def _beside(value: Any) -> Any:
+    return str(FOLDER / value) if isinstance(value, str) and value.startswith("models/") else value
 
 
 def read_study(path: Path = ROWS) -> Study:
