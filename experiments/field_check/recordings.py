@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,8 +47,8 @@ def measured(folder: Path, name: str) -> Steps:
     return Steps(column("wall_ms"), wait, column("read_bytes") / MIB)
 
 
-def compare(study: Study, folder: Path) -> list[Compared]:
-    return [_compared(study, row, folder) for row in study.rows if row.recording]
+def compare(study: Study, rows: Sequence[Row], folder: Path) -> list[Compared]:
+    return [_compared(study, row, folder) for row in rows]
 
 
 def _compared(study: Study, row: Row, folder: Path) -> Compared:
