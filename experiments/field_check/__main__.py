@@ -1,4 +1,4 @@
-"""``python -m prefetch_sim.experiments.field_check``: every row that can be run, and the document."""
+"""``python -m prefetch_sim.experiments.field_check``: all rows that can be run, the document."""
 
 from __future__ import annotations
 
