@@ -1,0 +1,67 @@
+"""The devices' own times by step, where their recordings are at hand; they are not ours to keep."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from prefetch_sim.experiments.field_check.rows import Row, Study
+from prefetch_sim.experiments.field_check.simulate import Steps, by_step, run
+
+RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "big-moe-on-edge" / "runs"
+MIB = 2**20
+
+
+class Compared(NamedTuple):
+    """A run against its device, by step."""
+
+    row: str
+    role: str
+    steps: int
+    measured_ms: float
+    simulated_ms: float
+    correlation: float
+    measured_wait_ms: float
+    simulated_wait_ms: float
+    wait_correlation: float
+    measured_rest_ms: float
+    simulated_rest_ms: float
+    rest_correlation: float
+
+
+def measured(folder: Path, name: str) -> Steps:
+    """What a device wrote down: what it waited for is its reads, or, overlapped, its stall."""
+    with (folder / f"{name}.csv").open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+
+    def column(key: str) -> npt.NDArray[np.float64]:
+        return np.array([float(row[key]) for row in rows])
+
+    stall = column("stall_ms")
+    wait = stall if stall.any() else column("io_ms")
+    return Steps(column("wall_ms"), wait, column("read_bytes") / MIB)
+
+
+def compare(study: Study, rows: Sequence[Row], folder: Path) -> list[Compared]:
+    return [_compared(study, row, folder) for row in rows]
+
+
+def _compared(study: Study, row: Row, folder: Path) -> Compared:
+    device = measured(folder, row.recording)
+    ours = by_step(run(study.tree(row), row.id))
+    pairs = [
+        (device.wall_ms, ours.wall_ms),
+        (device.wait_ms, ours.wait_ms),
+        (device.wall_ms - device.wait_ms, ours.wall_ms - ours.wait_ms),
+    ]
+    cells = [
+        round(float(x), 3)
+        for a, b in pairs
+        for x in (a.mean(), b.mean(), np.corrcoef(a, b)[0, 1] if b.std() > 0 else np.nan)
+    ]
+    return Compared(row.id, row.role, len(device.wall_ms), *cells)
