@@ -204,10 +204,13 @@ class StoragePart(Profile):
 
 
 class Misses(_Frozen):
-    """Bookkeeping for an expert that was missing when routed; nothing computes meanwhile."""
+    """Bookkeeping for an expert that was loaded; nothing computes meanwhile."""
 
     us: Delay = Field(description="an expert: look-up, order of eviction, slots, page faults")
     us_per_mib: Delay = Field(description="a MiB of it: copies into slots, conversion")
+    beside_us_per_mib: Delay = Field(
+        description="a MiB of it, where loads and compute overlap: cores and memory that both need"
+    )
 
 
 class Loads(_Frozen):

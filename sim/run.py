@@ -87,6 +87,7 @@ def simulate(
     layers, steps, loads = forward.layer_records, forward.step_records, loader.records
     totals = Totals(
         layers.totals(steps.column("prefill"), inputs.workload.layers),
+        forward.bookkeeping_ns,
         loader.proposed,
         loader.counts,
         loads.landed,

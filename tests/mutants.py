@@ -189,11 +189,12 @@ MUTANTS = [
     Mutant("compiled/tiers.py", "room=plain.room", "room=plain.capacities"),
     # What the runtime takes.
     Mutant("engine/forward_pass.py", "runtime.miss_ns[layer]", "runtime.miss_ns[0]"),
-    Mutant("compiled/kernel.py", "s.miss_ns[r.at.layer]", "s.miss_ns[0]"),
-    Mutant("compiled/shortcut.py", "s.miss_ns[r.at.layer]", "s.miss_ns[0]"),
+    Mutant("compiled/kernel.py", "s.miss_ns[layer]", "s.miss_ns[0]"),
+    Mutant("compiled/kernel.py", "r.at.ahead = 0", "r.at.ahead += 0"),
+    Mutant("engine/forward_pass.py", "ns[x // width]", "ns[0]"),
     Mutant("compiled/kernel.py", "(r.at.end - r.at.first - r.at.hits)", "(r.at.end - r.at.first)"),
     Mutant("compiled/shortcut.py", "(end - first - r.at.hits)", "(end - first)"),
-    Mutant("compiled/shortcut.py", "busy + bookkeeping", "busy"),
+    Mutant("compiled/shortcut.py", "busy + r.at.bookkeeping", "busy"),
     Mutant("compiled/shortcut.py", "rate.isolated_ns + more", "rate.isolated_ns"),
     Mutant("compiled/links.py", "more = rate.copies - 1", "more = 0"),
     Mutant(

@@ -11,6 +11,9 @@ from by_hand import end, ends, recorded, saying, started
 from harness import FixedCost, machine, make_trace, run_system, system
 from readings import READINGS, read
 
+from prefetch_sim.hardware_profiles import load_runtime, override
+from prefetch_sim.sim.cost.runtime import RuntimeCost
+
 MIB = 2**20
 each = pytest.mark.parametrize("by", READINGS)
 
@@ -110,3 +113,23 @@ def test_every_nanosecond_has_one_cause() -> None:
     assert told["runtime_ms"] == 3 * 7e-6
     parts = told["compute_ms"] + told["runtime_ms"] + sum(told["stall_ms"].values())
     assert round(parts, 6) == told["total_ms"]
+
+
+@each
+def test_what_landed_ahead_of_need_is_booked_by_the_next_layer_that_is_routed(by: str) -> None:
+    # 4, of the third layer, is named at 0 and has landed at 100. The first layer, routed at 110,
+    # misses: there at 210, computed at 260, and twice 7. The second hits nothing to be booked but
+    # its own: 274 + 110 + 100 + 50 + 7 = 541. The third: 651, 701, and nothing.
+    predictions = {"early": saying([[[-1], [-1], [0]]], distance=2)}
+    trace = make_trace([[[0], [0], [0]]], 2, sizes=[100] * 3, predictions=predictions)
+    inputs = system(trace, machine(), capacity=MIB, predictors=recorded(early={}))
+    said = read(by, inputs, FixedCost(3, miss=7))
+    assert started(said) == {0: [110], 2: [384], 4: [0]}
+    assert ends(said) == [274, 541, 701]
+
+
+def test_compute_and_reads_that_overlap_share_cores() -> None:
+    ones = {"miss.us": 10, "miss.us_per_mib": 4, "miss.beside_us_per_mib": 6}
+    for overlap, ns in (("grouped", 14_000), ("per_expert", 20_000)):
+        runtime = override(load_runtime("ideal"), {**ones, "overlap": overlap})
+        assert RuntimeCost.of(runtime, [MIB]).miss_ns == (ns,)

@@ -91,7 +91,7 @@ def test_bookkeeping_is_by_expert_and_by_its_bytes() -> None:
     runtime = override(IDEAL, {"miss.us": 10, "miss.us_per_mib": 4, "step_us": 1, "layer_us": 2})
     cost = RuntimeCost.of(runtime, [MIB, 3 * MIB // 2])
     assert cost.miss_ns == (14_000, 16_000)
-    assert cost.total_ns(5, [3, 1]) == 5 * (1_000 + 2 * 2_000) + 3 * 14_000 + 16_000
+    assert cost.total_ns(5, 58_000) == 5 * (1_000 + 2 * 2_000) + 58_000
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,8 @@ def test_a_runtime_cut_short_names_what_is_missing(tmp_path: Any) -> None:
         load_runtime(path)
     assert str(caught.value) == (
         f"{path}: missing: overlap, step_us, layer_us, routing_us, miss.us, miss.us_per_mib, "
-        "load.issue_us, load.copies, load.read_us, cpu.submit_us, reserve_mib"
+        "miss.beside_us_per_mib, load.issue_us, load.copies, load.read_us, cpu.submit_us, "
+        "reserve_mib"
     )
 
 

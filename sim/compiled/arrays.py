@@ -95,7 +95,7 @@ class Setup(NamedTuple):
     delay: Array  # [predictor][step]
     ids: Array  # int32: the tables [tokens, layers, m] of all predictors, one after the other
     scores: Array  # float32
-    miss_ns: Array  # [layer]: bookkeeping for one expert that was missing
+    miss_ns: Array  # [layer]: bookkeeping for one expert that was loaded
     rates: Table[Rate]  # [stage]
     load_ns: Array  # [layer]: one queued load, for deadlines
     missed: Array  # int8 [routed]: 1 what is not there when it is needed; empty unless ``known``

@@ -102,6 +102,7 @@ def simulate(
             until = min(until + chunk, steps)
     totals = Totals(
         LayerTotals(cells(r.totals), cells(r.stalled)),
+        int(r.at.booked),
         int(r.at.proposed),
         r.counts.tolist(),
         int(r.at.landed),

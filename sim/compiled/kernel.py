@@ -93,6 +93,9 @@ def _route(
         if cache.not_routed:
             memory.routed(cache, layer)
     missing = end - first - hits
+    r.at.bookkeeping = r.at.ahead + missing * s.miss_ns[layer]
+    r.at.ahead = 0
+    r.at.booked += r.at.bookkeeping
     r.at.hits, r.at.late, r.at.waiting = hits, 0, missing
     asked = now
     if cpu is not None:
@@ -102,10 +105,11 @@ def _route(
         now = prediction.fire(s, r, AT_ROUTED, kind, now, 0)
     if missing == 0:
         work += cost.shared_ns + cost.moe_fixed_ns
-        r.at.busy += work
-        r.at.ended = now + work
+        r.at.busy += work + r.at.bookkeeping
+        now += work
         if cpu is not None:
-            r.at.ended = on_cpu.wait(r, cpu, now + work)
+            now = on_cpu.wait(r, cpu, now)
+        r.at.ended = now + r.at.bookkeeping
         return
     r.at.streams = not memory.fits(cache, routed, first, end)
     if path is None and cpu is None and not r.at.streams:
@@ -200,9 +204,8 @@ def _landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | None, now:
         _compute_landed(s, cache, loader, r, cpu)
         if cpu is not None:
             r.at.free = on_cpu.wait(r, cpu, r.at.free)
-        bookkeeping = (r.at.end - r.at.first - r.at.hits) * s.miss_ns[r.at.layer]
-        r.at.busy += bookkeeping
-        r.at.free += bookkeeping
+        r.at.busy += r.at.bookkeeping
+        r.at.free += r.at.bookkeeping
         r.at.unpin_at = r.at.free
         r.at.listening = 0
         r.at.wake = now

@@ -239,6 +239,7 @@ def _arrive(
     if path is not None and s.has_host:
         memory.use(path.host, x)
     if not needed:
+        r.at.ahead += s.miss_ns[cache.experts[x].layer]
         if load.origin == PREFETCH:
             loader.unused[x] = 1
         else:

@@ -40,6 +40,9 @@ class Progress(Row):
     unpinned: int  # of these
     hits: int
     late: int
+    ahead: int  # ns of bookkeeping for what has landed before it was needed
+    bookkeeping: int  # ns, of the layer
+    booked: int  # ns, of the run
     outstanding: int  # bytes asked for and not landed
     moving: int  # of those, of loads that have begun
     seq: int  # loads so far

@@ -99,7 +99,6 @@ def take(
         works += s.expert_launch_ns
         free += cost.moe_fixed_ns + works
         busy += works
-    bookkeeping = (end - first - r.at.hits) * s.miss_ns[r.at.layer]
     r.at.events += 1  # the pass is woken once
-    r.at.busy += busy + bookkeeping
-    r.at.ended = free + bookkeeping
+    r.at.busy += busy + r.at.bookkeeping
+    r.at.ended = free + r.at.bookkeeping

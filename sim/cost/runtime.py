@@ -19,12 +19,14 @@ class RuntimeCost(NamedTuple):
     step_ns: int  # a forward pass
     layer_ns: int  # a MoE layer, before it
     routing_ns: int  # the routing's way to whoever decides
-    miss_ns: tuple[int, ...]  # [layer]: bookkeeping for one expert that was missing when routed
+    miss_ns: tuple[int, ...]  # [layer]: bookkeeping for one expert that was loaded
 
     @classmethod
     def of(cls, runtime: RuntimeProfile, sizes: Sequence[int]) -> RuntimeCost:
         """``sizes`` [layer]: bytes of one expert."""
         us, us_per_mib = runtime.miss.us.value, runtime.miss.us_per_mib.value
+        if runtime.overlap == "per_expert":
+            us_per_mib += runtime.miss.beside_us_per_mib.value
         return cls(
             round(runtime.step_us.value * 1e3),
             round(runtime.layer_us.value * 1e3),
@@ -32,8 +34,7 @@ class RuntimeCost(NamedTuple):
             tuple(round((us + size / MIB * us_per_mib) * 1e3) for size in sizes),
         )
 
-    def total_ns(self, steps: int, misses: Sequence[int]) -> int:
-        """Of a run of ``steps`` forward passes; ``misses`` [layer]: experts missing when routed."""
+    def total_ns(self, steps: int, bookkeeping: int) -> int:
+        """Of a run of ``steps`` forward passes, with so many ns of bookkeeping."""
         every_layer = (self.layer_ns + self.routing_ns) * len(self.miss_ns)
-        bookkeeping = sum(n * ns for n, ns in zip(misses, self.miss_ns))
         return steps * (self.step_ns + every_layer) + bookkeeping

@@ -54,6 +54,7 @@ class ForwardPass:
         self._at_start = [p for p in predictors if p.trigger == "layer_start"]
         self._at_gate = [p for p in predictors if p.trigger == "gate_input"]
         self._at_routed = [p for p in predictors if p.trigger == "routed"]
+        self.bookkeeping_ns = 0
         self._gate_at = 0  # when the present layer is routed, later predictors inline apart
 
     def run(self) -> Events:
@@ -91,8 +92,9 @@ class ForwardPass:
                 for predictor in self._at_routed:
                     now = self._fire(predictor, step, cost, layer, now, 0)
                 stalls: Sequence[int] = _NO_STALL
+                bookkeeping = self._booked_ahead() if loader.ahead else 0
                 if loader.waiting:
-                    bookkeeping = (len(routed) - hits) * self.cost.runtime.miss_ns[layer]
+                    bookkeeping += (len(routed) - hits) * self.cost.runtime.miss_ns[layer]
                     missing.begin(layer, routed, tokens, cost, bookkeeping, cpu_end, routed_at, now)
                     loader.serve(routed_at)
                     yield device.asleep()
@@ -107,8 +109,11 @@ class ForwardPass:
                     if cpu_end > now:
                         stalls = (0, 0, 0, 0, cpu_end - now)
                         now = cpu_end
+                    if bookkeeping:
+                        now = device.compute(now, bookkeeping, "bookkeeping")
                     loader.unpin_at = now
                     loader.serve(routed_at)
+                self.bookkeeping_ns += bookkeeping
                 layer_step += 1
                 add_numbers((step.number, layer, experts, hits, late, on_cpu))
                 add_times((start, routed_at, now, *stalls))
@@ -120,6 +125,13 @@ class ForwardPass:
                 table.pack(PACK)
         yield device.until(now)
         loader.finish(now)
+
+    def _booked_ahead(self) -> int:
+        """ns of bookkeeping for what has landed before it was needed."""
+        ahead, width, ns = self.loader.ahead, self.loader.cache.width, self.cost.runtime.miss_ns
+        total = sum([ns[x // width] for x in ahead])
+        ahead.clear()
+        return total
 
     def _split(
         self,

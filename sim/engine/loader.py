@@ -58,6 +58,7 @@ class Loader:
         # Set while the engine waits: told of each landing, before loads start and after.
         self.on_landing: Callable[[int], None] | None = None
         self.on_served: Callable[[int], None] | None = None
+        self.ahead: list[int] = []  # experts that landed before they were needed, to be booked
         self.waiting = 0  # demanded experts that have not landed
         self.queued: list[list[Load]] = [[] for _ in range(cache.layers)]  # prefetches, by layer
         self.cancels = True  # whether queued prefetches may be cancelled
@@ -278,6 +279,7 @@ class Loader:
         if self.host is not None:
             self.host.use((x,))
         if not needed:
+            self.ahead.append(x)
             if load.origin == PREFETCH:
                 self.unused[x] = load
             else:

@@ -83,6 +83,7 @@ class Totals(NamedTuple):
     """What results need of a run beside its steps; either engine gives it."""
 
     layers: LayerTotals
+    bookkeeping: int  # ns
     proposed: int  # prefetches
     dispositions: list[int]  # how many ended so, by disposition
     landed: int  # loads

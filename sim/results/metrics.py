@@ -84,8 +84,8 @@ def summarise(
     """
     total = int(step_records.column("end")[-1])
     between, first = latencies(table, step_records)
-    experts, hits, _, on_cpu = totals.layers.counts.sum(axis=0).T
-    own = runtime.total_ns(len(step_records), (experts - hits - on_cpu).tolist())
+    experts, _, _, on_cpu = totals.layers.counts.sum(axis=0).T
+    own = runtime.total_ns(len(step_records), totals.bookkeeping)
     compute = int(step_records.column("compute").sum()) - own
     stall = ("demand_miss", "late_prefetch", "queueing", "storage", "cpu")
     return {

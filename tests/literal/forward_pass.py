@@ -39,7 +39,7 @@ class ForwardPass(Transfers):
         self.latest = -1  # the layer-step routed last
         self.set = RoutedSet({}, False, end=0)
         self.on_cpu: dict[int, int] = {}  # of the set's layer, and the tokens of each
-        self.permuting = self.bookkeeping = 0
+        self.permuting = self.bookkeeping = self.ahead = 0
         self.stalls = [0] * 5
         self.marks, self.stamp = [0] * len(self.sizes), 0
 
@@ -124,7 +124,7 @@ class ForwardPass(Transfers):
         comes_and_goes = sum(self.sizes[x] for x in ids if x not in self.cache.static)
         self.set = RoutedSet({x: tokens[x] for x in ids}, comes_and_goes > room)
         self.stalls = [0] * 5
-        self.bookkeeping = 0
+        self.bookkeeping, self.ahead = self.ahead, 0
         late = 0
         for x in ids:
             if self.cache.holds(x):
@@ -193,6 +193,9 @@ class ForwardPass(Transfers):
         ended = 0 <= routed.end <= self.now
         streamed = routed.streams and routed.computed.get(x, self.now + 1) <= self.now
         return x in routed.tokens and not ended and not streamed
+
+    def arrives_early(self, load: Load) -> None:
+        self.ahead += self.cost.runtime.miss_ns[load.expert // self.workload.experts]
 
     def arrives(self, load: Load) -> None:
         self.set.missing.remove(load.expert)

@@ -96,6 +96,10 @@ class Transfers(ABC):
         """Whether ``x`` is now."""
 
     @abstractmethod
+    def arrives_early(self, load: Load) -> None:
+        """What nothing waits for has landed."""
+
+    @abstractmethod
     def arrives(self, load: Load) -> None:
         """What the pass waits for has landed."""
 
@@ -254,6 +258,7 @@ class Transfers(ABC):
         if self.host is not None:
             self.host.tell("used", x)
         if not load.demanded:
+            self.arrives_early(load)
             if load.behind:
                 self.settle(load, "arrived")
             else:
