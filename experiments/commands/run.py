@@ -150,9 +150,11 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     bounds.add_row("regret (total - clairvoyant)", number(found["regret_ms"]))
     cache = grid("hit rate", "all", "decode", "prefill", right=3)
     cache.add_row("", *(percent(found["hit_rate"][p]) for p in ("all", "decode", "prefill")))
-    moved = grid("moved", "demand", "prefetch", right=2)
+    behind = ("behind",) if inputs.cpu_computes else ()
+    origins = "demand", "prefetch", *behind
+    moved = grid("moved", *origins, right=len(origins))
     for label, by_origin in found["bytes"].items():
-        moved.add_row(label, size(by_origin["demand"]), size(by_origin["prefetch"]))
+        moved.add_row(label, *(size(by_origin[origin]) for origin in origins))
     prefetch = grid("prefetch", "proposals", right=1)
     for label, proposals in found["prefetch"].items():
         prefetch.add_row(label, f"{proposals:,}")
@@ -166,5 +168,8 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
         out.print(table)
     rate = found["tokens_per_s"]
     out.print(f"\n{number(rate)} tokens/s, {found['loads']:,} loads", markup=False)
+    if inputs.cpu_computes:
+        share = percent(found["cpu_rate"])
+        out.print(f"{share} of routed experts computed on the CPU", markup=False)
     if _costless(inputs.runtime):
         out.print("This runtime's own work costs nothing: real engines take longer.", markup=False)
