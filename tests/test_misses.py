@@ -136,7 +136,7 @@ def test_a_layer_left_to_the_cpu_needs_no_cache() -> None:
 
 
 def test_a_policy_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(cpu.__file__).read_text()).replace("layer.tokens <= layer.up_to", "count > 7")
+    text = (Path(cpu.__file__).read_text()).replace("layer.tokens <= layer.up_to", "count > 8")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "misses.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
