@@ -143,6 +143,7 @@ def planted(faults: Sequence[Mutant], folder: Path) -> Iterator[Callable[[str], 
             stand_ins["prefetch_sim.sim.run.SimulatedDevice"] = device
             decisions = find("mutant.engine.decisions").Decisions
             stand_ins["prefetch_sim.sim.run.Decisions"] = decisions
+            stand_ins["prefetch_sim.sim.run.Plan"] = find("mutant.engine.plan").Plan
             stand_ins["prefetch_sim.sim.run.ForwardPass"] = find(
                 "mutant.engine.forward_pass"
             ).ForwardPass

@@ -109,6 +109,14 @@ FAULTS = {
         ),
         Mutant("compiled/loads.py", "FIRM if needed else QUEUED_TOO", "QUEUED_TOO"),
     ],
+    "the CPU shares memory with what moved before the set was demanded, and not with that": [
+        Mutant("engine/plan.py", "loader.moving > 0 or loader.waiting > 0", "loader.moving > 0"),
+        Mutant("compiled/cpu.py", "r.at.moving > 0 or r.at.waiting > 0", "r.at.moving > 0"),
+    ],
+    "a load behind goes before prefetches": [
+        Mutant("engine/loader.py", "BEHIND, BEHIND_KEY + target", "BEHIND, PREFETCH_KEY"),
+        Mutant("compiled/cpu.py", "BEHIND, BEHIND_KEY + index", "BEHIND, 1 << 60"),
+    ],
     "a group of a set that streams waits for whatever moves": [
         Mutant(
             "engine/missing.py",
