@@ -14,7 +14,6 @@ class Mutant(NamedTuple):
 
 
 USE = "def use(t: Tier, x: int) -> None:\n    if t.resident[x] == {}:"
-PREDICT = "def predict(t: Tier, x: int) -> None:\n    if t.resident[x] == {}:"
 
 MUTANTS = [
     Mutant("compiled/order.py", "column += others", "column += 1", endless=True),
@@ -178,14 +177,10 @@ MUTANTS = [
         "return size",
     ),
     Mutant("engine/tier.py", "self._leaves[y] == partition", "self.partition_of[y] == partition"),
-    Mutant(
-        "engine/tier.py", "if self.resident[x] and self._leaves[x] >= 0:", "if self.resident[x]:"
-    ),
     Mutant("engine/tier.py", "        if self.static:  #", "        if False:  #"),
     Mutant("compiled/memory.py", "others += t.resident[routed[i]] != STATIC", "others += 1"),
     Mutant("compiled/memory.py", "t.resident[y] == THERE and", "t.resident[y] and", kind=2),
     Mutant("compiled/memory.py", USE.format("STATIC"), USE.format("3")),
-    Mutant("compiled/memory.py", PREDICT.format("STATIC"), PREDICT.format("3")),
     Mutant("compiled/tiers.py", "plain.resident[x] and x not in plain.static", "plain.resident[x]"),
     Mutant("compiled/tiers.py", "_resident(plain) == THERE", "_resident(plain) > 0"),
     Mutant("compiled/tiers.py", "room=plain.room", "room=plain.capacities"),

@@ -98,7 +98,7 @@ def _costless(runtime: RuntimeProfile) -> bool:
 def _files(config: RunConfig) -> list[Path]:
     """What a config may name as a file."""
     static = config.cache.static
-    names = [config.trace, config.model, config.hardware.name, config.runtime.name]
+    names: list[Any] = [config.trace, config.model, config.hardware.name, config.runtime.name]
     names += [static.counts, static.experts] if static else []
     return [Path(name) for name in names if isinstance(name, str)]
 
