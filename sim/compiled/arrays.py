@@ -20,7 +20,7 @@ FAR = 1 << 62  # later than any time, above any score
 
 AT_START, AT_GATE, AT_ROUTED = range(3)  # Predictor.trigger
 STAGES = 2  # that a load path has at most: off storage, over the host link
-CLASSES = 3  # of loads that wait: see Loader
+CLASSES = 4  # of loads that wait: see Loader
 
 
 class Step(Row):
@@ -220,9 +220,10 @@ class Loader(NamedTuple):
     """What is queued or moving, by expert and by stage of the load path.
 
     ``queue`` has a ring for each stage, from its head (row ``stage``) to the load that is first by
-    key, then by age, and on. Marks (rows ``STAGES + stage``, ``2 STAGES + stage``) part demands,
-    prefetches of priority 0 and the rest, so that each joins at the end of its own. Row ``STAGES
-    (CLASSES + x) + stage`` is of ``x``; ``after`` is -1 where it does not wait.
+    key, then by age, and on. Marks (rows ``STAGES + stage``, ``2 STAGES + stage`` and so on) part
+    demands, prefetches of priority 0, the other prefetches and loads behind, so that each joins at
+    the end of its own. Row ``STAGES (CLASSES + x) + stage`` is of ``x``; ``after`` is -1 where it
+    does not wait.
     """
 
     loads: Table[Load]  # [x]

@@ -16,7 +16,7 @@ from prefetch_sim.sim.compiled.arrays import (
 )
 from prefetch_sim.sim.compiled.progress import Run
 from prefetch_sim.sim.cost import transfers
-from prefetch_sim.sim.engine.load import DEMAND_KEY, PREFETCH_KEY, PRIORITY
+from prefetch_sim.sim.engine.load import BEHIND_KEY, DEMAND_KEY, PREFETCH_KEY, PRIORITY
 from prefetch_sim.sim.jit.jit import part
 
 transfer_ns = part(transfers.transfer_ns)
@@ -78,6 +78,8 @@ def enqueue(loader: Loader, stage: int, x: int) -> None:
     behind = stage  # the head, or the mark after its class
     if load.key < PREFETCH_KEY + PRIORITY:
         behind += STAGES if load.key == DEMAND_KEY else 2 * STAGES
+    elif load.key < BEHIND_KEY:
+        behind += 3 * STAGES
     before = queue[behind].before
     while before >= STAGES * CLASSES and _sooner(load, loader.loads[expert(before)]):
         behind, before = before, queue[before].before

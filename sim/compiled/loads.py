@@ -8,6 +8,7 @@ from prefetch_sim.sim.compiled.progress import TOO_MANY_LOADS, Run
 from prefetch_sim.sim.engine.load import (
     ARRIVED,
     BEHIND,
+    BEHIND_KEY,
     CANCELLED,
     DEMAND,
     DEMAND_KEY,
@@ -380,6 +381,8 @@ def cancel(
             x = links.expert(node)
             node = links.after(loader, node)
             load = loader.loads[x]
+            if load.key >= BEHIND_KEY:
+                break  # no prefetch waits any further
             if not base <= x < base + s.experts or load.named == r.at.named:
                 continue
             if load.started >= 0 or load.origin == BEHIND:  # the rest of its chunks; no prefetch
