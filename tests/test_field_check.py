@@ -76,7 +76,7 @@ def test_nothing_is_fitted_to_a_predicted_row() -> None:
 
 def test_fitted_figures_are_the_catalogues() -> None:
     for fit in STUDY.fits:
-        assert fit.catalogued() == fit.value, fit.figure
+        assert fit.catalogued(STUDY.bases) == fit.value, fit.figure
         assert fit.derived == (fit.figure in HOW), fit.figure
 
 

@@ -32,6 +32,7 @@ class Compared(NamedTuple):
     measured_rest_ms: float
     simulated_rest_ms: float
     rest_correlation: float
+    bytes_correlation: float  # of the device's time with its own bytes: what bytes alone explain
 
 
 def measured(folder: Path, name: str) -> Steps:
@@ -64,4 +65,5 @@ def _compared(study: Study, row: Row, folder: Path) -> Compared:
         for a, b in pairs
         for x in (a.mean(), b.mean(), np.corrcoef(a, b)[0, 1] if b.std() > 0 else np.nan)
     ]
-    return Compared(row.id, row.role, len(device.wall_ms), *cells)
+    alone = np.corrcoef(device.wall_ms, device.mib)[0, 1] if device.mib.std() > 1 else np.nan
+    return Compared(row.id, row.role, len(device.wall_ms), *cells, round(float(alone), 3))
