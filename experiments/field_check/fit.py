@@ -175,7 +175,9 @@ def main() -> None:
     fitter = Fitter(read_study(), parser.parse_args().recordings)
     for fit in fitter.study.fits:
         found = f"{fitter.value(fit):.4g}" if fit.derived else "(from elsewhere)"
-        print(f"{fit.figure}: {found}, catalogue {fit.catalogued(fitter.study.bases):g}, rows.yaml {fit.value:g}")
+        print(
+            f"{fit.figure}: {found}, catalogue {fit.catalogued(fitter.study.bases):g}, rows.yaml {fit.value:g}"
+        )
 
 
 if __name__ == "__main__":
