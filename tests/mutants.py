@@ -14,7 +14,6 @@ class Mutant(NamedTuple):
 
 
 USE = "def use(t: Tier, x: int) -> None:\n    if t.resident[x] == {}:"
-PREDICT = "def predict(t: Tier, x: int) -> None:\n    if t.resident[x] == {}:"
 
 MUTANTS = [
     Mutant("compiled/order.py", "column += others", "column += 1", endless=True),
@@ -176,14 +175,10 @@ MUTANTS = [
         "return size",
     ),
     Mutant("engine/tier.py", "self._leaves[y] == partition", "self.partition_of[y] == partition"),
-    Mutant(
-        "engine/tier.py", "if self.resident[x] and self._leaves[x] >= 0:", "if self.resident[x]:"
-    ),
     Mutant("engine/tier.py", "        if self.static:  #", "        if False:  #"),
     Mutant("compiled/memory.py", "others += t.resident[routed[i]] != STATIC", "others += 1"),
     Mutant("compiled/memory.py", "t.resident[y] == THERE and", "t.resident[y] and", kind=2),
     Mutant("compiled/memory.py", USE.format("STATIC"), USE.format("3")),
-    Mutant("compiled/memory.py", PREDICT.format("STATIC"), PREDICT.format("3")),
     Mutant("compiled/tiers.py", "plain.resident[x] and x not in plain.static", "plain.resident[x]"),
     Mutant("compiled/tiers.py", "_resident(plain) == THERE", "_resident(plain) > 0"),
     Mutant("compiled/tiers.py", "room=plain.room", "room=plain.capacities"),
@@ -204,8 +199,7 @@ MUTANTS = [
     Mutant("compiled/kernel.py", "s.miss_ns[layer]", "s.miss_ns[0]"),
     Mutant("compiled/kernel.py", "r.at.ahead = 0", "r.at.ahead += 0"),
     Mutant("engine/forward_pass.py", "ns[x // width]", "ns[0]"),
-    Mutant("compiled/kernel.py", "(r.at.end - r.at.first - r.at.hits)", "(r.at.end - r.at.first)"),
-    Mutant("compiled/shortcut.py", "(end - first - r.at.hits)", "(end - first)"),
+    Mutant("compiled/kernel.py", "missing * s.miss_ns[layer]", "(end - first) * s.miss_ns[layer]"),
     Mutant("compiled/shortcut.py", "busy + r.at.bookkeeping", "busy"),
     Mutant("compiled/shortcut.py", "rate.isolated_ns + more", "rate.isolated_ns"),
     Mutant("compiled/links.py", "more = rate.copies - 1", "more = 0"),

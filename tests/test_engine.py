@@ -89,12 +89,12 @@ def test_two_layers_with_a_timely_a_late_a_cancelled_and_a_useless_prefetch() ->
     assert total_ns(done) == 350
     assert outcome(done) == {0: TIMELY, 1: USELESS, 2: CANCELLED, 4: LATE}
     assert done.layers.table().tolist() == [
-        [0, 0, 1, 1, 0, 0, 110, 160, 0, 0, 0, 0],
-        [0, 1, 1, 0, 1, 160, 270, 350, 0, 30, 0, 0],
+        [0, 0, 1, 1, 0, 0, 0, 110, 160, 0, 0, 0, 0, 0],
+        [0, 1, 1, 0, 1, 0, 160, 270, 350, 0, 30, 0, 0, 0],
     ]
     counts = results["prefetch"]
     assert sum(counts[d] for d in DISPOSITIONS) == counts["proposed"] == 4
-    assert results["bytes"]["host_to_gpu"] == {"demand": 0, "prefetch": 300}
+    assert results["bytes"]["host_to_gpu"] == {"demand": 0, "prefetch": 300, "behind": 0}
 
 
 def test_without_cancelling_the_stale_prefetch_goes_first_and_costs_its_time() -> None:
@@ -125,6 +125,7 @@ def test_a_demand_waits_for_the_transfer_in_service_and_no_longer() -> None:
         "late_prefetch": 0.0,
         "queueing": 90 / 1e6,
         "storage": 0.0,
+        "cpu": 0.0,
     }
     assert outcome(done) == {0: DEMANDED, 1: USELESS, 2: USELESS}
 
@@ -143,7 +144,7 @@ def test_chunks_are_the_unit_of_waiting() -> None:
     assert total_ns(done) == 5 * C + 50
     assert results["stall_ms"]["queueing"] == pytest.approx((C - 110) / 1e6)
     # The run ends with the wrong prefetch under way: its chunk, and the one begun at 5 C.
-    assert results["bytes"]["host_to_gpu"] == {"demand": 4 * C, "prefetch": C}
+    assert results["bytes"]["host_to_gpu"] == {"demand": 4 * C, "prefetch": C, "behind": 0}
     assert results["link_busy"] == {"host_link": pytest.approx(5 * C / (5 * C + 50), abs=1e-6)}
 
 
@@ -190,7 +191,7 @@ def test_unified_memory_loads_from_storage_alone() -> None:
     done, results = run_system(inputs, FixedCost(1))
     assert total_ns(done) == 110 + 8 * C + 50
     assert results["stall_ms"]["storage"] == pytest.approx(8 * C / 1e6)
-    assert results["bytes"]["host_to_gpu"] == {"demand": 0, "prefetch": 0}
+    assert results["bytes"]["host_to_gpu"] == {"demand": 0, "prefetch": 0, "behind": 0}
 
 
 @pytest.mark.parametrize("overlap", ["per_expert", "grouped"])
@@ -312,7 +313,7 @@ def test_host_memory_keeps_what_was_read() -> None:
     done, results = run_system(inputs, FixedCost(1))
     read = max(2 * C, 4 * C) + C
     assert done.steps.column("end").tolist() == [160 + read, 320 + read + C]
-    assert results["bytes"]["storage"] == {"demand": C, "prefetch": 0}
+    assert results["bytes"]["storage"] == {"demand": C, "prefetch": 0, "behind": 0}
 
 
 def test_a_prefetch_evicted_before_its_use_is_useless() -> None:

@@ -86,7 +86,7 @@ def test_results_say_what_they_are_results_of() -> None:
     inputs = system(trace, machine(), capacity=[200, 50], seed=3, cache={"scope": "layer"})
     _, found = run_system(inputs, FixedCost(2))
     assert (found["model"], found["hardware"]) == ("small", "machine")
-    assert found["cache"] == {"bytes": 250}
+    assert found["cache"] == {"bytes": 250, "static": {"experts": 0, "bytes": 0}}
     assert RunConfig.model_validate(json.loads(json.dumps(found["config"]))) == inputs.config
     assert found["config"]["seed"] == 3
 

@@ -16,7 +16,8 @@ def measure(point: Point) -> dict[str, Any]:
     result = run(point.config)
     tokens = result["steps"]
     quality: dict[str, Any] = next(iter(result["predictors"].values()), {})
-    moved, prefetch, stall = result["bytes"], result["prefetch"], result["stall_ms"]
+    moved, prefetch = result["bytes"], result["prefetch"]
+    stall = {name: ms for name, ms in result["stall_ms"].items() if name != "cpu"}  # none here
     return {
         "device": point.device,
         "runtime": point.runtime,

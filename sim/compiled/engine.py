@@ -65,13 +65,13 @@ def simulate(
     ``go`` replaces the compiled kernel (its ``py_func``, for tests).
     """
     from prefetch_sim.sim.compiled import load_path, setup
-    from prefetch_sim.sim.compiled.tiers import make_tier
+    from prefetch_sim.sim.compiled import tiers as tier_tables
 
     go, loads = go or kernel(), LoadRecords(records)
     cache, host = tiers
     full = keeps_all(inputs)
     # Nobody is asked who leaves then: the least work, though order and state are another's.
-    gpu = make_tier(cache, fifo if full else inputs.eviction)
+    gpu = tier_tables.make_tier(cache, fifo if full else inputs.eviction)
     beyond = load_path.make_path(path, host, gpu)
     missed = None
     if (

@@ -8,13 +8,15 @@ from prefetch_sim.sim.jit.jit import part
 
 
 @part
-def fits(t: Tier, routed: Array, first: int, end: int) -> bool:
-    """Whether ``routed[first:end]``, of one layer and so of one size, fit in together."""
-    size, room = t.size[routed[first]], t.partitions[t.experts[routed[first]].partition].room
-    if size * (end - first) <= room:
+def fits(t: Tier, routed: Array, start: int, end: int) -> bool:
+    """Whether ``routed[start:end]``, of one layer and so of one size, fit in together."""
+    one = routed[start]
+    size, room = t.size[one], t.partitions[t.experts[one].partition].room
+    count = end - start
+    if size * count <= room:
         return True
     others = 0
-    for i in range(first, end):
+    for i in range(start, end):
         others += t.resident[routed[i]] != STATIC
     return bool(size * others <= room)
 
