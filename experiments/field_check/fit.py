@@ -175,9 +175,8 @@ def main() -> None:
     fitter = Fitter(read_study(), parser.parse_args().recordings)
     for fit in fitter.study.fits:
         found = f"{fitter.value(fit):.4g}" if fit.derived else "(from elsewhere)"
-        print(
-            f"{fit.figure}: {found}, catalogue {fit.catalogued(fitter.study.bases):g}, rows.yaml {fit.value:g}"
-        )
+        now = fit.catalogued(fitter.study.bases)
+        print(f"{fit.figure}: {found}, catalogue {now:g}, rows.yaml {fit.value:g}")
 
 
 if __name__ == "__main__":

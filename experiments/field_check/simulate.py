@@ -13,8 +13,8 @@ import numpy.typing as npt
 from prefetch_sim.experiments.field_check.rows import Drive, Link, Quantity, Row, Study
 from prefetch_sim.hardware_profiles import load_profile
 from prefetch_sim.sim.config.files import Tree, parse, set_path
-from prefetch_sim.sim.config.schema import SyntheticTrace
 from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.config.schema import SyntheticTrace
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.run import simulate
 from prefetch_sim.sim.setup import inputs as read
