@@ -195,7 +195,7 @@ MUTANTS = [
     Mutant("compiled/links.py", "now < cpu.at.until", "now <= cpu.at.until"),
     Mutant("compiled/kernel.py", "path is None and cpu is None and not", "path is None and not"),
     Mutant("compiled/loads.py", "load.started >= 0 or load.origin == BEHIND", "load.started >= 0"),
-    Mutant("engine/forward_pass.py", "runtime.miss_ns[layer]", "runtime.miss_ns[0]"),
+    Mutant("engine/forward_pass.py", "hits) * miss_ns[layer]", "hits) * miss_ns[0]"),
     Mutant("compiled/kernel.py", "s.miss_ns[layer]", "s.miss_ns[0]"),
     Mutant("compiled/kernel.py", "r.at.ahead = 0", "r.at.ahead += 0"),
     Mutant("engine/forward_pass.py", "ns[x // width]", "ns[0]"),

@@ -67,7 +67,8 @@ class ForwardPass:
         tables = [self.layer_records, loader.records]
         add_numbers, add_times = self.layer_records.add_numbers, self.layer_records.add_times
         missing = MissingLayer(device, loader, self._work, grouped=self._grouped)
-        now = layer_step = 0
+        plan, miss_ns = self._plan, self.cost.runtime.miss_ns
+        now = layer_step = on_cpu = cpu_end = 0
         for step in workload.steps():
             cost = self.cost.step(step.phase, step.tokens, step.contexts)
             begun, busy = now, device.busy_ns
@@ -78,23 +79,23 @@ class ForwardPass:
                 routed_at = self._begin(step, cost, layer, start)
                 yield device.until(routed_at)
                 routed, tokens = workload.routed(step, layer)
-                experts, on_cpu, cpu_end = len(routed), 0, 0
-                if self._plan is None:
+                if plan is None:
                     hits, late = self._decisions.routed(
                         layer_step, routed, routed if tokens is None else set(routed), routed_at
                     )
                 else:
+                    on_cpu = len(routed)
                     routed, tokens, hits, late, cpu_end = self._split(
-                        step, layer_step, routed, tokens, routed_at
+                        plan, step, layer_step, routed, tokens, routed_at
                     )
-                    on_cpu = experts - len(routed)
+                    on_cpu -= len(routed)
                 now = routed_at
                 for predictor in self._at_routed:
                     now = self._fire(predictor, step, cost, layer, now, 0)
                 stalls: Sequence[int] = _NO_STALL
                 bookkeeping = self._booked_ahead() if loader.ahead else 0
                 if loader.waiting:
-                    bookkeeping += (len(routed) - hits) * self.cost.runtime.miss_ns[layer]
+                    bookkeeping += (len(routed) - hits) * miss_ns[layer]
                     missing.begin(layer, routed, tokens, cost, bookkeeping, cpu_end, routed_at, now)
                     loader.serve(routed_at)
                     yield device.asleep()
@@ -113,9 +114,10 @@ class ForwardPass:
                         now = device.compute(now, bookkeeping, "bookkeeping")
                     loader.unpin_at = now
                     loader.serve(routed_at)
-                self.bookkeeping_ns += bookkeeping
+                if bookkeeping:
+                    self.bookkeeping_ns += bookkeeping
                 layer_step += 1
-                add_numbers((step.number, layer, experts, hits, late, on_cpu))
+                add_numbers((step.number, layer, len(routed) + on_cpu, hits, late, on_cpu))
                 add_times((start, routed_at, now, *stalls))
             now = device.compute(now, cost.epilogue_ns, "head")
             records = self.step_records
@@ -135,6 +137,7 @@ class ForwardPass:
 
     def _split(
         self,
+        plan: Plan,
         step: Step,
         layer_step: int,
         routed: list[int],
@@ -145,8 +148,7 @@ class ForwardPass:
 
         Returns those experts, the tokens that they serve, (hits, late), and when the CPU ends.
         """
-        plan, layer, everybody = self._plan, layer_step % self.workload.layers, len(step.rows)
-        assert plan is not None
+        layer, everybody = layer_step % self.workload.layers, len(step.rows)
         served = [1] * len(routed) if tokens is None else tokens
         on_cpu = plan.on_cpu(layer, routed, served, everybody)
         if on_cpu:

@@ -66,7 +66,7 @@ class MissingLayer:
         resident = loader.cache.resident
         self._layer, self._routed, self._tokens = layer, routed, tokens
         self._bookkeeping, self._cpu_end = bookkeeping, cpu_end
-        self.stalls = [0] * STALLS
+        self.stalls = [0, 0, 0, 0, 0]
         self._streams = streams = not loader.cache.fits(routed)
         ready = [x for x in routed if resident[x]]
         work = cost.shared_ns
