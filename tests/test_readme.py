@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from statistics import median
 
 import pytest
 from cli_support import call
@@ -57,6 +58,33 @@ def test_the_variants_of_the_run_are_as_quoted(key: str, value: str, says: str) 
     assert says.format(result["tpot_ms"]["mean"]) in TEXT
     if key == "runtime.kernels":
         assert result["prefetch"]["late"] > result["prefetch"]["timely"]
+
+
+def test_how_far_to_trust_it_quotes_the_field_check() -> None:
+    results = ROOT / "experiments/results/field_check"
+    with (results / "rows.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["judged"] == "1.0"]
+    off = [
+        abs(float(row["deviation"]))
+        for row in rows
+        if row["role"] == "predicted" and row["quantity"] == "tokens_s"
+    ]
+    within = sum(x <= 30 for x in off)
+    assert f"{len(off)} runs that no figure was fitted to" in TEXT
+    assert f"a median of {median(off):.0f} % in tokens/s, {within} of them" in TEXT
+    with (results / "traced.csv").open(encoding="utf-8") as file:
+        traced = {(row["recording"], row["runtime"]): row for row in csv.DictReader(file)}
+    for name, model in (("qwen", "Qwen3-30B-A3B"), ("gptoss", "gpt-oss-120b")):
+        row = traced[name, "big-moe-on-edge"]
+        cells = [
+            " / ".join(
+                f"{float(row[f'{of}_{what}']):,.{digits}f}" for of in ("simulated", "measured")
+            )
+            for what, digits in (("tokens_s", 2), ("wait_ms", 0), ("rest_ms", 0))
+        ]
+        assert f"| {model} | " + " | ".join(cells) + " |" in TEXT
+    alone = [float(traced[name, "ideal"]["simulated_tokens_s"]) for name in ("qwen", "gptoss")]
+    assert f"alone would make {alone[0]:.2f} and {alone[1]:.2f} tokens/s" in TEXT
 
 
 def test_the_caption_quotes_the_committed_sweep() -> None:

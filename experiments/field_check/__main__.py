@@ -9,7 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from prefetch_sim.experiments.field_check import report, table
-from prefetch_sim.experiments.field_check.recordings import RECORDINGS, Compared, compare
+from prefetch_sim.experiments.field_check.recordings import (
+    RECORDINGS,
+    Compared,
+    Traced,
+    compare,
+    traced,
+)
 from prefetch_sim.experiments.field_check.rows import read_study
 from prefetch_sim.experiments.paper_check.report import fill
 
@@ -39,6 +45,8 @@ def main() -> None:
         runs = [row for row in study.rows if row.recording and not isinstance(found[row.id], str)]
         steps = compare(study, runs, given.recordings)
         frames["steps"] = pd.DataFrame(steps, columns=list(Compared._fields))
+        runs_traced = traced(given.recordings.parent)
+        frames["traced"] = pd.DataFrame(runs_traced, columns=list(Traced._fields))
     for name, frame in frames.items():
         frame.to_csv(given.out / f"{name}.csv", index=False)
     tables = report.tables(study, report.read(given.out))

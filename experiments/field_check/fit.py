@@ -121,8 +121,33 @@ def _m5_stream(fitter: Fitter, fit: Fit) -> float:
 
 
 def _imp_layer(fitter: Fitter, fit: Fit) -> float:
-    graph, eager = (1e6 / fitter.published(name) for name in fit.rows)
-    return (eager - graph) / 48
+    one, other = (1e6 / fitter.published(name) for name in fit.rows)
+    return abs(one - other) / 48
+
+
+def _beside(fitter: Fitter, fit: Fit) -> float:
+    """By step, so that throttled ones count for their number and not for their length."""
+    name = fit.rows[0]
+    rest = fitter.device(name)[2]
+
+    def far(name: str, value: float) -> float:
+        tree = set_path(
+            fitter.study.tree(fitter.study.row(name)), "runtime.miss.beside_us_per_mib", value
+        )
+        steps = by_step(run(tree, name))
+        return float(np.abs(steps.wall_ms - steps.wait_ms - rest).sum())
+
+    return fitter.least(fit.model_copy(update={"rows": (name,)}), (0, 600), far)
+
+
+def _rest(path: str, bounds: tuple[float, float]) -> Callable[[Fitter, Fit], float]:
+    """The value with which all but waits takes what the last row says."""
+
+    def value(fitter: Fitter, fit: Fit) -> float:
+        of_rest = fit.model_copy(update={"rows": fit.rows[-1:]})
+        return fitter.least(of_rest, bounds, fitter.far(path))
+
+    return value
 
 
 HOW: dict[str, Callable[[Fitter, Fit], float]] = {
@@ -137,6 +162,10 @@ HOW: dict[str, Callable[[Fitter, Fit], float]] = {
     "hardware.m5-pro.storage.gb_s": _last,
     "hardware.m5-pro.storage.stream_gb_s": _m5_stream,
     "runtime.imp.layer_us": _imp_layer,
+    "bases.launches-qwen38.runtime.layer_us": _imp_layer,
+    "runtime.big-moe-on-edge.miss.beside_us_per_mib": _beside,
+    "bases.cooler.faster": _rest("faster", (0.5, 2.5)),
+    "bases.observer.cost_us": _rest("predictor.cost_us", (0, 10_000)),
 }
 
 
@@ -146,7 +175,8 @@ def main() -> None:
     fitter = Fitter(read_study(), parser.parse_args().recordings)
     for fit in fitter.study.fits:
         found = f"{fitter.value(fit):.4g}" if fit.derived else "(from elsewhere)"
-        print(f"{fit.figure}: {found}, catalogue {fit.catalogued():g}, rows.yaml {fit.value:g}")
+        now = fit.catalogued(fitter.study.bases)
+        print(f"{fit.figure}: {found}, catalogue {now:g}, rows.yaml {fit.value:g}")
 
 
 if __name__ == "__main__":

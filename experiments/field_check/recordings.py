@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy.typing as npt
 
 from prefetch_sim.experiments.field_check.rows import Row, Study
 from prefetch_sim.experiments.field_check.simulate import Steps, by_step, run
+from prefetch_sim.traces.format import write_trace
+from prefetch_sim.traces.importers import import_trace
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "big-moe-on-edge" / "runs"
 MIB = 2**20
@@ -32,11 +35,60 @@ class Compared(NamedTuple):
     measured_rest_ms: float
     simulated_rest_ms: float
     rest_correlation: float
+    bytes_correlation: float  # of the device's time with its own bytes: what bytes alone explain
 
 
-def measured(folder: Path, name: str) -> Steps:
+class Traced(NamedTuple):
+    """A run whose routing the phone recorded too: means over its decode steps."""
+
+    recording: str
+    hardware: str
+    runtime: str
+    measured_tokens_s: float
+    simulated_tokens_s: float
+    measured_wait_ms: float
+    simulated_wait_ms: float
+    measured_rest_ms: float
+    simulated_rest_ms: float
+
+
+# recording: its cache. As the engine ran: overlapped.
+TRACED = {"qwen": "4000MiB", "gptoss": "3000MiB"}
+
+
+def traced(folder: Path) -> list[Traced]:
+    """The recordings in ``folder``, by what the phone is and with its engine's work."""
+    found = []
+    for name, capacity in TRACED.items():
+        device = measured(folder, name, "metrics")
+        for runtime in ("ideal", "big-moe-on-edge"):
+            tree = {
+                "trace": "",
+                "hardware": "oneplus-15r",
+                "runtime": {"name": runtime, "overlap": "per_expert"},
+                "cache": {"capacity": capacity},
+            }
+            with TemporaryDirectory() as made:
+                file = Path(made) / "trace.parquet"
+                write_trace(file, import_trace(folder / f"{name}.route.csv"))
+                ours = by_step(run({**tree, "trace": str(file)}, name))
+            numbers = [
+                round(float(x), 2)
+                for means in zip(_means(device), _means(ours), strict=True)
+                for x in means
+            ]
+            found.append(Traced(name, "oneplus-15r", runtime, *numbers))
+    return found
+
+
+def _means(steps: Steps) -> tuple[float, float, float]:
+    wall, wait = steps.wall_ms.mean(), steps.wait_ms.mean()
+    return 1e3 / wall, wait, wall - wait
+
+
+def measured(folder: Path, name: str, suffix: str = "csv") -> Steps:
     """What a device wrote down: what it waited for is its reads, or, overlapped, its stall."""
-    with (folder / f"{name}.csv").open(encoding="utf-8-sig") as file:
+    with (folder / f"{name}.{suffix}").open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
 
     def column(key: str) -> npt.NDArray[np.float64]:
@@ -64,4 +116,6 @@ def _compared(study: Study, row: Row, folder: Path) -> Compared:
         for a, b in pairs
         for x in (a.mean(), b.mean(), np.corrcoef(a, b)[0, 1] if b.std() > 0 else np.nan)
     ]
+    alone = np.corrcoef(device.wall_ms, device.mib)[0, 1] if device.mib.std() > 1 else np.nan
+    cells.append(round(float(alone), 3))
     return Compared(row.id, row.role, len(device.wall_ms), *cells)

@@ -129,11 +129,13 @@ def _cell(line: pd.Series) -> str:
 
 
 def _steps(steps: pd.DataFrame) -> str:
-    head = ["run", "role", "ms a token (r)", "waits (r)", "all else (r)"]
-    rows = [
-        [row["row"], row["role"], *(_by_step(row, part) for part in ("", "wait_", "rest_"))]
-        for _, row in steps.iterrows()
-    ]
+    head = ["run", "role", "ms a token (r)", "bytes alone (r)", "waits (r)", "all else (r)"]
+    rows = []
+    for _, row in steps.iterrows():
+        whole, waits, rest = (_by_step(row, part) for part in ("", "wait_", "rest_"))
+        alone = row["bytes_correlation"]
+        alone = "–" if pd.isna(alone) else f"{alone:.2f}"
+        rows.append([row["row"], row["role"], whole, alone, waits, rest])
     return _table(head, rows)
 
 

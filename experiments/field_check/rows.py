@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,17 +80,21 @@ class Row(Section):
 
 
 class Fit(Section):
-    """A figure fitted to rows. ``of``: the file it stands in, ``hardware`` or ``runtime``."""
+    """A figure fitted to rows: of the catalogue, or of the configs of some rows (``bases``)."""
 
-    figure: str = Field(description="hardware.NAME.PATH or runtime.NAME.PATH")
+    figure: str = Field(description="hardware.NAME.PATH, runtime.NAME.PATH or bases.NAME.KEY")
     value: float
     rows: tuple[str, ...] = Field(min_length=2)
     how: str
     derived: bool = Field(default=True, description="whether fit.py works it out again")
 
-    def catalogued(self) -> float:
-        """Its value in the catalogue, where every other run takes it from."""
+    def catalogued(self, bases: Mapping[str, Tree]) -> float:
+        """Its value in the catalogue, where every other run takes it from, or in ``bases``."""
         kind, rest = self.figure.split(".", 1)
+        if kind == "bases":
+            name, key = rest.split(".", 1)
+            found = bases[name]
+            return float(found[key] if key in found else found["predictor"][key])
         load = load_runtime if kind == "runtime" else load_profile
         # Names may hold dots ("llama.cpp"), so the name ends where a figure's path begins.
         parts = rest.split(".")
@@ -177,7 +182,10 @@ class Study(Section):
         for layer in (*layers, given):
             for path, value in layer.items():
                 tree = set_path(tree, path, value)
-        return _with_files(tree)
+        if "also" in tree:  # a predictor before the base's
+            first = tree.pop("also")
+            tree["predictor"] = [first, tree["predictor"]]
+        return _with_files(_faster(tree))
 
 
 def groups(fits: tuple[Fit, ...]) -> list[tuple[set[str], list[str]]]:
@@ -202,18 +210,33 @@ def _list(value: Any) -> list[Any]:
 
 def _with_files(tree: Tree) -> Tree:
     """Files beside ``rows.yaml`` by their whole path."""
-    tree = {key: _beside(value) for key, value in tree.items()}
     trace = tree.get("trace")
-    if isinstance(trace, dict):
-        trace = {key: _beside(value) for key, value in trace.items()}
-        if "loads_per_step" in trace:
-            trace["loads_per_step"] = str(FOLDER / "loads" / f"{trace['loads_per_step']}.csv")
-        tree["trace"] = trace
+    if not isinstance(trace, dict) or "loads_per_step" not in trace:
+        return tree
+    file = FOLDER / "loads" / f"{trace['loads_per_step']}.csv"
+    return set_path(tree, "trace.loads_per_step", str(file))
+
+
+# What computes, and what is host work on the same cores: the one is faster, the other takes less.
+RATES = ("memory_gb_s", "tflops")
+WORK = ("step_us", "layer_us", "miss.us", "miss.us_per_mib", "miss.beside_us_per_mib")
+
+
+def _faster(tree: Tree) -> Tree:
+    """``faster``: one number by which all that the cores do is faster; the drive is as it was."""
+    if "faster" not in tree:
+        return tree
+    by = float(tree["faster"])
+    tree = {key: value for key, value in tree.items() if key != "faster"}
+    machine = load_profile(tree["hardware"]["name"]).flat()
+    for path, figure in machine.items():
+        part, _, which = path.partition(".")
+        if part == "compute" and which.split(".")[0] in RATES:
+            tree = set_path(tree, f"hardware.{path}", figure.value * by)
+    figures = load_runtime(tree["runtime"]["name"]).flat()
+    for path in WORK:
+        tree = set_path(tree, f"runtime.{path}", figures[path].value / by)
     return tree
-
-
-def _beside(value: Any) -> Any:
-    return str(FOLDER / value) if isinstance(value, str) and value.startswith("models/") else value
 
 
 def read_study(path: Path = ROWS) -> Study:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +12,13 @@ import numpy.typing as npt
 
 from prefetch_sim.experiments.field_check.rows import Drive, Link, Quantity, Row, Study
 from prefetch_sim.hardware_profiles import load_profile
-from prefetch_sim.sim.config.files import Tree, parse
+from prefetch_sim.sim.config.files import Tree, parse, set_path
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.config.schema import SyntheticTrace
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.run import simulate
 from prefetch_sim.sim.setup import inputs as read
+from prefetch_sim.traces.synthetic import synthesise
 
 READS = 4_000  # of a drive, until the queue's beginning no longer shows
 MS, MIB = 1e6, 2**20
@@ -40,7 +45,33 @@ def row_values(study: Study, row: Row) -> Values:
 
 
 def run(tree: Tree, name: str) -> Simulation:
-    return simulate(read.load(parse({**tree, "name": name}, "rows.yaml")))
+    with TemporaryDirectory() as folder:
+        inputs = read.load(parse({**_with_counts(tree, Path(folder)), "name": name}, "rows.yaml"))
+    return simulate(inputs)
+
+
+def _with_counts(tree: Tree, folder: Path) -> Tree:
+    """``cache.static.counts`` as a file: ``flat``, where nobody counted, so lowest ids are taken;
+    ``another text``: of a trace whose experts are as popular, drawn anew."""
+    static = (tree.get("cache") or {}).get("static") or {}
+    if static.get("counts") not in ("flat", "another text"):
+        return tree
+    config = parse(tree, "rows.yaml")
+    trace = config.trace
+    assert isinstance(trace, SyntheticTrace)
+    model = load_model(trace.synthetic)
+    counts = np.zeros((model.moe_layers, model.experts), np.int64)
+    if static["counts"] == "another text":
+        drawn = synthesise(
+            model, requests=2, prompt=0, decode=1000,
+            skew=trace.skew, reuse=trace.reuse, seed=trace.seed,
+        )  # fmt: skip
+        for layer in range(model.moe_layers):
+            counts[layer] = np.bincount(drawn.experts[:, layer].ravel(), minlength=model.experts)
+    file = folder / "counts.csv"
+    rows = (f"{at[0]},{at[1]},{count}" for at, count in np.ndenumerate(counts))
+    file.write_text("\n".join(["layer,expert,count", *rows]), encoding="utf-8")
+    return set_path(tree, "cache.static.counts", str(file))
 
 
 def by_step(done: Simulation) -> Steps:
