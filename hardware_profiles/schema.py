@@ -234,6 +234,11 @@ class RuntimeProfile(Profile):
 
     kernels: Literal["fused", "eager"]
     overlap: Literal["per_expert", "grouped"]
+    lacks: tuple[Literal["prefetch", "loads", "cpu"], ...] = Field(
+        default=(),
+        description="what it does not do: prefetching, loading what a token misses, experts on the "
+        "CPU. A run that does so is simulated all the same, and says it",
+    )
     step_us: Delay = Field(description="host's work of a forward pass: scheduling, sampling")
     layer_us: Delay = Field(description="host's work of a MoE layer")
     routing_us: Delay = Field(

@@ -66,7 +66,9 @@ def test_a_real_one_is_slower(name: str) -> None:
     # With the same kernels and overlap, so that nothing but its own work differs.
     same = {key: getattr(load_runtime(name), key) for key in ("kernels", "overlap")}
     ideal = run(parse(config | {"runtime": {"name": "ideal", **same}}, "my.yaml"))
+    lacks = results["runtime"].pop("lacks")
     assert results["runtime"] == {"name": name, **same}
+    assert lacks == (" + ".join(w for w in load_runtime(name).lacks if w == "loads") or None)
     assert ideal["runtime_ms"] == 0 < results["runtime_ms"]
     assert ideal["total_ms"] < results["total_ms"]
     assert ideal["compute_ms"] == results["compute_ms"]
@@ -192,3 +194,13 @@ def test_a_runtime_of_ones_own_is_a_file(tmp_path: Any) -> None:
     found = load(parse(SMALL | {"runtime": str(tmp_path / "mine.yaml")}, "my.yaml")).runtime
     assert isinstance(found, RuntimeProfile)
     assert found.name == "mine"
+
+
+def test_a_run_says_what_its_runtime_does_not_do() -> None:
+    sets = ["--set", "requests=0:1", "--set", "runtime=llama.cpp"]
+    said = run_cli("run", "experiments/readme.yaml", *sets).out
+    assert "llama.cpp prefetches nothing and loads no expert that a token misses: this" in said
+    found = load(parse(SMALL | {"runtime": "llama.cpp", "misses": "cpu"}, "my.yaml"))
+    assert found.lacking == []
+    found = load(parse(SMALL | {"runtime": "imp", "misses": "cheapest"}, "my.yaml"))
+    assert found.lacking == ["cpu"]

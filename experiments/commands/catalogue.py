@@ -69,7 +69,8 @@ def show_runtime(name: Name) -> None:
     from prefetch_sim.hardware_profiles import load_runtime
 
     profile = load_runtime(name)
-    _show(profile, f"kernels {profile.kernels}, overlap {profile.overlap}")
+    lacks = f", lacks {' and '.join(profile.lacks)}" if profile.lacks else ""
+    _show(profile, f"kernels {profile.kernels}, overlap {profile.overlap}{lacks}")
 
 
 def _show(profile: Profile, *words: str) -> None:

@@ -171,5 +171,13 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     if inputs.cpu_computes:
         share = percent(found["cpu_rate"])
         out.print(f"{share} of routed experts computed on the CPU", markup=False)
+    if inputs.lacking:
+        words = {
+            "prefetch": "prefetches nothing",
+            "loads": "loads no expert that a token misses",
+            "cpu": "computes no expert on the CPU",
+        }
+        does = " and ".join(words[what] for what in inputs.lacking)
+        out.print(f"{inputs.runtime.name} {does}: this is what it might take.", markup=False)
     if _costless(inputs.runtime):
         out.print("This runtime's own work costs nothing: real engines take longer.", markup=False)

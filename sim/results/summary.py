@@ -35,7 +35,10 @@ def results(done: Simulation) -> dict[str, Any]:
         "name": inputs.config.name,
         "model": inputs.model.name,
         "hardware": inputs.profile.name,
-        "runtime": inputs.runtime.model_dump(include={"name", "kernels", "overlap"}),
+        "runtime": {
+            **inputs.runtime.model_dump(include={"name", "kernels", "overlap"}),
+            "lacks": " + ".join(inputs.lacking) or None,
+        },
         "cache": {
             "bytes": sum(inputs.cache_bytes),
             "static": {

@@ -60,6 +60,16 @@ class Inputs:
         return list(map(operator.sub, self.cache_bytes, held))
 
     @property
+    def lacking(self) -> list[str]:
+        """What the run does that its runtime does not."""
+        done = {
+            "prefetch": bool(self.predictors),
+            "loads": not self.cpu_computes,
+            "cpu": self.cpu_computes,
+        }
+        return [what for what in self.runtime.lacks if done[what]]
+
+    @property
     def cpu_computes(self) -> bool:
         """Whether the CPU may compute experts that are missing."""
         return self.misses is not load_all
