@@ -1,0 +1,224 @@
+"""The study's tables and sentences in Markdown, from its CSV files and profiles alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from prefetch_sim.experiments import studies
+from prefetch_sim.experiments.studies import table
+from prefetch_sim.hardware_profiles import load_profile
+
+FOLDER = Path(__file__).parent
+SWEEPS = {name: FOLDER / f"{name}.yaml" for name in ("plane", "machines", "submit")}
+RESULTS = studies.RESULTS / "copy_or_cpu"
+
+# The sweeps' words for it. Each side may leave the cache as the prompt left it, or load behind.
+KEEP = {"cpu": "cpu", "cheapest": "cheapest"}
+BEHIND = {"cpu": "policy=cpu then=load", "cheapest": "policy=cheapest then=load"}
+LINK, CPU = "hardware.host_link.gb_s", "hardware.cpu.expert_gb_s.bf16"
+HIT, RUNTIME, MODEL = "trace.hit_rate", "runtime", "trace.synthetic"
+SUBMIT = "runtime.cpu.submit_us"
+IDEAL, ENGINE = "ideal overlap=grouped", "imp"
+RUNTIMES = {IDEAL: "ideal", ENGINE: "imp"}
+QWEN, GPT = "qwen3-30b-a3b", "gpt-oss-120b"
+HITS = ("0.5", "0.75", "0.9")
+TYPICAL = "0.75"
+LINKS = (6.0, 12.5, 25.0, 50.0)
+ENOUGH = 0.02  # a lead that the tables call one
+
+
+class Results(NamedTuple):
+    """Milliseconds a token: an index of axes, and columns copy, keep, behind, cpu, cheapest, ..."""
+
+    plane: pd.DataFrame
+    machines: pd.DataFrame
+    submit: pd.DataFrame
+
+
+def read(folder: Path) -> Results:
+    frames = {name: studies.read(folder, name) for name in SWEEPS}
+    plane = frames["plane"].astype({LINK: float, CPU: float})
+    submit = frames["submit"].astype({SUBMIT: float})
+    return Results(
+        _sides(plane, [MODEL, RUNTIME, HIT, LINK, CPU]),
+        _sides(frames["machines"], [RUNTIME, HIT, "hardware"]),
+        _sides(submit, ["hardware", HIT, SUBMIT]),
+    )
+
+
+def _sides(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
+    ms = frame.pivot(index=axes, columns="misses", values="ms")
+    found = pd.DataFrame({"copy": ms["load"], "keep": ms["cpu"], "behind": ms[BEHIND["cpu"]]})
+    found["cpu"] = found[["keep", "behind"]].min(axis=1)
+    found["cheapest"] = ms[[KEEP["cheapest"], BEHIND["cheapest"]]].min(axis=1)
+    found["better"] = found[["copy", "cpu"]].min(axis=1)
+    found["ratio"] = found["copy"] / found["cpu"]
+    found["gain"] = found["better"] / found["cheapest"] - 1
+    return found.reset_index()
+
+
+def surface(results: Results, model: str, runtime: str, hit: str, side: str) -> pd.DataFrame:
+    """[CPU GB/s, link GB/s]: time of copying over that of a ``side`` (cpu, keep)."""
+    frame = results.plane
+    chosen = frame[(frame[MODEL] == model) & (frame[RUNTIME] == runtime) & (frame[HIT] == hit)]
+    return chosen.assign(of=chosen["copy"] / chosen[side]).pivot(index=CPU, columns=LINK, values="of")
+
+
+def turn(surface: pd.DataFrame, link: float) -> float:
+    """The CPU's GB/s from which on it is faster; 0 where it always is, infinite where it never is.
+
+    Between two points of the sweep along a straight line in both logarithms.
+    """
+    column = np.log(surface[link].to_numpy())
+    rates = np.log(surface.index.to_numpy(dtype=float))
+    if column[0] >= 0:
+        return 0.0
+    if column[-1] < 0:
+        return float("inf")
+    i = int(np.argmax(column >= 0))
+    part = -column[i - 1] / (column[i] - column[i - 1])
+    return float(np.exp(rates[i - 1] + part * (rates[i] - rates[i - 1])))
+
+
+def place(name: str) -> tuple[float, float]:
+    """A machine's GB/s: of its host link, and of experts on its CPU."""
+    profile = load_profile(name)
+    assert profile.host_link is not None
+    assert profile.cpu is not None
+    return profile.host_link.gb_s.value, profile.cpu.expert_gb_s.bf16.value
+
+
+def tables(results: Results) -> dict[str, str]:
+    return {
+        "answer": _answer(results),
+        "turn": _turn(results),
+        "machines": _machines(results),
+        "cheapest": _cheapest(results),
+        "submit": _submit(results),
+    }
+
+
+def machines(results: Results, runtime: str, hit: str) -> pd.DataFrame:
+    """By name, in the sweep's order."""
+    frame = results.machines
+    chosen = frame[(frame[RUNTIME] == runtime) & (frame[HIT] == hit)].set_index("hardware")
+    order = sorted(chosen.index, key=lambda name: (place(name)[1] / place(name)[0], name))
+    return chosen.loc[order]
+
+
+def _answer(results: Results) -> str:
+    on = machines(results, ENGINE, TYPICAL)
+    ideal = machines(results, IDEAL, TYPICAL)
+    copies = [name for name in on.index if on["ratio"][name] < 1]
+    free = [name for name in ideal.index if ideal["ratio"][name] < 1]
+    lead = on["ratio"] - 1
+    ratios = [
+        turn(surface(results, QWEN, runtime, TYPICAL, "cpu"), link) / link
+        for runtime in RUNTIMES
+        for link in LINKS[2:]
+    ]
+    low, high = min(ratios), max(ratios)
+    every = results.machines[results.machines[RUNTIME] == ENGINE]
+    loses = every[every["gain"] < -ENOUGH]
+    hits = loses[HIT].value_counts()
+    return "\n".join(
+        [
+            f"- **Compare two numbers: GB/s of the CPU on experts, and GB/s of the host link.** At "
+            f"75 % hits it turns where the first is {low:.1f} to {high:.1f} times the second (links "
+            f"of 25 and 50 GB/s, both runtimes). Below that copy, above it compute on the CPU.",
+            f"- With imp's costs, {len(on) - len(copies)} of {len(on)} machines are faster with the "
+            f"CPU, by up to {lead.max():.0%} ({lead.idxmax()}). Copying is faster on "
+            f"{_listed(copies)}. With a runtime that costs nothing it is on {_listed(free)}: "
+            f"overheads of copies weigh more than those of the CPU.".replace("%", " %"),
+            f"- **`cheapest`** is worth having near the turn and not far from it: with imp, on "
+            f"{(every['gain'] > ENOUGH).sum()} of {len(every)} (machine, hit rate) pairs it gains "
+            f"more than 2 %, at most {every['gain'].max():.0%}; on {len(loses)} it loses more than "
+            f"2 %, at most {-every['gain'].min():.0%}, {hits.get('0.9', 0)} of them at 90 % "
+            f"hits.".replace("%", " %").replace("  %", " %"),
+        ]
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+def _turn(results: Results) -> str:
+    rows = []
+    for model, runtime, hits in ((QWEN, IDEAL, HITS), (QWEN, ENGINE, HITS), (GPT, ENGINE, ("0.75",))):
+        for hit in hits:
+            for side, what in (("cpu", "yes"), ("keep", "no")):
+                of = surface(results, model, runtime, hit, side)
+                cells = [_rate(of, turn(of, link)) for link in LINKS]
+                name = f"{model}, {RUNTIMES[runtime]}, {float(hit):.0%} hits".replace("%", " %")
+                rows.append([name if side == "cpu" else "", what, *cells])
+    return table(["", "loads behind", *(f"link {link:g} GB/s" for link in LINKS)], rows)
+
+
+def _rate(of: pd.DataFrame, rate: float) -> str:
+    if rate == 0:
+        return f"< {of.index[0]:g}"
+    return f"> {of.index[-1]:g}" if np.isinf(rate) else f"{rate:.0f}"
+
+
+def _machines(results: Results) -> str:
+    found = {runtime: machines(results, runtime, TYPICAL) for runtime in (ENGINE, IDEAL)}
+    rows = []
+    for name in found[ENGINE].index:
+        link, cpu = place(name)
+        cells = [name, f"{link:g}", f"{cpu:g}"]
+        for runtime in (ENGINE, IDEAL):
+            row = found[runtime].loc[name]
+            cells += [_speed(row[side]) for side in ("copy", "keep", "behind", "cheapest")]
+        rows.append([*cells, _advice(found[ENGINE].loc[name])])
+    sides = ("copy", "CPU", "CPU, loads behind", "cheapest")
+    head = ["machine", "link", "CPU", *(f"{s}" for s in sides), *(f"ideal: {s}" for s in sides)]
+    return table([*head, "with imp"], rows)
+
+
+def _speed(ms: float) -> str:
+    return f"{1000 / ms:.3g}"
+
+
+def _advice(row: pd.Series) -> str:
+    """What is fastest; ``cheapest`` only if it is so by more than ``ENOUGH``."""
+    if row["gain"] > ENOUGH:
+        return "cheapest"
+    side = "copy" if row["ratio"] < 1 else "CPU"
+    return side if abs(np.log(row["ratio"])) > ENOUGH else "either"
+
+
+def _cheapest(results: Results) -> str:
+    rows = []
+    for runtime, name in RUNTIMES.items():
+        for hit in HITS:
+            gain = machines(results, runtime, hit)["gain"]
+            cells = [f"{100 * x:+.0f} %" for x in (gain.min(), gain.median(), gain.max())]
+            counts = [str((gain > ENOUGH).sum()), str((gain < -ENOUGH).sum())]
+            rows.append([f"{name}, {float(hit):.0%} hits".replace("%", " %"), *cells, *counts])
+    head = ["", "least", "median", "most", "machines that gain over 2 %", "that lose over 2 %"]
+    return table(head, rows)
+
+
+def _submit(results: Results) -> str:
+    frame = results.submit[results.submit[HIT] == TYPICAL]
+    names = list(dict.fromkeys(frame["hardware"]))
+    rows = []
+    for us, group in frame.groupby(SUBMIT):
+        by = group.set_index("hardware")
+        cells = [_cell(by.loc[name]) for name in names]
+        rows.append([f"{float(str(us)):g}", *cells])
+    return table(["`cpu.submit_us`", *names], rows)
+
+
+def _cell(row: pd.Series) -> str:
+    """Tokens a second of copying, of the CPU, of ``cheapest``; the fastest in bold."""
+    best = row[["copy", "cpu", "cheapest"]].min()
+    return " / ".join(
+        f"**{_speed(row[s])}**" if row[s] == best else _speed(row[s])
+        for s in ("copy", "cpu", "cheapest")
+    )
