@@ -48,7 +48,7 @@ def condensed(frame: pd.DataFrame) -> pd.DataFrame:
     """The axes, by their paths, and ``KEPT``."""
     axes = [name for name in map(str, frame.columns) if name.startswith(_AXIS)]
     kept = {column: name for column, (name, _) in KEPT.items()}
-    digits = {name: places for name, places in KEPT.values()}
+    digits = dict(KEPT.values())
     found = frame[[*axes, *kept]].round({c: digits[name] for c, name in kept.items()})
     return found.rename(columns={**{name: name.removeprefix(_AXIS) for name in axes}, **kept})
 

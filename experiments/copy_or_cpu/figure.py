@@ -7,25 +7,22 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from prefetch_sim.experiments.copy_or_cpu.report import (
-    CPU,
     ENGINE,
     GPT,
     HIT,
     HITS,
-    IDEAL,
-    LINK,
     MODEL,
     QWEN,
     RUNTIME,
     RUNTIMES,
-    SUBMIT,
     TYPICAL,
     Results,
     machines,
     place,
+    submit,
     surface,
 )
 from prefetch_sim.experiments.plots.style import COLOURS, MARKERS, legend, look, panels
@@ -101,27 +98,23 @@ def _machine_points(panel: Axes, names: list[str]) -> None:
         panel.plot(link, cpu, "k.", markersize=5)
     for (link, cpu), group in at.items():
         right = link < 40
+        points = [place(name)[0] for name in group]
+        edge = max(points) if right else min(points)
         panel.annotate(
-            "\n".join(group), (link, cpu), (4 if right else -4, 0), textcoords="offset points",
+            "\n".join(group), (edge, cpu), (4 if right else -4, 0), textcoords="offset points",
             size=5.5, ha="left" if right else "right", va="center", linespacing=0.95,
         )  # fmt: skip
 
 
 def _near(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return all(abs(np.log(a / b)) < 0.08 for a, b in zip(one, other))
+    return all(abs(np.log(a / b)) < 0.13 for a, b in zip(one, other))
 
 
 def _ticks(panel: Axes) -> None:
     for axis, values in ((panel.xaxis, _LINKS), (panel.yaxis, _RATES)):
-        axis.set_major_locator(_fixed(values))
+        axis.set_major_locator(FixedLocator(values))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_locator(NullLocator())
-
-
-def _fixed(values: tuple[int, ...]):  # type: ignore[no-untyped-def]
-    from matplotlib.ticker import FixedLocator
-
-    return FixedLocator(list(values))
 
 
 def _cheapest(results: Results, path: Path) -> None:
@@ -135,13 +128,12 @@ def _cheapest(results: Results, path: Path) -> None:
     for panel, runtime in zip(axes, RUNTIMES):
         _gains(panel, results, runtime)
         panel.set_title(f"every link and CPU, runtime {RUNTIMES[runtime]}")
-    frame = results.submit
-    chosen = frame[(frame["hardware"] == _SUBMIT_ON) & (frame[HIT] == TYPICAL)]
+    chosen = submit(results, _SUBMIT_ON, "grouped", TYPICAL)
     last = axes[2]
     for (side, label), colour, marker in zip(
         (("copy", "copy"), ("cpu", "CPU"), ("cheapest", "cheapest")), COLOURS[3:], MARKERS[3:]
     ):
-        last.plot(chosen[SUBMIT], 1000 / chosen[side], color=colour, marker=marker, label=label)
+        last.plot(chosen.index, 1000 / chosen[side], color=colour, marker=marker, label=label)
     last.set_ylim(0, None)
     last.set(xlabel="handing over to the CPU, µs (cpu.submit_us)", ylabel="tokens/s")
     last.set_title("what handing over costs")
@@ -162,7 +154,7 @@ def _gains(panel: Axes, results: Results, runtime: str) -> None:
     panel.axhline(0, color="#333333", linewidth=0.8)
     panel.axvline(1, color="#333333", linewidth=0.8)
     panel.set_xscale("log")
-    panel.xaxis.set_major_locator(_fixed((1, 2, 4, 8)))
+    panel.xaxis.set_major_locator(FixedLocator((1, 2, 4, 8)))
     panel.xaxis.set_major_formatter("{x:g}")
     panel.xaxis.set_minor_locator(NullLocator())
     panel.set_xlabel("time of copying / time of the CPU")

@@ -21,13 +21,14 @@ KEEP = {"cpu": "cpu", "cheapest": "cheapest"}
 BEHIND = {"cpu": "policy=cpu then=load", "cheapest": "policy=cheapest then=load"}
 LINK, CPU = "hardware.host_link.gb_s", "hardware.cpu.expert_gb_s.bf16"
 HIT, RUNTIME, MODEL = "trace.hit_rate", "runtime", "trace.synthetic"
-SUBMIT = "runtime.cpu.submit_us"
+SUBMIT, OVERLAP = "runtime.cpu.submit_us", "runtime.overlap"
 IDEAL, ENGINE = "ideal overlap=grouped", "imp"
 RUNTIMES = {IDEAL: "ideal", ENGINE: "imp"}
 QWEN, GPT = "qwen3-30b-a3b", "gpt-oss-120b"
 HITS = ("0.5", "0.75", "0.9")
 TYPICAL = "0.75"
 LINKS = (6.0, 12.5, 25.0, 50.0)
+_SHOWN = {ENGINE: ("copy", "keep", "behind", "cheapest"), IDEAL: ("copy", "cpu", "cheapest")}
 ENOUGH = 0.02  # a lead that the tables call one
 
 
@@ -46,16 +47,18 @@ def read(folder: Path) -> Results:
     return Results(
         _sides(plane, [MODEL, RUNTIME, HIT, LINK, CPU]),
         _sides(frames["machines"], [RUNTIME, HIT, "hardware"]),
-        _sides(submit, ["hardware", HIT, SUBMIT]),
+        _sides(submit, ["hardware", OVERLAP, HIT, SUBMIT]),
     )
 
 
 def _sides(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
+    hits = frame.pivot(index=axes, columns="misses", values="hit_rate")
     ms = frame.pivot(index=axes, columns="misses", values="ms")
     found = pd.DataFrame({"copy": ms["load"], "keep": ms["cpu"], "behind": ms[BEHIND["cpu"]]})
     found["cpu"] = found[["keep", "behind"]].min(axis=1)
     found["cheapest"] = ms[[KEEP["cheapest"], BEHIND["cheapest"]]].min(axis=1)
     found["better"] = found[["copy", "cpu"]].min(axis=1)
+    found["hits"], found["hits_kept"] = hits["load"], hits["cpu"]
     found["ratio"] = found["copy"] / found["cpu"]
     found["gain"] = found["better"] / found["cheapest"] - 1
     return found.reset_index()
@@ -65,7 +68,9 @@ def surface(results: Results, model: str, runtime: str, hit: str, side: str) -> 
     """[CPU GB/s, link GB/s]: time of copying over that of a ``side`` (cpu, keep)."""
     frame = results.plane
     chosen = frame[(frame[MODEL] == model) & (frame[RUNTIME] == runtime) & (frame[HIT] == hit)]
-    return chosen.assign(of=chosen["copy"] / chosen[side]).pivot(index=CPU, columns=LINK, values="of")
+    return chosen.assign(of=chosen["copy"] / chosen[side]).pivot(
+        index=CPU, columns=LINK, values="of"
+    )
 
 
 def turn(surface: pd.DataFrame, link: float) -> float:
@@ -117,30 +122,62 @@ def _answer(results: Results) -> str:
     free = [name for name in ideal.index if ideal["ratio"][name] < 1]
     lead = on["ratio"] - 1
     ratios = [
-        turn(surface(results, QWEN, runtime, TYPICAL, "cpu"), link) / link
-        for runtime in RUNTIMES
+        turn(surface(results, model, runtime, TYPICAL, "cpu"), link) / link
+        for model, runtime in ((QWEN, IDEAL), (QWEN, ENGINE), (GPT, ENGINE))
         for link in LINKS[2:]
     ]
     low, high = min(ratios), max(ratios)
     every = results.machines[results.machines[RUNTIME] == ENGINE]
     loses = every[every["gain"] < -ENOUGH]
     hits = loses[HIT].value_counts()
-    return "\n".join(
-        [
-            f"- **Compare two numbers: GB/s of the CPU on experts, and GB/s of the host link.** At "
-            f"75 % hits it turns where the first is {low:.1f} to {high:.1f} times the second (links "
-            f"of 25 and 50 GB/s, both runtimes). Below that copy, above it compute on the CPU.",
-            f"- With imp's costs, {len(on) - len(copies)} of {len(on)} machines are faster with the "
-            f"CPU, by up to {lead.max():.0%} ({lead.idxmax()}). Copying is faster on "
-            f"{_listed(copies)}. With a runtime that costs nothing it is on {_listed(free)}: "
-            f"overheads of copies weigh more than those of the CPU.".replace("%", " %"),
-            f"- **`cheapest`** is worth having near the turn and not far from it: with imp, on "
-            f"{(every['gain'] > ENOUGH).sum()} of {len(every)} (machine, hit rate) pairs it gains "
-            f"more than 2 %, at most {every['gain'].max():.0%}; on {len(loses)} it loses more than "
-            f"2 %, at most {-every['gain'].min():.0%}, {hits.get('0.9', 0)} of them at 90 % "
-            f"hits.".replace("%", " %").replace("  %", " %"),
-        ]
-    )
+    kept = every[(every[HIT] == TYPICAL) & (every["keep"] < every["copy"])]
+    lost = {
+        how: -submit(results, "rtx-4090", how, "0.9")["gain"][80.0]
+        for how in ("grouped", "per_expert")
+    }
+    handed = submit(results, "rtx-4090", "grouped", TYPICAL)
+    first = handed.index[handed["gain"] > 0].min()
+    copies_from = handed.index[handed["ratio"] < 1].min()
+    kept_hits, hits_of_lru = _percent(on["hits_kept"].mean()), _percent(on["hits"].mean())
+    lines = [
+        f"**Compare two numbers: GB/s of the CPU on experts, and GB/s of the host link.** At 75 % "
+        f"hits it turns where the first is {low:.1f} to {high:.1f} times the second (links of 25 "
+        f"and 50 GB/s, both runtimes; experts of 3 and of 13 MB). Below that copy; above it let "
+        f"the CPU compute, and load behind for later tokens.",
+        f"An engine that never copies in decode needs a CPU {_times(results, 'keep')} times as "
+        f"fast as the link: its cache stays as the prompt left it and hits {kept_hits} in place of "
+        f"{hits_of_lru}. With imp's costs it is still faster than copying on {len(kept)} of "
+        f"{len(on)} machines.",
+        f"With imp's costs and 75 % hits, {len(on) - len(copies)} of {len(on)} machines are faster "
+        f"with the CPU than copying, by up to {_percent(lead.max())} ({lead.idxmax()}); copying "
+        f"wins on {_listed(copies)}. With a runtime that costs nothing it wins on {_listed(free)}.",
+        f"**`cheapest`**, with imp, gains more than 2 % on {(every['gain'] > ENOUGH).sum()} of "
+        f"{len(every)} pairs of machine and hit rate, at most {_percent(every['gain'].max())}, and "
+        f"loses more than 2 % on {len(loses)}, at most {_percent(-every['gain'].min())}; "
+        f"{hits.get('0.9', 0)} of these are at 90 % hits, {hits.get('0.5', 0)} at 50 %.",
+        f"It loses as it compares when copy and CPU are through and nothing else: not that a GPU "
+        f"that computes its experts together (`grouped`) does so beside the CPU but after a copy, "
+        f"nor that CPU and link slow each other down, nor bookkeeping. On an RTX 4090 at 90 % hits "
+        f"it loses {_percent(lost['grouped'])}; with `per_expert`, {_percent(lost['per_expert'])}.",
+        f"What handing over costs moves the choice: on an RTX 4090 with imp, `cheapest` leads from "
+        f"{first:g} µs a layer on, and copying beats the CPU from {copies_from:g} µs on (of "
+        f"{_listed([f'{us:g}' for us in handed.index])} µs).",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _times(results: Results, side: str) -> str:
+    """The CPU's rate over the link's where it turns, at the typical hit rate."""
+    found = [
+        turn(surface(results, QWEN, runtime, TYPICAL, side), link) / link
+        for runtime in RUNTIMES
+        for link in LINKS[1:]
+    ]
+    return f"{min(found):.1f} to {max(found):.1f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _listed(names: list[str]) -> str:
@@ -149,7 +186,11 @@ def _listed(names: list[str]) -> str:
 
 def _turn(results: Results) -> str:
     rows = []
-    for model, runtime, hits in ((QWEN, IDEAL, HITS), (QWEN, ENGINE, HITS), (GPT, ENGINE, ("0.75",))):
+    for model, runtime, hits in (
+        (QWEN, IDEAL, HITS),
+        (QWEN, ENGINE, HITS),
+        (GPT, ENGINE, ("0.75",)),
+    ):
         for hit in hits:
             for side, what in (("cpu", "yes"), ("keep", "no")):
                 of = surface(results, model, runtime, hit, side)
@@ -171,13 +212,11 @@ def _machines(results: Results) -> str:
     for name in found[ENGINE].index:
         link, cpu = place(name)
         cells = [name, f"{link:g}", f"{cpu:g}"]
-        for runtime in (ENGINE, IDEAL):
-            row = found[runtime].loc[name]
-            cells += [_speed(row[side]) for side in ("copy", "keep", "behind", "cheapest")]
+        for runtime, sides in _SHOWN.items():
+            cells += [_speed(found[runtime].loc[name][side]) for side in sides]
         rows.append([*cells, _advice(found[ENGINE].loc[name])])
-    sides = ("copy", "CPU", "CPU, loads behind", "cheapest")
-    head = ["machine", "link", "CPU", *(f"{s}" for s in sides), *(f"ideal: {s}" for s in sides)]
-    return table([*head, "with imp"], rows)
+    head = ["machine", "link", "CPU", "copy", "CPU", "CPU, loads behind", "cheapest"]
+    return table([*head, "ideal: copy", "CPU", "cheapest", "best with imp"], rows)
 
 
 def _speed(ms: float) -> str:
@@ -205,14 +244,25 @@ def _cheapest(results: Results) -> str:
 
 
 def _submit(results: Results) -> str:
-    frame = results.submit[results.submit[HIT] == TYPICAL]
+    frame = results.submit
     names = list(dict.fromkeys(frame["hardware"]))
     rows = []
-    for us, group in frame.groupby(SUBMIT):
-        by = group.set_index("hardware")
-        cells = [_cell(by.loc[name]) for name in names]
-        rows.append([f"{float(str(us)):g}", *cells])
-    return table(["`cpu.submit_us`", *names], rows)
+    for us in sorted(set(frame[SUBMIT])):
+        cells = [
+            _cell(submit(results, name, overlap, TYPICAL).loc[us])
+            for overlap in ("grouped", "per_expert")
+            for name in names
+        ]
+        rows.append([f"{us:g}", *cells])
+    heads = [f"{how}{name}" for how in ("", "per_expert: ") for name in names]
+    return table(["`cpu.submit_us`, µs", *heads], rows)
+
+
+def submit(results: Results, hardware: str, overlap: str, hit: str) -> pd.DataFrame:
+    """By what handing over costs, µs."""
+    frame = results.submit
+    same = (frame["hardware"] == hardware) & (frame[OVERLAP] == overlap) & (frame[HIT] == hit)
+    return frame[same].set_index(SUBMIT).sort_index()
 
 
 def _cell(row: pd.Series) -> str:
