@@ -12,6 +12,8 @@ from prefetch_sim.experiments import studies
 from prefetch_sim.experiments.copy_or_cpu import report as copy_or_cpu
 from prefetch_sim.experiments.experts_on_gpu import report as experts_on_gpu
 from prefetch_sim.experiments.paper_check.report import fill
+from prefetch_sim.experiments.sweeps import points
+from prefetch_sim.sim.config.files import parse_assignment
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.run import run
 
@@ -77,6 +79,14 @@ def test_what_is_cached_is_what_was_named() -> None:
             assert fit.layers <= fit.room + 1e-2
             assert fit.room < fit.layers + 1.2  # Q4_K_M's layers are of two sizes
             assert fit.speed.keys() == fit.ideal.keys() == set(experts_on_gpu.PLACEMENTS)
+
+
+def test_the_pages_way_to_put_in_a_cpu_of_ones_own() -> None:
+    config = copy_or_cpu.SWEEPS["machines"]
+    text = (ROOT / "docs/copy-or-cpu.md").read_text(encoding="utf-8")
+    assignment = text.partition("--set '")[2].partition("'")[0]
+    planned = points.plan(points.read(config, [parse_assignment(assignment)]), str(config))
+    assert {point.config.hardware.params["cpu"]["name"] for point in planned} == {"ryzen-9900x"}
 
 
 def test_where_it_turns_is_read_along_straight_lines_in_the_logarithms() -> None:

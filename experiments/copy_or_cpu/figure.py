@@ -103,6 +103,7 @@ def _machine_points(panel: Axes, names: list[str]) -> None:
         panel.annotate(
             "\n".join(group), (edge, cpu), (4 if right else -4, 0), textcoords="offset points",
             size=5.5, ha="left" if right else "right", va="center", linespacing=0.95,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         )  # fmt: skip
 
 

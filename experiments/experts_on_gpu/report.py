@@ -138,8 +138,8 @@ def _answer(results: Results) -> str:
     lines = [
         f"**As many as fit.** Each layer more on the GPU is faster, on every card, and the last "
         f"ones gain most. With all that fit, `--n-cpu-moe` is {gain.min():.1f} to {gain.max():.1f} "
-        f"times as fast as with all experts on the CPU, on the {len(fits)} pairs of model and card that "
-        f"do not fit whole ({whole} do).",
+        f"times as fast as with all experts on the CPU, on the {len(fits)} pairs of model and card "
+        f"that do not fit whole ({whole} do).",
         f"**The most used experts instead of whole layers** gain {_range(popular)} in the same "
         f"memory, median {_percent(pd.Series(popular).median())}. They are chosen by the run's own "
         f"use, so this is more than a choice made beforehand gains; llama.cpp cannot place so.",
