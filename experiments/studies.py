@@ -6,6 +6,7 @@ tables and figures need.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ KEPT = {  # by the sweep's name for it: the study's, and the digits after the po
     "cache.static.experts": ("static_experts", 0),
 }
 _AXIS = "axis."
+_NUMBER = re.compile(r"[*<>+–-]*\s*[\d.]*( %)?\**$")
 
 
 def plan(config: Path) -> list[Point]:
@@ -63,6 +65,6 @@ def read(folder: Path, name: str) -> pd.DataFrame:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown; numbers right, the first column left."""
-    marks = ["---", *["---:"] * (len(head) - 1)]
+    """In Markdown; columns of numbers right, others left."""
+    marks = ["---:" if all(map(_NUMBER.match, cells)) else "---" for cells in zip(*rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, marks, *rows))

@@ -170,8 +170,8 @@ def _answer(results: Results) -> str:
         f"{_listed([f'{us:g}' for us in handed.index])} µs).",
         f"**The one machine on which both were measured says otherwise.** FreeToken on an RTX 4090 "
         f"beside a Threadripper Pro 5955WX copied at {COPIED:.2f} tokens/s, here {_speed(copied)}; "
-        f"sharing out between link and CPU made {SHARED:.2f}, here {_speed(shared[80.0])} with 80 µs "
-        f"a layer to hand over and {_speed(shared.iloc[-1])} with {shared.index[-1]:g}. What an "
+        f"sharing out between link and CPU made {SHARED:.2f}, here {_speed(shared[80.0])} with 80 "
+        f"µs a layer to hand over and {_speed(shared.iloc[-1])} with {shared.index[-1]:g}. What an "
         f"engine takes to hand over and to merge decides, and that is hardly ever published.",
     ]
     return "\n".join(f"- {line}" for line in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from prefetch_sim.experiments.experts_on_gpu.report import (
     CARDS,
@@ -59,5 +60,6 @@ def _panel(panel: Axes, results: Results, model: str) -> None:
             continue
         for placement, marker in _MARKERS.items():
             panel.plot(fit.room, fit.speed[placement], marker, color=colour, markersize=6)
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panel.set_xlabel(f"layers' experts on the GPU, of {layers}")
     panel.set_title(MODELS[model])
