@@ -279,6 +279,32 @@ def test_fill_is_all_of_the_caches_capacity(tree: dict[str, Any]) -> None:
     assert message.startswith("cache.static: 12.0 MiB of experts in a cache of 12.0 MiB leave 0.0 ")
 
 
+@pytest.mark.parametrize(
+    ("named", "capacity", "layers"),
+    [
+        ("last fill", "60%", [2, 3]),
+        ("first fill", "74.9%", [0, 1]),
+        (" last  fill ", "75%", [1, 2, 3]),
+        ("first fill", "100%", [0, 1, 2, 3]),
+    ],
+)
+def test_as_many_whole_layers_as_fit(
+    tree: dict[str, Any], named: str, capacity: str, layers: list[int]
+) -> None:
+    static = chosen({**tree, "misses": "cpu"}, {"layers": named}, capacity=capacity).static
+    assert list(static) == [layer * 8 + e for layer in layers for e in range(8)]
+
+
+def test_layers_of_several_sizes_fill_from_their_end() -> None:
+    from prefetch_sim.sim.setup.static_experts import _layers
+
+    assert _layers("last fill", [10, 30, 20], 50) == [1, 2]
+    assert _layers("last fill", [10, 30, 20], 49) == [2]  # 10 would fit, but is not next
+    assert _layers("first fill", [10, 30, 20], 49) == [0, 1]
+    with pytest.raises(ConfigError, match=r"cache\.static\.layers: .* cannot hold the last layer"):
+        _layers("last fill", [10, 30, 20], 19)
+
+
 def test_what_does_not_fit_is_passed_over_for_what_does() -> None:
     from prefetch_sim.sim.setup.static_experts import _popular
 
@@ -348,12 +374,21 @@ def refused_by(tree: dict[str, Any], static: Any, **cache: Any) -> str:
         ({"popular": "5%", "uniform": "5%"}, "give exactly one of"),
         ({"layer": "first 2"}, ".layer: unknown key; did you mean 'layers'?"),
         ({"layers": "frist 2"}, ".layers: 'frist 2' names no layers; did you mean 'first'?"),
-        ({"layers": "first"}, ".layers: 'first' names no layers: write 'first 12', 'last 12' or"),
+        (
+            {"layers": "first"},
+            ".layers: 'first' names no layers: write 'first 12', 'last 12', 'last fill' or",
+        ),
         ({"layers": "first 0"}, ".layers: 'first 0' names no layers: write"),
-        ({"layers": 3}, ".layers: 3 names no layers: write 'first 12', 'last 12' or [0, 1, 5]"),
+        (
+            {"layers": 3},
+            ".layers: 3 names no layers: write 'first 12', 'last 12', 'last fill' or [0, 1, 5]",
+        ),
         ({"layers": []}, ".layers: [] names no layers: write"),
-        ({"layers": [-1]}, ".layers: -1 is no layer: write 'first 12', 'last 12' or"),
-        ({"layers": ["a"]}, ".layers: 'a' is no layer: write 'first 12', 'last 12' or"),
+        ({"layers": [-1]}, ".layers: -1 is no layer: write 'first 12', 'last 12', 'last fill' or"),
+        (
+            {"layers": ["a"]},
+            ".layers: 'a' is no layer: write 'first 12', 'last 12', 'last fill' or",
+        ),
         ({"layers": "first 17"}, ".layers: 'first 17', but the model has 16"),
         ({"layers": [1, 16]}, ".layers: there is no MoE layer 16, the model has 16 (0 to 15)"),
         ({"layers": [1, 2, 1]}, ".layers: 1 is named twice"),
@@ -441,6 +476,7 @@ def test_a_config_is_what_it_says_again() -> None:
     assert set_path({}, "cache.static.popular", "20%") == {"cache": {"static": {"popular": "20%"}}}
     with pytest.raises(ConfigError, match=r"cache\.static is 'none', which has no keys"):
         set_path({"cache": {"static": "none"}}, "cache.static.layers", "first 1")
+    assert refused({"cache": {"static": {"layers": "last 0"}}}).startswith("cache.static.layers: ")
     assert refused({"cache": {"static": {"popular": "0%"}}}).startswith("cache.static.popular: ")
 
 

@@ -160,16 +160,17 @@ class StaticConfig(Section):
     @field_validator("layers", mode="before")
     @classmethod
     def _layers(cls, value: Any) -> Any:
-        how = "write 'first 12', 'last 12' or [0, 1, 5]"
+        how = "write 'first 12', 'last 12', 'last fill' or [0, 1, 5]"
         if isinstance(value, str):
-            match = re.fullmatch(r"\s*(\S+)\s+(\d+)\s*", value)
-            if match is None or int(match[2]) < 1:
+            match = re.fullmatch(r"\s*(\S+)\s+(\d+|fill)\s*", value)
+            count = match and (match[2] if match[2] == "fill" else int(match[2]))
+            if match is None or not count:
                 raise ValueError(f"{value!r} names no layers: {how}")
             if match[1] not in ("first", "last"):
                 raise ValueError(
                     f"{value!r} names no layers{did_you_mean(match[1], ('first', 'last'))}"
                 )
-            return f"{match[1]} {int(match[2])}"
+            return f"{match[1]} {count}"
         if value is not None and not (isinstance(value, list | tuple) and value):
             raise ValueError(f"{value!r} names no layers: {how}")
         for layer in value or ():

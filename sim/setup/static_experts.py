@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ def static_experts(
         return ()
     shape = workload.layers, workload.experts
     if static.layers is not None:
-        first = [layer * shape[1] for layer in _layers(static.layers, shape[0])]
+        layers = _layers(static.layers, [shape[1] * size for size in sizes], total)
+        first = [layer * shape[1] for layer in layers]
         return tuple(x for begin in first for x in range(begin, begin + shape[1]))
     if static.experts is not None:
         return _named(static.experts, shape)
@@ -40,9 +42,17 @@ def static_experts(
     return _uniform(counts, sizes, _bytes(static.uniform, shape[1], sizes, total))
 
 
-def _layers(named: str | Sequence[int], layers: int) -> list[int]:
+def _layers(named: str | Sequence[int], sizes: Sequence[int], room: int) -> list[int]:
+    """``sizes``: bytes of each layer's experts."""
+    layers = len(sizes)
     if isinstance(named, str):
         side, count = named.split()
+        if count == "fill":
+            ordered = sizes if side == "first" else sizes[::-1]
+            fit = sum(so_far <= room for so_far in accumulate(ordered))
+            if fit == 0:
+                _too_little("layers", room, f"the {side} layer", ordered[0])
+            count = str(fit)
         if int(count) > layers:
             raise ConfigError(f"cache.static.layers: {named!r}, but the model has {layers}")
         begin = 0 if side == "first" else layers - int(count)
