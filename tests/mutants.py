@@ -182,7 +182,7 @@ MUTANTS = [
     Mutant("compiled/tiers.py", "plain.resident[x] and x not in plain.static", "plain.resident[x]"),
     Mutant("compiled/tiers.py", "_resident(plain) == THERE", "_resident(plain) > 0"),
     Mutant("compiled/tiers.py", "room=plain.room", "room=plain.capacities"),
-    # What the runtime takes.
+    # Experts on the CPU.
     Mutant("engine/plan.py", "loader.moving > 0 or loader.waiting > 0", "loader.moving > 0"),
     Mutant("engine/plan.py", "MOVES if load.started >= 0 else WAITS", "WAITS"),
     Mutant("engine/missing.py", "self.stalls[4] += self._cpu_end - self.free", "pass"),
@@ -195,6 +195,9 @@ MUTANTS = [
     Mutant("compiled/links.py", "now < cpu.at.until", "now <= cpu.at.until"),
     Mutant("compiled/kernel.py", "path is None and cpu is None and not", "path is None and not"),
     Mutant("compiled/loads.py", "load.started >= 0 or load.origin == BEHIND", "load.started >= 0"),
+    Mutant("compiled/cpu.py", "cpu.chosen[i] = 1", "cpu.chosen[i] = 0"),
+    Mutant("engine/plan.py", "return dict(missing)", "return {}"),
+    # What the runtime takes.
     Mutant("engine/forward_pass.py", "hits) * miss_ns[layer]", "hits) * miss_ns[0]"),
     Mutant("compiled/kernel.py", "s.miss_ns[layer]", "s.miss_ns[0]"),
     Mutant("compiled/kernel.py", "r.at.ahead = 0", "r.at.ahead += 0"),

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
 import yaml
 
 from prefetch_sim.hardware_profiles import ProfileError, list_profiles, load_profile, override
-from prefetch_sim.sim.config.schema import RunConfig
-from prefetch_sim.sim.run import simulate
-from prefetch_sim.sim.setup.inputs import load
-from prefetch_sim.traces.format import write_trace
-from prefetch_sim.traces.importers import import_trace
 
 ROOT = Path(__file__).parents[1]
-PHONE = ROOT.parent / "shared" / "data" / "big-moe-on-edge"
 
 NAMES = [
     "a10",
@@ -316,52 +309,3 @@ def test_missing_file() -> None:
 
 def test_the_readme_counts_the_profiles() -> None:
     assert f"There are {len(NAMES)} (`list hardware`)" in (ROOT / "README.md").read_text("utf-8")
-
-
-@pytest.mark.parametrize(
-    ("name", "model", "capacity"),
-    [("qwen", "Qwen3-30B-A3B", "4000MiB"), ("gptoss", "gpt-oss-120b", "3000MiB")],
-)
-def test_the_readme_says_how_far_the_phone_profile_is_off(
-    tmp_path: Path, name: str, model: str, capacity: str
-) -> None:
-    """Means over the decode steps, simulated and as the phone measured them in the same run."""
-    recording = PHONE / f"{name}.route.csv"
-    if not recording.exists():
-        pytest.skip(f"no recording at {recording}")
-    trace = tmp_path / "phone.parquet"
-    write_trace(trace, import_trace(recording))
-    total, compute = _decode_ms(trace, capacity, "snapdragon-8")
-    own, _ = _decode_ms(trace, capacity, "oneplus-15r")
-    engine = {"name": "big-moe-on-edge", "overlap": "per_expert"}  # as it was run
-    managed, _ = _decode_ms(trace, capacity, "oneplus-15r", engine)
-
-    with (PHONE / f"{name}.metrics").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    wall, waits = (
-        sum(float(row[key]) for row in rows) / len(rows) for key in ("wall_ms", "stall_ms")
-    )
-    shown = (
-        f"| {model} | {1e3 / total:.2f} / {1e3 / wall:.2f} | {total - compute:.0f} / {waits:.0f} "
-        f"| {compute:.0f} / {wall - waits:,.0f} |"
-    )
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert shown in readme
-    own_phone = readme.partition("with `oneplus-15r`")[2].partition("too fast")[0]
-    assert f"{1e3 / own:.2f}" in own_phone
-    assert f"{wall / own:.1f}" in own_phone
-    with_runtime = readme.partition("big-moe-on-edge`, whose")[2].partition("too fast")[0]
-    assert f"{1e3 / managed:.2f}" in with_runtime
-    assert f"{wall / managed:.1f}" in with_runtime
-
-
-def _decode_ms(
-    trace: Path, capacity: str, hardware: str, runtime: str | dict[str, str] = "ideal"
-) -> tuple[float, float]:
-    """Mean length of a decode step, and of the compute in it."""
-    run = {"trace": str(trace), "hardware": hardware, "cache": {"capacity": capacity}}
-    run |= {"runtime": runtime}
-    steps = simulate(load(RunConfig.model_validate(run))).steps
-    decode = steps.column("prefill") == 0
-    total = (steps.column("end") - steps.column("start"))[decode].mean() / 1e6
-    return float(total), float(steps.column("compute")[decode].mean() / 1e6)

@@ -195,6 +195,9 @@ def smalls(
             "then": draw(st.sampled_from(["keep", "load"])),
             "up_to": draw(st.sampled_from([1, 31])),
         }
+        if draw(st.booleans()):  # too little for a token's set, or for one expert
+            least = 0 if host is None else 1
+            room = tuple(draw(st.integers(least, k)) for _ in room)
     return Small(
         layers=layers,
         experts=experts,

@@ -84,7 +84,7 @@ def test_how_far_to_trust_it_quotes_the_field_check() -> None:
         ]
         assert f"| {model} | " + " | ".join(cells) + " |" in TEXT
     alone = [float(traced[name, "ideal"]["simulated_tokens_s"]) for name in ("qwen", "gptoss")]
-    assert f"alone would make {alone[0]:.2f} and {alone[1]:.2f} tokens/s" in TEXT
+    assert f"`ideal` runtime it would be {alone[0]:.2f} and {alone[1]:.2f} tokens/s" in TEXT
 
 
 def test_the_caption_quotes_the_committed_sweep() -> None:

@@ -222,3 +222,21 @@ def test_results_say_what_the_cpu_did() -> None:
     assert found["stall_ms"]["cpu"] == pytest.approx(30e-6)
     spans = sum(found["stall_ms"].values()) + found["compute_ms"] + found["runtime_ms"]
     assert spans == pytest.approx(found["total_ms"])
+
+
+@each
+def test_where_no_expert_fits_the_cpu_computes_all_that_is_missing(by: str) -> None:
+    # `cheapest` would load both, 100 and 200 against 1,030; there is room for half of one.
+    trace = make_trace([[[0, 1]]], 4, sizes=[100])
+    inputs = system(trace, machine(), capacity=50, misses={"policy": "cheapest"})
+    said = read(by, inputs, cost(1, FixedCpu(expert=1000)))
+    assert (started(said), end(said)) == ({}, 110 + 2000)
+
+
+@each
+def test_a_set_of_one_token_streams_where_there_is_room_for_less(by: str) -> None:
+    # Both are loaded, and there is room for one: there at 210, computed at 260, the other at 360.
+    trace = make_trace([[[0, 1]]], 4, sizes=[100])
+    inputs = system(trace, machine(), capacity=100, misses={"policy": "cheapest"})
+    said = read(by, inputs, cost(1, FixedCpu(expert=1000)))
+    assert (started(said), end(said)) == ({0: [110], 1: [260]}, 410)

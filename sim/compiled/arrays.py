@@ -57,6 +57,7 @@ class Rate(Row):
     """How fast a stage is."""
 
     bytes_per_ns: float
+    contended_bytes_per_ns: float  # while the CPU computes experts
     isolated_ns: float  # before the bytes
     queued_ns: float  # the same right behind another transfer
     stream_bytes_per_ns: float
@@ -270,7 +271,6 @@ class Cpu(NamedTuple):
     policy: int
     behind: int  # what it computes is loaded behind
     up_to: int
-    contended: float  # share of the host link's rate while it computes
     at: CpuMoment
     expert_ns: Array  # [layer][tokens]
     contended_ns: Array  # the same while the link moves experts

@@ -30,6 +30,14 @@ tokens_of: Chosen = by_presence(
 
 
 @part
+def _may_compute(s: Setup, cache: Tier, path: LoadPath | None, x: int) -> bool:
+    """Whether ``x`` is missing, and where the CPU can compute it."""
+    if cache.resident[x]:
+        return False
+    return bool(path is None or not s.has_host or path.host.resident[x])
+
+
+@part
 def share_out(
     s: Setup, cache: Tier, path: LoadPath | None, loader: Loader, r: Run, cpu: Cpu,
     first: int, end: int,
@@ -38,7 +46,7 @@ def share_out(
     layer, count = r.at.layer, 0
     for i in range(first, end):
         x = s.routed[i]
-        if cache.resident[x] or (path is not None and s.has_host and not path.host.resident[x]):
+        if not _may_compute(s, cache, path, x):
             continue
         load = loader.loads[x]
         cpu.state[count] = ABSENT
@@ -50,19 +58,18 @@ def share_out(
     step = s.steps[r.at.step]
     tokens = s.steps[r.at.step + 1].first_row - step.first_row
     if count > 0:
-        link = transfer_ns(r.at.moving, s.wire, 0.0)
-        about = Layer(tokens, cpu.up_to, cpu.load_ns[layer], link, cpu.fixed_ns[r.at.step])
-        policies.plan(cpu.policy, count, cpu.ns, cpu.state, about, cpu.chosen)
         one = s.routed[first]
         if cache.size[one] > cache.partitions[cache.experts[one].partition].room:
             for i in range(count):
                 cpu.chosen[i] = 1  # none of them could be loaded
+        else:
+            link = transfer_ns(r.at.moving, s.wire, 0.0)
+            about = Layer(tokens, cpu.up_to, cpu.load_ns[layer], link, cpu.fixed_ns[r.at.step])
+            policies.plan(cpu.policy, count, cpu.ns, cpu.state, about, cpu.chosen)
     asked = 0
     for i in range(first, end):
         x, chosen = s.routed[i], 0
-        if not (
-            cache.resident[x] or (path is not None and s.has_host and not path.host.resident[x])
-        ):
+        if _may_compute(s, cache, path, x):
             chosen = cpu.chosen[asked]
             asked += 1
         if chosen:

@@ -121,7 +121,7 @@ def begin(
         alpha += more * rate.queued_ns
         bytes_per_ns = rate.bytes_per_ns
         if cpu is not None and now < cpu.at.until:
-            bytes_per_ns *= cpu.contended
+            bytes_per_ns = rate.contended_bytes_per_ns
         end = now + transfer_ns(nbytes, bytes_per_ns, alpha)
         server.free_at = end
     if path is None:

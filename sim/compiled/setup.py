@@ -136,7 +136,6 @@ def make_cpu(inputs: Inputs, cost: CostModel, path: transfers.LoadPath) -> Cpu |
         policy=policies.MISSES.index(inputs.misses),
         behind=int(misses.then == "load"),
         up_to=misses.up_to,
-        contended=getattr(path.last, "contended", 1.0),
         at=table(CpuMoment, until=-1),
         expert_ns=alone,
         contended_ns=contended,
@@ -183,6 +182,7 @@ def _rates(path: transfers.LoadPath) -> Any:
         else:
             rate.isolated_ns, rate.queued_ns = stage.isolated_ns, stage.queued_ns
             rate.copies = stage.copies
+            rate.contended_bytes_per_ns = stage.contended_bytes_per_ns
     return rates
 
 

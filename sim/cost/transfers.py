@@ -109,8 +109,12 @@ class LoadPath:
         sizes: Sequence[int],
         *,
         staged: bool,
+        cpu: bool = False,
     ) -> LoadPath:
-        """``staged``: host memory does not hold every expert. With one memory there is no link."""
+        """``staged``: host memory does not hold every expert. With one memory there is no link.
+
+        ``cpu``: it may compute experts meanwhile.
+        """
         load = runtime.load
         stages: list[Stage] = []
         if staged or profile.unified_memory:
@@ -134,7 +138,7 @@ class LoadPath:
                     (wire.back_to_back_us.value + load.issue_us.value) * 1e3,
                     round(wire.chunk_mib.value * MIB) if wire.chunk_mib else None,
                     int(load.copies.value),
-                    profile.contention.host_link.value if profile.contention else 1.0,
+                    profile.contention.host_link.value if cpu and profile.contention else 1.0,
                 )
             )
         return cls(tuple(stages), tuple(sizes))

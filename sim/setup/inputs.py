@@ -131,12 +131,22 @@ def load(config: RunConfig) -> Inputs:
         host_bytes(config, model, sizes, profile, static),
         static,
     )
-    if inputs.host_bytes is not None and min(inputs.rooms) < max(sizes):
+    if inputs.host_bytes is not None and inputs.cpu_computes and not _all_can_come(inputs):
         raise ConfigError(
             "host.capacity: what is not there has to be loaded, and beside cache.static there is "
             "no room for one expert"
         )
     return inputs
+
+
+def _all_can_come(inputs: Inputs) -> bool:
+    """Whether there is room for one expert of each layer whose experts are not all static."""
+    held = static_bytes(inputs.sizes, inputs.model.experts, inputs.static)
+    rooms = inputs.rooms if len(inputs.rooms) > 1 else inputs.rooms * len(inputs.sizes)
+    return all(
+        size <= room or taken == size * inputs.model.experts
+        for size, room, taken in zip(inputs.sizes, rooms, held)
+    )
 
 
 def _shape(model: ModelSpec) -> str:

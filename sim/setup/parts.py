@@ -49,7 +49,8 @@ def _table(inputs: Inputs, index: int) -> Table:
 
 def load_path(inputs: Inputs) -> LoadPath:
     staged = inputs.host_bytes is not None
-    return LoadPath.of(inputs.profile, inputs.runtime, inputs.sizes, staged=staged)
+    cpu = inputs.cpu_computes
+    return LoadPath.of(inputs.profile, inputs.runtime, inputs.sizes, staged=staged, cpu=cpu)
 
 
 _cost_model = lru_cache(maxsize=COSTS_KEPT)(CostModel)
