@@ -140,6 +140,11 @@ def load_machine(name_or_path: str | Path, changes: Mapping[str, Any]) -> Hardwa
     """
     profile = load_profile(name_or_path)
     what, figures = f"{profile.WHAT} {profile.name!r}", dict(changes)
+    for section in PARTS:
+        if (path := f"{section}.name") in figures:
+            given = figures.get(section, {})
+            own = given if isinstance(given, Mapping) else {"name": given}
+            figures[section] = {**own, "name": figures.pop(path)}
     parts: dict[str, Any] = {}
     for section in [section for section in (*PARTS, "contention") if section in figures]:
         given = figures[section]

@@ -16,10 +16,10 @@ from test_properties import EXAMPLES, Small, smalls, total_ns
 
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.files import parse
+from prefetch_sim.sim.config.files import parse, set_path
 from prefetch_sim.sim.misses import cheapest, cpu
 from prefetch_sim.sim.misses.base import ABSENT, MOVES, WAITS, Layer
-from prefetch_sim.sim.run import run
+from prefetch_sim.sim.run import run, simulate
 from prefetch_sim.sim.setup.inputs import load
 
 
@@ -175,3 +175,43 @@ def test_what_is_faster_is_never_slower(small: Small, policy: str, faster: str) 
         halved = {name: ns // 2 for name, ns in small.cpu.items()}
         quick = replace(small, cpu=halved)
     assert total_ns(quick.run()) <= total_ns(small.run())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"misses": "cpu", "hardware": {"cpu": {"expert_gb_s": {"bf16": 1e-9}}}},
+        {"misses": "cpu", "hardware": {"cpu": {"tflops": {"bf16": 1e-300}}}},
+        {"misses": "cheapest", "hardware": {"contention": {"cpu": 1e-12}}},
+        {"misses": "cheapest", "hardware": {"contention": {"host_link": 1e-300}}},
+        {"misses": "cpu", "runtime": {"name": "ideal", "cpu": {"submit_us": 1e9}}},
+    ],
+)
+def test_what_its_clock_could_not_hold_is_one_line(keys: dict[str, Any]) -> None:
+    machine = {"name": "rtx-4090", "cpu": "threadripper-pro-5955wx", **keys.get("hardware", {})}
+    if "cpu" in keys.get("hardware", {}):
+        machine["cpu"] = {"name": "threadripper-pro-5955wx", **keys["hardware"]["cpu"]}
+    config = SMALL | keys | {"hardware": machine}
+    if "runtime" in keys:
+        assert simulate(load(parse(config, "my.yaml"))).events  # long, and no longer than that
+        return
+    with pytest.raises(ConfigError, match=r"the run's clock would not hold that"):
+        simulate(load(parse(config, "my.yaml")))
+
+
+def test_keys_below_a_policy_by_name_are_axes() -> None:
+    tree = set_path({"misses": "cpu"}, "misses.then", "load")
+    assert parse(SMALL | tree, "my.yaml").misses.model_dump() == {
+        "policy": "cpu",
+        "then": "load",
+        "up_to": 31,
+    }
+
+
+def test_layers_that_are_wholly_static_need_no_room() -> None:
+    cache = {"capacity": "50%", "scope": "layer", "static": {"layers": "first 2"}}
+    for misses in ("load", "cpu"):
+        found = run(
+            parse(SMALL | {"cache": cache, "host": {"capacity": "60%"}, "misses": misses}, "m.yaml")
+        )
+        assert found["cache"]["static"]["experts"] == 128

@@ -442,3 +442,10 @@ def test_the_readmes_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found.cpu is not None
     assert (found.name, found.cpu.name) == ("rtx-3060-12gb", "ryzen-5950x")
     assert f"{len(CPUS) + len(DRIVES)} CPUs and drives as parts" in readme
+
+
+def test_a_part_by_dotted_name_is_that_part() -> None:
+    nested = load_machine("rtx-4090", {"cpu": {"name": "ddr4-dual", "start_us": 3}})
+    assert load_machine("rtx-4090", {"cpu.name": "ddr4-dual", "cpu": {"start_us": 3}}) == nested
+    with pytest.raises(ProfileError, match=r"storage: unknown drive 'nonsense'"):
+        load_machine("rtx-4090", {"storage.name": "nonsense"})

@@ -54,7 +54,7 @@ def _sha256(text: str) -> str:
 def _foreign(inputs: Inputs) -> list[str]:
     """Policies by import path."""
     config = inputs.config
-    named = [config.cache.eviction.name, config.prefetch.policy]
+    named = [config.cache.eviction.name, config.prefetch.policy, config.misses.policy]
     named += [name for name, _, _ in inputs.predictors]  # a trace may record one with a dot
     return [name for name in named if "." in name and name in sys.modules]
 

@@ -36,7 +36,9 @@ _NAMED: dict[str, str | None] = {
     "predictor": None,
     "precision": None,
     "model": None,
+    "misses": None,
 }
+_POLICY = {"misses"}  # of these, those whose name is called ``policy``
 
 
 def spelled(path: str) -> str:
@@ -65,7 +67,7 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
             default = _NAMED.get(where)
             child = {"name": default} if default else {}
         elif isinstance(child, str) and where in _NAMED and not parts[depth].isdigit():
-            child = {"name": child}
+            child = {"policy" if where in _POLICY else "name": child}
         elif not isinstance(child, dict | list):
             given = ".".join(parts[:depth])
             raise ConfigError(f"{path}: {given} is {child!r}, which has no keys; set it as a whole")

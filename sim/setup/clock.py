@@ -39,10 +39,16 @@ def _parts(inputs: Inputs) -> Iterator[tuple[str, int, int]]:
     slots = tokens * workload.layers * workload.top_k
     size = max(inputs.sizes)
     for stage in path.stages:
-        isolated = stage.chunk_ns(size, size, False) if isinstance(stage, HostLink) else 0
+        isolated = 0
+        if isinstance(stage, HostLink):
+            isolated = stage.chunk_ns(size, size, False, inputs.cpu_computes)
         yield "a load", slots, max(stage.load_ns(size), isolated)
     yield "bookkeeping", slots, max(cost.runtime.miss_ns)
     yield "an expert", slots, max(cost.expert_ns(layer, 1) for layer in range(workload.layers))
+    if inputs.cpu_computes and cost.cpu is not None:
+        alone = max(cost.cpu.expert_ns(layer, 1, True) for layer in range(workload.layers))
+        yield "an expert on the CPU", slots, alone
+        yield "handing experts to the CPU", tokens * workload.layers, cost.cpu.fixed_ns(1)
     for step in (cost.step("decode", [1], [context]), cost.step("prefill", [context], [0])):
         every_layer = step.gate_ns + step.moe_fixed_ns + step.shared_ns + cost.expert_launch_ns
         ns = sum(step.prologue_ns) + sum(step.attention_ns) + step.epilogue_ns
