@@ -33,7 +33,7 @@ KINDS = (
     (3000, smalls() | smalls(congested=True)),
     (2000, strained()),
     (1000, strained().map(lambda small: replace(small, eviction="s3-fifo"))),
-    (1000, smalls(predictors=0, evictions=("least-stale", "prediction-aware"))),
+    (1000, smalls(predictors=0, evictions=("least-stale", "prediction-aware"), cpu=False)),
 )
 SYSTEMS = sum(systems for systems, _ in KINDS)
 LONGEST = 2.0  # s of computing for a system that takes some milliseconds
