@@ -28,7 +28,7 @@ class Figure(_Frozen):
 
 
 _MOST = 65_536  # commands that an NVMe queue holds
-_MOST_MIB = 1_000_000_000
+_LARGEST = 1_000_000_000  # in MiB or GiB: its bytes fit in 64 bits
 _LONGEST_US = 1_000_000_000  # a run's clock holds the sum of very many
 
 
@@ -51,8 +51,14 @@ def _delay(figure: Figure) -> Figure:
 
 
 def _kept(figure: Figure) -> Figure:
-    if figure.value > _MOST_MIB:
-        raise ValueError(f"value must be at most {_MOST_MIB:,} MiB, not {figure.value:g}")
+    if figure.value > _LARGEST:
+        raise ValueError(f"value must be at most {_LARGEST:,} MiB, not {figure.value:g}")
+    return figure
+
+
+def _size(figure: Figure) -> Figure:
+    if _positive(figure).value > _LARGEST:
+        raise ValueError(f"value must be at most {_LARGEST:,}, not {figure.value:g}")
     return figure
 
 
@@ -64,7 +70,7 @@ def _share(figure: Figure) -> Figure:
 
 # A rate or a size of zero would stop the clock; a delay of zero is an idealised device.
 Rate = Annotated[Figure, AfterValidator(_positive)]
-Size = Annotated[Figure, AfterValidator(_positive)]
+Size = Annotated[Figure, AfterValidator(_size)]
 Count = Annotated[Figure, AfterValidator(_count)]
 Kept = Annotated[Figure, AfterValidator(_kept)]
 Share = Annotated[Figure, AfterValidator(_share)]

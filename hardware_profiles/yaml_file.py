@@ -72,4 +72,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def parse_yaml(text: str) -> Any:
     """What a text says. Raises yaml.YAMLError or ValueError."""
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="too deeply nested") from None

@@ -140,6 +140,21 @@ def test_a_bad_capacity_shows_how_to_write_one() -> None:
     )
 
 
+@pytest.mark.parametrize("digits", [22, 400])
+def test_a_capacity_of_no_memory_is_refused(digits: int) -> None:
+    number = "9" * digits
+    assert refused({"cache": {"capacity": f"{number}GiB"}}) == (
+        f"cache.capacity: '{number}GiB' is more than any memory holds"
+    )
+    assert refused({"cache": {"static": {"popular": f"{number}B"}}}).startswith(
+        "cache.static.popular: "
+    )
+    for unit in ("experts", "bytes"):
+        assert refused({"cache": {"capacity": {unit: int(number)}}}).startswith(
+            f"cache.capacity.{unit}: Input should be less than or equal to 9223372036854775807"
+        )
+
+
 @pytest.mark.parametrize("number", [25, 0.25, 4000, True, [25]])
 def test_a_number_is_no_capacity(number: Any) -> None:
     message = refused({"cache": {"capacity": number}})
@@ -633,7 +648,8 @@ def test_assignments(text: str, expected: tuple[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["seed", "=3", "predictor=[a", "requests=:", "cache={seed: 1, seed: 2}"]
+    "text",
+    ["seed", "=3", "predictor=[a", "requests=:", "cache={seed: 1, seed: 2}", "seed=" + "[" * 3000],
 )
 def test_bad_assignments(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--set ") as caught:
@@ -656,6 +672,7 @@ def test_bad_assignments(text: str) -> None:
         (b"seed: 1\nname: x\nseed: 2\n", "line 3: the key 'seed' is given twice"),
         (b"cache: {scope: layer, scope: global}", "line 1: the key 'scope' is given twice"),
         (b"\xff\xfe\x00", "cannot be read"),
+        (b"a: " + b"[" * 3000 + b"]" * 3000, "too deeply nested"),
     ],
 )
 def test_files_that_are_no_config(tmp_path: Path, content: bytes, message: str) -> None:

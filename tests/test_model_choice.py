@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,10 @@ def test_other_figures_and_what_was_measured() -> None:
         ({"top_k": 0}, "my.yaml: model.top_k: Input should be greater than 0"),
         ({"name": "gpt-oss-20b", "hiden": 5}, "model: hiden: unknown key; did you mean 'hidden'?"),
         ({"name": "gpt-oss-20b", "hidden": -5}, "model: hidden: Input should be greater than 0"),
+        ({"vocab": int("9" * 400)}, "model: vocab: Input should be less than or equal to 10000000"),
+        ({"expert_hidden": 10**9}, "model: expert_hidden: Input should be less than or equal to"),
+        ({"experts": 10**9}, "model: experts: Input should be less than or equal to 32768"),
+        ({"expert_bytes": [10**13] * 24}, "model: expert_bytes "),
         ({"layers": 12}, "model: "),
         (3, "my.yaml: model: "),
     ],
@@ -70,4 +75,13 @@ def test_a_model_that_is_none(model: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         inputs(model=model)
     assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_shape_of_brackets_in_brackets_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ConfigError) as caught:
+        inputs(model=str(path))
+    assert f"{path}: not valid JSON: " in str(caught.value)
     assert "\n" not in str(caught.value)

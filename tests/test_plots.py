@@ -153,6 +153,37 @@ def test_what_if_draws_swept_numbers_in_their_order(finished: Path) -> None:
         assert list(line.get_ydata()) == [times["5.0"], times["10.0"], times["20.0"]]
 
 
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        [{"context": [100], "runtime": [{"name": "ideal", "step_us": 3}]}, {"context": [400]}],
+        {"misses": ["cpu", {"policy": "cheapest", "up_to": 5}, {"policy": "load", "up_to": 7}]},
+    ],
+)
+def test_a_number_that_varies_with_something_else_is_no_line(tmp_path: Path, sweep: Any) -> None:
+    told = dict(draw_all(run_sweep(tmp_path, sweep), tmp_path / "figures"))
+    assert (
+        told["what_if"] == "no predictor was run at several values of a number with all else alike"
+    )
+    assert told["hit_rate_by_layer"] is None
+
+
+def test_a_number_without_a_line_has_no_panel(tmp_path: Path) -> None:
+    sweep = [
+        {"hardware.host_link.gb_s": [5, 10]},
+        {"misses": ["cpu", {"policy": "cheapest", "up_to": 5}]},
+    ]
+    (panel,) = drawn(curves.what_if, read(run_sweep(tmp_path, sweep))).axes
+    assert panel.get_xlabel() == "hardware.host_link.gb_s"
+
+
+def test_a_capacity_that_varies_with_the_policy_is_no_line(tmp_path: Path) -> None:
+    one = {"cache.eviction": ["lru"], "cache.capacity": ["30%"]}
+    other = {"cache.eviction": ["belady"], "cache.capacity": ["60%"]}
+    told = dict(draw_all(run_sweep(tmp_path, [one, other]), tmp_path / "figures"))
+    assert told["latency_vs_cache"] == "no predictor and eviction were run at several capacities"
+
+
 def test_latency_vs_recall_shows_bounds_that_hold(finished: Path) -> None:
     figure = drawn(curves.latency_vs_recall, read(finished))
     (panel,) = figure.axes

@@ -43,13 +43,13 @@ def latency_vs_cache(results: Cut) -> Figure | str:
     if not results.varies("capacity"):
         return "needs several values of cache.capacity"
     free = ("capacity", "predictor", "eviction")
-    cut, rows = results.held(free), [""]
+    cut, rows = _lines(results.held(free), "capacity", "predictor", "eviction"), [""]
     if KERNELS in results.others:
-        both = results.held((*free, KERNELS))
-        curves = [k for k in both.values(KERNELS) if _of(both, k).varies("capacity")]
-        if len(curves) > 1:
-            cut, rows = both, curves
-    if not cut.varies("capacity"):
+        held = results.held((*free, KERNELS))
+        both = _lines(held, "capacity", "predictor", "eviction", KERNELS)
+        if both.varies(KERNELS):
+            cut, rows = both, both.values(KERNELS)
+    if cut.frame.empty:
         return "no predictor and eviction were run at several capacities"
     evictions, more = limited(cut, "eviction", MAX_PANELS if len(rows) == 1 else MAX_COLUMNS)
     predictors, more_lines = limited(cut, "predictor", MAX_LINES)
@@ -67,7 +67,7 @@ def latency_vs_cache(results: Cut) -> Figure | str:
         for predictor in predictors:
             line = frame[(frame["eviction"] == eviction) & (frame["predictor"] == predictor)]
             line = line.sort_values("capacity")
-            if len(line) > 1:
+            if len(line):
                 panel.plot(
                     line["capacity"], line["tpot_ms.mean"], label=predictor, **styles[predictor]
                 )
@@ -85,15 +85,29 @@ def _of(cut: Cut, kernels: str) -> Cut:
     return cut.where(cut.frame[KERNELS] == kernels) if kernels else cut
 
 
+def _lines(cut: Cut, along: str, *of: str) -> Cut:
+    """Only the points that make lines: with each value of ``of`` together, several ``along``."""
+    cut = cut.where(cut.frame["tpot_ms.mean"].notna())
+    return cut.where(cut.frame.groupby(list(of))[along].transform("nunique") > 1)
+
+
 def what_if(results: Cut) -> Figure | str:
     """TPOT against any number of the config that was swept: a panel each, a line a predictor."""
     numbers = {d: by_number for d in results.others if len(by_number := results.numbers(d)) > 1}
     if not numbers:
         return "needs several values of a number, such as hardware.host_link.gb_s"
-    swept, more = list(numbers)[:MAX_PANELS], []
-    if len(numbers) > MAX_PANELS:
-        more = [f"first {MAX_PANELS} of {len(numbers)} swept keys"]
-    cuts = {key: results.held((key, "predictor")) for key in swept}
+    cuts = {}
+    for key in numbers:
+        cut = results.held((key, "predictor"))
+        cut = _lines(cut.where(cut.frame[key] != "none"), key, "predictor")
+        if len(cut.frame):
+            cuts[key] = cut
+    if not cuts:
+        return "no predictor was run at several values of a number with all else alike"
+    swept, more = list(cuts)[:MAX_PANELS], []
+    if len(cuts) > MAX_PANELS:
+        more = [f"first {MAX_PANELS} of {len(cuts)} swept keys"]
+        cuts = {key: cuts[key] for key in swept}
     predictors, more_lines = limited(results, "predictor", MAX_LINES)
     held = [set(cut.fixed.values()) for cut in cuts.values()]
     common = set.intersection(*held)
@@ -104,8 +118,8 @@ def what_if(results: Cut) -> Figure | str:
     for panel, (key, cut) in zip(axes, cuts.items()):
         for predictor in predictors:
             line = cut.frame[cut.frame["predictor"] == predictor]
-            at = line[key].map(numbers[key]).dropna().sort_values()
-            if len(at) > 1:
+            at = line[key].map(numbers[key]).sort_values()
+            if len(at):
                 height = line.loc[at.index, "tpot_ms.mean"]
                 panel.plot(at, height, label=predictor, **styles[predictor])
         own = ", ".join(note for note in cut.fixed.values() if note not in common)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,15 @@ def panels(
 
 
 def from_zero(axes: Sequence[Axes]) -> None:
-    """Each y axis from zero to above its highest marker; axes that share one get the same."""
+    """Each y axis from zero to above its highest marker; axes that share one get the same.
+
+    An axis of empty panels stays as it is.
+    """
     for panel in axes:
         shared = panel.get_shared_y_axes().get_siblings(panel)
-        panel.set_ylim(0, 1.05 * max(one.dataLim.y1 for one in shared))
+        highest = max(one.dataLim.y1 for one in shared)
+        if isfinite(highest):
+            panel.set_ylim(0, 1.05 * highest)
 
 
 def legend(figure: Figure, axes: Sequence[Axes], title: str | None = None) -> None:

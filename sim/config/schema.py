@@ -92,8 +92,8 @@ class Capacity(Section):
     """How much fits: a share of all experts, a number of experts, bytes, or what is left (fill)."""
 
     share: float | None = Field(default=None, gt=0, le=1)
-    experts: int | None = Field(default=None, gt=0)
-    bytes: int | None = Field(default=None, gt=0)
+    experts: int | None = Field(default=None, gt=0, le=INT64)
+    bytes: int | None = Field(default=None, gt=0, le=INT64)
     fill: Literal[True] | None = None
 
     @model_validator(mode="before")
@@ -116,7 +116,10 @@ class Capacity(Section):
             if not 0 < number <= 100:
                 raise ValueError(f"{value!r} is outside 0 % < share <= 100 %")
             return {"share": number / 100}
-        return {"bytes": round(number * UNITS[match[2]])}
+        size = number * UNITS[match[2]]
+        if size > INT64:
+            raise ValueError(f"{value!r} is more than any memory holds")
+        return {"bytes": round(size)}
 
     @model_validator(mode="after")
     def _one_of(self) -> Capacity:

@@ -165,7 +165,10 @@ def _rows(key: str, file: str, columns: tuple[str, ...]) -> list[tuple[str, list
                     near = did_you_mean(column, names)
                     raise ConfigError(f"{key}: {file}: no column {column!r}{near}")
             found = list(rows)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except ConfigError:
+        raise
+    # Beside what is no text: no such user's home, a path with a NUL.
+    except (OSError, RuntimeError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{key}: {file}: cannot be read ({reason})") from error
     if not found:

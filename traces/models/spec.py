@@ -19,6 +19,10 @@ from prefetch_sim.traces.models.precision import (
     tensor_bytes,
 )
 
+# Far above any model's.
+MOST_LAYERS, MOST_EXPERTS, WIDEST, MOST_BYTES = 1000, 32_768, 10_000_000, 10**12
+Width = Annotated[int, Field(gt=0, le=WIDEST)]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,24 +32,24 @@ class GroupedQueryAttention(_Frozen):
     """Multi-head attention whose ``heads`` query heads share ``kv_heads`` key/value heads."""
 
     kind: Literal["gqa"] = "gqa"
-    heads: int = Field(gt=0)
-    kv_heads: int = Field(gt=0)
-    head_dim: int = Field(gt=0)
+    heads: Width
+    kv_heads: Width
+    head_dim: Width
     # Window, in tokens, of the layers that attend locally; they are every second layer, the
     # first included (GPT-OSS). None: every layer sees the whole context.
-    sliding_window: int | None = Field(default=None, gt=0)
+    sliding_window: int | None = Field(default=None, gt=0, le=2**63 - 1)
 
 
 class LatentAttention(_Frozen):
     """Multi-head latent attention (DeepSeek-V2): a compressed key/value of kv_rank + rope_dim."""
 
     kind: Literal["mla"] = "mla"
-    heads: int = Field(gt=0)
-    kv_rank: int = Field(gt=0)
-    q_rank: int | None = Field(default=None, gt=0)
-    nope_dim: int = Field(gt=0)
-    rope_dim: int = Field(gt=0)
-    v_dim: int = Field(gt=0)
+    heads: Width
+    kv_rank: Width
+    q_rank: Width | None = None
+    nope_dim: Width
+    rope_dim: Width
+    v_dim: Width
 
 
 Attention = Annotated[GroupedQueryAttention | LatentAttention, Field(discriminator="kind")]
@@ -55,17 +59,21 @@ class ModelSpec(_Frozen):
     """Shape of one Mixture-of-Experts transformer. Widths are in elements, bytes in bytes."""
 
     name: str
-    layers: int = Field(gt=0, description="transformer layers, dense ones included")
+    layers: int = Field(gt=0, le=MOST_LAYERS, description="transformer layers, dense ones included")
     dense_layers: tuple[int, ...] = Field(default=(), description="layers without a router")
-    hidden: int = Field(gt=0)
-    experts: int = Field(gt=0, description="routed experts a layer")
+    hidden: Width
+    experts: int = Field(gt=0, le=MOST_EXPERTS, description="routed experts a layer")
     top_k: int = Field(gt=0)
-    expert_hidden: int = Field(gt=0)
-    shared_experts: int = Field(default=0, ge=0, description="always-on experts a layer")
-    shared_hidden: int = Field(default=0, ge=0, description="width of one shared expert")
-    dense_hidden: int = Field(default=0, ge=0, description="MLP width of the dense layers")
+    expert_hidden: Width
+    shared_experts: int = Field(
+        default=0, ge=0, le=MOST_EXPERTS, description="always-on experts a layer"
+    )
+    shared_hidden: int = Field(default=0, ge=0, le=WIDEST, description="width of one shared expert")
+    dense_hidden: int = Field(
+        default=0, ge=0, le=WIDEST, description="MLP width of the dense layers"
+    )
     attention: Attention
-    vocab: int = Field(gt=0)
+    vocab: Width
     precision: Published = Published()
     expert_biases: bool = Field(default=False, description="kept beside the other weights")
     # Measured size of one expert per MoE layer. Engines that mix quantisations differ by layer;
@@ -87,6 +95,8 @@ class ModelSpec(_Frozen):
             )
         if self.expert_bytes is not None and min(self.expert_bytes) <= 0:
             raise ValueError("expert_bytes must be positive")
+        if self.expert_bytes is not None and max(self.expert_bytes) > MOST_BYTES:
+            raise ValueError(f"expert_bytes must be at most {MOST_BYTES:,}")
         return self
 
     @property
