@@ -6,12 +6,17 @@ tables and figures need.
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import pandas as pd
 
+from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.experiments.sweeps import export, points, pools
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.runner import Sweep
@@ -26,6 +31,39 @@ KEPT = {  # by the sweep's name for it: the study's, and the digits after the po
 }
 _AXIS = "axis."
 _NUMBER = re.compile(r"[*<>+–-]*\s*[\d.]*( %)?\**$")
+
+
+R = TypeVar("R")
+
+
+def main(
+    name: str,
+    what: str | None,
+    sweeps: Mapping[str, Path],
+    read: Callable[[Path], R],
+    draw: Callable[[R, Path], None],
+    tables: Callable[[R], dict[str, str]],
+) -> None:
+    """The command of the study ``name`` runs its sweeps, draws its figures and fills its page."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m prefetch_sim.experiments.{name}", description=what
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS / name, help="folder for the results")
+    parser.add_argument("--work", type=Path, help="folder for the sweeps, to go on where they were")
+    parser.add_argument("--docs", type=Path, help="Markdown file whose marked tables to replace")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as temporary:
+        for sweep, config in sweeps.items():
+            frame = run(config, (given.work or Path(temporary)) / sweep, given.jobs)
+            frame.to_csv(given.out / f"{sweep}.csv", index=False)
+    results = read(given.out)
+    draw(results, given.out)
+    shown = tables(results)
+    if given.docs:
+        given.docs.write_text(fill(given.docs.read_text(encoding="utf-8"), shown))
+    print("\n\n".join(shown.values()))
 
 
 def plan(config: Path) -> list[Point]:
