@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from cli_support import Ended, run_cli, small_trace
 
 from prefetch_sim.hardware_profiles import load_profile, load_runtime
 from prefetch_sim.hardware_profiles.drafts import as_yaml, complete, complete_runtime
 from prefetch_sim.hardware_profiles.schema import Figure
+from prefetch_sim.sim.calibration import link, memory, operators, samples, sources, storage
+from prefetch_sim.sim.calibration.comparison import compare
+from prefetch_sim.sim.calibration.operators import Operator
+from prefetch_sim.sim.calibration.samples import Samples, Stamp
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.cost.transfers import Storage
+from prefetch_sim.traces.models.weights import Weights
+
+STAMP = Stamp("2026-11-28", "A Box")
+PROBE = Path(__file__).parent / "calibration" / "gpu_probe_cpu.json"
 
 
 def figure(value: float) -> Figure:
@@ -50,3 +65,290 @@ def test_every_profile_of_the_catalogue_survives_being_written(tmp_path: Path) -
         path = tmp_path / "copy.yaml"
         path.write_text(as_yaml(load(name)), encoding="utf-8")
         assert load(path).flat() == load(name).flat()
+
+
+# Fits
+
+
+def noisy(us: float, rng: np.random.Generator) -> Samples:
+    return Samples.of((us * (1 + 0.03 * rng.standard_normal(40))).tolist())
+
+
+def test_a_line_through_noisy_copies_finds_what_they_were_made_with() -> None:
+    rng = np.random.default_rng(1)
+    sizes = [2**18, 2**20, 2**22, 2**24, 2**26]
+    queued = {size: noisy(3.0 + size / 24.5e3, rng) for size in sizes}
+    isolated = {size: noisy(19.0 + size / 24.5e3, rng) for size in sizes}
+    found = link.findings(link.LinkTimes(isolated=isolated, queued=queued), STAMP).hardware
+    assert found["host_link.gb_s"].value == pytest.approx(24.5, rel=0.02)
+    assert found["host_link.isolated_us"].value == pytest.approx(19.0, rel=0.15)
+    assert found["host_link.back_to_back_us"].value == pytest.approx(3.0, rel=0.3)
+    assert all(one.kind == "measured" for one in found.values())
+
+
+def test_a_line_has_no_negative_part() -> None:
+    falling = {1000: Samples(3, 9, 10, 11), 2000: Samples(3, 4, 5, 6)}
+    fitted = samples.line(falling)
+    assert min(fitted.fixed_us.quantiles) >= 0
+    assert min(fitted.gb_s.quantiles) > 0
+    assert samples.fixed({2**20: Samples(3, 1, 1, 1)}, gb_s=1.0).median == 0
+
+
+def test_a_drive_s_figures_are_those_of_the_formula_that_reads_them() -> None:
+    """Rates by size and depth as the formula of `Storage` gives them."""
+    rng = np.random.default_rng(2)
+    disk = Storage(3.2, 1.6, 90_000, 2**20, 32)
+    single = {
+        size: noisy(disk.read(0, 0, size)[1] / 1e3, rng) for size in (2**12, 2**16, 2**18, 2**20)
+    }
+    rate = {}
+    for block in (2**18, 2**20):
+        for depth in (1, 2, 4, 8):
+            reads, free, ends = 400, 0, [0] * depth
+            for _ in range(reads):
+                free, end = disk.read(min(ends), free, block)
+                ends[ends.index(min(ends))] = end
+            rate[block, depth] = noisy(block * reads / max(ends), rng)
+    found = storage.findings(storage.StorageTimes(single, rate), STAMP).hardware
+    assert found["storage.gb_s"].value == pytest.approx(3.2, rel=0.05)
+    assert found["storage.stream_gb_s"].value == pytest.approx(1.6, rel=0.05)
+    assert found["storage.latency_us"].value == pytest.approx(90, rel=0.05)
+    assert found["storage.queue_depth"].value == 4  # two reads of 1 MiB do not fill the bus
+    assert found["storage.read_mib"].value == 1
+
+
+def made_up_operators(rng: np.random.Generator) -> list[Operator]:
+    """100 GB/s for large products, 70 for experts, 20 TFLOPS, 2 µs a launch."""
+    found = []
+    for model in ("deepseek-v2-lite", "qwen3-30b-a3b", "phi-mini-moe"):
+        spec = load_model(model)
+        bytes_ = Weights.of(spec, "bf16")
+        attention, expert = bytes_.attention[0], bytes_.experts[0]
+        found.append(
+            Operator(model, "attention", 16, attention, 0, noisy(attention / 1e5 + 14, rng))
+        )
+        found.append(Operator(model, "head", 1, bytes_.head, 0, noisy(bytes_.head / 1e5 + 2, rng)))
+        flops = 6.0 * spec.hidden * spec.expert_hidden
+        found.append(Operator(model, "expert", 1, expert, flops, noisy(expert / 7e4 + 6, rng)))
+        many = 512 * flops
+        found.append(Operator(model, "expert", 512, expert, many, noisy(many / 20e6 + 6, rng)))
+    return found
+
+
+def test_operators_give_back_the_figures_they_were_made_with() -> None:
+    made = made_up_operators(np.random.default_rng(3))
+    found = operators.findings(made, 2.0, STAMP).hardware
+    assert found["compute.memory_gb_s"].value == pytest.approx(100, rel=0.04)
+    assert found["compute.expert_efficiency"].value == pytest.approx(0.7, rel=0.06)
+    assert found["compute.tflops.bf16"].value == pytest.approx(20, rel=0.06)
+
+
+def test_a_calibrated_profile_predicts_the_operators_it_was_made_from() -> None:
+    made = [op for op in made_up_operators(np.random.default_rng(4)) if op.name != "head"]
+    hardware = operators.findings(made, 2.0, STAMP).hardware
+    hardware["compute.launch_us"] = figure(2.0)
+    profile = complete("mine", "x", hardware, unified=False).profile
+    for name in ("qwen3-30b-a3b", "phi-mini-moe"):
+        rows = compare(load_model(name), made, profile, load_runtime("ideal"), "bf16")
+        assert [row.operator for row in rows] == ["attention", "expert", "expert"]
+        assert max(abs(row.off_pct) for row in rows) < 8, rows
+
+
+def test_a_layer_s_launches_are_spread_over_its_kernels() -> None:
+    one = {"norm": 3, "attention": 18, "gate": 6, "combine": 9, "expert": 9}  # 3 µs a kernel
+    made = [Operator("tiny", name, 1, 0, 0, Samples(5, us, us, us)) for name, us in one.items()]
+    assert operators.layer_launch(made).median == pytest.approx(3.0)
+
+
+def test_contention_is_a_share_of_what_each_reaches_alone() -> None:
+    times = memory.MemoryTimes(
+        reads={1: Samples(3, 9, 10, 11), 4: Samples(3, 30, 33, 34)},
+        experts={1: Samples(9, 9, 10, 11), 2: Samples(9, 19, 20, 21), 4: Samples(9, 19, 20.5, 22)},
+        many=Samples(9, 0.9, 1, 1.1),
+        start=Samples(9, 3, 4, 5),
+        copies=Samples(9, 9, 10, 11),
+        experts_beside={"copies": Samples(9, 14, 15, 16)},
+        copies_beside=Samples(9, 7, 8, 12),
+    )
+    found = memory.findings(times, STAMP).hardware
+    assert found["cpu.threads"].value == 2
+    assert found["cpu.expert_gb_s.bf16"].value == 20
+    assert found["contention.cpu"].value == pytest.approx(0.75)
+    assert found["contention.host_link"].value == pytest.approx(0.8)
+
+
+def test_a_figure_says_when_where_how_often_and_how_far_apart() -> None:
+    made = STAMP.figure(Samples(40, 9.5, 10, 11), "copies")
+    assert (made.value, made.kind, made.uncertainty) == (10, "measured", 0.075)
+    assert made.source == (
+        "measured 2026-11-28 on A Box: copies; median of 40, 10th to 90th percentile 9.5–11"
+    )
+    assert "no spread given" in STAMP.figure(Samples(1, 3, 3, 3)).source
+
+
+# What others measured
+
+
+def metrics_file(path: Path, own: bool = True) -> Path:
+    """Four lanes at 0.5 GB/s each; bookkeeping of 2 ms, and 50 µs a MiB."""
+    lines = ["step,steps,wall_ms,io_ms,compute_ms,read_bytes" + (",mgmt_ms" if own else "")]
+    for step in range(1, 31):
+        nbytes = step * 5 * 2**20
+        io = nbytes / 0.5e6
+        lines.append(
+            f"{step},30,{200 + io},{io},100,{nbytes}" + (f",{2 + 0.25 * step}" if own else "")
+        )
+    path.write_text("\n".join([*lines, "# summary tokens=30"]), encoding="utf-8")
+    return path
+
+
+def benchbw_file(path: Path) -> Path:
+    kernel = {
+        "expert_bytes": 9437184, "cpu_moe_gbs": 60.0, "cpu_moe_overlap_gbs": 48.0,
+        "pcie_gather_gbs": 24.0, "pcie_gather_overlap_gbs": 22.8,
+    }  # fmt: skip
+    content = {
+        "version": 4, "epoch": 1790000000, "gpu": {"name": "FAKE GPU"},
+        "cpu": {"physical_cores": 16, "threads_used": 12},
+        "ceilings": {"cpu_stream_read_gbs": 90.0, "pcie_linear_h2d_gbs": 25.0},
+        "dtype_kernels": {"bf16": kernel, "nvfp4": {**kernel, "cpu_moe_gbs": 50.0}},
+    }  # fmt: skip
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_the_probe_s_file_is_read(tmp_path: Path) -> None:
+    found = sources.read(PROBE)
+    flat = found.findings.hardware | found.findings.runtime
+    assert (found.format, found.unified) == ("gpu_probe.py", True)
+    assert {"host_link.gb_s", "compute.memory_gb_s", "compute.launch_us", "routing_us"} <= set(flat)
+    assert all(one.kind == "measured" and "gpu_probe.py" in one.source for one in flat.values())
+    assert "compute.tflops.bf16" not in flat  # four tokens are bound by memory
+    on_gpu = json.loads(PROBE.read_text())
+    on_gpu["machine"]["gpu"] = "NVIDIA Fake"
+    (tmp_path / "gpu.json").write_text(json.dumps(on_gpu))
+    assert sources.read(tmp_path / "gpu.json").unified is False
+
+
+def test_freetoken_s_file_is_read(tmp_path: Path) -> None:
+    found = sources.read(benchbw_file(tmp_path / "benchbw.json"))
+    flat = {path: one.value for path, one in found.findings.hardware.items()}
+    assert found.machine == "FAKE GPU"
+    assert flat == {
+        "host_link.gb_s": 25, "cpu.threads": 12, "cpu.expert_gb_s.bf16": 60,
+        "cpu.expert_gb_s.mxfp4": 50, "contention.cpu": pytest.approx(0.88),
+        "contention.host_link": pytest.approx(0.95),
+    }  # fmt: skip
+    assert "measured 2026-09-21" in found.findings.hardware["host_link.gb_s"].source
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_bigmoeonedge_s_metrics_are_read(tmp_path: Path, own: bool) -> None:
+    found = sources.read(metrics_file(tmp_path / "phone.metrics", own)).findings
+    assert found.hardware["storage.gb_s"].value == pytest.approx(2.0)
+    assert found.hardware["storage.gb_s"].uncertainty >= 0.25
+    own_work = {path: one.value for path, one in found.runtime.items()}
+    expected = {"miss.us_per_mib": pytest.approx(50), "step_us": pytest.approx(2000)}
+    assert own_work == (expected if own else {})
+
+
+def timing_record(folder: Path, prefill_tokens: int = 64) -> Path:
+    """Two layers of MODEL; a launch of 5 µs, so that its tiny layers are all launches."""
+    folder.mkdir()
+    small_trace(folder / "part-00000.parquet")
+    rows = []
+    for step in range(9):
+        for layer in range(2):
+            rows.append({
+                "prefill": int(not step), "requests": 1, "tokens": 1 if step else prefill_tokens,
+                "context": prefill_tokens + step, "layer": layer, "gate_us": 50.0,
+                "attention_us": 200.0, "experts_us": 400.0 if step else 4000.0,
+            })  # fmt: skip
+    pd.DataFrame(rows).to_parquet(folder / "timing-00000.parquet")
+    return folder
+
+
+def test_a_timing_record_is_read(tmp_path: Path) -> None:
+    folder = timing_record(tmp_path / "t")
+    for path in (folder, folder / "timing-00000.parquet"):
+        found = sources.read(path).findings.hardware
+        assert found["compute.eager_launch_us"].value == pytest.approx(5)
+        # 64 tokens to 2 of 8 experts are 16 each: 6 · 256 · 512 · 2 · 64 operations in 4 ms.
+        assert found["compute.tflops.bf16"].value == pytest.approx(
+            6 * 256 * 1024 * 64 / 4e9, rel=1e-3
+        )
+        assert "compute.memory_gb_s" not in found  # launches explain what attention takes
+
+
+BROKEN = {
+    "none.json": (None, "no such file"),
+    "list.json": ("[1]", "none of the formats that are known: the JSON of gpu_probe.py;"),
+    "cut.json": ('{"link": {', "not valid JSON"),
+    "other.json": ('{"a": 1}', "FreeToken's benchbw.json"),
+    "empty.json": ("", "none of the formats"),
+    "probe.json": ('{"machine": {}, "link": 3}', "link: expected a mapping"),
+    "failed.json": ('{"machine": {}, "link": {"error": "x"}}', "nothing was measured"),
+    "rates.json": (
+        '{"dtype_kernels": {"bf16": {"cpu_moe_gbs": "fast"}}}',
+        "dtype_kernels.bf16.cpu",
+    ),
+    "no-rates.json": ('{"ceilings": {}}', "no rate that a profile has a place for"),
+    "short.metrics": ("step,wall_ms,io_ms,read_bytes\n1,2,3,4\n", "1 steps are too few"),
+    "text.metrics": ("step,wall_ms,io_ms,read_bytes\n" + "1,2,x,4\n" * 9, "io_ms: not a number"),
+    "no.parquet": (None, "no such file"),
+    "not.parquet": ("PAR1 or not", "not Parquet"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_one_line(name: str, tmp_path: Path) -> None:
+    content, message = BROKEN[name]
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    done = run_cli("hardware", "calibrate", "-o", tmp_path / "x.yaml", "--from", path)
+    assert_one_line(done, f"error: --from: {path}: ")
+    assert message in done.err
+    assert not (tmp_path / "x.yaml").exists()
+
+
+# The command
+
+
+def assert_one_line(done: Ended, beginning: str) -> None:
+    assert done.code == 2
+    assert done.err.startswith(beginning), done.err
+    assert done.err.count("\n") == 1
+
+
+def test_what_others_measured_becomes_profiles_that_load(tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    done = run_cli("hardware", "calibrate", "-o", out, "--from", PROBE)
+    assert done.code == 0, done.err
+    assert "figure" in done.out
+    assert "measured too" in done.out
+    one, two = load_profile(out), load_profile(tmp_path / "mine.copies.yaml")
+    assert (one.unified_memory, two.unified_memory) == (True, False)
+    assert one.compute.memory_gb_s == two.compute.memory_gb_s
+    runtime = load_runtime(tmp_path / "mine.runtime.yaml")
+    assert runtime.routing_us.kind == "measured"
+    again = run_cli("hardware", "calibrate", "-o", out, "--from", PROBE)
+    assert_one_line(again, f"error: --out: {out} exists already")
+    assert run_cli("hardware", "calibrate", "-o", out, "--from", PROBE, "--force").code == 0
+    assert sorted(os.listdir(tmp_path)) == ["mine.copies.yaml", "mine.runtime.yaml", "mine.yaml"]
+
+
+def test_what_is_wrong_with_the_output_is_said_first(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    for name, message in {
+        "pipe.yaml": "is no regular file",
+        "folder.yaml": "is a folder",
+        "no/x.yaml": "is no folder",
+        "x.json": "has to end in .yaml",
+    }.items():
+        done = run_cli("hardware", "calibrate", "-o", tmp_path / name, "--from", PROBE)
+        assert_one_line(done, "error: --out: ")
+        assert message in done.err
+    done = run_cli("hardware", "calibrate", "-o", tmp_path / "x.yaml", "--from", PROBE, "--quick")
+    assert_one_line(done, "error: --quick has no place beside --from")

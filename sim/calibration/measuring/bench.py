@@ -1,0 +1,146 @@
+"""What things are measured with: a real device, whose engines say when they began and ended.
+
+The engines are the replay's own, so what is measured is what a replay will meet.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from prefetch_sim.sim.calibration.samples import Samples
+from prefetch_sim.sim.replay.device import Engine, Mark, RealDevice, Work
+
+Place = Literal["device", "pinned", "pageable"]
+_WARM = 2  # runs before any that counts
+_AHEAD = 2  # units of work that an engine has before it, so that it never waits for more
+
+
+@dataclass
+class Fed:
+    """Work that goes on beside a measurement; µs of each unit of it that is through."""
+
+    times: list[float] = field(default_factory=list)
+    over: bool = False
+
+    @property
+    def samples(self) -> Samples:
+        """Of the units that began and ended meanwhile."""
+        return Samples.of(self.times[1:] or self.times)
+
+
+class Pool:
+    """Pieces of one buffer that take turns, so that no cache holds the next: uint8 [nbytes]."""
+
+    def __init__(self, buffer: torch.Tensor, nbytes: int) -> None:
+        self._turn = itertools.cycle(buffer[: len(buffer) // nbytes * nbytes].split(nbytes))
+
+    def next(self) -> torch.Tensor:
+        return next(self._turn)
+
+
+@dataclass
+class Bench:
+    """A device to measure. ``lanes(stage, count)`` are further engines, which copy or read.
+
+    ``memory(nbytes, place)`` is uint8 [nbytes], written to once; ``copy(target, source)`` is what
+    loads do; ``captured`` makes of work what does it by a CUDA graph, and is None without those.
+    """
+
+    device: RealDevice
+    dtype: torch.dtype
+    lanes: Callable[[str, int], Sequence[Engine]]
+    memory: Callable[[int, Place], torch.Tensor]
+    copy: Callable[[torch.Tensor, torch.Tensor], None]
+    where: str = "cpu"
+    captured: Callable[[Work], Work] | None = None
+
+    def __post_init__(self) -> None:
+        (self.incoming,) = self.lanes("host_link", 1)
+        (self.outgoing,) = self.lanes("the way back", 1)
+
+    @property
+    def two_memories(self) -> bool:
+        return self.where != "cpu"
+
+    def random(self, *shape: int) -> torch.Tensor:
+        """Small random weights on the device."""
+        return torch.randn(*shape, device=self.where, dtype=self.dtype) * 0.02
+
+    def ids(self, count: int) -> torch.Tensor:
+        """Room for the experts of one token, in host memory that the device may write to."""
+        return torch.zeros(1, count, dtype=torch.int64, pin_memory=self.two_memories)
+
+    def run(self, engine: Engine, works: Sequence[Work]) -> list[Mark]:
+        """Do ``works``, one right behind another, and wait for them."""
+        marks = [Mark("measuring") for _ in works]
+        for work, mark in zip(works, marks):
+            engine.put(work, mark)
+        for mark in marks:
+            self.device.until(mark)
+        return marks
+
+    def isolated_us(self, engine: Engine, work: Work) -> float:
+        """From asking an idle engine for ``work`` until whoever decides knows that it is done."""
+        begun = self.device.now()
+        self.run(engine, [work])
+        return (self.device.now() - begun) / 1e3
+
+    def queued_us(self, engine: Engine, works: Sequence[Work]) -> float:
+        """Each of ``works``, which the engine does right behind one another."""
+        marks = self.run(engine, works)
+        return (marks[-1].end - marks[0].start) / 1e3 / len(works)
+
+    def timed(self, work: Work, repeats: int, inner: int = 1) -> Samples:
+        """µs of ``work`` on the engine that computes; the mean of ``inner`` of them at a time."""
+
+        def several() -> None:
+            for _ in range(inner):
+                work()
+
+        def once() -> float:
+            mark = self.device.compute("measuring", several)
+            self.device.until(mark)
+            return (mark.end - mark.start) / 1e3 / inner
+
+        for _ in range(_WARM):
+            once()
+        return Samples.of([once() for _ in range(repeats)])
+
+    @contextmanager
+    def beside(self, engine: Engine | None, work: Work) -> Iterator[Fed]:
+        """``engine`` (None: the one that computes) does ``work`` over and over meanwhile."""
+        fed = Fed()
+        under_way: list[Mark] = []
+
+        def again() -> None:
+            def through(_: int) -> None:
+                under_way.remove(mark)
+                fed.times.append((mark.end - mark.start) / 1e3)
+                if not fed.over:
+                    again()
+
+            if engine is None:
+                mark = self.device.compute("beside", work, through)
+            else:
+                mark = Mark("beside", through)
+                engine.put(work, mark)
+            under_way.append(mark)
+
+        for _ in range(_AHEAD):
+            again()
+        try:
+            yield fed
+        finally:
+            fed.over = True
+            while under_way:
+                self.device.next()
+
+    def copying(self, source: Pool, target: Pool) -> Work:
+        """Copies the next piece of ``source`` into the next of ``target``."""
+        return lambda: self.copy(target.next(), source.next())

@@ -1,0 +1,217 @@
+"""All that is measured of a machine, part by part, within two minutes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from prefetch_sim.sim.calibration.link import findings as of_link
+from prefetch_sim.sim.calibration.machine import GIB, Machine, describe, free_gib
+from prefetch_sim.sim.calibration.measuring import link, memory, operators, readback, storage
+from prefetch_sim.sim.calibration.measuring.bench import Bench
+from prefetch_sim.sim.calibration.measuring.benches import open_bench
+from prefetch_sim.sim.calibration.memory import findings as of_memory
+from prefetch_sim.sim.calibration.operators import TINY, Operator, layer_launch
+from prefetch_sim.sim.calibration.operators import findings as of_operators
+from prefetch_sim.sim.calibration.samples import Findings, Note, Stamp
+from prefetch_sim.sim.calibration.storage import findings as of_storage
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.replay.device import Work
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+
+KIB, MIB = 2**10, 2**20
+Device = Literal["cpu", "cuda"]
+Progress = Callable[
+    [str, int, int], None
+]  # what is being measured, which part that is, of how many
+
+PAPER = ("deepseek-v2-lite", "qwen3-30b-a3b", "phi-mini-moe")
+_SMALL = ModelSpec(
+    name="a small shape", layers=1, hidden=1024, experts=32, top_k=4, expert_hidden=704, vocab=8192,
+    attention=GroupedQueryAttention(heads=16, kv_heads=4, head_dim=64),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything. Sizes are bytes; ``seconds``: after which no model is begun."""
+
+    copies: Sequence[int]
+    pool: int
+    repeats: int
+    file: int
+    blocks: Sequence[int]
+    depths: Sequence[int]
+    window: float
+    sizes: operators.Sizes
+    seconds: float
+
+
+QUICK = Plan(
+    copies=(256 * KIB, MIB, 4 * MIB),
+    pool=32 * MIB,
+    repeats=5,
+    file=64 * MIB,
+    blocks=(4 * KIB, 256 * KIB, MIB),
+    depths=(1, 4),
+    window=0.1,
+    sizes=operators.Sizes((16, 256), (16,), 5, 32 * MIB, 2, head=False),
+    seconds=30,
+)
+FULL = Plan(
+    copies=(256 * KIB, MIB, 4 * MIB, 16 * MIB, 32 * MIB),
+    pool=512 * MIB,
+    repeats=20,
+    file=2 * GIB,
+    blocks=(4 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB),
+    depths=(1, 2, 4, 8, 16),
+    window=0.4,
+    sizes=operators.Sizes((16, 256, 1024, 4096), (4, 16, 64), 20, 512 * MIB, 4, head=True),
+    seconds=75,
+)
+
+
+@dataclass
+class Measured:
+    """``operators`` one by one; ``left_out``: models there was no time or memory for."""
+
+    machine: Machine
+    stamp: Stamp
+    findings: Findings
+    operators: list[Operator]
+    left_out: list[str]
+
+
+def measure(
+    device: Device,
+    folder: Path | None,
+    plan: Plan,
+    models: Sequence[ModelSpec] = (),
+    progress: Progress | None = None,
+) -> Measured:
+    """Measure this machine; ``folder``: on the drive to measure, if any.
+
+    ``models``: whose operators are measured, by default the paper's three, or a small shape where
+    the plan is quick. Raises ConfigError.
+    """
+    if not models:
+        models = [_SMALL] if plan is QUICK else [load_model(name) for name in PAPER]
+    machine = describe(torch, device)
+    stamp = Stamp(datetime.now(UTC).strftime("%Y-%m-%d"), machine.name)
+    done = Measured(machine, stamp, _sizes(machine, stamp), [], [])
+    with open_bench(device) as bench:
+        parts = _parts(bench, folder, plan, models, done)
+        for i, (what, part) in enumerate(parts):
+            if progress is not None:
+                progress(what, i, len(parts))
+            part()
+    if progress is not None:
+        progress("done", len(parts), len(parts))
+    return done
+
+
+def _sizes(machine: Machine, stamp: Stamp) -> Findings:
+    said = "as the system says"
+    found = Findings()
+    found.hardware["compute.memory_gib"] = stamp.exact(
+        machine.host_gib if machine.device_gib is None else machine.device_gib, said
+    )
+    found.hardware["host.memory_gib"] = stamp.exact(machine.host_gib, said)
+    return found
+
+
+def _parts(
+    bench: Bench, folder: Path | None, plan: Plan, models: Sequence[ModelSpec], done: Measured
+) -> list[tuple[str, Work]]:
+    """What to measure, in order."""
+    begun, stamp, found = time.monotonic(), done.stamp, done.findings
+    n = plan.repeats
+
+    def copies() -> None:
+        busy = _busy(bench, plan.pool)
+        found.add(of_link(link.measure(bench, plan.copies, n, plan.pool, busy), stamp))
+
+    def experts_in_host_memory() -> None:
+        threads = sorted({1, max(1, torch.get_num_threads()), done.machine.cores})
+        times = memory.measure(
+            bench, 2048, 768, repeats=n, pool=plan.pool, threads=threads, reading=None
+        )
+        found.add(of_memory(times, stamp))
+
+    def drive() -> None:
+        assert folder is not None
+        with storage.scratch(folder, plan.file) as file:
+            times = storage.measure(
+                bench, file, plan.blocks, plan.depths, repeats=4 * n, window=plan.window
+            )
+        found.add(of_storage(times, stamp))
+
+    def launches() -> None:
+        found.add(_launches(bench, stamp, n))
+
+    def routing() -> None:
+        found.add(readback.measure(bench, stamp, 10 * n))
+
+    def shape(model: ModelSpec) -> Work:
+        def run() -> None:
+            head = 2 * model.hidden * model.vocab * 4 / GIB  # drawn in float32, and kept
+            fits = 2 * head + 4 * plan.sizes.pool / GIB < free_gib()
+            if time.monotonic() - begun > plan.seconds or not fits:
+                done.left_out.append(model.name)
+                return
+            done.operators += operators.measure(bench, model, plan.sizes, bench.captured)
+            if bench.captured is not None:
+                eager = operators.measure(bench, model, plan.sizes)
+                found.notes += [Note(f"{op.model}, {op.name}, eager", op.us, "µs") for op in eager]
+
+        return run
+
+    def rates() -> None:
+        launch = found.hardware["compute.launch_us"]
+        if done.operators:
+            found.add(of_operators(done.operators, launch.value, stamp))
+
+    parts = [("copies", copies), ("experts in host memory", experts_in_host_memory)]
+    if folder is not None:
+        parts.append(("storage", drive))
+    parts += [("launches", launches), ("the routing's way", routing)]
+    parts += [(f"operators of {model.name}", shape(model)) for model in models]
+    return [*parts, ("rates", rates)]
+
+
+def _launches(bench: Bench, stamp: Stamp, repeats: int) -> Findings:
+    """Of one small operator after another, and of a layer too small to count."""
+    alone = operators.launches(bench, repeats)
+    sizes = operators.Sizes((1,), (), 4 * repeats, MIB, 1, head=False)
+    layer = layer_launch(operators.measure(bench, TINY, sizes, bench.captured))
+    notes = (
+        [Note("a small operator in a graph of many", alone.captured, "µs")]
+        if alone.captured
+        else []
+    )
+    return Findings(
+        hardware={
+            "compute.launch_us": stamp.figure(
+                layer, "a layer too small to count, over its launches"
+            ),
+            "compute.eager_launch_us": stamp.figure(
+                alone.eager, "a small operator right behind another"
+            ),
+        },
+        notes=notes,
+    )
+
+
+def _busy(bench: Bench, pool: int) -> Work:
+    """Reads weights of the device's memory, as products do."""
+    rows = max(1, pool // (2048 * bench.dtype.itemsize))
+    weights, x = bench.random(rows, 2048), bench.random(2048)
+    pieces = itertools.cycle(weights.split(2048))
+    return lambda: operators.drop(next(pieces).mv(x))
