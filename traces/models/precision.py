@@ -71,8 +71,8 @@ class _Parts(BaseModel):
     """A name for each part of a model.
 
     One name for all: 32 and 16 bits and GGUF names are of all weights, and fp8, int4 and mxfp4, of
-    which there are many kinds that leave the rest at 16 bits, of the experts alone. As a key, ``name``
-    stands for that one name, beside keys for what differs.
+    which there are many kinds that leave the rest at 16 bits, of the experts alone. As a key,
+    ``name`` stands for that one name, beside keys for what differs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
