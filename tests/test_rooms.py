@@ -17,7 +17,7 @@ ROOMS = (
     ("calibration",),
     ("results",),
     ("compiled",),
-    ("machine",),
+    ("machine", "replay"),
     ("setup",),
     ("engine",),
     ("eviction", "predictors", "prefetch", "misses"),
