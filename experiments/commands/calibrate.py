@@ -106,6 +106,8 @@ def _measure(
         import torch
 
         from prefetch_sim.sim.calibration.measuring.calibrate import FULL, QUICK, measure
+        from prefetch_sim.sim.calibration.measuring.runtime import Runs
+        from prefetch_sim.sim.run import replay, simulate
     models = [load_model(name) for name in names]
     chosen = device or (Device.cuda if torch.cuda.is_available() else Device.cpu)
     err = console(stderr=True)
@@ -116,8 +118,11 @@ def _measure(
         def advance(what: str, part: int, of: int) -> None:
             bar.update(task, description=f"measuring {what}", completed=part, total=of)
 
-        plan = QUICK if quick else FULL
-        return measure(chosen.value, storage, plan, models, advance)
+        runs = Runs(
+            lambda inputs, folder: replay(inputs, device=chosen.value, storage=folder).simulation,
+            simulate,
+        )
+        return measure(chosen.value, storage, QUICK if quick else FULL, models, runs, advance)
 
 
 def _write(out: Path, made: Profiles) -> None:

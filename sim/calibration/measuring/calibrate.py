@@ -12,11 +12,20 @@ from typing import Literal
 
 import torch
 
+from prefetch_sim.hardware_profiles.drafts import complete
 from prefetch_sim.sim.calibration.link import findings as of_link
 from prefetch_sim.sim.calibration.machine import GIB, Machine, describe, free_gib
-from prefetch_sim.sim.calibration.measuring import link, memory, operators, readback, storage
+from prefetch_sim.sim.calibration.measuring import (
+    link,
+    memory,
+    operators,
+    readback,
+    runtime,
+    storage,
+)
 from prefetch_sim.sim.calibration.measuring.bench import Bench
 from prefetch_sim.sim.calibration.measuring.benches import open_bench
+from prefetch_sim.sim.calibration.measuring.runtime import Runs
 from prefetch_sim.sim.calibration.memory import findings as of_memory
 from prefetch_sim.sim.calibration.operators import TINY, Operator, layer_launch
 from prefetch_sim.sim.calibration.operators import findings as of_operators
@@ -32,6 +41,7 @@ Progress = Callable[
     [str, int, int], None
 ]  # what is being measured, which part that is, of how many
 
+FIGURES = {"compute.memory_gb_s", "compute.launch_us", "host_link.gb_s"}
 PAPER = ("deepseek-v2-lite", "qwen3-30b-a3b", "phi-mini-moe")
 _SMALL = ModelSpec(
     name="a small shape", layers=1, hidden=1024, experts=32, top_k=4, expert_hidden=704, vocab=8192,
@@ -52,6 +62,8 @@ class Plan:
     window: float
     sizes: operators.Sizes
     seconds: float
+    decode: int  # tokens of each run of the replay
+    runs: int  # of each kind
 
 
 QUICK = Plan(
@@ -64,6 +76,8 @@ QUICK = Plan(
     window=0.1,
     sizes=operators.Sizes((16, 256), (16,), 5, 32 * MIB, 2, head=False),
     seconds=30,
+    decode=16,
+    runs=3,
 )
 FULL = Plan(
     copies=(256 * KIB, MIB, 4 * MIB, 16 * MIB, 32 * MIB),
@@ -75,6 +89,8 @@ FULL = Plan(
     window=0.4,
     sizes=operators.Sizes((16, 256, 1024, 4096), (4, 16, 64), 20, 512 * MIB, 4, head=True),
     seconds=75,
+    decode=48,
+    runs=7,
 )
 
 
@@ -94,12 +110,14 @@ def measure(
     folder: Path | None,
     plan: Plan,
     models: Sequence[ModelSpec] = (),
+    runs: Runs | None = None,
     progress: Progress | None = None,
 ) -> Measured:
     """Measure this machine; ``folder``: on the drive to measure, if any.
 
     ``models``: whose operators are measured, by default the paper's three, or a small shape where
-    the plan is quick. Raises ConfigError.
+    the plan is quick. ``runs``: the two ways to run a config, where what the replay's own work
+    takes is to be measured. Raises ConfigError.
     """
     if not models:
         models = [_SMALL] if plan is QUICK else [load_model(name) for name in PAPER]
@@ -110,11 +128,37 @@ def measure(
         parts = _parts(bench, folder, plan, models, done)
         for i, (what, part) in enumerate(parts):
             if progress is not None:
-                progress(what, i, len(parts))
+                progress(what, i, len(parts) + 1)
             part()
+    if runs is not None:
+        if progress is not None:
+            progress("the replay's own work", len(parts), len(parts) + 1)
+        found = done.findings
+        found.add(_own_work(runs, done, folder, plan))
     if progress is not None:
-        progress("done", len(parts), len(parts))
+        progress("done", len(parts) + 1, len(parts) + 1)
     return done
+
+
+def _own_work(runs: Runs, done: Measured, folder: Path | None, plan: Plan) -> Findings:
+    figures = done.findings.hardware
+    if not figures.keys() >= FIGURES:  # without these a simulation is not of this machine
+        return Findings()
+    machines = {
+        name: complete(name, "measured", figures, unified=name == "disk").profile
+        for name in ("link", *(["disk"] if folder is not None else []))
+    }
+    routing = done.findings.runtime["routing_us"].value
+    return runtime.measure(
+        runs,
+        machines,
+        routing,
+        done.stamp,
+        folder,
+        precision="f32" if done.machine.device_gib is None else "bf16",
+        repeats=plan.runs,
+        decode=plan.decode,
+    )
 
 
 def _sizes(machine: Machine, stamp: Stamp) -> Findings:

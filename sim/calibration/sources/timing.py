@@ -50,7 +50,9 @@ def read(path: Path) -> tuple[str, Findings]:
         meta = read_meta(folder)
     except (TraceError, OSError) as error:
         raise SourceError(f"no trace beside it says what model was timed ({error})") from error
-    precision, _, device = meta.recorded.get("precision", "bfloat16 on its device").partition(" on ")
+    precision, _, device = meta.recorded.get("precision", "bfloat16 on its device").partition(
+        " on "
+    )
     machine = f"{device}, which ran {meta.model.name}"
     stamp = Stamp(day(files[-1]), machine, "trace capture --timing")
     found = _findings(frame, meta, _DTYPES.get(precision, "bf16"), stamp)
