@@ -97,15 +97,15 @@ def replay(
     *,
     device: Literal["cpu", "cuda"],
     storage: Path | None = None,
-    watch: Callable[[Loader], None] | None = None,
+    watch: Callable[[Any, Loader], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Replayed:
     """Run the whole workload on a real device: the same decisions, at times that are measured.
 
     ``storage``: a folder for the file of experts, where they come off storage. ``watch`` may attach
-    observers first; ``progress`` is told what is done, how much, and of how much. Raises
-    ConfigError where a replay cannot do what the config asks for, and ReplayError where the device
-    fails. Needs torch.
+    observers to device and loader first; ``progress`` is told what is done, how much, and of how
+    much. Raises ConfigError where a replay cannot do what the config asks for, and ReplayError
+    where the device fails. Needs torch.
     """
     from prefetch_sim.sim.replay.engine import replay as on_device
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from prefetch_sim.sim.engine.load import Load
+
 Work = Callable[[], None]
 
 
@@ -35,14 +37,21 @@ class Mark:
     an engine needs of another one's work.
     """
 
-    __slots__ = ("also", "end", "error", "seen", "start", "then", "what")
+    __slots__ = ("also", "computes", "end", "error", "seen", "start", "then", "what")
 
     def __init__(self, what: str, then: Callable[[int], None] | None = None) -> None:
         self.what, self.then = what, then
         self.start = self.end = -1
-        self.seen = False
+        self.seen = self.computes = False
         self.error: BaseException | None = None
         self.also: list[Work] = []
+
+
+class Stage(Protocol):
+    """One part of the load path; ``log`` hears of each move: stage, load, start, end."""
+
+    name: str
+    log: Callable[[str, Load, int, int], None] | None
 
 
 class Engine(Protocol):
@@ -64,9 +73,13 @@ class RealDevice:
     def __init__(
         self, compute: Engine, side: Engine, clock: Callable[[], int], wait: Callable[[], Mark]
     ) -> None:
-        self._compute, self._side, self._wait = compute, side, wait
-        self.now = clock
-        self.on_through: Callable[[Mark], None] | None = None
+        self._compute, self._side, self._wait, self._clock = compute, side, wait, clock
+        self.on_compute: Callable[[int, int, str], None] | None = None  # start, duration, what
+        self.stages: Sequence[Stage] = ()
+
+    @property
+    def now(self) -> int:
+        return self._clock()
 
     def compute(
         self,
@@ -77,6 +90,7 @@ class RealDevice:
     ) -> Mark:
         """Do ``work`` on the compute engine, after all that it was asked for before."""
         mark = Mark(what, then)
+        mark.computes = True
         self._compute.put(work, mark, after)
         return mark
 
@@ -97,10 +111,10 @@ class RealDevice:
         mark.seen = True
         for work in mark.also:
             work()
-        if self.on_through is not None:
-            self.on_through(mark)
+        if mark.computes and self.on_compute is not None:
+            self.on_compute(mark.start, mark.end - mark.start, mark.what)
         if mark.then is not None:
-            mark.then(self.now())
+            mark.then(self.now)
 
     def until(self, mark: Mark) -> None:
         """Let happen what happens until ``mark`` is through."""

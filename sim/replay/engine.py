@@ -24,7 +24,7 @@ from prefetch_sim.sim.engine.garbage import no_collection
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, StepRecords, Totals
 from prefetch_sim.sim.engine.tier import Tier
-from prefetch_sim.sim.replay.device import Clock
+from prefetch_sim.sim.replay.device import Clock, RealDevice
 from prefetch_sim.sim.replay.experts import (
     Experts,
     ExpertsInFile,
@@ -42,7 +42,7 @@ from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.parts import decisions
 
 Kind = Literal["cpu", "cuda"]
-Watch = Callable[[Loader], None]
+Watch = Callable[[RealDevice, Loader], None]
 
 
 class Measured(NamedTuple):
@@ -105,7 +105,7 @@ def replay(
         device = stack.enter_context(HostDevice(Clock()))
         slots = _slots(cache, layout)
         staging = None if host is None else _slots(host, layout)
-        connect(device, path, loader, experts, slots, staging)
+        device.stages = connect(device, path, loader, experts, slots, staging)
         for tier, held in ((cache, slots), (host, staging)):
             if tier is not None and held is not None:
                 fill(tier, held, partial(_bring, experts, layout))
@@ -129,7 +129,7 @@ def replay(
             grouped=inputs.runtime.overlap == "grouped",
         )
         if watch is not None:
-            watch(loader)
+            watch(device, loader)
         with no_collection(), torch.inference_mode():
             forward.run()
     steps, layers, loads = forward.step_records, forward.layer_records, loader.records

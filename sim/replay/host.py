@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
@@ -70,12 +71,12 @@ class HostDevice(RealDevice):
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._through: SimpleQueue[Mark] = SimpleQueue()
-        self._clock = clock
         self._before = _cores()
         first, *rest = sorted(self._before) or [0]
         self._computes = {first} if rest else None
         self._others = set(rest) or None
         self._engines: list[Worker] = []
+        self._make = partial(Worker, through=self._through, clock=clock)
         compute = self._worker("compute", self._computes)
         super().__init__(compute, self._worker("predictors"), clock, self._through.get)
 
@@ -87,7 +88,7 @@ class HostDevice(RealDevice):
         np.copyto(target.numpy(), source.numpy())
 
     def _worker(self, name: str, cores: set[int] | None = None) -> Worker:
-        made = Worker(name, self._through, self._clock, cores or self._others)
+        made = self._make(name, cores=cores or self._others)
         self._engines.append(made)
         return made
 
