@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from cli_support import Ended, run_cli, small_trace
+from cli_support import Ended, run_cli, small_trace, write_config
 
 from prefetch_sim.hardware_profiles import load_profile, load_runtime
 from prefetch_sim.hardware_profiles.drafts import as_yaml, complete, complete_runtime
@@ -352,3 +358,155 @@ def test_what_is_wrong_with_the_output_is_said_first(tmp_path: Path) -> None:
         assert message in done.err
     done = run_cli("hardware", "calibrate", "-o", tmp_path / "x.yaml", "--from", PROBE, "--quick")
     assert_one_line(done, "error: --quick has no place beside --from")
+
+
+# Measuring, which needs torch
+
+
+class StandIn:
+    """torch.cuda's streams and graphs, on a CPU: what is captured is kept and done again."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.capturing: list[object] | None = None
+
+    def Stream(self) -> str:  # noqa: N802
+        return "side"
+
+    @contextmanager
+    def stream(self, which: str) -> Iterator[None]:
+        self.log.append(f"on {which}")
+        yield
+
+    def synchronize(self) -> None:
+        self.log.append("synchronize")
+
+    def CUDAGraph(self) -> Any:  # noqa: N802
+        return SimpleNamespace(replay=lambda: self.log.append("replay"))
+
+    @contextmanager
+    def graph(self, _: object) -> Iterator[None]:
+        self.log.append("capture")
+        yield
+
+
+def test_a_graph_is_warmed_up_beside_and_captured_once() -> None:
+    benches = pytest.importorskip("prefetch_sim.sim.calibration.measuring.benches")
+    cuda, done = StandIn(), []
+    replay = benches.capturing(cuda)(lambda: done.append(len(cuda.log)))
+    replay()
+    replay()
+    assert cuda.log == ["on side", "synchronize", "capture", "replay", "replay"]
+    assert done == [1, 1, 1, 3]  # three before it is captured, on the side stream
+
+
+def test_memory_of_a_gpu_is_asked_for_where_it_is_needed() -> None:
+    benches = pytest.importorskip("prefetch_sim.sim.calibration.measuring.benches")
+    asked: list[dict[str, object]] = []
+    memory = benches.on_gpu(SimpleNamespace(ones=lambda n, dtype, **where: asked.append(where)))
+    for place in ("device", "pinned", "pageable"):
+        memory(4096, place)
+    assert asked == [{"device": "cuda"}, {"pin_memory": True}, {"pin_memory": False}]
+
+
+def test_what_is_measured_of_two_memories() -> None:
+    """On threads that stand in for streams: pageable copies, graphs, and traffic both ways."""
+    pytest.importorskip("torch", reason="measuring needs torch")
+    from prefetch_sim.sim.calibration.measuring import benches, calibrate
+    from prefetch_sim.sim.calibration.measuring import link as copies
+    from prefetch_sim.sim.calibration.measuring import operators as products
+
+    with benches.host_bench() as bench:
+        bench.two_memories = True
+        bench.captured = lambda work: work
+        times = copies.measure(bench, [4096, 65536], 3, 2**20, lambda: None)
+        sizes = calibrate.QUICK.sizes._replace(pool=2**20, repeats=2)
+        found = list(products.measure(bench, operators.TINY, sizes, bench.captured))
+        alone = products.launches(bench, 3)
+    tables = vars(times)
+    assert all(list(table) == [4096, 65536] for table in tables.values()), tables
+    assert alone.captured is not None
+    names = [(op.name, op.size) for op in found]
+    assert names == [
+        ("norm", 1), ("attention", 16), ("attention", 256), ("gate", 1), ("combine", 1),
+        ("expert", 1), ("expert", 16),
+    ]  # fmt: skip
+    assert all(op.us.median > 0 for op in found)
+
+
+def test_an_engine_that_fails_ends_what_is_measured() -> None:
+    pytest.importorskip("torch", reason="measuring needs torch")
+    from prefetch_sim.sim.calibration.measuring import benches
+    from prefetch_sim.sim.replay.device import ReplayError
+
+    def fails() -> None:
+        raise RuntimeError("out of memory")
+
+    with benches.host_bench() as bench, pytest.raises(ReplayError, match="out of memory"):
+        bench.timed(fails, 1)
+
+
+def test_a_quick_run_on_this_cpu_gives_profiles_that_load_and_simulate(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="measuring needs torch")
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    out = tmp_path / "here.yaml"
+    done = run_cli("hardware", "calibrate", "-o", out, "--quick", "--device", "cpu",
+                   "--storage", drive)  # fmt: skip
+    if "O_DIRECT" in done.err:
+        pytest.skip("this file system has no reads past the page cache")
+    assert done.code == 0, done.err
+    assert not list(drive.iterdir())
+    runtime = load_runtime(tmp_path / "here.runtime.yaml")
+    small_trace(tmp_path / "trace.parquet")
+    for name in ("here", "here.copies"):
+        profile = load_profile(tmp_path / f"{name}.yaml")
+        guessed = {path for path, one in profile.flat().items() if one.kind != "measured"}
+        assert guessed <= {"compute.tflops.fp8", "compute.tflops.int4", "compute.tflops.mxfp4"}
+        config = write_config(
+            tmp_path / "c.yaml",
+            trace=str(tmp_path / "trace.parquet"),
+            hardware=str(tmp_path / f"{name}.yaml"),
+            runtime=str(tmp_path / "here.runtime.yaml"),
+        )
+        ran = run_cli("run", config, "--json")
+        assert ran.code == 0, ran.err
+    own = {path for path, one in runtime.flat().items() if one.kind == "measured"}
+    assert {"step_us", "layer_us", "routing_us", "miss.us", "load.read_us"} <= own
+
+
+def test_what_cannot_be_measured_is_one_line(tmp_path: Path, monkeypatch: Any) -> None:
+    torch = pytest.importorskip("torch", reason="measuring needs torch")
+    out = tmp_path / "x.yaml"
+
+    def calibrate(*more: object) -> Ended:
+        return run_cli("hardware", "calibrate", "-o", out, "--quick", *more)
+
+    if not torch.cuda.is_available():
+        assert_one_line(calibrate("--device", "cuda"), "error: --device cuda: torch finds no CUDA")
+    done = calibrate("--device", "cpu", "--storage", tmp_path / "no")
+    assert_one_line(done, f"error: --storage: {tmp_path / 'no'}: no such folder")
+    done = calibrate("--device", "cpu", "--model", "qwen3-30b")
+    assert_one_line(done, "error: unknown model 'qwen3-30b'; did you mean")
+    real = os.open
+
+    def refuses(error: int) -> Any:
+        def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
+            if flags & os.O_DIRECT:
+                raise OSError(error, os.strerror(error))
+            return real(path, flags, *more, **named)
+
+        return opened
+
+    for error, message in (
+        (errno.EINVAL, "its file system has no reads past the page cache (O_DIRECT)"),
+        (errno.EACCES, "cannot be written to"),
+        (errno.ENOSPC, "No space left on device"),
+    ):
+        monkeypatch.setattr(os, "open", refuses(error))
+        done = calibrate("--device", "cpu", "--storage", tmp_path)
+        assert_one_line(done, f"error: --storage: {tmp_path}: {message}")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert_one_line(calibrate(), "error: needs torch: pip install")

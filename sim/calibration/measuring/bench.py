@@ -58,15 +58,11 @@ class Bench:
     memory: Callable[[int, Place], torch.Tensor]
     copy: Callable[[torch.Tensor, torch.Tensor], None]
     where: str = "cpu"
+    two_memories: bool = False
     captured: Callable[[Work], Work] | None = None
 
     def __post_init__(self) -> None:
-        (self.incoming,) = self.lanes("host_link", 1)
-        (self.outgoing,) = self.lanes("the way back", 1)
-
-    @property
-    def two_memories(self) -> bool:
-        return self.where != "cpu"
+        self.incoming, self.outgoing = self.lanes("host_link", 2)
 
     def random(self, *shape: int) -> torch.Tensor:
         """Small random weights on the device."""
@@ -74,7 +70,7 @@ class Bench:
 
     def ids(self, count: int) -> torch.Tensor:
         """Room for the experts of one token, in host memory that the device may write to."""
-        return torch.zeros(1, count, dtype=torch.int64, pin_memory=self.two_memories)
+        return self.memory(8 * count, "pinned").view(torch.int64)[None]
 
     def run(self, engine: Engine, works: Sequence[Work]) -> list[Mark]:
         """Do ``works``, one right behind another, and wait for them."""
@@ -87,9 +83,9 @@ class Bench:
 
     def isolated_us(self, engine: Engine, work: Work) -> float:
         """From asking an idle engine for ``work`` until whoever decides knows that it is done."""
-        begun = self.device.now()
+        begun = self.device.now
         self.run(engine, [work])
-        return (self.device.now() - begun) / 1e3
+        return (self.device.now - begun) / 1e3
 
     def queued_us(self, engine: Engine, works: Sequence[Work]) -> float:
         """Each of ``works``, which the engine does right behind one another."""

@@ -24,7 +24,7 @@ from prefetch_sim.sim.calibration.measuring import (
     storage,
 )
 from prefetch_sim.sim.calibration.measuring.bench import Bench
-from prefetch_sim.sim.calibration.measuring.benches import open_bench
+from prefetch_sim.sim.calibration.measuring.benches import check_device, open_bench
 from prefetch_sim.sim.calibration.measuring.runtime import Runs
 from prefetch_sim.sim.calibration.memory import findings as of_memory
 from prefetch_sim.sim.calibration.operators import TINY, Operator, layer_launch
@@ -121,6 +121,10 @@ def measure(
     """
     if not models:
         models = [_SMALL] if plan is QUICK else [load_model(name) for name in PAPER]
+    check_device(device)
+    if folder is not None:
+        with storage.scratch(folder, MIB):  # said before minutes are spent
+            pass
     machine = describe(torch, device)
     stamp = Stamp(datetime.now(UTC).strftime("%Y-%m-%d"), machine.name)
     done = Measured(machine, stamp, _sizes(machine, stamp), [], [])

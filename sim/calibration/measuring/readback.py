@@ -19,6 +19,6 @@ def measure(bench: Bench, stamp: Stamp, repeats: int) -> Findings:
     for _ in range(repeats):
         mark = bench.device.compute("gate", gate)
         bench.device.until(mark)
-        found.append(max(0.0, (bench.device.now() - mark.end) / 1e3))
+        found.append(max(0.0, (bench.device.now - mark.end) / 1e3))
     note = "from the end of the gate until the deciding thread knows"
     return Findings(runtime={"routing_us": stamp.figure(Samples.of(found), note)})

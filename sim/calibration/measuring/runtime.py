@@ -77,7 +77,7 @@ def measure(
 
 
 class _Study:
-    """Runs both ways, and what is left over. ``costs``: of the runtime, as far as they are known."""
+    """Runs both ways, and what is left over. ``costs``: of the runtime, as far as it is known."""
 
     def __init__(
         self, runs: Runs, folder: Path, precision: str, decode: int, costs: dict[str, float]

@@ -132,7 +132,7 @@ def _rate(
         under_way[0] += 1
         lanes[i].put(reads[i], Mark("reading", through))
 
-    begun = device.now()
+    begun = device.now
     until = begun + window * 1e9
     for i in range(len(lanes)):
         again(i)
