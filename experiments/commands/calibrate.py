@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from prefetch_sim.sim.calibration.profile import Profiles
 
 
+BUSY = 0.5  # processes beside ours, from which on measurements suffer
+
+
 class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
@@ -52,6 +55,7 @@ def calibrate(
 ) -> None:
     """Measure a machine and the replay's own work, and write both as profiles."""
     from prefetch_sim.experiments.commands.output import say
+    from prefetch_sim.sim.calibration.machine import load
     from prefetch_sim.sim.calibration.profile import profiles
     from prefetch_sim.sim.calibration.sources import read
     from prefetch_sim.sim.config.errors import ConfigError
@@ -67,6 +71,8 @@ def calibrate(
         _write(out, made)
         _show(made)
         return
+    if (busy := load()) > BUSY:
+        say(f"other work is going on (load {busy:.1f}): figures will be slower, and less sure")
     done = _measure(device, storage, quick, model or [])
     name, unified = done.machine.name, done.machine.device_gib is None
     made = profiles(out.stem, name, done.findings, unified=unified)

@@ -27,6 +27,7 @@ def describe(torch: Any = None, device: str = "cpu") -> Machine:
     cpu, cores = _cpu_name(), _cores()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     facts = {
+        "load": f"{load():.1f} at the start",
         "cpu": f"{cpu}, {cores} cores to use",
         "memory": f"{memory:.1f} GiB",
         "system": f"{platform.system()} {platform.release()}",
@@ -42,6 +43,11 @@ def describe(torch: Any = None, device: str = "cpu") -> Machine:
         "cuda": str(torch.version.cuda),
     }
     return Machine(str(gpu.name), cores, memory, gpu.total_memory / GIB, facts)
+
+
+def load() -> float:
+    """How many processes wanted a core in the last minute; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def free_gib() -> float:

@@ -63,7 +63,7 @@ def on_gpu(module: Any) -> Callable[[int, Place], torch.Tensor]:
             made = module.ones(nbytes, dtype=torch.uint8, device="cuda")
         else:
             made = module.ones(nbytes, dtype=torch.uint8, pin_memory=place == "pinned")
-        return made  # type: ignore[no-any-return]
+        return made
 
     return memory
 

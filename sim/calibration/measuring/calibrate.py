@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -49,8 +49,7 @@ _SMALL = ModelSpec(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """How much of everything. Sizes are bytes; ``seconds``: after which no model is begun."""
 
     copies: Sequence[int]
@@ -87,10 +86,10 @@ FULL = Plan(
     blocks=(4 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB),
     depths=(1, 2, 4, 8, 16),
     window=0.4,
-    sizes=operators.Sizes((16, 256, 1024, 4096), (4, 16, 64), 20, 512 * MIB, 4, head=True),
+    sizes=operators.Sizes((16, 1024, 4096), (4, 64), 15, 512 * MIB, 4, head=True),
     seconds=75,
-    decode=48,
-    runs=7,
+    decode=32,
+    runs=5,
 )
 
 
