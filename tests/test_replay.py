@@ -120,6 +120,36 @@ def test_every_shape_computes(make: Any, tmp_path: Path, model: dict[str, Any]) 
     assert found.simulation.totals.landed == simulated.totals.landed
 
 
+@pytest.mark.parametrize("placement", ["side", "inline"])
+def test_recorded_predictors_run_their_networks(make: Any, tmp_path: Path, placement: str) -> None:
+    shape = {"layers": 32, "experts": 16}
+    names = ("pre-attention", "cross-layer")
+    inputs = make(
+        model=shape,
+        trace="mini-phi-mini-moe",
+        requests="0:1",
+        predictor=[{"name": name, "placement": placement} for name in names],
+    )
+    seen: list[str] = []
+
+    def watch(device: Any, _: Any) -> None:
+        device.on_compute = lambda start, duration, what: seen.append(what)
+
+    found = replay(inputs, device="cpu", storage=tmp_path, watch=watch)
+    layers, steps = inputs.workload.layers, len(found.simulation.steps)
+    fired = (2 * layers - 1) * steps  # nothing is a layer ahead of the first
+    assert seen.count("predictor") == (fired if placement == "inline" else 0)
+    counts = results(found.simulation)["prefetch"]
+    assert counts["timely"] + counts["late"] > 0
+    whole = make(
+        model=shape,
+        trace="mini-phi-mini-moe",
+        requests="0:1",
+        cache={"capacity": "100%", "warm": "first"},
+    )
+    assert (on_cpu(whole, tmp_path).outputs == found.outputs).all()
+
+
 def test_time_is_computing_waiting_and_its_own_work(make: Any, tmp_path: Path) -> None:
     inputs = make(predictor={"name": "oracle", "recall": 0.9})
     done = on_cpu(inputs, tmp_path).simulation
