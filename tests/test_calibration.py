@@ -510,3 +510,20 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, monkeypatch: Any) -
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "torch", None)
     assert_one_line(calibrate(), "error: needs torch: pip install")
+
+
+@pytest.mark.parametrize("what", ["ReplayError", "MemoryError", "RuntimeError"])
+def test_a_measurement_that_fails_is_one_line(tmp_path: Path, monkeypatch: Any, what: str) -> None:
+    pytest.importorskip("torch", reason="measuring needs torch")
+    from prefetch_sim.sim.calibration.measuring import readback
+    from prefetch_sim.sim.replay.device import ReplayError
+
+    kind = {"ReplayError": ReplayError, "MemoryError": MemoryError, "RuntimeError": RuntimeError}
+
+    def fails(*_: object) -> None:
+        raise kind[what]("CUDA error: out of memory\nCUDA kernel errors might be ...")
+
+    monkeypatch.setattr(readback, "measure", fails)
+    done = run_cli("hardware", "calibrate", "-o", tmp_path / "x.yaml", "--quick", "--device", "cpu")
+    assert_one_line(done, "error: --device cpu: CUDA error: out of memory")
+    assert not list(tmp_path.iterdir())

@@ -71,8 +71,7 @@ def calibrate(
         _write(out, made)
         _show(made)
         return
-    if (busy := load()) > BUSY:
-        say(f"other work is going on (load {busy:.1f}): figures will be slower, and less sure")
+    busy = load()
     done = _measure(device, storage, quick, model or [])
     name, unified = done.machine.name, done.machine.device_gib is None
     made = profiles(out.stem, name, done.findings, unified=unified)
@@ -80,6 +79,8 @@ def calibrate(
     _show(made)
     for word, fact in done.machine.facts.items():
         say(f"{word}: {fact}")
+    if busy > BUSY:
+        say(f"other work was going on (load {busy:.1f}): figures are slower, and less sure")
     if done.left_out:
         say(f"no time or no memory for the operators of {', '.join(done.left_out)}")
 
@@ -106,6 +107,7 @@ def _measure(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from prefetch_sim.experiments.commands.output import console, need_extra
+    from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.sim.config.models import load_model
 
     with need_extra("capture", "torch"):
@@ -113,6 +115,7 @@ def _measure(
 
         from prefetch_sim.sim.calibration.measuring.calibrate import FULL, QUICK, measure
         from prefetch_sim.sim.calibration.measuring.runtime import Runs
+        from prefetch_sim.sim.replay.device import ReplayError
         from prefetch_sim.sim.run import replay, simulate
     models = [load_model(name) for name in names]
     chosen = device or (Device.cuda if torch.cuda.is_available() else Device.cpu)
@@ -128,7 +131,15 @@ def _measure(
             lambda inputs, folder: replay(inputs, device=chosen.value, storage=folder).simulation,
             simulate,
         )
-        return measure(chosen.value, storage, QUICK if quick else FULL, models, runs, advance)
+        try:
+            return measure(chosen.value, storage, QUICK if quick else FULL, models, runs, advance)
+        except (ReplayError, MemoryError) as error:
+            raise ConfigError(f"--device {chosen.value}: {error or 'no memory left'}") from error
+        except RuntimeError as error:  # torch's, on whatever device
+            if "memory" not in str(error):
+                raise
+            said = str(error).partition("\n")[0]
+            raise ConfigError(f"--device {chosen.value}: {said}") from error
 
 
 def _write(out: Path, made: Profiles) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -21,17 +21,14 @@ _WARM = 2  # runs before any that counts
 _AHEAD = 2  # units of work that an engine has before it, so that it never waits for more
 
 
-@dataclass
-class Fed:
-    """Work that goes on beside a measurement; µs of each unit of it that is through."""
+def several(work: Work, count: int) -> Work:
+    """Does ``work`` so many times."""
 
-    times: list[float] = field(default_factory=list)
-    over: bool = False
+    def repeat() -> None:
+        for _ in range(count):
+            work()
 
-    @property
-    def samples(self) -> Samples:
-        """Of the units that began and ended meanwhile."""
-        return Samples.of(self.times[1:] or self.times)
+    return repeat
 
 
 class Pool:
@@ -95,12 +92,10 @@ class Bench:
     def timed(self, work: Work, repeats: int, inner: int = 1) -> Samples:
         """µs of ``work`` on the engine that computes; the mean of ``inner`` of them at a time."""
 
-        def several() -> None:
-            for _ in range(inner):
-                work()
+        unit = several(work, inner)
 
         def once() -> float:
-            mark = self.device.compute("measuring", several)
+            mark = self.device.compute("measuring", unit)
             self.device.until(mark)
             return (mark.end - mark.start) / 1e3 / inner
 
@@ -109,16 +104,15 @@ class Bench:
         return Samples.of([once() for _ in range(repeats)])
 
     @contextmanager
-    def beside(self, engine: Engine | None, work: Work) -> Iterator[Fed]:
+    def beside(self, engine: Engine | None, work: Work) -> Iterator[None]:
         """``engine`` (None: the one that computes) does ``work`` over and over meanwhile."""
-        fed = Fed()
         under_way: list[Mark] = []
+        goes_on = True
 
         def again() -> None:
             def through(_: int) -> None:
                 under_way.remove(mark)
-                fed.times.append((mark.end - mark.start) / 1e3)
-                if not fed.over:
+                if goes_on:
                     again()
 
             if engine is None:
@@ -131,9 +125,9 @@ class Bench:
         for _ in range(_AHEAD):
             again()
         try:
-            yield fed
+            yield
         finally:
-            fed.over = True
+            goes_on = False
             while under_way:
                 self.device.next()
 

@@ -23,7 +23,7 @@ from prefetch_sim.sim.calibration.measuring import (
     runtime,
     storage,
 )
-from prefetch_sim.sim.calibration.measuring.bench import Bench
+from prefetch_sim.sim.calibration.measuring.bench import Bench, several
 from prefetch_sim.sim.calibration.measuring.benches import check_device, open_bench
 from prefetch_sim.sim.calibration.measuring.runtime import Runs
 from prefetch_sim.sim.calibration.memory import findings as of_memory
@@ -42,6 +42,7 @@ Progress = Callable[
 ]  # what is being measured, which part that is, of how many
 
 FIGURES = {"compute.memory_gb_s", "compute.launch_us", "host_link.gb_s"}
+_PASSES = 16  # of a GPU over the pool, in one piece of work
 PAPER = ("deepseek-v2-lite", "qwen3-30b-a3b", "phi-mini-moe")
 _SMALL = ModelSpec(
     name="a small shape", layers=1, hidden=1024, experts=32, top_k=4, expert_hidden=704, vocab=8192,
@@ -260,5 +261,7 @@ def _busy(bench: Bench, pool: int) -> Work:
     """Reads weights of the device's memory, as products do."""
     rows = max(1, pool // (2048 * bench.dtype.itemsize))
     weights, x = bench.random(rows, 2048), bench.random(2048)
+    if bench.two_memories:  # a GPU is through with a piece before there is another
+        return several(lambda: operators.drop(weights.mv(x)), _PASSES)
     pieces = itertools.cycle(weights.split(2048))
     return lambda: operators.drop(next(pieces).mv(x))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from prefetch_sim.sim.calibration.link import LinkTimes
-from prefetch_sim.sim.calibration.measuring.bench import Bench, Pool
+from prefetch_sim.sim.calibration.measuring.bench import Bench, Pool, several
 from prefetch_sim.sim.calibration.samples import Samples
 from prefetch_sim.sim.replay.device import Work
 
@@ -46,7 +46,7 @@ def measure(
         if pageable is not None:
             loose = bench.copying(Pool(pageable, size), Pool(device, size))
             times.pageable[size] = each(lambda work=loose: alone(work))  # type: ignore[misc]
-        with bench.beside(bench.outgoing, back):
+        with bench.beside(bench.outgoing, several(back, _QUEUED)):
             times.both_ways[size] = each(queued)
         if busy is not None:
             with bench.beside(None, busy):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from prefetch_sim.sim.calibration.measuring.bench import Bench
+from prefetch_sim.sim.calibration.measuring.bench import Bench, several
 from prefetch_sim.sim.calibration.operators import Launches, Operator
 from prefetch_sim.sim.calibration.samples import Samples
 from prefetch_sim.sim.cost.attention import AttentionWork
@@ -94,11 +94,8 @@ def _timed(
     if captured is None:
         return bench.timed(run, repeats)
 
-    def several() -> None:
-        for _ in range(_IN_A_GRAPH):
-            run()
-
-    return bench.timed(captured(several), repeats).through(lambda us: us / _IN_A_GRAPH)
+    unit = captured(several(run, _IN_A_GRAPH))
+    return bench.timed(unit, repeats).through(lambda us: us / _IN_A_GRAPH)
 
 
 def drop(_: object) -> None:
@@ -126,12 +123,9 @@ def launches(bench: Bench, repeats: int, many: int = 200) -> Launches:
     """Of the smallest operator there is."""
     x = bench.random(1024)
 
-    def several() -> None:
-        for _ in range(many):
-            x.add_(1.0)
-
-    eager = bench.timed(several, repeats).through(lambda us: us / many)
+    unit = several(lambda: drop(x.add_(1.0)), many)
+    eager = bench.timed(unit, repeats).through(lambda us: us / many)
     graph = None
     if bench.captured is not None:
-        graph = bench.timed(bench.captured(several), repeats).through(lambda us: us / many)
+        graph = bench.timed(bench.captured(unit), repeats).through(lambda us: us / many)
     return Launches(eager, graph)
