@@ -412,7 +412,7 @@ def test_memory_of_a_gpu_is_asked_for_where_it_is_needed() -> None:
 def test_what_is_measured_of_two_memories() -> None:
     """On threads that stand in for streams: pageable copies, graphs, and traffic both ways."""
     pytest.importorskip("torch", reason="measuring needs torch")
-    from prefetch_sim.sim.calibration.measuring import benches, calibrate
+    from prefetch_sim.sim.calibration.measuring import benches, plan
     from prefetch_sim.sim.calibration.measuring import link as copies
     from prefetch_sim.sim.calibration.measuring import operators as products
 
@@ -420,7 +420,7 @@ def test_what_is_measured_of_two_memories() -> None:
         bench.two_memories = True
         bench.captured = lambda work: work
         times = copies.measure(bench, [4096, 65536], 3, 2**20, lambda: None)
-        sizes = calibrate.QUICK.sizes._replace(pool=2**20, repeats=2)
+        sizes = plan.QUICK.sizes._replace(pool=2**20, repeats=2)
         found = list(products.measure(bench, operators.TINY, sizes, bench.captured))
         alone = products.launches(bench, 3)
     tables = vars(times)

@@ -113,7 +113,8 @@ def _measure(
     with need_extra("capture", "torch"):
         import torch
 
-        from prefetch_sim.sim.calibration.measuring.calibrate import FULL, QUICK, measure
+        from prefetch_sim.sim.calibration.measuring.calibrate import measure
+        from prefetch_sim.sim.calibration.measuring.plan import FULL, QUICK
         from prefetch_sim.sim.calibration.measuring.runtime import Runs
         from prefetch_sim.sim.replay.device import ReplayError
         from prefetch_sim.sim.run import replay, simulate

@@ -36,8 +36,8 @@ def main() -> None:
 
 def measure(device: str, out: Path) -> None:
     """Measure on ``device``, and keep operators and figures in ``out``."""
-    from prefetch_sim.sim.calibration.measuring.calibrate import FULL, PAPER
     from prefetch_sim.sim.calibration.measuring.calibrate import measure as calibrate
+    from prefetch_sim.sim.calibration.measuring.plan import FULL, PAPER
 
     patient = FULL._replace(seconds=600)
     done = calibrate(

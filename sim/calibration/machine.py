@@ -24,7 +24,7 @@ class Machine:
 
 def describe(torch: Any = None, device: str = "cpu") -> Machine:
     """This machine. ``torch``: the module, where there is one."""
-    cpu, cores = _cpu_name(), _cores()
+    cpu, cores = _cpu_name(), usable_cores()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     facts = {
         "load": f"{load():.1f} at the start",
@@ -62,7 +62,8 @@ def free_gib() -> float:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB / 2
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """How many cores this thread may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

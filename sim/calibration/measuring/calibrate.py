@@ -5,16 +5,23 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 
 from prefetch_sim.hardware_profiles.drafts import complete
 from prefetch_sim.sim.calibration.link import findings as of_link
-from prefetch_sim.sim.calibration.machine import GIB, Machine, describe, free_gib
+from prefetch_sim.sim.calibration.machine import (
+    GIB,
+    Machine,
+    describe,
+    free_gib,
+    usable_cores,
+)
 from prefetch_sim.sim.calibration.measuring import (
     link,
     memory,
@@ -25,73 +32,25 @@ from prefetch_sim.sim.calibration.measuring import (
 )
 from prefetch_sim.sim.calibration.measuring.bench import Bench, several
 from prefetch_sim.sim.calibration.measuring.benches import check_device, open_bench
+from prefetch_sim.sim.calibration.measuring.plan import Plan, shapes
 from prefetch_sim.sim.calibration.measuring.runtime import Runs
 from prefetch_sim.sim.calibration.memory import findings as of_memory
 from prefetch_sim.sim.calibration.operators import TINY, Operator, layer_launch
 from prefetch_sim.sim.calibration.operators import findings as of_operators
 from prefetch_sim.sim.calibration.samples import Findings, Note, Stamp
 from prefetch_sim.sim.calibration.storage import findings as of_storage
-from prefetch_sim.sim.config.models import load_model
 from prefetch_sim.sim.replay.device import Work
-from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.models.spec import ModelSpec
 
-KIB, MIB = 2**10, 2**20
+MIB = 2**20
 Device = Literal["cpu", "cuda"]
 Progress = Callable[
     [str, int, int], None
 ]  # what is being measured, which part that is, of how many
 
 FIGURES = {"compute.memory_gb_s", "compute.launch_us", "host_link.gb_s"}
+_EXPERT = 2048, 768  # hidden size and width of those in host memory
 _PASSES = 16  # of a GPU over the pool, in one piece of work
-PAPER = ("deepseek-v2-lite", "qwen3-30b-a3b", "phi-mini-moe")
-_SMALL = ModelSpec(
-    name="a small shape", layers=1, hidden=1024, experts=32, top_k=4, expert_hidden=704, vocab=8192,
-    attention=GroupedQueryAttention(heads=16, kv_heads=4, head_dim=64),
-)  # fmt: skip
-
-
-class Plan(NamedTuple):
-    """How much of everything. Sizes are bytes; ``seconds``: after which no model is begun."""
-
-    copies: Sequence[int]
-    pool: int
-    repeats: int
-    file: int
-    blocks: Sequence[int]
-    depths: Sequence[int]
-    window: float
-    sizes: operators.Sizes
-    seconds: float
-    decode: int  # tokens of each run of the replay
-    runs: int  # of each kind
-
-
-QUICK = Plan(
-    copies=(256 * KIB, MIB, 4 * MIB),
-    pool=32 * MIB,
-    repeats=5,
-    file=64 * MIB,
-    blocks=(4 * KIB, 256 * KIB, MIB),
-    depths=(1, 4),
-    window=0.1,
-    sizes=operators.Sizes((16, 256), (16,), 5, 32 * MIB, 2, head=False),
-    seconds=30,
-    decode=16,
-    runs=3,
-)
-FULL = Plan(
-    copies=(256 * KIB, MIB, 4 * MIB, 16 * MIB, 32 * MIB),
-    pool=512 * MIB,
-    repeats=20,
-    file=2 * GIB,
-    blocks=(4 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB),
-    depths=(1, 2, 4, 8, 16),
-    window=0.4,
-    sizes=operators.Sizes((16, 1024, 4096), (4, 64), 15, 512 * MIB, 4, head=True),
-    seconds=75,
-    decode=32,
-    runs=5,
-)
 
 
 @dataclass
@@ -119,8 +78,7 @@ def measure(
     the plan is quick. ``runs``: the two ways to run a config, where what the replay's own work
     takes is to be measured. Raises ConfigError.
     """
-    if not models:
-        models = [_SMALL] if plan is QUICK else [load_model(name) for name in PAPER]
+    models = models or shapes(plan)
     check_device(device)
     if folder is not None:
         with storage.scratch(folder, MIB):  # said before minutes are spent
@@ -187,10 +145,16 @@ def _parts(
         found.add(of_link(link.measure(bench, plan.copies, n, plan.pool, busy), stamp))
 
     def experts_in_host_memory() -> None:
-        threads = sorted({1, max(1, torch.get_num_threads()), done.machine.cores})
-        times = memory.measure(
-            bench, 2048, 768, repeats=n, pool=plan.pool, threads=threads, reading=None
-        )
+        with ExitStack() as stack:
+            reading = None
+            if folder is not None:
+                file = stack.enter_context(storage.scratch(folder, 64 * MIB))
+                (lane,) = bench.lanes("storage", 1)
+                reading = lane, file.reading(MIB)
+            threads = _powers(usable_cores())
+            times = memory.measure(
+                bench, *_EXPERT, repeats=n, pool=plan.pool, threads=threads, reading=reading
+            )
         found.add(of_memory(times, stamp))
 
     def drive() -> None:
@@ -232,6 +196,11 @@ def _parts(
     parts += [("launches", launches), ("the routing's way", routing)]
     parts += [(f"operators of {model.name}", shape(model)) for model in models]
     return [*parts, ("rates", rates)]
+
+
+def _powers(most: int) -> list[int]:
+    """1, 2, 4, … up to ``most``, and that."""
+    return sorted({most, *(2**i for i in range(most.bit_length()))})
 
 
 def _launches(bench: Bench, stamp: Stamp, repeats: int) -> Findings:
