@@ -129,7 +129,7 @@ def test_what_landed_ahead_of_need_is_booked_by_the_next_layer_that_is_routed(by
 
 
 def test_compute_and_reads_that_overlap_share_cores() -> None:
-    ones = {"miss.us": 10, "miss.us_per_mib": 4, "miss.beside_us_per_mib": 6}
+    ones = {"miss.us": 10, "miss.us_per_mib": 4, "miss.beside_us": 6}
     for overlap, ns in (("grouped", 14_000), ("per_expert", 20_000)):
         runtime = override(load_runtime("ideal"), {**ones, "overlap": overlap})
         assert RuntimeCost.of(runtime, [MIB]).miss_ns == (ns,)

@@ -219,7 +219,11 @@ def _with_files(tree: Tree) -> Tree:
 
 # What computes, and what is host work on the same cores: the one is faster, the other takes less.
 RATES = ("memory_gb_s", "tflops")
-WORK = ("step_us", "layer_us", "miss.us", "miss.us_per_mib", "miss.beside_us_per_mib")
+WORK = ("step_us", "layer_us", "miss.us", "miss.us_per_mib", "miss.beside_us")
+
+
+def _name(given: Any) -> str:
+    return str(given["name"] if isinstance(given, dict) else given)
 
 
 def _faster(tree: Tree) -> Tree:
@@ -228,12 +232,12 @@ def _faster(tree: Tree) -> Tree:
         return tree
     by = float(tree["faster"])
     tree = {key: value for key, value in tree.items() if key != "faster"}
-    machine = load_profile(tree["hardware"]["name"]).flat()
+    machine = load_profile(_name(tree["hardware"])).flat()
     for path, figure in machine.items():
         part, _, which = path.partition(".")
         if part == "compute" and which.split(".")[0] in RATES:
             tree = set_path(tree, f"hardware.{path}", figure.value * by)
-    figures = load_runtime(tree["runtime"]["name"]).flat()
+    figures = load_runtime(_name(tree["runtime"])).flat()
     for path in WORK:
         tree = set_path(tree, f"runtime.{path}", figures[path].value / by)
     return tree
