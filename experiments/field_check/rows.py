@@ -226,6 +226,14 @@ def _name(given: Any) -> str:
     return str(given["name"] if isinstance(given, dict) else given)
 
 
+def _own(tree: Tree, path: str, otherwise: float) -> float:
+    """The figure at ``path`` of a row's config, or that of the catalogue."""
+    node: Any = tree
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return otherwise if node is None else float(node)
+
+
 def _faster(tree: Tree) -> Tree:
     """``faster``: one number by which all that the cores do is faster; the drive is as it was."""
     if "faster" not in tree:
@@ -236,10 +244,12 @@ def _faster(tree: Tree) -> Tree:
     for path, figure in machine.items():
         part, _, which = path.partition(".")
         if part == "compute" and which.split(".")[0] in RATES:
-            tree = set_path(tree, f"hardware.{path}", figure.value * by)
+            path = f"hardware.{path}"
+            tree = set_path(tree, path, _own(tree, path, figure.value) * by)
     figures = load_runtime(_name(tree["runtime"])).flat()
-    for path in WORK:
-        tree = set_path(tree, f"runtime.{path}", figures[path].value / by)
+    for which in WORK:
+        path = f"runtime.{which}"
+        tree = set_path(tree, path, _own(tree, path, figures[which].value) / by)
     return tree
 
 
