@@ -119,6 +119,33 @@ def test_a_sign_comes_out_as_the_document_says(check: Check) -> None:
     assert said["holds"] == committed["holds"]
 
 
+def deviation(name: str) -> float:
+    of = report.judged(COMMITTED.rows, STUDY.row(name).role)
+    return float(of.set_index("row")["deviation"][name])
+
+
+def test_nine_in_ten_predicted_rows_are_within_30_percent() -> None:
+    predicted = report.judged(COMMITTED.rows, "predicted")
+    off = predicted[predicted["quantity"] == "tokens_s"]["deviation"].abs()
+    assert len(off) >= 40
+    assert off.median() <= 15
+    assert (off <= 30).mean() >= 0.9
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["imp-synchronised", "imp-pinned", "imp-larger", "imp-batched", "imp-gpu-decides", "imp-graph"],
+)
+def test_each_step_of_one_engine_s_ladder_is_within_25_percent(name: str) -> None:
+    assert abs(deviation(name)) <= 25
+
+
+@pytest.mark.parametrize("name", ["phone-stream", "phone-c4000-l2", "phone-c4000-l4"])
+def test_the_phone_without_overlap_is_within_10_percent(name: str) -> None:
+    assert STUDY.row(name).role == "predicted"
+    assert abs(deviation(name)) <= 10
+
+
 def test_every_row_that_is_not_left_out_ran() -> None:
     rows = COMMITTED.rows[COMMITTED.rows["role"] != "excluded"]
     assert rows["simulated"].notna().all()

@@ -244,12 +244,12 @@ def _faster(tree: Tree) -> Tree:
     for path, figure in machine.items():
         part, _, which = path.partition(".")
         if part == "compute" and which.split(".")[0] in RATES:
-            path = f"hardware.{path}"
-            tree = set_path(tree, path, _own(tree, path, figure.value) * by)
+            at = f"hardware.{path}"
+            tree = set_path(tree, at, _own(tree, at, figure.value) * by)
     figures = load_runtime(_name(tree["runtime"])).flat()
     for which in WORK:
-        path = f"runtime.{which}"
-        tree = set_path(tree, path, _own(tree, path, figures[which].value) / by)
+        at = f"runtime.{which}"
+        tree = set_path(tree, at, _own(tree, at, figures[which].value) / by)
     return tree
 
 
