@@ -434,6 +434,42 @@ def test_what_is_measured_of_two_memories() -> None:
     assert all(op.us.median > 0 for op in found)
 
 
+def test_a_gpu_is_measured_from_end_to_end_on_threads_that_stand_in_for_its_streams(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    torch = pytest.importorskip("torch", reason="measuring needs torch")
+    from prefetch_sim.sim.calibration.measuring import benches, calibrate, plan
+    from prefetch_sim.sim.calibration.profile import profiles
+
+    asked: set[str] = set()
+
+    @contextmanager
+    def cuda_bench() -> Iterator[Any]:
+        with benches.host_bench() as bench:
+            plain = bench.memory
+            bench.dtype, bench.two_memories = torch.bfloat16, True
+            bench.captured = lambda work: work
+            bench.memory = lambda nbytes, place: (asked.add(place), plain(nbytes, place))[1]
+            yield bench
+
+    gpu = SimpleNamespace(name="NVIDIA Fake", total_memory=80 * 2**30)
+    monkeypatch.setattr(benches, "cuda_bench", cuda_bench)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    done = calibrate.measure("cuda", None, plan.QUICK._replace(pool=8 * 2**20))
+    assert asked == {"device", "pinned", "pageable"}
+    made = profiles("mine", done.machine.name, done.findings, unified=False)
+    (profile,) = (draft.profile for draft in made.machines.values())
+    assert profile.compute.memory_gib.value == 80
+    assert profile.host_link is not None
+    assert profile.host_link.gb_s.source.startswith("measured 20")
+    assert "on NVIDIA Fake" in profile.host_link.gb_s.source
+    assert profile.storage.gb_s.kind == "estimate"  # no folder was given
+    said = [note.what for note in made.notes]
+    assert any("pageable" in what for what in said)
+    assert any(what.endswith("expert, eager") for what in said)
+
+
 def test_an_engine_that_fails_ends_what_is_measured() -> None:
     pytest.importorskip("torch", reason="measuring needs torch")
     from prefetch_sim.sim.calibration.measuring import benches

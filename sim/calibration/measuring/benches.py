@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -40,9 +41,7 @@ def host_bench() -> Iterator[Bench]:
 @contextmanager
 def cuda_bench() -> Iterator[Bench]:
     """The GPU as a replay has it: streams that compute and copy, in bfloat16."""
-    from prefetch_sim.sim.replay.cuda import CudaDevice
-
-    with CudaDevice(Clock()) as device, torch.inference_mode():
+    with _streams() as device, torch.inference_mode():
         yield Bench(
             device,
             torch.bfloat16,
@@ -53,6 +52,15 @@ def cuda_bench() -> Iterator[Bench]:
             two_memories=True,
             captured=capturing(torch.cuda),
         )
+
+
+def _streams() -> Any:
+    """The replay's GPU. Raises ConfigError where it has none."""
+    try:
+        module = import_module("prefetch_sim.sim.replay.cuda")
+    except ModuleNotFoundError:
+        raise ConfigError("--device cuda: replays, whose engines these are, have no GPU") from None
+    return module.CudaDevice(Clock())
 
 
 def on_gpu(module: Any) -> Callable[[int, Place], torch.Tensor]:

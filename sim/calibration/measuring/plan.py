@@ -64,4 +64,4 @@ FULL = Plan(
 
 def shapes(plan: Plan) -> list[ModelSpec]:
     """Whose operators are measured where nobody says: the paper's, or a small one."""
-    return [_SMALL] if plan is QUICK else [load_model(name) for name in PAPER]
+    return [_SMALL] if not plan.sizes.head else [load_model(name) for name in PAPER]
