@@ -428,8 +428,8 @@ def test_what_is_measured_of_two_memories() -> None:
     assert alone.captured is not None
     names = [(op.name, op.size) for op in found]
     assert names == [
-        ("norm", 1), ("attention", 16), ("attention", 256), ("gate", 1), ("combine", 1),
-        ("expert", 1), ("expert", 16),
+        ("norm", 1), ("attention", 16), ("attention", 256), ("gate", 1),
+        ("expert", 1), ("expert", 16), ("combine", 1),
     ]  # fmt: skip
     assert all(op.us.median > 0 for op in found)
 

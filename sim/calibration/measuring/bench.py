@@ -89,19 +89,17 @@ class Bench:
         marks = self.run(engine, works)
         return (marks[-1].end - marks[0].start) / 1e3 / len(works)
 
-    def timed(self, work: Work, repeats: int, inner: int = 1) -> Samples:
-        """µs of ``work`` on the engine that computes; the mean of ``inner`` of them at a time."""
+    def once_us(self, work: Work) -> float:
+        """``work`` on the engine that computes."""
+        mark = self.device.compute("measuring", work)
+        self.device.until(mark)
+        return (mark.end - mark.start) / 1e3
 
-        unit = several(work, inner)
-
-        def once() -> float:
-            mark = self.device.compute("measuring", unit)
-            self.device.until(mark)
-            return (mark.end - mark.start) / 1e3 / inner
-
+    def timed(self, work: Work, repeats: int) -> Samples:
+        """µs of ``work`` on the engine that computes."""
         for _ in range(_WARM):
-            once()
-        return Samples.of([once() for _ in range(repeats)])
+            self.once_us(work)
+        return Samples.of([self.once_us(work) for _ in range(repeats)])
 
     @contextmanager
     def beside(self, engine: Engine | None, work: Work) -> Iterator[None]:

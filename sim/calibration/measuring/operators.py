@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from prefetch_sim.traces.models.weights import Weights
 from prefetch_sim.traces.synthetic import synthesise
 
 _IN_A_GRAPH = 16  # operators
+_WARM = 2  # rounds before any that counts
 
 
 class Sizes(NamedTuple):
@@ -35,67 +36,92 @@ class Sizes(NamedTuple):
     head: bool
 
 
+class _Job(NamedTuple):
+    """An operator to measure, after as many tokens as are cached."""
+
+    name: str
+    size: int
+    weights: float  # how many take part, once for each token
+    nbytes: float
+    run: Work
+    cached: int = 0
+
+
 def measure(
     bench: Bench, model: ModelSpec, sizes: Sizes, captured: Callable[[Work], Work] | None = None
-) -> Iterator[Operator]:
+) -> list[Operator]:
     """Each operator of a layer of ``model``, decoding one token of one request.
 
-    ``captured`` makes a graph of each, where it is that which is measured.
+    They take turns, as in a layer, so that a machine that slows down slows down all of them.
+    ``captured`` makes a graph of each, where it is that which is measured: then they do not.
     """
-    precision = next(name for name, dtype in DTYPES.items() if dtype is bench.dtype)
     few = model.model_copy(
         update={"layers": sizes.layers, "dense_layers": (), "expert_bytes": None}
     )
     products = _products(bench, few, max(sizes.contexts) + 2)
-    stored = Weights.of(few, precision)
-    hidden, k = model.hidden, model.top_k
-    work = AttentionWork.of(model.attention, hidden, "decode", stored.kv)
-    shared = 3 * hidden * model.shared_hidden * model.shared_experts
 
-    def of(name: str, size: int, weights: float, nbytes: float, run: Work) -> Operator:
-        us = _timed(bench, run, sizes.repeats, captured)
-        return Operator(model.name, name, size, nbytes, 2.0 * weights, us)
-
-    turn = itertools.cycle(range(few.moe_layers))
-    products.begin(_step(0))
-    yield of("norm", 1, 0, 0, products.norm)
-    for context in sizes.contexts:
-        products.begin(_step(context))
+    def prepare(job: _Job) -> None:
+        products.begin(_step(job.cached))
         products.norm()
-        nbytes = stored.attention[0] + context * work.kv_bytes
-        yield of("attention", context, 0, nbytes, lambda: products.attention(next(turn)))
-    gate = hidden * model.experts
-    yield of("gate", 1, gate, stored.gate, lambda: products.gate(next(turn)))
-    routed = list(range(k))
-    products.shared(0, routed)
+
+    jobs = _jobs(bench, few, sizes, products)
+    found: list[list[float]] = [[] for _ in jobs]
+    if captured is None:
+        for _ in range(_WARM + sizes.repeats):
+            for job, times in zip(jobs, found):
+                prepare(job)
+                times.append(bench.once_us(job.run))
+    else:
+        for job, times in zip(jobs, found):
+            prepare(job)
+            unit = captured(several(job.run, _IN_A_GRAPH))  # in which weights take turns too
+            for _ in range(_WARM + sizes.repeats):
+                times.append(bench.once_us(unit) / _IN_A_GRAPH)
+    return [
+        Operator(
+            model.name, job.name, job.size, job.nbytes, 2.0 * job.weights, Samples.of(times[_WARM:])
+        )
+        for job, times in zip(jobs, found)
+    ]
+
+
+def _jobs(bench: Bench, model: ModelSpec, sizes: Sizes, products: Products) -> list[_Job]:
+    precision = next(name for name, dtype in DTYPES.items() if dtype is bench.dtype)
+    stored = Weights.of(model, precision)
+    hidden, routed = model.hidden, list(range(model.top_k))
+    kv_bytes = AttentionWork.of(model.attention, hidden, "decode", stored.kv).kv_bytes
+    gate, shared = hidden * model.experts, 3 * hidden * model.shared_hidden * model.shared_experts
+    layout = Layout(max(2, sizes.pool // stored.experts[0]), hidden, model.expert_hidden, precision)
+    turn, rank = itertools.cycle(range(model.moe_layers)), itertools.cycle(routed)
+    pool = itertools.cycle(_experts(bench, layout))
+
+    def attention() -> None:
+        products.attention(next(turn))
+
+    def several_tokens(tokens: int) -> Work:
+        x = bench.random(tokens, hidden)
+        return lambda: drop(mlp(x, next(pool)))
+
+    products.begin(_step(0))
+    products.norm()
+    products.shared(0, routed)  # makes room for what experts give
+    jobs = [_Job("norm", 1, 0, 0, products.norm)]
+    for context in sizes.contexts:
+        nbytes = stored.attention[0] + context * kv_bytes
+        jobs.append(_Job("attention", context, 0, nbytes, attention, context))
+    jobs.append(_Job("gate", 1, gate, stored.gate, lambda: products.gate(next(turn))))
     if shared:
         run: Work = lambda: products.shared(next(turn), routed)  # noqa: E731
-        yield of("shared", 1, shared, stored.shared[0], run)
-    yield of("combine", 1, 0, 0, lambda: products.combine(0))
-    products.begin(_step(0))  # what went through as many layers as there were repeats is no input
-    products.norm()
-    products.shared(0, routed)
-    layout = Layout(max(2, sizes.pool // stored.experts[0]), hidden, model.expert_hidden, precision)
-    pool, rank = itertools.cycle(_experts(bench, layout)), itertools.cycle(routed)
+        jobs.append(_Job("shared", 1, shared, stored.shared[0], run))
     size, weights = layout.nbytes, layout.elements
-    yield of("expert", 1, weights, size, lambda: products.expert(next(rank), next(pool)))
+    one: Work = lambda: products.expert(next(rank), next(pool))  # noqa: E731
+    jobs.append(_Job("expert", 1, weights, size, one))
     for tokens in sizes.tokens:
-        x = bench.random(tokens, hidden)
-        many: Work = lambda x=x: drop(mlp(x, next(pool)))  # type: ignore[misc]  # noqa: E731
-        yield of("expert", tokens, weights * tokens, size, many)
+        jobs.append(_Job("expert", tokens, weights * tokens, size, several_tokens(tokens)))
+    jobs.append(_Job("combine", 1, 0, 0, lambda: products.combine(0)))
     if sizes.head:
-        yield of("head", 1, hidden * model.vocab, stored.head, products.head)
-
-
-def _timed(
-    bench: Bench, run: Work, repeats: int, captured: Callable[[Work], Work] | None
-) -> Samples:
-    """A graph holds several, so that weights take turns in it too."""
-    if captured is None:
-        return bench.timed(run, repeats)
-
-    unit = captured(several(run, _IN_A_GRAPH))
-    return bench.timed(unit, repeats).through(lambda us: us / _IN_A_GRAPH)
+        jobs.append(_Job("head", 1, hidden * model.vocab, stored.head, products.head))
+    return jobs
 
 
 def drop(_: object) -> None:
