@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 from cli_support import Ended, run_cli, small_trace, write_config
 
-from prefetch_sim.hardware_profiles import load_profile, load_runtime
+from prefetch_sim.hardware_profiles import load_profile, load_runtime, override
 from prefetch_sim.hardware_profiles.drafts import as_yaml, complete, complete_runtime
 from prefetch_sim.hardware_profiles.schema import Figure
 from prefetch_sim.sim.calibration import link, memory, operators, samples, sources, storage
@@ -563,3 +564,38 @@ def test_a_measurement_that_fails_is_one_line(tmp_path: Path, monkeypatch: Any, 
     done = run_cli("hardware", "calibrate", "-o", tmp_path / "x.yaml", "--quick", "--device", "cpu")
     assert_one_line(done, "error: --device cpu: CUDA error: out of memory")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) -> None:
+    """The replay is a simulation of a runtime whose costs are known."""
+    pytest.importorskip("torch", reason="measuring needs torch")
+    from prefetch_sim.sim.calibration.measuring import runtime
+    from prefetch_sim.sim.run import simulate
+    from prefetch_sim.sim.setup.inputs import Inputs
+
+    costs = {
+        "routing_us": 26.0, "step_us": 300.0, "layer_us": 40.0, "miss.us": 25.0,
+        "miss.us_per_mib": 60.0, "load.read_us": 80.0,
+    }  # fmt: skip
+    real = override(load_runtime("ideal"), costs)
+    machines = {
+        name: load_profile(like)
+        for name, like in (("link", "rtx-3090"), ("disk", "jetson-orin-nano-8gb"))
+    }
+    folders = set()
+
+    def replay(inputs: Inputs, folder: Path) -> Any:
+        folders.add(folder)
+        return simulate(replace(inputs, runtime=real))
+
+    found = runtime.measure(
+        runtime.Runs(replay, simulate), machines, 26.0, STAMP, tmp_path,
+        precision="f32", repeats=2, decode=12,
+    ).runtime  # fmt: skip
+    assert found["step_us"].value == pytest.approx(300, rel=0.01)
+    assert found["layer_us"].value == pytest.approx(40, rel=0.01)
+    assert found["miss.us"].value == pytest.approx(25, rel=0.1)
+    assert found["miss.us_per_mib"].value == pytest.approx(60, rel=0.02)
+    assert found["load.read_us"].value == pytest.approx(80, rel=0.5)  # some reads wait for others
+    assert not list(tmp_path.iterdir())
+    assert any(folder.parent == tmp_path for folder in folders)

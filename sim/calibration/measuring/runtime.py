@@ -90,10 +90,10 @@ class _Study:
         small = {layers: self._inputs("link", _SMALL, layers, "100%") for layers in (_FEW, _MANY)}
         layer, step = [], []
         for _ in range(repeats):
-            few, many = (self._over(inputs, self.folder)[0] for inputs in small.values())
-            each = max(0.0, (np.median(many) - np.median(few)) / (_MANY - _FEW))
-            layer.append(float(each))
-            step.append(max(0.0, float(np.median(few)) - _FEW * float(each)))
+            few, many = (self._of_step(inputs) for inputs in small.values())
+            each = max(0.0, (many - few) / (_MANY - _FEW))
+            layer.append(each)
+            step.append(max(0.0, few - _FEW * each))
         return Samples.of(step), Samples.of(layer)
 
     def of_loads(self, repeats: int, machine: str, storage: Path | None) -> tuple[Samples, Samples]:
@@ -108,6 +108,11 @@ class _Study:
         each = [max(0.0, (b - a) / (large - small)) for a, b in zip(*found)]
         fixed = [max(0.0, a - us * small) for a, us in zip(found[0], each)]
         return Samples.of(fixed), Samples.of(each)
+
+    def _of_step(self, inputs: Inputs) -> float:
+        """µs left over in a decode step that loads nothing."""
+        over, loads = self._over(inputs, self.folder)
+        return float(np.median(over[loads == 0] if (loads == 0).any() else over))
 
     def _of_load(self, inputs: Inputs, folder: Path) -> float:
         """µs left over, for each load of a decode step."""
