@@ -62,6 +62,15 @@ def free_gib() -> float:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB / 2
 
 
+def resident_mib() -> float | None:
+    """What this process has in memory by now; none where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def usable_cores() -> int:
     """How many cores this thread may use."""
     if hasattr(os, "sched_getaffinity"):

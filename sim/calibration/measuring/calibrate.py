@@ -20,6 +20,7 @@ from prefetch_sim.sim.calibration.machine import (
     Machine,
     describe,
     free_gib,
+    resident_mib,
     usable_cores,
 )
 from prefetch_sim.sim.calibration.measuring import (
@@ -130,7 +131,18 @@ def _sizes(machine: Machine, stamp: Stamp) -> Findings:
         machine.host_gib if machine.device_gib is None else machine.device_gib, said
     )
     found.hardware["host.memory_gib"] = stamp.exact(machine.host_gib, said)
+    kept = resident_mib()
+    if machine.device_gib is None and kept is not None:
+        found.runtime["reserve_mib"] = stamp.exact(kept, "Python, torch and this project, loaded")
     return found
+
+
+def _context(stamp: Stamp) -> Findings:
+    """What a GPU's memory holds that is no tensor of ours."""
+    free, total = torch.cuda.mem_get_info()
+    kept = (total - free - torch.cuda.memory_reserved()) / MIB
+    note = "CUDA's context, and what else uses this GPU"
+    return Findings(runtime={"reserve_mib": stamp.exact(max(0.0, kept), note)})
 
 
 def _parts(
@@ -170,6 +182,8 @@ def _parts(
 
     def routing() -> None:
         found.add(readback.measure(bench, stamp, 10 * n))
+        if bench.where == "cuda":
+            found.add(_context(stamp))
 
     def shape(model: ModelSpec) -> Work:
         def run() -> None:

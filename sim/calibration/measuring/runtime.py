@@ -67,6 +67,13 @@ def measure(
         note = "a load over the host link, beyond a simulation, most experts absent"
         found.runtime["miss.us"] = stamp.figure(fixed, note)
         found.runtime["miss.us_per_mib"] = stamp.figure(each, f"a MiB of {note}")
+        found.runtime |= {
+            "load.copies": stamp.exact(1, "an expert lies in one piece"),
+            "load.issue_us": stamp.exact(0, "in the host link's α: copies are issued there alike"),
+            "miss.beside_us": stamp.exact(
+                0, "in miss.us, measured where loads and compute overlap"
+            ),
+        }
         study.costs |= {"miss.us": fixed.median, "miss.us_per_mib": each.median}
         if folder is not None and "disk" in machines:
             with TemporaryDirectory(prefix=".prefetch-sim-calibration-", dir=folder) as there:
