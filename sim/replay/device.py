@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 Work = Callable[[], None]
 
@@ -19,9 +19,12 @@ class ReplayError(Exception):
 
 
 class Clock:
-    """Nanoseconds since it was made."""
+    """Nanoseconds since it was made, or last told to restart."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
         self._begun = time.perf_counter_ns()
 
     def __call__(self) -> int:
@@ -35,13 +38,14 @@ class Mark:
     an engine needs of another one's work.
     """
 
-    __slots__ = ("also", "end", "error", "seen", "start", "then", "what")
+    __slots__ = ("also", "end", "error", "event", "seen", "start", "then", "what")
 
     def __init__(self, what: str, then: Callable[[int], None] | None = None) -> None:
         self.what, self.then = what, then
         self.start = self.end = -1
         self.seen = False
         self.error: BaseException | None = None
+        self.event: Any = None  # of a stream, recorded behind it
         self.also: list[Work] = []
 
 
@@ -62,11 +66,15 @@ class RealDevice:
     """
 
     def __init__(
-        self, compute: Engine, side: Engine, clock: Callable[[], int], wait: Callable[[], Mark]
+        self, compute: Engine, side: Engine, clock: Clock, wait: Callable[[], Mark]
     ) -> None:
         self._compute, self._side, self._wait = compute, side, wait
         self.now = clock
         self.on_through: Callable[[Mark], None] | None = None
+
+    def begin(self) -> None:
+        """All is in place: time runs from now on."""
+        self.now.restart()
 
     def compute(
         self,
@@ -93,7 +101,7 @@ class RealDevice:
         """
         mark = self._wait()
         if mark.error is not None:
-            raise _failed(mark) from mark.error
+            raise failed(mark) from mark.error
         mark.seen = True
         for work in mark.also:
             work()
@@ -108,7 +116,8 @@ class RealDevice:
             self.next()
 
 
-def _failed(mark: Mark) -> ReplayError:
+def failed(mark: Mark) -> ReplayError:
+    """What to raise for a mark with an error."""
     error = mark.error
     if isinstance(error, ReplayError):
         return error
