@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.results.simulation import Replayed
 from prefetch_sim.sim.results.summary import results
+from prefetch_sim.sim.results.timeline import LINKS, Recorder
 from prefetch_sim.sim.run import replay, simulate
 from prefetch_sim.sim.setup import inputs as setup
 from prefetch_sim.sim.setup.inputs import Inputs
@@ -134,6 +136,21 @@ def test_time_is_computing_waiting_and_its_own_work(make: Any, tmp_path: Path) -
     assert (start < routed).all()
     assert (routed < end).all()
     assert (end[:-1] <= start[1:]).all()
+
+
+def test_a_timeline_shows_a_replay(make: Any, tmp_path: Path) -> None:
+    inputs = make(predictor={"name": "oracle", "recall": 0.9})
+    recorder = Recorder()
+    done = replay(inputs, device="cpu", storage=tmp_path, watch=recorder.watch).simulation
+    recorder.write(tmp_path / "timeline.json", done)
+    events = json.loads((tmp_path / "timeline.json").read_text())["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X"]
+    moved = [event for event in slices if event["pid"] == LINKS]
+    assert len(moved) == 2 * done.totals.landed  # each in two reads
+    computed = [event for event in slices if event["name"] == "experts"]
+    assert len(computed) >= len(done.layers)
+    for event in computed:
+        assert 0 < event["ts"] < done.steps.column("end")[-1] / 1000
 
 
 def test_what_cannot_be_replayed_is_one_line(make: Any, tmp_path: Path) -> None:

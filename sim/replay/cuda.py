@@ -6,107 +6,22 @@ The deciding thread launches work, which returns at once, and asks events whethe
 from __future__ import annotations
 
 import sys
-import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
 
-from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.replay.device import Clock, Mark, RealDevice, ReplayError, Work, failed
-from prefetch_sim.sim.replay.experts import aligned, available
-from prefetch_sim.sim.replay.host import SWITCH, Worker, shell
+from prefetch_sim.sim.replay.device import Clock, Mark, RealDevice, Work, failed
+from prefetch_sim.sim.replay.gpu import TorchCuda
+from prefetch_sim.sim.replay.host import LONG, SWITCH, Worker
+from prefetch_sim.sim.replay.machine import available
 
 DEPTH = 2  # copies issued at once, so that the link does not idle until the host has seen one
 _POOL = 8 << 30  # bytes pinned, where nobody says: far more than a processor's caches hold
 _FAR = 50_000_000  # ns between two events beyond which their difference, a float32, is coarse
-_FACTS = "driver_version,pcie.link.gen.current,pcie.link.width.current,clocks.sm,clocks.mem"
-
-
-class TorchCuda:
-    """All that is asked of a GPU. ``copy``, ``record``, ``query`` and ``wait`` keep order.
-
-    What is copied is there for another stream once ``query`` has said so, or behind a ``wait``.
-    """
-
-    def __init__(self) -> None:
-        """Raises ConfigError where there is none."""
-        if not torch.cuda.is_available():
-            raise ConfigError(f"--device cuda: no CUDA device: {_why()}")
-        self.device = torch.device("cuda", torch.cuda.current_device())
-
-    def stream(self) -> Any:
-        return torch.cuda.Stream(self.device)
-
-    def launch(self, stream: Any, work: Work) -> None:
-        """Let ``work`` ask for what it does on ``stream``."""
-        with torch.cuda.stream(stream):
-            work()
-
-    def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
-        target.copy_(source, non_blocking=True)
-
-    def record(self, stream: Any) -> Any:
-        """An event behind all that was asked of ``stream`` so far."""
-        event = torch.cuda.Event(enable_timing=True)
-        event.record(stream)
-        return event
-
-    def query(self, event: Any) -> bool:
-        """Whether all before ``event`` is through."""
-        return bool(event.query())
-
-    def wait(self, stream: Any, event: Any) -> None:
-        """What ``stream`` is asked for from now on comes after ``event``."""
-        stream.wait_event(event)
-
-    def elapsed_ns(self, first: Any, second: Any) -> int:
-        return round(first.elapsed_time(second) * 1e6)
-
-    def finish(self) -> None:
-        """Wait until all that was ever asked for is through."""
-        torch.cuda.synchronize(self.device)
-
-    def memory(self, nbytes: int) -> torch.Tensor:
-        """GPU memory, uint8 [nbytes]. Raises ReplayError."""
-        try:
-            return torch.empty(nbytes, dtype=torch.uint8, device=self.device)
-        except torch.OutOfMemoryError as error:
-            free = torch.cuda.mem_get_info(self.device)[0]
-            raise ReplayError(
-                f"GPU memory: no room for {nbytes / 2**30:.1f} GiB of experts "
-                f"({free / 2**30:.1f} GiB are free)"
-            ) from error
-
-    def pinned(self, nbytes: int) -> torch.Tensor:
-        """Host memory that a GPU copies from by itself, uint8 [nbytes]. Raises ReplayError."""
-        runtime: Any = torch.cuda.cudart()
-        held = aligned(nbytes).numpy()
-        said = runtime.cudaHostRegister(held.ctypes.data, nbytes, 0)
-        if int(said):
-            raise ReplayError(
-                f"pinned host memory: no room for {nbytes / 2**30:.1f} GiB "
-                f"({runtime.cudaGetErrorString(said)})"
-            )
-        ended = weakref.finalize(held, runtime.cudaHostUnregister, held.ctypes.data)
-        ended.atexit = False  # the driver may have gone by then
-        return torch.from_numpy(held)
-
-    def about(self) -> dict[str, str]:
-        asked = f"--query-gpu={_FACTS}", "--format=csv,noheader", f"--id={self.device.index}"
-        driver, generation, width, core, memory = (
-            [part.strip() for part in shell("nvidia-smi", *asked).split(",")] + ["unknown"] * 5
-        )[:5]
-        return {
-            "gpu": torch.cuda.get_device_name(self.device),
-            "driver": driver or "unknown",
-            "cuda": str(torch.version.cuda),
-            "pcie": f"generation {generation}, x{width}",
-            "clocks": f"core {core}, memory {memory}",
-        }
 
 
 class EventTime:
@@ -193,11 +108,9 @@ class CudaDevice(RealDevice):
 
     looks = False  # at what lands: that would wait for the GPU
 
-    def __init__(
-        self, clock: Clock, make: Callable[[], TorchCuda] = TorchCuda, depth: int = DEPTH
-    ) -> None:
+    def __init__(self, clock: Clock, depth: int = DEPTH) -> None:
         """``depth``: copies issued at once. Raises ConfigError where there is no GPU."""
-        self._cuda = cuda = make()
+        self._cuda = cuda = TorchCuda()
         self._time = EventTime(cuda, clock)
         self._depth = depth
         compute, side, self._copies = (StreamEngine(cuda, clock, self._time) for _ in range(3))
@@ -218,7 +131,7 @@ class CudaDevice(RealDevice):
         """Threads that read; or the one stream that copies, as often as copies may be issued."""
         if stage == "host_link":
             return [self._copies] * self._depth
-        self._readers += [Worker(f"{stage} {i}", self._read, self.now) for i in range(count)]
+        self._readers += [Worker(f"{stage} {i}", self._read, self._clock) for i in range(count)]
         return self._readers
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
@@ -238,13 +151,18 @@ class CudaDevice(RealDevice):
         return self._cuda.about() | {"copies issued at once": str(self._depth)}
 
     def _next(self) -> Mark:
+        begun = self.now
         while True:
             for stream in self._streams:
                 if (mark := stream.through()) is not None:
                     return mark
             if self._readers:
                 with suppress(Empty):
-                    return self._read.get(timeout=0)
+                    return self._read.get_nowait()
+                if self.now - begun > LONG * 1e9:
+                    begun = self.now
+                    for reader in self._readers:
+                        reader.check()
 
     def __enter__(self) -> CudaDevice:
         self._interval = sys.getswitchinterval()
@@ -257,13 +175,3 @@ class CudaDevice(RealDevice):
         sys.setswitchinterval(self._interval)
         with suppress(RuntimeError):  # said already, by the mark that it struck
             self._cuda.finish()
-
-
-def _why() -> str:
-    if torch.version.cuda is None:
-        return f"torch {torch.__version__} was built without CUDA"
-    try:
-        torch.cuda.init()
-    except Exception as error:
-        return " ".join(str(error).split()) or type(error).__name__
-    return "none is to be seen"

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from prefetch_sim.sim.engine.load import Load
+
 Work = Callable[[], None]
 
 
@@ -38,15 +40,22 @@ class Mark:
     an engine needs of another one's work.
     """
 
-    __slots__ = ("also", "end", "error", "event", "seen", "start", "then", "what")
+    __slots__ = ("also", "computes", "end", "error", "event", "seen", "start", "then", "what")
 
     def __init__(self, what: str, then: Callable[[int], None] | None = None) -> None:
         self.what, self.then = what, then
         self.start = self.end = -1
-        self.seen = False
+        self.seen = self.computes = False
         self.error: BaseException | None = None
         self.event: Any = None  # of a stream, recorded behind it
         self.also: list[Work] = []
+
+
+class Stage(Protocol):
+    """One part of the load path; ``log`` hears of each move: stage, load, start, end."""
+
+    name: str
+    log: Callable[[str, Load, int, int], None] | None
 
 
 class Engine(Protocol):
@@ -62,19 +71,26 @@ class Engine(Protocol):
 class RealDevice:
     """Has an engine that computes and one beside it for predictors, and waits for all of them.
 
-    ``wait()`` returns the next mark that is through, on whatever engine.
+    ``wait()`` returns the next mark that is through, on whatever engine. ``looks``: whether what
+    lands is looked at when it does.
     """
+
+    looks = True
 
     def __init__(
         self, compute: Engine, side: Engine, clock: Clock, wait: Callable[[], Mark]
     ) -> None:
-        self._compute, self._side, self._wait = compute, side, wait
-        self.now = clock
-        self.on_through: Callable[[Mark], None] | None = None
+        self._compute, self._side, self._wait, self._clock = compute, side, wait, clock
+        self.on_compute: Callable[[int, int, str], None] | None = None  # start, duration, what
+        self.stages: Sequence[Stage] = ()
+
+    @property
+    def now(self) -> int:
+        return self._clock()
 
     def begin(self) -> None:
         """All is in place: time runs from now on."""
-        self.now.restart()
+        self._clock.restart()
 
     def compute(
         self,
@@ -85,6 +101,7 @@ class RealDevice:
     ) -> Mark:
         """Do ``work`` on the compute engine, after all that it was asked for before."""
         mark = Mark(what, then)
+        mark.computes = True
         self._compute.put(work, mark, after)
         return mark
 
@@ -105,10 +122,10 @@ class RealDevice:
         mark.seen = True
         for work in mark.also:
             work()
-        if self.on_through is not None:
-            self.on_through(mark)
+        if mark.computes and self.on_compute is not None:
+            self.on_compute(mark.start, mark.end - mark.start, mark.what)
         if mark.then is not None:
-            mark.then(self.now())
+            mark.then(self.now)
 
     def until(self, mark: Mark) -> None:
         """Let happen what happens until ``mark`` is through."""

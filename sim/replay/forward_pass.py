@@ -70,19 +70,18 @@ class ReplayPass:
         device, products, workload = self._device, self._products, self._workload
         end = 0
         for step in workload.steps():
-            begun = device.now()
+            begun = device.now
             self._free, self._busy, self._stalls = begun, 0, [0] * STALLS
             expected = self._cost.step(step.phase, step.tokens, step.contexts)
             for predictor in self._predictors:
                 predictor.begin(step)
-            inputs = device.compute("inputs", partial(products.begin, step))
             for layer in range(workload.layers):
                 self._run_layer(step, expected, layer)
             head = device.compute("head", products.head)
             device.until(head)
             products.end()
             end = head.end
-            busy = self._busy + sum(mark.end - mark.start for mark in (inputs, head))
+            busy = self._busy + head.end - head.start
             waited = sum(self._stalls)
             self.own_ns += end - begun - waited - busy
             records = self.step_records
@@ -98,11 +97,11 @@ class ReplayPass:
         device = self._device
         ahead = expected.prologue_ns[layer] + expected.attention_ns[layer] + expected.gate_ns
         number = step.number * self._workload.layers + layer
-        here = _Layer(number, layer, device.now() + ahead)
+        here = _Layer(number, layer, device.now + ahead)
         routed = self._begin(here, step, expected)
         device.until(routed)
         here.routed, tokens = self._workload.routed(step, layer)
-        now = here.routed_at = device.now()
+        now = here.routed_at = device.now
         pinned = here.routed if tokens is None else set(here.routed)
         here.hits, here.late = self._decisions.routed(number, here.routed, pinned, now)
         self._fire("routed", here, step, expected, routed)
@@ -120,7 +119,7 @@ class ReplayPass:
             ("layer_start", products.norm),
             ("gate_input", partial(products.attention, layer)),
         ]
-        works: list[Work] = []
+        works: list[Work] = [] if layer else [partial(products.begin, step)]
         if products.dense_before(layer):
             works.append(partial(products.dense, layer))
         for trigger, work in parts:
@@ -264,9 +263,9 @@ class ReplayPass:
 
     def _after(self, mark: Mark, act: Callable[[int], None]) -> None:
         if mark.seen:
-            act(self._device.now())
+            act(self._device.now)
         else:
-            mark.also.append(lambda: act(self._device.now()))
+            mark.also.append(lambda: act(self._device.now))
 
     def _said(
         self,

@@ -72,3 +72,10 @@ def fill(tier: Tier, slots: Slots, bring: Callable[[int, torch.Tensor], None]) -
     for x, here in enumerate(tier.resident):
         if here:
             bring(x, slots.take(x))
+
+
+def check_held(tier: Tier, check: Callable[[int], None]) -> None:
+    """Look at everything that ``tier`` holds."""
+    for x, here in enumerate(tier.resident):
+        if here:
+            check(x)
