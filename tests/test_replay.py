@@ -18,6 +18,9 @@ from prefetch_sim.sim.results.timeline import LINKS, Recorder
 from prefetch_sim.sim.run import replay, simulate
 from prefetch_sim.sim.setup import inputs as setup
 from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.traces.format import Prediction, PredictionInfo, write_trace
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.synthetic import synthesise
 
 pytest.importorskip("torch", reason="a replay needs torch")
 
@@ -118,6 +121,44 @@ def test_every_shape_computes(make: Any, tmp_path: Path, model: dict[str, Any]) 
     assert np.isfinite(found.outputs).all()
     simulated = simulate(inputs)
     assert found.simulation.totals.landed == simulated.totals.landed
+
+
+def with_predictors(path: Path) -> str:
+    """A trace of MODEL with a recorded predictor of the same layer and one of the next."""
+    spec = ModelSpec.model_validate(MODEL)
+    trace = synthesise(spec, requests=2, prompt=3, decode=6, skew=0.5, reuse=0.3, seed=1)
+    said = {}
+    for name, trigger, distance in (("near", "layer_start", 0), ("far", "gate_input", 1)):
+        info = PredictionInfo(
+            trigger=trigger, distance=distance, flops=8e3, bytes=8192, description="right"
+        )
+        scores = np.full(trace.experts.shape, 0.5, np.float16)
+        said[name] = Prediction(info, trace.experts, scores)
+    infos = {name: prediction.info for name, prediction in said.items()}
+    trace.meta = trace.meta.model_copy(update={"predictions": infos})
+    trace.predictions.update(said)
+    write_trace(path, trace)
+    return str(path)
+
+
+@pytest.mark.parametrize("placement", ["side", "inline"])
+def test_recorded_predictors_run_their_networks(make: Any, tmp_path: Path, placement: str) -> None:
+    trace = with_predictors(tmp_path / "trace.parquet")
+    predictor = [{"name": name, "placement": placement} for name in ("near", "far")]
+    inputs = make(trace=trace, predictor=predictor)
+    seen: list[str] = []
+
+    def watch(device: Any, _: Any) -> None:
+        device.on_compute = lambda start, duration, what: seen.append(what)
+
+    found = replay(inputs, device="cpu", storage=tmp_path, watch=watch)
+    layers, steps = inputs.workload.layers, len(found.simulation.steps)
+    fired = (2 * layers - 1) * steps  # nothing is a layer ahead of the first
+    assert seen.count("predictor") == (fired if placement == "inline" else 0)
+    counts = results(found.simulation)["prefetch"]
+    assert counts["timely"] + counts["late"] > 0
+    whole = make(trace=trace, cache={"capacity": "100%", "warm": "first"})
+    assert (on_cpu(whole, tmp_path).outputs == found.outputs).all()
 
 
 def test_time_is_computing_waiting_and_its_own_work(make: Any, tmp_path: Path) -> None:

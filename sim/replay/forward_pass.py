@@ -60,7 +60,11 @@ class ReplayPass:
         self._loader, self._slots, self._decisions = loader, slots, decisions
         self._predictors, self._cost, self._grouped = predictors, cost, grouped
         self._alone = alone(workload, cost, grouped)
-        self._networks = [products.network(p.nbytes) if p.nbytes else None for p in predictors]
+        # [predictor][layer that it speaks of]
+        self._networks = [
+            [products.network(p.nbytes) for _ in range(workload.layers)] if p.nbytes else None
+            for p in predictors
+        ]
         # Of the present step: until when the compute engine is accounted for, how long it worked.
         self._free = self._busy = 0
         self._stalls = [0] * STALLS
@@ -236,7 +240,7 @@ class ReplayPass:
         self, trigger: str, here: _Layer, step: Step, expected: StepCost, after: Mark
     ) -> None:
         """Let the predictors of ``trigger`` predict once ``after`` is through."""
-        for predictor, network in zip(self._predictors, self._networks):
+        for predictor, networks in zip(self._predictors, self._networks):
             target = here.layer + predictor.distance
             if predictor.trigger != trigger or target >= self._workload.layers:
                 continue
@@ -252,14 +256,14 @@ class ReplayPass:
                 self._said, predictor.index, target - here.layer + here.number, prediction,
                 len(step.rows), routed_at,
             )  # fmt: skip
-            if network is None:
+            if networks is None:
                 self._after(after, said)
-            elif predictor.inline:
-                self._ask(here, "predictor", partial(self._products.predict, network)).then = said
+                continue
+            work = partial(self._products.predict, networks[target])
+            if predictor.inline:
+                self._ask(here, "predictor", work).then = said
             else:
-                self._device.beside(
-                    "predictor", partial(self._products.predict, network), said, after
-                )
+                self._device.beside("predictor", work, said, after)
 
     def _after(self, mark: Mark, act: Callable[[int], None]) -> None:
         if mark.seen:
