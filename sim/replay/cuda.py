@@ -131,7 +131,8 @@ class CudaDevice(RealDevice):
         """Threads that read; or the one stream that copies, as often as copies may be issued."""
         if stage == "host_link":
             return [self._copies] * self._depth
-        self._readers += [Worker(f"{stage} {i}", self._read, self._clock) for i in range(count)]
+        for i in range(count):
+            self._readers.append(Worker(f"{stage} {i}", self._read, self._clock))
         return self._readers
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:

@@ -105,19 +105,7 @@ class ExpertsInFile:
         self._tail = bytes.fromhex(key)
         if not self._whole():
             self._write(progress)
-        flags = os.O_RDONLY | getattr(os, "O_DIRECT", 0)
-        if flags == os.O_RDONLY:
-            raise ReplayError("storage: this system has no reads past the page cache (O_DIRECT)")
-        try:
-            self._fd = os.open(self.path, flags)
-            os.preadv(self._fd, [aligned(PAGE).numpy()], 0)
-        except OSError as error:
-            if error.errno == errno.EINVAL:
-                raise ReplayError(
-                    f"{folder}: its file system has no reads past the page cache (O_DIRECT): "
-                    "choose another folder with --storage"
-                ) from error
-            raise ReplayError(f"{self.path}: {error.strerror}") from error
+        self._fd = self._open(self.path)
         with self.path.open("rb") as file:
             file.seek(layout.experts * layout.stride)
             known = np.frombuffer(file.read(self._digest_bytes), dtype=np.int32)
@@ -128,6 +116,23 @@ class ExpertsInFile:
     def _digest_bytes(self) -> int:
         slot = torch.zeros(self.layout.stride, dtype=torch.uint8)
         return self.layout.experts * len(self.layout.samples(slot)) * 4
+
+    def _open(self, path: Path) -> int:
+        """Open ``path``, a page long at least, for reads past the page cache."""
+        direct = getattr(os, "O_DIRECT", None)
+        if direct is None:
+            raise ReplayError("storage: this system has no reads past the page cache (O_DIRECT)")
+        try:
+            found = os.open(path, os.O_RDONLY | direct)
+            os.preadv(found, [aligned(PAGE).numpy()], 0)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise ReplayError(
+                    f"{path.parent}: its file system has no reads past the page cache (O_DIRECT): "
+                    "choose another folder with --storage"
+                ) from error
+            raise ReplayError(f"{path}: {error.strerror}") from error
+        return found
 
     def _whole(self) -> bool:
         expected = self.layout.experts * self.layout.stride + self._digest_bytes + len(self._tail)
@@ -149,6 +154,8 @@ class ExpertsInFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
+                file.truncate(PAGE)
+                os.close(self._open(temporary))  # before gigabytes are written in vain
                 os.posix_fallocate(file.fileno(), 0, layout.experts * layout.stride)
                 for x in range(layout.experts):
                     layout.make(x, slot)
