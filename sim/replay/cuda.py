@@ -171,8 +171,10 @@ class CudaDevice(RealDevice):
         return self
 
     def __exit__(self, *_: object) -> None:
-        for engine in (*self._readers, *self._streams):
-            engine.close()
+        for reader in self._readers:
+            reader.close()
+        for stream in self._streams:
+            stream.close()
         sys.setswitchinterval(self._interval)
         with suppress(RuntimeError):  # said already, by the mark that it struck
             self._cuda.finish()

@@ -54,7 +54,7 @@ class TorchCuda:
         stream.wait_event(event)
 
     def elapsed_ns(self, first: Any, second: Any) -> int:
-        return round(first.elapsed_time(second) * 1e6)
+        return round(float(first.elapsed_time(second)) * 1e6)
 
     def finish(self) -> None:
         """Wait until all that was ever asked for is through."""
