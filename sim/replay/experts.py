@@ -99,7 +99,7 @@ class ExpertsInFile:
     def __init__(self, layout: Layout, folder: Path, progress: Progress | None = None) -> None:
         """Raises ReplayError."""
         self.layout = layout
-        name = {**vars(layout), "page": PAGE}
+        name = {**vars(layout), "page": PAGE, "made": 2}
         key = sha256(json.dumps(name, sort_keys=True).encode()).hexdigest()
         self.path = folder / f"experts-{key[:12]}.bin"
         self._tail = bytes.fromhex(key)
