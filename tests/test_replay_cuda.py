@@ -20,6 +20,7 @@ from prefetch_sim.sim.config.errors import ConfigError  # noqa: E402
 from prefetch_sim.sim.replay import cuda, engine  # noqa: E402
 from prefetch_sim.sim.replay.cuda import CudaDevice, EventTime, StreamEngine  # noqa: E402
 from prefetch_sim.sim.replay.device import Clock, Mark, ReplayError  # noqa: E402
+from prefetch_sim.sim.replay.gpu import TorchCuda  # noqa: E402
 from prefetch_sim.sim.results.simulation import Replayed  # noqa: E402
 from prefetch_sim.sim.run import replay, simulate  # noqa: E402
 
@@ -220,6 +221,41 @@ def test_no_room_says_how_much_was_asked_for(on_gpu: Any, monkeypatch: pytest.Mo
             planted.setattr(FakeCuda, call, none(what))
             with pytest.raises(ReplayError, match=f"^{what}: no room for 0.0 GiB$"):
                 on_gpu(cache=TIGHT)
+
+
+def test_pinned_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered with the driver as long as a tensor of it lives, and refused in one line."""
+    known: list[int] = []
+
+    class Runtime:
+        class cudaError:  # noqa: N801
+            success = 0
+
+        said = 0
+
+        def cudaHostRegister(self, at: int, nbytes: int, flags: int) -> int:  # noqa: N802
+            known.append(at)
+            return self.said
+
+        def cudaHostUnregister(self, at: int) -> None:  # noqa: N802
+            known.remove(at)
+
+        def cudaGetErrorString(self, said: int) -> str:  # noqa: N802
+            return "out of memory"
+
+    runtime = Runtime()
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
+    gpu = object.__new__(TorchCuda)
+    memory = gpu.pinned(8192)
+    part = memory.view(2, -1)[1]
+    assert known == [memory.data_ptr()]
+    del memory
+    assert known
+    del part
+    assert not known
+    runtime.said = 2
+    with pytest.raises(ReplayError, match=r"^pinned host memory: no room for 0.0 GiB \(out of mem"):
+        gpu.pinned(8192)
 
 
 def test_where_there_is_no_gpu_it_is_one_line(make: Any) -> None:  # noqa: F811

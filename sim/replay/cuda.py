@@ -71,6 +71,8 @@ class StreamEngine:
         start = self._cuda.record(self._stream)
         try:
             self._cuda.launch(self._stream, work)
+        except torch.OutOfMemoryError:
+            raise  # which is said as such
         except Exception as error:
             mark.error = error
             raise failed(mark) from error

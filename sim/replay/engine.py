@@ -29,6 +29,7 @@ from prefetch_sim.sim.replay.experts import (
     ExpertsInFile,
     ExpertsInMemory,
     Progress,
+    aligned,
 )
 from prefetch_sim.sim.replay.forward_pass import ReplayPass
 from prefetch_sim.sim.replay.host import HostDevice
@@ -170,7 +171,12 @@ def _slots(tier: Tier, layout: Layout, memory: Callable[[int], torch.Tensor]) ->
 
 
 def _bring(experts: Experts, layout: Layout, x: int, slot: torch.Tensor) -> None:
-    experts.read(x, 0, layout.nbytes, slot)
+    if slot.is_cpu:
+        experts.read(x, 0, layout.nbytes, slot)
+    else:  # a drive reads to host memory alone
+        here = aligned(layout.stride)
+        experts.read(x, 0, layout.nbytes, here)
+        slot.copy_(here)
 
 
 def _experts(

@@ -76,7 +76,7 @@ class TorchCuda:
         runtime: Any = torch.cuda.cudart()
         held = aligned(nbytes).numpy()
         said = runtime.cudaHostRegister(held.ctypes.data, nbytes, 0)
-        if int(said):
+        if said != runtime.cudaError.success:
             raise ReplayError(
                 f"pinned host memory: no room for {nbytes / 2**30:.1f} GiB "
                 f"({runtime.cudaGetErrorString(said)})"
