@@ -60,6 +60,10 @@ class StreamEngine:
         self._in_vain: deque[int] = deque()  # by then at least each was not through
         self._free = 0  # when the last one was
 
+    def begin(self) -> None:
+        """The clock has been restarted."""
+        self._free = 0
+
     def put(self, work: Work, mark: Mark, after: Sequence[Mark] = ()) -> None:
         """Launch ``work``, to be done after ``after``, which was asked of other streams.
 
@@ -128,6 +132,8 @@ class CudaDevice(RealDevice):
     def begin(self) -> None:
         super().begin()
         self._time.restart()
+        for stream in self._streams:
+            stream.begin()
 
     def lanes(self, stage: str, count: int) -> Sequence[StreamEngine | Worker]:
         """Threads that read; or the one stream that copies, as often as copies may be issued."""

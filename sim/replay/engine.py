@@ -37,6 +37,7 @@ from prefetch_sim.sim.replay.load_path import checks, connect
 from prefetch_sim.sim.replay.machine import machine, memory_errors
 from prefetch_sim.sim.replay.products import Products
 from prefetch_sim.sim.replay.slots import Slots, check_held, fill
+from prefetch_sim.sim.replay.warm_up import warm_up
 from prefetch_sim.sim.replay.weights import PAGE, Layout
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.parts import decisions
@@ -131,9 +132,10 @@ def replay(
             cost,
             grouped=inputs.runtime.overlap == "grouped",
         )
-        if watch is not None:
-            watch(device, loader)
         with no_collection(), torch.inference_mode():
+            warm_up(device, inputs.workload, products, slots.first, forward.networks)
+            if watch is not None:
+                watch(device, loader)
             device.begin()
             forward.run()
         for tier, held in held_by:

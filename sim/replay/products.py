@@ -81,6 +81,10 @@ class Products:
         for request in [r for r in self._step.requests if self._last[r] in self._step.rows]:
             del self._places[request]
 
+    def forget(self) -> None:
+        """Begin anew: no request has a place."""
+        self._places.clear()
+
     def norm(self) -> None:
         """The input norm of a layer."""
         self._y = functional.rms_norm(self._x, (self._model.hidden,), self._scale, _EPSILON)
