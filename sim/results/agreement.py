@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from prefetch_sim.sim.engine.records import LoadRecords
-from prefetch_sim.sim.results.residency import LEFT, Change, Moved, Residency, ResidencyLog
+from prefetch_sim.sim.results.residency import LANDED, LEFT, Residency, ResidencyLog
 
 # What makes an expert resident in one run and not in the other; later and earlier are said of the
 # second run.
 LATER = "landed later"
 EARLIER = "landed earlier"
 NEVER = "never began"  # in one run it had begun when the other withdrew it, or had no room
-EVICTED = "evicted"  # by a load that began on the other side of a decision, or of a landing
+EVICTED = "evicted"  # by a load that began on the other side of a decision or of other loads
 FOLLOWS = "follow-on"  # of an earlier difference of that expert, or of whoever took its place
 UNEXPLAINED = "unexplained"
 CAUSES = (LATER, EARLIER, NEVER, EVICTED, FOLLOWS, UNEXPLAINED)
@@ -115,37 +115,29 @@ class _Tracer:
         if left is not None and left.kind == LEFT:
             taker = left.load
             twin = has.twin(taker, lacks)
-            if self._on_other_side(n, x, taker, twin, has, lacks):
+            if twin is None and (taker.expert, taker.target) in self._withdrawn[id(has)]:
                 return EVICTED
-            suspects |= {taker.expert, *(twin.victims if twin is not None else ())}
-        return FOLLOWS if any(self._differed(y, n) for y in suspects) else UNEXPLAINED
-
-    def _on_other_side(
-        self, n: int, x: int, taker: Moved, twin: Moved | None, has: Residency, lacks: Residency
-    ) -> bool:
-        """Whether ``taker``, which took the place of ``x`` in ``lacks``, or another load instead
-        of it, had not begun in ``has``, or stood differently to what decides who leaves."""
-        if twin is None:
-            return (taker.expert, taker.target) in self._withdrawn[id(has)]
-        if twin.began != taker.began or has.begun(n) < lacks.begun(n):
-            return True
-        return _landed_first(has, x, twin) != _landed_first(lacks, x, taker)
+            if twin is not None and (twin.began != taker.began or has.begun(n) < lacks.begun(n)):
+                return EVICTED
+            # Whoever left there in its stead.
+            suspects |= {taker.expert, *(has.victims[n] - lacks.victims[n])}
+        if any(self._differed(y, n) for y in suspects):
+            return FOLLOWS
+        return EVICTED if has.order[n] != lacks.order[n] else UNEXPLAINED
 
     def _differed(self, y: int, n: int) -> bool:
-        """Whether something happened to ``y`` before layer-step ``n`` in one run only, or between
-        other decisions; at ``n`` itself, whether it left so."""
-        return _history(self._a.changes[y], n) != _history(self._b.changes[y], n)
-
-
-def _landed_first(run: Residency, x: int, taker: Moved) -> bool:
-    """Whether the last load of ``x`` to land had landed when ``taker`` began."""
-    orders = [c.load.landed_order for c in run.changes[x] if c.load.expert == x]
-    return not orders or any(order < taker.order for order in orders[-1:])
-
-
-def _history(changes: list[Change], n: int) -> list[tuple[int, ...]]:
-    return [
-        (change.kind, *change.place)
-        for change in changes
-        if change.place.before < n or (change.place.before == n and change.kind == LEFT)
-    ]
+        """Whether ``y`` came or left before layer-step ``n`` in one run only, between other
+        decisions, or after other loads; of what happened right before ``n``, whether both let it
+        go, but not alike."""
+        a, b = (run.changes[y] for run in (self._a, self._b))
+        one, other = ([c for c in changes if c.place.before < n] for changes in (a, b))
+        if [(c.kind, c.place) for c in one] != [(c.kind, c.place) for c in other]:
+            return True
+        landed = [c.place.before for c in one if c.kind == LANDED][-1:]
+        if any(self._a.order[routing] != self._b.order[routing] for routing in landed):
+            return True
+        last = (
+            [c.place for c in changes if c.place.before == n and c.kind == LEFT]
+            for changes in (a, b)
+        )
+        return any(p != q for p, q in zip(*last))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ WIDTH = 4  # numbers an event
 
 
 class ResidencyLog:
-    """Attaches to a loader before its run: ``simulate(inputs, lambda _, loader: log.watch(loader))``.
+    """Attaches to a loader before its run: ``simulate(inputs, lambda _, l: log.watch(l))``.
 
     ``events`` are flat, ``WIDTH`` numbers each: kind, expert, target of its load, and of a routing
     its hits, of a load that began whether a layer's experts were pinned.
@@ -83,19 +83,16 @@ class Place(NamedTuple):
 
 @dataclass
 class Moved:
-    """One load that began. ``order`` is by event."""
+    """One load that began."""
 
     expert: int
     target: int
     began: Place
-    order: int
     landed: Place | None = None
-    landed_order: int = -1
-    victims: list[int] = field(default_factory=list)
 
 
 class Change(NamedTuple):
-    """An expert came or left, by a load: its own, or that of whoever took the room."""
+    """An expert began to come, came or left, by a load: its own, or that of who took its room."""
 
     kind: int
     place: Place
@@ -111,14 +108,16 @@ class Residency:
     def __init__(self, log: ResidencyLog) -> None:
         self.loads: dict[tuple[int, int], list[Moved]] = defaultdict(list)  # by expert and target
         self.changes: dict[int, list[Change]] = defaultdict(list)  # by expert, in order
+        # By the routing that comes next: which loads began and landed, in order.
+        self.order: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+        self.victims: dict[int, set[int]] = defaultdict(set)  # who left, likewise
         self._began: list[int] = []  # routing that came next, of each load that began, in order
         resident = np.array(log.at_first, dtype=bool)
         sets, hits = [], []
         moving: dict[int, Moved] = {}
         leaving: list[int] = []
         place = Place(0, 0, 0)
-        rows = zip(*[iter(log.events)] * WIDTH)
-        for order, (kind, x, target, more) in enumerate(rows):
+        for kind, x, target, more in zip(*[iter(log.events)] * WIDTH):
             if kind == ROUTED:
                 sets.append(resident.copy())
                 hits.append(more)
@@ -128,18 +127,22 @@ class Residency:
             elif kind == LEFT:
                 resident[x] = False
                 leaving.append(x)
+                self.victims[place.before].add(x)
             elif kind == BEGAN:
-                load = Moved(x, target, place._replace(pinned=more), order, victims=leaving)
+                load = Moved(x, target, place._replace(pinned=more))
                 moving[x] = load
                 self.loads[x, target].append(load)
                 self._began.append(place.before)
+                self.order[place.before].append((kind, x, *load.began))
+                self.changes[x].append(Change(BEGAN, load.began, load))
                 for y in leaving:
                     self.changes[y].append(Change(LEFT, load.began, load))
                 leaving = []
             elif kind == LANDED:
                 resident[x] = True
                 load = moving.pop(x)
-                load.landed, load.landed_order = place, order
+                load.landed = place
+                self.order[place.before].append((kind, x, *place))
                 self.changes[x].append(Change(LANDED, place, load))
         width = len(resident)
         self.sets: npt.NDArray[np.bool_] = np.array(sets, dtype=bool).reshape(-1, width)
@@ -149,7 +152,7 @@ class Residency:
         """How ``x`` came or left last, before ``routing``; None: it is as it was at first."""
         changes = self.changes[x]
         at = bisect_right(changes, routing, key=lambda change: change.place.before)
-        return changes[at - 1] if at else None
+        return next((c for c in reversed(changes[:at]) if c.kind != BEGAN), None)
 
     def twin(self, load: Moved, other: Residency) -> Moved | None:
         """The load of this run that is ``load`` of the ``other``: for the same need, as often."""
