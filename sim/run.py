@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import simpy
 
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.cost.model import CostModel
-from prefetch_sim.sim.engine.decisions import Decisions
 from prefetch_sim.sim.engine.forward_pass import ForwardPass
 from prefetch_sim.sim.engine.garbage import no_collection
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.plan import Plan
 from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, Totals
 from prefetch_sim.sim.machine.device import SimulatedDevice
-from prefetch_sim.sim.prefetch.base import Limits
-from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.results.simulation import Replayed, Simulation
 from prefetch_sim.sim.results.summary import results
 from prefetch_sim.sim.setup import engine_choice
 from prefetch_sim.sim.setup import inputs as read
 from prefetch_sim.sim.setup.engine_choice import Engine
 from prefetch_sim.sim.setup.inputs import Inputs
-from prefetch_sim.sim.setup.parts import active_predictors, cost_model, load_path
+from prefetch_sim.sim.setup.parts import active_predictors, cost_model, decisions, load_path
 from prefetch_sim.sim.setup.tiers import make_cache, make_host
 
 
@@ -60,23 +59,20 @@ def simulate(
     env = simpy.Environment()
     loader = Loader(cache, host, LoadRecords(records))
     device = SimulatedDevice(env, path, loader)
-    prefetch = inputs.config.prefetch
-    decisions = Decisions(
-        loader,
-        path,
-        inputs.policy,
-        Limits(inputs.workload.top_k, prefetch.extra, prefetch.threshold),
-        cancel_stale=prefetch.cancel_stale,
-        several=len(predictors) > 1,
-        behind=inputs.config.misses.then == "load",
-    )
     plan = None
     if inputs.cpu_computes:
         assert cost.cpu is not None
         plan = Plan(inputs.misses, cost.cpu, path, loader, inputs.config.misses.up_to)
     grouped = inputs.runtime.overlap == "grouped"
     forward = ForwardPass(
-        inputs.workload, cost, device, loader, predictors, decisions, plan, grouped=grouped
+        inputs.workload,
+        cost,
+        device,
+        loader,
+        predictors,
+        decisions(inputs, loader, path, len(predictors)),
+        plan,
+        grouped=grouped,
     )
     if watch is not None:
         watch(device, loader)
@@ -94,6 +90,32 @@ def simulate(
         loader.moved_bytes,
     )
     return Simulation(*parts, layers if records else LayerRecords(), steps, loads, totals, events)
+
+
+def replay(
+    inputs: Inputs,
+    *,
+    device: Literal["cpu", "cuda"],
+    storage: Path | None = None,
+    watch: Callable[[Any, Loader], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Replayed:
+    """Run the whole workload on a real device: the same decisions, at times that are measured.
+
+    ``storage``: a folder for the file of experts, where they come off storage. ``watch`` may attach
+    observers to device and loader first; ``progress`` is told what is done, how much, and of how
+    much. Raises ConfigError where a replay cannot do what the config asks for, and ReplayError
+    where the device fails. Needs torch.
+    """
+    from prefetch_sim.sim.replay.engine import replay as on_device
+
+    cost = cost_model(inputs)
+    predictors, path = active_predictors(inputs, cost), load_path(inputs)
+    tiers = make_cache(inputs), make_host(inputs)
+    found = on_device(inputs, cost, predictors, path, tiers, device, storage, watch, progress)
+    records = found.layers, found.steps, found.loads, found.totals
+    done = Simulation(inputs, "replay", cost, path, predictors, *records, events=0)
+    return Replayed(done, found.outputs, found.machine)
 
 
 def run(config: RunConfig) -> dict[str, Any]:

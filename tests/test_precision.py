@@ -134,7 +134,7 @@ def test_what_is_left_out_is_as_published() -> None:
     ("precision", "words"),
     [
         ("Q4_K", ["precision: 'Q4_K' is none of ", "'Q4_K_M'"]),
-        ({"kv": "int4"}, ["precision: kv: 'int4' is none of 'bf16', 'f16', 'fp8', 'q8_0'"]),
+        ({"kv": "int4"}, ["precision: kv: 'int4' is none of 'f32', 'bf16', 'f16', 'fp8', 'q8_0'"]),
         ({"expert": "int4"}, ["precision.expert: unknown key", "'experts'"]),
     ],
 )

@@ -16,7 +16,7 @@ FOLDERS = ("traces", "hardware_profiles", "sim", "experiments")
 ROOMS = (
     ("results",),
     ("compiled",),
-    ("machine",),
+    ("machine", "replay"),
     ("setup",),
     ("engine",),
     ("eviction", "predictors", "prefetch", "misses"),

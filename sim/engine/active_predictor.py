@@ -38,6 +38,11 @@ class ActivePredictor:
         self._ids: list[list[int]] = []  # of its only token
         self._scores: list[list[float]] = []
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return self._predictor.cost.nbytes
+
     def begin(self, step: Step) -> None:
         """``step`` is the present one."""
         rows = step.rows

@@ -12,6 +12,7 @@ from typing import Any
 from prefetch_sim.sim.cost.model import CostModel, StepCost
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
 from prefetch_sim.sim.engine.decisions import Decisions
+from prefetch_sim.sim.engine.lead import alone, between
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.missing import STALLS, MissingLayer
 from prefetch_sim.sim.engine.plan import Plan
@@ -42,14 +43,7 @@ class ForwardPass:
         self.workload, self.cost, self.device, self.loader = workload, cost, device, loader
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
         self._decisions, self._plan, self._grouped = decisions, plan, grouped
-        launch = [
-            cost.expert_launch_ns * (min(n, 1) if grouped else n) for n in range(workload.top_k + 1)
-        ]
-        # [layer][n]: ns to compute n experts that serve one token each.
-        self._alone = [
-            [ns + n * cost.expert_ns(layer, 1) for n, ns in enumerate(launch)]
-            for layer in range(workload.layers)
-        ]
+        self._alone = alone(workload, cost, grouped)
         self._predictors = predictors
         self._at_start = [p for p in predictors if p.trigger == "layer_start"]
         self._at_gate = [p for p in predictors if p.trigger == "gate_input"]
@@ -234,9 +228,4 @@ class ForwardPass:
 
     def _lead(self, cost: StepCost, layer: int, target: int) -> int:
         """When ``target`` is expected to be routed, if nothing until then stalls."""
-        k, own = self.workload.top_k, cost.shared_ns + cost.moe_fixed_ns + cost.gate_ns
-        between = sum(
-            own + self._alone[later - 1][k] + cost.prologue_ns[later] + cost.attention_ns[later]
-            for later in range(layer + 1, target + 1)
-        )
-        return self._gate_at + between
+        return self._gate_at + between(cost, self._alone, layer, target)

@@ -83,7 +83,7 @@ class Totals(NamedTuple):
     """What results need of a run beside its steps; either engine gives it."""
 
     layers: LayerTotals
-    bookkeeping: int  # ns
+    bookkeeping: int  # ns; of a real device, all of its own work
     proposed: int  # prefetches
     dispositions: list[int]  # how many ended so, by disposition
     landed: int  # loads

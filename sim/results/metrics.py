@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prefetch_sim.sim.cost.runtime import RuntimeCost
 from prefetch_sim.sim.engine.load import DISPOSITIONS, ORIGINS
 from prefetch_sim.sim.engine.records import LayerTotals, StepRecords, Totals
 from prefetch_sim.sim.results.bounds import Bounds
@@ -74,18 +73,17 @@ def summarise(
     step_records: StepRecords,
     stages: Sequence[str],
     rates: Sequence[float],
-    runtime: RuntimeCost,
-    bounds: Bounds,
+    own: int,
+    bounds: Bounds | None,
 ) -> dict[str, Any]:
     """Everything about the run but its config, predictors' quality and event count.
 
     ``stages`` are the parts of the load path by name, ``rates`` their full rates, bytes a ns;
-    ``runtime`` is what the engine's own work took.
+    ``own`` is what the engine's own work took, ns; ``bounds`` a real device has none.
     """
     total = int(step_records.column("end")[-1])
     between, first = latencies(table, step_records)
     experts, _, _, on_cpu = totals.layers.counts.sum(axis=0).T
-    own = runtime.total_ns(len(step_records), totals.bookkeeping)
     compute = int(step_records.column("compute").sum()) - own
     stall = ("demand_miss", "late_prefetch", "queueing", "storage", "cpu")
     return {
@@ -108,12 +106,8 @@ def summarise(
             "proposed": totals.proposed,
             **dict(zip(DISPOSITIONS, totals.dispositions)),
         },
-        "bounds_ms": {
-            "compute": _ms(bounds.compute),
-            "link": _ms(bounds.link),
-            "clairvoyant": _ms(bounds.clairvoyant),
-        },
-        "regret_ms": _ms(total - bounds.clairvoyant),
+        "bounds_ms": {name: _ms(ns) for name, ns in bounds._asdict().items()} if bounds else None,
+        "regret_ms": _ms(total - bounds.clairvoyant) if bounds else None,
         "steps": len(step_records),
         "layer_steps": len(step_records) * totals.layers.counts.shape[1],
     }

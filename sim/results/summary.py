@@ -9,6 +9,7 @@ from prefetch_sim.sim.results.fewest_bytes import fewest_bytes
 from prefetch_sim.sim.results.metrics import summarise
 from prefetch_sim.sim.results.quality import Quality
 from prefetch_sim.sim.results.simulation import Simulation
+from prefetch_sim.sim.setup.engine_choice import Engine
 from prefetch_sim.sim.setup.parts import predictor_key
 from prefetch_sim.sim.setup.tiers import ExpertCache
 
@@ -25,8 +26,8 @@ def results(done: Simulation) -> dict[str, Any]:
         done.steps,
         [stage.name for stage in done.path.stages],
         [stage.bytes_per_ns for stage in done.path.stages],
-        done.cost.runtime,
-        _bounds(done),
+        done.own_ns,
+        None if done.engine == "replay" else _bounds(done, done.engine),
     )
     names = [name for name, _, _ in inputs.predictors]
     labels = [n if names.count(n) == 1 else f"{n}.{i}" for i, n in enumerate(names)]
@@ -65,12 +66,12 @@ def _quality(done: Simulation, index: int) -> dict[str, Any]:
     )
 
 
-def _bounds(done: Simulation) -> Bounds:
+def _bounds(done: Simulation, engine: Engine) -> Bounds:
     """Worked out once for runs that differ in predictors and policies alone."""
     inputs, layers = done.inputs, done.inputs.workload.layers
     cache, wire = ExpertCache.of(inputs)[1:], tuple(done.path.least_ns)
     overlap, cpu = inputs.runtime.overlap, inputs.cpu_computes
-    key = done.cost, cache, wire, overlap, cpu, done.engine
+    key = done.cost, cache, wire, overlap, cpu, engine
     by_layer = inputs.rooms if len(inputs.rooms) > 1 else inputs.rooms * layers
     return inputs.workload.memos.get(
         "bounds",
@@ -79,7 +80,7 @@ def _bounds(done: Simulation) -> Bounds:
         lambda: bounds(
             inputs.workload,
             done.cost,
-            fewest_bytes(inputs, done.engine),
+            fewest_bytes(inputs, engine),
             inputs.sizes,
             wire,
             [room // size for room, size in zip(by_layer, inputs.sizes)],

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.engine.load import DEMAND, DISPOSITIONS, ORIGINS, PREFETCH, Load
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.records import COUNTS
-from prefetch_sim.sim.machine.device import CPU_EXPERTS, SimulatedDevice
+from prefetch_sim.sim.machine.device import CPU_EXPERTS
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.workload.workload import Workload
 
@@ -49,6 +49,22 @@ def check(workload: Workload, path: Path) -> None:
         raise ConfigError(f"--timeline: {path} cannot be written")
 
 
+class _Stage(Protocol):
+    log: Callable[[str, Load, int, int], None] | None
+
+
+class Watched(Protocol):
+    """A device, simulated or real, that says what it does."""
+
+    on_compute: Callable[[int, int, str], None] | None
+
+    @property
+    def now(self) -> int: ...
+
+    @property
+    def stages(self) -> Sequence[_Stage]: ...
+
+
 class Recorder:
     """Watches one run; ``simulate(inputs, recorder.watch)``, then ``write``."""
 
@@ -58,7 +74,7 @@ class Recorder:
         self._chunks: list[tuple[str, int, int, int, str]] = []  # server, start, end, expert, why
         self._held: dict[int, int] = {}  # time: bytes of the cache that are taken from then on
 
-    def watch(self, device: SimulatedDevice, loader: Loader) -> None:
+    def watch(self, device: Watched, loader: Loader) -> None:
         cache = loader.cache
         capacity = sum(cache.capacities)
 
@@ -74,7 +90,7 @@ class Recorder:
             # A promoted prefetch is demand from then on.
             why = ORIGINS[DEMAND if load.needed >= 0 else load.origin]
             self._chunks.append((name, start, finish, load.expert, why))
-            sample(start)  # room is taken, and victims leave, when a load's first chunk starts
+            sample(device.now)  # room is taken, and victims leave, as a load's first chunk starts
 
         sample(device.now)
         device.on_compute = computing
@@ -100,7 +116,7 @@ class Recorder:
         yield from _forward_pass(done, self._operators)
         for start, duration, what in self._on_cpu:
             yield _slice(what, CPU, start, start + duration, {})
-        yield from _link_chunks(self._chunks, width)
+        yield from _link_chunks(sorted(self._chunks, key=lambda chunk: chunk[1]), width)
         yield from _loads(done, width)
         yield from _counter("cache held, MiB", self._held.items())
         yield from _counter("loads pending, MiB", _pending(done))

@@ -9,7 +9,10 @@ from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import COSTS_KEPT
 from prefetch_sim.sim.cost.transfers import LoadPath
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
+from prefetch_sim.sim.engine.decisions import Decisions
+from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.predictors.base import Table
+from prefetch_sim.sim.prefetch.base import Limits
 from prefetch_sim.sim.setup.inputs import Inputs
 
 _SAID_KEPT = 1  # predictors whose tables are kept: each may take a third of a GB
@@ -60,4 +63,18 @@ def cost_model(inputs: Inputs) -> CostModel:
     """The same one for runs of a sweep that share model, hardware, runtime and precision."""
     return _cost_model(
         inputs.model, inputs.profile, inputs.runtime, precision=inputs.config.precision
+    )
+
+
+def decisions(inputs: Inputs, loader: Loader, path: LoadPath, predictors: int) -> Decisions:
+    """What decides in a run with so many ``predictors``."""
+    prefetch = inputs.config.prefetch
+    return Decisions(
+        loader,
+        path,
+        inputs.policy,
+        Limits(inputs.workload.top_k, prefetch.extra, prefetch.threshold),
+        cancel_stale=prefetch.cancel_stale,
+        several=predictors > 1,
+        behind=inputs.config.misses.then == "load",
     )

@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Name = Literal[
-    "bf16", "f16", "fp8", "int4", "mxfp4",
+    "f32", "bf16", "f16", "fp8", "int4", "mxfp4",
     "Q2_K", "Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "IQ4_XS", "MXFP4_MOE",
 ]  # fmt: skip
-Kv = Literal["bf16", "f16", "fp8", "q8_0"]
+Kv = Literal["f32", "bf16", "f16", "fp8", "q8_0"]
 Rate = Literal["bf16", "fp8", "int4", "mxfp4"]
 
 # Bytes of a block and the weights in it, scales included: int4 with one 16-bit scale per 128 (GPTQ,
@@ -70,9 +70,9 @@ class Layer(NamedTuple):
 class _Parts(BaseModel):
     """A name for each part of a model.
 
-    One name for all: 16 bits and GGUF names are of all weights, and fp8, int4 and mxfp4, of which
-    there are many kinds that leave the rest at 16 bits, of the experts alone. As a key, ``name``
-    stands for that one name, beside keys for what differs.
+    One name for all: 32 and 16 bits and GGUF names are of all weights, and fp8, int4 and mxfp4, of
+    which there are many kinds that leave the rest at 16 bits, of the experts alone. As a key,
+    ``name`` stands for that one name, beside keys for what differs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -47,7 +47,7 @@ class Weights(NamedTuple):
         shared = mlp(hidden, model.shared_hidden * model.shared_experts, "_shexp")
         dense = [at for i, at in enumerate(places) if i in model.dense_layers]
         # Gates and biases are never quantised: GGUF keeps them in 32 bits, others in 16.
-        plain = 4 if gguf(stored.attention) else 2
+        plain = 4 if gguf(stored.attention) or stored.attention == "f32" else 2
         each_bias = 2 * model.expert_hidden + hidden
         return cls(
             experts=model.bytes_per_expert(precision),
