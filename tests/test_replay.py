@@ -18,6 +18,9 @@ from prefetch_sim.sim.results.timeline import LINKS, Recorder
 from prefetch_sim.sim.run import replay, simulate
 from prefetch_sim.sim.setup import inputs as setup
 from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.traces.format import Prediction, PredictionInfo, write_trace
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.synthetic import synthesise
 
 pytest.importorskip("torch", reason="a replay needs torch")
 
@@ -120,16 +123,29 @@ def test_every_shape_computes(make: Any, tmp_path: Path, model: dict[str, Any]) 
     assert found.simulation.totals.landed == simulated.totals.landed
 
 
+def with_predictors(path: Path) -> str:
+    """A trace of MODEL with a recorded predictor of the same layer and one of the next."""
+    spec = ModelSpec.model_validate(MODEL)
+    trace = synthesise(spec, requests=2, prompt=3, decode=6, skew=0.5, reuse=0.3, seed=1)
+    said = {}
+    for name, trigger, distance in (("near", "layer_start", 0), ("far", "gate_input", 1)):
+        info = PredictionInfo(
+            trigger=trigger, distance=distance, flops=8e3, bytes=8192, description="right"
+        )
+        scores = np.full(trace.experts.shape, 0.5, np.float16)
+        said[name] = Prediction(info, trace.experts, scores)
+    infos = {name: prediction.info for name, prediction in said.items()}
+    trace.meta = trace.meta.model_copy(update={"predictions": infos})
+    trace.predictions.update(said)
+    write_trace(path, trace)
+    return str(path)
+
+
 @pytest.mark.parametrize("placement", ["side", "inline"])
 def test_recorded_predictors_run_their_networks(make: Any, tmp_path: Path, placement: str) -> None:
-    shape = {"layers": 32, "experts": 16}
-    names = ("pre-attention", "cross-layer")
-    inputs = make(
-        model=shape,
-        trace="mini-phi-mini-moe",
-        requests="0:1",
-        predictor=[{"name": name, "placement": placement} for name in names],
-    )
+    trace = with_predictors(tmp_path / "trace.parquet")
+    predictor = [{"name": name, "placement": placement} for name in ("near", "far")]
+    inputs = make(trace=trace, predictor=predictor)
     seen: list[str] = []
 
     def watch(device: Any, _: Any) -> None:
@@ -141,12 +157,7 @@ def test_recorded_predictors_run_their_networks(make: Any, tmp_path: Path, place
     assert seen.count("predictor") == (fired if placement == "inline" else 0)
     counts = results(found.simulation)["prefetch"]
     assert counts["timely"] + counts["late"] > 0
-    whole = make(
-        model=shape,
-        trace="mini-phi-mini-moe",
-        requests="0:1",
-        cache={"capacity": "100%", "warm": "first"},
-    )
+    whole = make(trace=trace, cache={"capacity": "100%", "warm": "first"})
     assert (on_cpu(whole, tmp_path).outputs == found.outputs).all()
 
 
