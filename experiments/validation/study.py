@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import yaml
 
 from prefetch_sim.experiments.sweeps import points as sweeps
@@ -14,7 +15,7 @@ from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.experiments.validation import figures, machines, runs
 from prefetch_sim.experiments.validation.machines import Machine
 from prefetch_sim.experiments.validation.runs import Kept, Kind, Replay, Run
-from prefetch_sim.experiments.validation.tables import Tables, axes, compared, times
+from prefetch_sim.experiments.validation.tables import Row, Tables, axes, compared, times
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
 from prefetch_sim.sim.setup import inputs as setup
@@ -84,7 +85,7 @@ class Study:
         shown: tuple[Point, Run, list[Run]] | None = None
         with progress("comparing", len(self.points)) as advance:
             for point, key in zip(self.points, self._keys):
-                inputs, label = setup.load(point.config), axes(point)
+                inputs, label = setup.load(point.config), self._label(point)
                 ours, table = runs.simulated(inputs), inputs.workload.table
                 prefetches = bool(inputs.predictors)
                 simulated.append({**label, **times(table, ours)})
@@ -96,20 +97,22 @@ class Study:
                 if shown is None or (prefetches and not _prefetches(shown[0])):
                     shown = point, ours, real
                 advance()
-        labels = list(axes(self.points[0]))
+        labels = list(self._label(self.points[0]))
         tables = Tables.of(labels, measured, simulated)
         tables.write(self.out)
+        about = {"machine": self.machine.name, "model": self.model, "repeats": str(repeats)}
+        about |= self._kept.get(self._keys[0], 0).about
+        pd.Series(about, name="is").rename_axis("what").to_csv(self.out / "machine.csv")
         figures.predicted(tables, f"{self.machine.name}, {self.model}", self.out)
         if shown is not None:
             point, ours, real = shown
-            title = ", ".join(axes(point).values())
+            title = ", ".join(self._label(point).values())
             inputs = setup.load(point.config)
             figures.token(title, inputs.workload.table, ours, real, self.out)
         return tables
 
-    def about(self) -> dict[str, str]:
-        """What the first replay ran on."""
-        return self._kept.get(self._keys[0], 0).about
+    def _label(self, point: Point) -> Row:
+        return axes(point, {str(path): way for way, path in self.machine.hardware.items()})
 
     def _key(self, point: Point) -> str:
         return self._keys[self.points.index(point)]

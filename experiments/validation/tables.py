@@ -7,7 +7,7 @@ ranges of their repeats do not meet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,13 +50,13 @@ TARGETS = {
 }
 
 
-def axes(point: Point) -> Row:
-    """A point's labels; its machine by where experts come from."""
+def axes(point: Point, ways: Mapping[str, str]) -> Row:
+    """A point's labels; ``ways``: where experts come from, by the file of the profile."""
     found = dict(point.axes)
     if "hardware.name" in found:
         found["hardware"] = found.pop("hardware.name")
     if "hardware" in found:
-        found["hardware"] = Path(found["hardware"]).stem
+        found["hardware"] = ways[found["hardware"]]
     return found
 
 
@@ -153,7 +153,7 @@ def _points(labels: Sequence[str], measured: pd.DataFrame, simulated: pd.DataFra
 def _policies(policy: Sequence[str], points: pd.DataFrame) -> pd.DataFrame:
     """The errors of mean TPOT by policy, over places, %."""
     if not policy:
-        return pd.DataFrame({"points": [len(points)]})
+        policy, points = ["policy"], points.assign(policy="all")
     rows = []
     for names, some in points.groupby(list(policy), sort=False):
         errors = 100 * some["error.tpot_ms.mean"]
