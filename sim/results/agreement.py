@@ -4,7 +4,8 @@ A run on a real machine takes the decisions of its simulation as long as every l
 between the same two decisions. Where one does not, the experts resident at the next layer differ,
 and from there on others do. So each difference, of one expert at one layer-step, is traced to a
 load that stood on the other side of a decision, or to an earlier difference; what cannot be is a
-fault of one of the two.
+fault of one of the two. That holds of evictions that score each expert by itself: with queues that
+move (S3-FIFO) an earlier difference of any other expert may tell who leaves.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class _Tracer:
         differ = a != b
         for n, x in np.argwhere(differ).tolist():
             lasts = n and differ[n - 1, x] and a[n, x] == a[n - 1, x]
-            if not lasts:
+            if not lasts or self._a.moved(x, n) or self._b.moved(x, n):
                 began[x] = self._cause(n, x)
             counts[began[x]] += 1
         return counts
@@ -109,10 +110,12 @@ class _Tracer:
             twin = lacks.twin(came.load, has)
             if twin is not None and (twin.landed is None or twin.landed.before > n):
                 return LATER if has is self._a else EARLIER
-            if twin is None and (x, came.load.target) in self._withdrawn[id(lacks)]:
+            target = came.load.target
+            unheard = lacks.heard[target] < has.heard[target]  # a prediction came too late there
+            if twin is None and (unheard or (x, target) in self._withdrawn[id(lacks)]):
                 return NEVER
-        suspects = {x}
-        if left is not None and left.kind == LEFT:
+        suspects, gone = {x}, left is not None and left.kind == LEFT
+        if left is not None and gone:
             taker = left.load
             twin = has.twin(taker, lacks)
             if twin is None and (taker.expert, taker.target) in self._withdrawn[id(has)]:
@@ -123,7 +126,7 @@ class _Tracer:
             suspects |= {taker.expert, *(has.victims[n] - lacks.victims[n])}
         if any(self._differed(y, n) for y in suspects):
             return FOLLOWS
-        return EVICTED if has.order[n] != lacks.order[n] else UNEXPLAINED
+        return EVICTED if gone and has.order[n] != lacks.order[n] else UNEXPLAINED
 
     def _differed(self, y: int, n: int) -> bool:
         """Whether ``y`` came or left before layer-step ``n`` in one run only, between other

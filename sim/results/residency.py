@@ -8,7 +8,7 @@ is said by the decisions around it (``Place``), which two runs of the same input
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -108,6 +108,7 @@ class Residency:
     def __init__(self, log: ResidencyLog) -> None:
         self.loads: dict[tuple[int, int], list[Moved]] = defaultdict(list)  # by expert and target
         self.changes: dict[int, list[Change]] = defaultdict(list)  # by expert, in order
+        self.heard: Counter[int] = Counter()  # predictions that came in time, by target
         # By the routing that comes next: which loads began and landed, in order.
         self.order: dict[int, list[tuple[int, ...]]] = defaultdict(list)
         self.victims: dict[int, set[int]] = defaultdict(set)  # who left, likewise
@@ -124,6 +125,7 @@ class Residency:
                 place = Place(len(sets), 0, 0)
             elif kind == PREDICTED:
                 place = place._replace(said=place.said + 1)
+                self.heard[target] += 1
             elif kind == LEFT:
                 resident[x] = False
                 leaving.append(x)
@@ -153,6 +155,11 @@ class Residency:
         changes = self.changes[x]
         at = bisect_right(changes, routing, key=lambda change: change.place.before)
         return next((c for c in reversed(changes[:at]) if c.kind != BEGAN), None)
+
+    def moved(self, x: int, routing: int) -> bool:
+        """Whether ``x`` came or left right before ``routing``."""
+        change = self.last(x, routing)
+        return change is not None and change.place.before == routing
 
     def twin(self, load: Moved, other: Residency) -> Moved | None:
         """The load of this run that is ``load`` of the ``other``: for the same need, as often."""
