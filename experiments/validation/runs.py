@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from prefetch_sim.traces.files import replacing
 
 Kind = Literal["cpu", "cuda"]
 Replay = Callable[..., Replayed]
-_UNREADABLE = (OSError, ValueError, KeyError)
+_UNREADABLE = (OSError, ValueError, KeyError, BadZipFile)
 
 
 @dataclass(frozen=True)
