@@ -214,8 +214,8 @@ class Misses(_Frozen):
 
     us: Delay = Field(description="an expert: look-up, order of eviction, slots, page faults")
     us_per_mib: Delay = Field(description="a MiB of it: copies into slots, conversion")
-    beside_us_per_mib: Delay = Field(
-        description="a MiB of it, where loads and compute overlap: cores and memory that both need"
+    beside_us: Delay = Field(
+        description="an expert, where loads and compute overlap: threads that wait for it and wake"
     )
 
 

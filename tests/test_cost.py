@@ -6,11 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefetch_sim.hardware_profiles import load_profile, load_runtime, override
+from prefetch_sim.hardware_profiles import (
+    HardwareProfile,
+    load_profile,
+    load_runtime,
+    override,
+)
 from prefetch_sim.sim.config.models import load_model
 from prefetch_sim.sim.cost.attention import AttentionWork, decode_in_sight, tokens_in_sight
+from prefetch_sim.sim.cost.cpu import CpuCost
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.traces.models import catalogue
+from prefetch_sim.traces.models.precision import Rate
 from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention, ModelSpec
 
 # 1 TFLOPS is 1000 operations a ns, 1 GB/s a byte a ns: the sums below can be done by hand.
@@ -300,3 +307,79 @@ def test_step_and_operators_agree() -> None:
         total = parts["input_norm"] + parts["self_attention"] + parts["post_norm"]
         assert step.attention_ns[0] == pytest.approx(total, abs=2)  # each is rounded by itself
         assert step.gate_ns == parts["expert_selection"]
+
+
+# An expert of TINY: 3 * 100 * 50 weights, twice as many operations a token.
+HOST = override(
+    PLAIN,
+    {
+        "cpu.expert_gb_s.bf16": 4,
+        "cpu.expert_gb_s.mxfp4": 2.5,
+        "cpu.tflops.bf16": 0.1,
+        "cpu.tflops.int4": 0.3,
+        "cpu.start_us": 7,
+        "host_link.gb_s": 8,
+        "host_link.isolated_us": 3,
+        "contention.cpu": 0.8,
+        "contention.host_link": 0.9,
+    },
+)
+HANDING = override(IDEAL, {"cpu.submit_us": 20})
+
+
+def on_cpu(rate: Rate = "bf16", machine: HardwareProfile = HOST, size: int = 30_000) -> CpuCost:
+    return CpuCost(TINY, machine, HANDING, [size, 2 * size, size], rate)
+
+
+def test_what_the_cpu_takes_beside_its_experts_by_hand() -> None:
+    """Handing over, a parallel region, and 16-bit states of each token down and up again."""
+    assert [on_cpu().fixed_ns(tokens) for tokens in (1, 64)] == [
+        20_000 + 7_000 + 2 * (3_000 + 200 // 8),
+        20_000 + 7_000 + 2 * (3_000 + 64 * 200 // 8),
+    ]
+
+
+def test_an_expert_on_the_cpu_is_read_or_multiplied_whichever_takes_longer() -> None:
+    cost = on_cpu()
+    assert cost.expert_ns(0, 1, contended=False) == 30_000 / 4  # 7500: bytes; 300 of operations
+    assert cost.expert_ns(1, 1, contended=False) == 60_000 / 4  # of its own layer's size
+    assert cost.expert_ns(0, 25, contended=False) == 7_500
+    assert cost.expert_ns(0, 26, contended=False) == 26 * 30_000 / 100  # 7800: operations
+
+
+def test_contention_takes_of_the_cpu_s_bandwidth_alone() -> None:
+    cost = on_cpu()
+    assert cost.expert_ns(0, 1, contended=True) == 30_000 / (0.8 * 4)
+    assert cost.expert_ns(0, 40, contended=True) == 40 * 30_000 / 100
+    alone = on_cpu(machine=HOST.model_copy(update={"contention": None}))
+    assert alone.expert_ns(0, 1, contended=True) == 7_500
+
+
+@pytest.mark.parametrize(
+    ("rate", "one", "many"),
+    [
+        ("bf16", 7_500, 30_000),
+        ("mxfp4", 12_000, 30_000),  # its own bandwidth, bf16's operations
+        ("int4", 7_500, 10_000),  # bf16's bandwidth, its own operations
+        ("fp8", 7_500, 30_000),  # no figure of its own
+    ],
+)
+def test_experts_on_the_cpu_have_the_rates_of_their_precision(
+    rate: Rate, one: int, many: int
+) -> None:
+    cost = on_cpu(rate)
+    assert cost.expert_ns(0, 1, contended=False) == one
+    assert cost.expert_ns(0, 100, contended=False) == many
+
+
+def test_a_model_s_experts_on_the_cpu_are_as_they_are_stored() -> None:
+    """Bytes and rates are those of the precision: MXFP4 has 17 of them for 32 weights."""
+    cost = CostModel(TINY, HOST, HANDING, precision="mxfp4")
+    assert cost.cpu is not None
+    assert cost.expert_bytes[0] == pytest.approx(15_000 * 17 / 32, abs=1)
+    assert cost.cpu.expert_ns(0, 1, contended=False) == round(cost.expert_bytes[0] / 2.5)
+
+
+def test_a_machine_without_a_cpu_has_no_such_cost() -> None:
+    none = HOST.model_copy(update={"cpu": None, "contention": None})
+    assert CostModel(TINY, none, HANDING, precision="bf16").cpu is None

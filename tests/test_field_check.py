@@ -16,6 +16,7 @@ from prefetch_sim.experiments.field_check.recordings import RECORDINGS
 from prefetch_sim.experiments.field_check.rows import Check, Study, groups, read_study
 from prefetch_sim.experiments.field_check.simulate import Values, row_values
 from prefetch_sim.experiments.paper_check.report import fill
+from prefetch_sim.hardware_profiles import load_runtime
 from prefetch_sim.sim.config.files import parse
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "field-check.md"
@@ -118,6 +119,33 @@ def test_a_sign_comes_out_as_the_document_says(check: Check) -> None:
     assert said["holds"] == committed["holds"]
 
 
+def deviation(name: str) -> float:
+    of = report.judged(COMMITTED.rows, STUDY.row(name).role)
+    return float(of.set_index("row")["deviation"][name])
+
+
+def test_nine_in_ten_predicted_rows_are_within_30_percent() -> None:
+    predicted = report.judged(COMMITTED.rows, "predicted")
+    off = predicted[predicted["quantity"] == "tokens_s"]["deviation"].abs()
+    assert len(off) >= 40
+    assert off.median() <= 15
+    assert (off <= 30).mean() >= 0.9
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["imp-synchronised", "imp-pinned", "imp-larger", "imp-batched", "imp-gpu-decides", "imp-graph"],
+)
+def test_each_step_of_one_engine_s_ladder_is_within_25_percent(name: str) -> None:
+    assert abs(deviation(name)) <= 25
+
+
+@pytest.mark.parametrize("name", ["phone-stream", "phone-c4000-l2", "phone-c4000-l4"])
+def test_the_phone_without_overlap_is_within_10_percent(name: str) -> None:
+    assert STUDY.row(name).role == "predicted"
+    assert abs(deviation(name)) <= 10
+
+
 def test_every_row_that_is_not_left_out_ran() -> None:
     rows = COMMITTED.rows[COMMITTED.rows["role"] != "excluded"]
     assert rows["simulated"].notna().all()
@@ -128,6 +156,18 @@ def test_time_follows_bytes_step_by_step_where_it_does_on_the_device() -> None:
     bytes_say = steps[steps["bytes_correlation"] >= 0.85]
     assert len(bytes_say) >= 10
     assert (bytes_say["correlation"] >= 0.8).all()
+
+
+def test_overlap_is_charged_where_the_phone_overlaps_and_by_the_expert() -> None:
+    """Hitches go by how often something is waited for: see ``docs/field-check.md``."""
+    found = {}
+    for name in ("phone-stream", "phone-stream-overlap"):
+        values = simulated(name)
+        assert isinstance(values, dict)
+        found[name] = values["rest_ms"]
+    each = load_runtime("big-moe-on-edge").miss.beside_us.value
+    more = found["phone-stream-overlap"] - found["phone-stream"]
+    assert more == pytest.approx(8 * 48 * each / 1e3, rel=0.05)
 
 
 def test_one_number_makes_all_that_cores_do_faster() -> None:
@@ -141,6 +181,12 @@ def test_one_number_makes_all_that_cores_do_faster() -> None:
     for key, was in slow["runtime"]["miss"].items():
         assert fast["runtime"]["miss"][key] == pytest.approx(was / by), key
     assert fast["hardware"]["storage"] == slow["hardware"]["storage"]
+    # What a row says itself is made faster too: nothing is kept of slots where there are none.
+    stream = STUDY.row("phone-stream")
+    assert stream.config is not None
+    none = STUDY.tree(stream.model_copy(update={"config": {**stream.config, "faster": by}}))
+    assert none["runtime"]["miss"]["us"] == 0
+    assert none["runtime"]["layer_us"] > 0
 
 
 def test_hot_experts_are_counted_on_another_text() -> None:

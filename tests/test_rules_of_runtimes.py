@@ -128,8 +128,8 @@ def test_what_landed_ahead_of_need_is_booked_by_the_next_layer_that_is_routed(by
     assert ends(said) == [274, 541, 701]
 
 
-def test_compute_and_reads_that_overlap_share_cores() -> None:
-    ones = {"miss.us": 10, "miss.us_per_mib": 4, "miss.beside_us_per_mib": 6}
-    for overlap, ns in (("grouped", 14_000), ("per_expert", 20_000)):
+def test_to_compute_beside_reads_costs_the_same_for_an_expert_of_any_size() -> None:
+    ones = {"miss.us": 10, "miss.us_per_mib": 4, "miss.beside_us": 6}
+    for overlap, ns in (("grouped", (14_000, 18_000)), ("per_expert", (20_000, 24_000))):
         runtime = override(load_runtime("ideal"), {**ones, "overlap": overlap})
-        assert RuntimeCost.of(runtime, [MIB]).miss_ns == (ns,)
+        assert RuntimeCost.of(runtime, [MIB, 2 * MIB]).miss_ns == ns

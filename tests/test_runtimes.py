@@ -171,7 +171,7 @@ def test_a_runtime_cut_short_names_what_is_missing(tmp_path: Any) -> None:
         load_runtime(path)
     assert str(caught.value) == (
         f"{path}: missing: overlap, step_us, layer_us, routing_us, miss.us, miss.us_per_mib, "
-        "miss.beside_us_per_mib, load.issue_us, load.copies, load.read_us, cpu.submit_us, "
+        "miss.beside_us, load.issue_us, load.copies, load.read_us, cpu.submit_us, "
         "reserve_mib"
     )
 

@@ -15,10 +15,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from prefetch_sim.experiments.field_check.recordings import RECORDINGS, measured
-from prefetch_sim.experiments.field_check.rows import Fit, Study, read_study
-from prefetch_sim.experiments.field_check.simulate import by_step, row_values, run
+from prefetch_sim.experiments.field_check.rows import Fit, Row, Study, read_study
+from prefetch_sim.experiments.field_check.simulate import Steps, by_step, row_values, run
 from prefetch_sim.hardware_profiles import load_profile, load_runtime
-from prefetch_sim.sim.config.files import set_path
 
 MIB = 2**20
 Floats = npt.NDArray[np.float64]
@@ -64,21 +63,22 @@ class Fitter:
         )
         return float(found.x)
 
-    def far_by_step(self, path: str) -> Callable[[str, float], float]:
-        def far(name: str, value: float) -> float:
-            tree = set_path(self.study.tree(self.study.row(name)), path, value)
-            return float(((by_step(run(tree, name)).wait_ms - self.device(name)[1]) ** 2).sum())
+    def changed(self, name: str, path: str, value: float) -> Row:
+        row = self.study.row(name)
+        return row.model_copy(update={"config": {**(row.config or {}), path: value}})
 
-        return far
+    def steps(self, name: str, path: str, value: float) -> Steps:
+        return by_step(run(self.study.tree(self.changed(name, path, value)), name))
 
     def far(self, path: str) -> Callable[[str, float], float]:
         def far(name: str, value: float) -> float:
-            row = self.study.row(name)
-            (quantity, wanted), *_ = row.published.items()
-            changed = row.model_copy(update={"config": {**(row.config or {}), path: value}})
-            return (row_values(self.study, changed)[quantity] - wanted) ** 2
+            (quantity, wanted), *_ = self.study.row(name).published.items()
+            return (row_values(self.study, self.changed(name, path, value))[quantity] - wanted) ** 2
 
         return far
+
+
+How = Callable[[Fitter, Fit], float]
 
 
 def _us_per_mib(fitter: Fitter, fit: Fit) -> float:
@@ -88,11 +88,42 @@ def _us_per_mib(fitter: Fitter, fit: Fit) -> float:
 
 
 def _read_us(fitter: Fitter, fit: Fit) -> float:
-    return fitter.least(fit, (0, 1_000), fitter.far_by_step("runtime.load.read_us"))
+    def far(name: str, value: float) -> float:
+        simulated = fitter.steps(name, "runtime.load.read_us", value).wait_ms
+        return float(((simulated - fitter.device(name)[1]) ** 2).sum())
+
+    return fitter.least(fit, (0, 1_000), far)
 
 
-def _efficiency(fitter: Fitter, fit: Fit) -> float:
-    return fitter.least(fit, (0.05, 1), fitter.far("hardware.compute.expert_efficiency"))
+def _squares(path: str, bounds: tuple[float, float]) -> How:
+    """Least squares on what each row publishes first."""
+    return lambda fitter, fit: fitter.least(fit, bounds, fitter.far(path))
+
+
+def _typical(path: str, bounds: tuple[float, float]) -> How:
+    """All but waits by step of the first row's run, least absolute deviations: its hitches should
+    count for their number and not for their length."""
+
+    def value(fitter: Fitter, fit: Fit) -> float:
+        rest = fitter.device(fit.rows[0])[2]
+
+        def far(name: str, value: float) -> float:
+            steps = fitter.steps(name, path, value)
+            return float(np.abs(steps.wall_ms - steps.wait_ms - rest).sum())
+
+        return fitter.least(fit.model_copy(update={"rows": fit.rows[:1]}), bounds, far)
+
+    return value
+
+
+def _rest(path: str, bounds: tuple[float, float]) -> How:
+    """The value with which all but waits takes what the last row says."""
+
+    def value(fitter: Fitter, fit: Fit) -> float:
+        of_rest = fit.model_copy(update={"rows": fit.rows[-1:]})
+        return fitter.least(of_rest, bounds, fitter.far(path))
+
+    return value
 
 
 def _laptop_gb_s(fitter: Fitter, fit: Fit) -> float:
@@ -125,36 +156,12 @@ def _imp_layer(fitter: Fitter, fit: Fit) -> float:
     return abs(one - other) / 48
 
 
-def _beside(fitter: Fitter, fit: Fit) -> float:
-    """By step, so that throttled ones count for their number and not for their length."""
-    name = fit.rows[0]
-    rest = fitter.device(name)[2]
-
-    def far(name: str, value: float) -> float:
-        tree = set_path(
-            fitter.study.tree(fitter.study.row(name)), "runtime.miss.beside_us_per_mib", value
-        )
-        steps = by_step(run(tree, name))
-        return float(np.abs(steps.wall_ms - steps.wait_ms - rest).sum())
-
-    return fitter.least(fit.model_copy(update={"rows": (name,)}), (0, 600), far)
-
-
-def _rest(path: str, bounds: tuple[float, float]) -> Callable[[Fitter, Fit], float]:
-    """The value with which all but waits takes what the last row says."""
-
-    def value(fitter: Fitter, fit: Fit) -> float:
-        of_rest = fit.model_copy(update={"rows": fit.rows[-1:]})
-        return fitter.least(of_rest, bounds, fitter.far(path))
-
-    return value
-
-
-HOW: dict[str, Callable[[Fitter, Fit], float]] = {
+_EFFICIENCY = _squares("hardware.compute.expert_efficiency", (0.05, 1))
+HOW: dict[str, How] = {
     "runtime.big-moe-on-edge.miss.us_per_mib": _us_per_mib,
     "runtime.big-moe-on-edge.load.read_us": _read_us,
-    "hardware.oneplus-15r.compute.expert_efficiency": _efficiency,
-    "hardware.laptop-ddr4.compute.expert_efficiency": _efficiency,
+    "hardware.oneplus-15r.compute.expert_efficiency": _EFFICIENCY,
+    "hardware.laptop-ddr4.compute.expert_efficiency": _EFFICIENCY,
     "hardware.laptop-ddr4.storage.gb_s": _laptop_gb_s,
     "hardware.oneplus-15r.storage.gb_s": _mean,
     "hardware.oneplus-15r.storage.stream_gb_s": lambda fitter, fit: _phone_drive(fitter)[0],
@@ -163,7 +170,8 @@ HOW: dict[str, Callable[[Fitter, Fit], float]] = {
     "hardware.m5-pro.storage.stream_gb_s": _m5_stream,
     "runtime.imp.layer_us": _imp_layer,
     "bases.launches-qwen38.runtime.layer_us": _imp_layer,
-    "runtime.big-moe-on-edge.miss.beside_us_per_mib": _beside,
+    "runtime.big-moe-on-edge.miss.beside_us": _typical("runtime.miss.beside_us", (0, 1_500)),
+    "bases.fresh.faster": _squares("faster", (0.5, 2.5)),
     "bases.cooler.faster": _rest("faster", (0.5, 2.5)),
     "bases.observer.cost_us": _rest("predictor.cost_us", (0, 10_000)),
 }

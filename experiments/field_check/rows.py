@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from prefetch_sim.experiments.field_check.states import faster
 from prefetch_sim.hardware_profiles import load_profile, load_runtime
 from prefetch_sim.sim.config.files import Tree, read_yaml, set_path
 
@@ -185,7 +186,7 @@ class Study(Section):
         if "also" in tree:  # a predictor before the base's
             first = tree.pop("also")
             tree["predictor"] = [first, tree["predictor"]]
-        return _with_files(_faster(tree))
+        return _with_files(faster(tree))
 
 
 def groups(fits: tuple[Fit, ...]) -> list[tuple[set[str], list[str]]]:
@@ -215,28 +216,6 @@ def _with_files(tree: Tree) -> Tree:
         return tree
     file = FOLDER / "loads" / f"{trace['loads_per_step']}.csv"
     return set_path(tree, "trace.loads_per_step", str(file))
-
-
-# What computes, and what is host work on the same cores: the one is faster, the other takes less.
-RATES = ("memory_gb_s", "tflops")
-WORK = ("step_us", "layer_us", "miss.us", "miss.us_per_mib", "miss.beside_us_per_mib")
-
-
-def _faster(tree: Tree) -> Tree:
-    """``faster``: one number by which all that the cores do is faster; the drive is as it was."""
-    if "faster" not in tree:
-        return tree
-    by = float(tree["faster"])
-    tree = {key: value for key, value in tree.items() if key != "faster"}
-    machine = load_profile(tree["hardware"]["name"]).flat()
-    for path, figure in machine.items():
-        part, _, which = path.partition(".")
-        if part == "compute" and which.split(".")[0] in RATES:
-            tree = set_path(tree, f"hardware.{path}", figure.value * by)
-    figures = load_runtime(tree["runtime"]["name"]).flat()
-    for path in WORK:
-        tree = set_path(tree, f"runtime.{path}", figures[path].value / by)
-    return tree
 
 
 def read_study(path: Path = ROWS) -> Study:

@@ -26,7 +26,7 @@ class RuntimeCost(NamedTuple):
         """``sizes`` [layer]: bytes of one expert."""
         us, us_per_mib = runtime.miss.us.value, runtime.miss.us_per_mib.value
         if runtime.overlap == "per_expert":
-            us_per_mib += runtime.miss.beside_us_per_mib.value
+            us += runtime.miss.beside_us.value
         return cls(
             round(runtime.step_us.value * 1e3),
             round(runtime.layer_us.value * 1e3),

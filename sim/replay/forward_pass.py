@@ -27,9 +27,8 @@ from prefetch_sim.sim.workload.workload import Workload
 class _Layer:
     """What one layer-step has asked the compute engine for."""
 
-    def __init__(self, number: int, layer: int, gate_at: int) -> None:
+    def __init__(self, number: int, layer: int) -> None:
         self.number, self.layer = number, layer  # number: of the layer-step
-        self.gate_at = gate_at  # when it is expected to be routed
         self.jobs: list[tuple[Mark, Sequence[Load]]] = []  # in order, with what each waited for
         self.routed: list[int] = []
         self.routed_at = self.hits = self.late = 0
@@ -59,6 +58,7 @@ class ReplayPass:
         self._workload, self._products, self._device = workload, products, device
         self._loader, self._slots, self._decisions = loader, slots, decisions
         self._predictors, self._cost, self._grouped = predictors, cost, grouped
+        self._predict = products.predict
         self._alone = alone(workload, cost, grouped)
         # [predictor][layer that it speaks of]
         self._networks = [
@@ -99,15 +99,13 @@ class ReplayPass:
 
     def _run_layer(self, step: Step, expected: StepCost, layer: int) -> None:
         device = self._device
-        ahead = expected.prologue_ns[layer] + expected.attention_ns[layer] + expected.gate_ns
-        number = step.number * self._workload.layers + layer
-        here = _Layer(number, layer, device.now + ahead)
+        here = _Layer(step.number * self._workload.layers + layer, layer)
         routed = self._begin(here, step, expected)
         device.until(routed)
         here.routed, tokens = self._workload.routed(step, layer)
         now = here.routed_at = device.now
         pinned = here.routed if tokens is None else set(here.routed)
-        here.hits, here.late = self._decisions.routed(number, here.routed, pinned, now)
+        here.hits, here.late = self._decisions.routed(here.number, here.routed, pinned, now)
         self._fire("routed", here, step, expected, routed)
         self._compute(here)
         end = self._ask(here, "combine", partial(self._products.combine, layer))
@@ -239,7 +237,12 @@ class ReplayPass:
     def _fire(
         self, trigger: str, here: _Layer, step: Step, expected: StepCost, after: Mark
     ) -> None:
-        """Let the predictors of ``trigger`` predict once ``after`` is through."""
+        """Let the predictors of ``trigger`` predict, one after the other, from ``after`` on."""
+        ahead = {
+            "layer_start": expected.attention_ns[here.layer] - expected.norm_ns + expected.gate_ns,
+            "gate_input": expected.gate_ns,
+            "routed": 0,
+        }[trigger]
         for predictor, networks in zip(self._predictors, self._networks):
             target = here.layer + predictor.distance
             if predictor.trigger != trigger or target >= self._workload.layers:
@@ -247,22 +250,21 @@ class ReplayPass:
             prediction = predictor.prediction(target)
             if prediction is None:
                 continue
-            routed_at = 0
+            if predictor.inline and networks is not None:
+                after = self._ask(here, "predictor", partial(self._predict, networks[target]))
+            lead = 0
             if self._decisions.timed:
-                if predictor.inline:
-                    here.gate_at += predictor.delay
-                routed_at = here.gate_at + between(expected, self._alone, here.layer, target)
+                lead = ahead + between(expected, self._alone, here.layer, target)
             said = partial(
-                self._said, predictor.index, target - here.layer + here.number, prediction,
-                len(step.rows), routed_at,
+                self._said, predictor.index, here.number + predictor.distance, prediction,
+                len(step.rows), after, lead,
             )  # fmt: skip
             if networks is None:
                 self._after(after, said)
-                continue
-            work = partial(self._products.predict, networks[target])
-            if predictor.inline:
-                self._ask(here, "predictor", work).then = said
+            elif predictor.inline:
+                after.then = said
             else:
+                work = partial(self._predict, networks[target])
                 self._device.beside("predictor", work, said, after)
 
     def _after(self, mark: Mark, act: Callable[[int], None]) -> None:
@@ -277,12 +279,15 @@ class ReplayPass:
         layer_step: int,
         prediction: Prediction,
         tokens: int,
-        routed_at: int,
+        fired: Mark,
+        lead: int,
         now: int,
     ) -> None:
-        """A prediction is out."""
+        """A prediction is out; ``lead``: ns from ``fired`` until its layer is to be routed."""
         ids, scores = prediction
-        self._decisions.predicted(layer_step, predictor, ids, scores, tokens, routed_at - now, now)
+        self._decisions.predicted(
+            layer_step, predictor, ids, scores, tokens, fired.end + lead - now, now
+        )
         self._loader.serve(now)
 
 
