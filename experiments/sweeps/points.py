@@ -141,8 +141,8 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         ) from error
     layer = sum(checked.sizes)  # one expert of each
     columns = sorted(checked.workload.trace.predictions)
-    parts = [config.requests, config.tokens, config.layers]
-    reads = [config.trace, parts, config.batch_size, config.model.top_k, columns]
+    cut = [config.requests, config.tokens, config.layers]
+    reads = [config.trace, cut, config.batch_size, config.model.top_k, columns]
     predicts = [[choice.model_dump() for choice in config.predictor], config.seed]
     return Point(
         key=key_of(identity),
