@@ -249,6 +249,17 @@ def test_errors_spread_and_order_by_hand() -> None:
     assert summary.loc["error of mean TPOT, median of points, %", "value"] == 20
 
 
+def test_one_run_has_no_spread_and_no_order() -> None:
+    rows = [row("none", 10.0), row("good", 5.0)]
+    found = Tables.of(["predictor"], rows, rows)
+    assert found.points["spread"].isna().all()
+    assert found.order["pairs_that_differ"].item() == 0
+    summary = found.summary.set_index("what")
+    for what in ("spread of repeats, median of points, %", "Kendall tau of the pairs that differ"):
+        assert np.isnan(summary.loc[what, "value"])
+        assert summary.loc[what, "holds"] == "no"
+
+
 def frame(**errors: float) -> pd.DataFrame:
     rows = [("here", "small", what, value) for what, value in errors.items()]
     return pd.DataFrame(rows, columns=[*accuracy.KEY, "value"])
@@ -291,9 +302,10 @@ def test_the_page_has_a_place_for_every_table(tmp_path: Path, here: Path, done: 
     assert "nan" not in page
 
 
-def test_the_committed_page_is_that_of_the_committed_runs() -> None:
-    page = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
-    assert fill(page, report.tables(report.committed())) == page
+@pytest.mark.parametrize(("page", "docs"), [("docs/validation.md", ""), ("README.md", "docs/")])
+def test_the_committed_pages_are_those_of_the_committed_runs(page: str, docs: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert report.filled(text, report.tables(report.committed()), docs) == text
 
 
 # The command

@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 from prefetch_sim.experiments.cli import main as command
-from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.experiments.validation import report
 
 MATRIX = report.FOLDER / "matrix.yaml"
@@ -24,6 +23,7 @@ def main() -> None:
         "--run", nargs=argparse.REMAINDER, help="validate the matrix, with these of its options"
     )
     parser.add_argument("--docs", type=Path, help="Markdown file whose marked tables to replace")
+    parser.add_argument("--readme", type=Path, help="likewise, of the folder above docs/")
     given = parser.parse_args()
     if given.run is not None:
         try:
@@ -32,8 +32,10 @@ def main() -> None:
             if ended.code:
                 raise
     tables = report.tables(report.committed())
-    if given.docs:
-        given.docs.write_text(fill(given.docs.read_text(encoding="utf-8"), tables))
+    for page, docs in ((given.docs, ""), (given.readme, "docs/")):
+        if page is not None:
+            text = page.read_text(encoding="utf-8")
+            page.write_text(report.filled(text, tables, docs), encoding="utf-8")
     print("\n\n".join(tables.values()))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from prefetch_sim.experiments.field_check import report as field_check
+from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.experiments.studies import table
 from prefetch_sim.experiments.validation.tables import Tables
 from prefetch_sim.sim.results.agreement import CAUSES
@@ -40,6 +41,16 @@ def read(folder: Path, above: Path) -> Validation:
     about = pd.read_csv(folder / "machine.csv", dtype=str, keep_default_na=False)
     machine = dict(zip(about["what"], about["is"]))
     return Validation(str(folder.relative_to(above)), Tables.read(folder), machine)
+
+
+def filled(page: str, tables: dict[str, str], docs: str = "") -> str:
+    """``page`` with those of the tables that it has a place for; ``docs``: their folder, from it."""
+    here = {
+        name: text.replace("](", f"]({docs}")
+        for name, text in tables.items()
+        if f"<!-- table: {name} -->" in page
+    }
+    return fill(page, here)
 
 
 def tables(found: Sequence[Validation]) -> dict[str, str]:

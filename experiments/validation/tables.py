@@ -138,7 +138,8 @@ def _points(labels: Sequence[str], measured: pd.DataFrame, simulated: pd.DataFra
         row["repeats"] = len(real)
         row["measured_ms"], row["simulated_ms"] = mean.median(), ours["tpot_ms.mean"]
         row["least_ms"], row["most_ms"] = mean.min(), mean.max()
-        row["spread"] = (mean.max() - mean.min()) / 2 / mean.median()
+        alone = len(real) < 2  # one run says nothing of how far others would be off
+        row["spread"] = np.nan if alone else (mean.max() - mean.min()) / 2 / mean.median()
         for name in TIMES:
             middle = real[name].median()
             row[f"error.{name}"] = ours[name] / middle - 1 if middle else np.nan
@@ -178,10 +179,11 @@ def _order(labels: Sequence[str], points: pd.DataFrame) -> pd.DataFrame:
     for names, some in groups:
         ours, real = some["simulated_ms"].to_numpy(), some["measured_ms"].to_numpy()
         least, most = some["least_ms"].to_numpy(), some["most_ms"].to_numpy()
+        repeated = some["repeats"].to_numpy() > 1
         alike = [
             float(np.sign(ours[i] - ours[j]) * np.sign(real[i] - real[j]))
             for i, j in combinations(range(len(some)), 2)
-            if most[i] < least[j] or most[j] < least[i]
+            if repeated[[i, j]].all() and (most[i] < least[j] or most[j] < least[i])
         ]
         tau = kendalltau(ours, real).statistic if len(some) > 1 else np.nan
         rows.append(
