@@ -172,9 +172,9 @@ class Loader:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
         for _, load in sorted(self.in_flight.items()):  # no demands: a layer waits for its own
             self._abandon(load, USELESS if load.started >= 0 else CANCELLED, now)
-        for load in self.unused:
-            if load is not None:
-                self._settle(load, USELESS, now)
+        for unused in self.unused:
+            if unused is not None:
+                self._settle(unused, USELESS, now)
 
     def serve(self, now: int) -> None:
         """Start what can start, if what happened at this instant may have made a difference."""
