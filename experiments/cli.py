@@ -20,9 +20,11 @@ from prefetch_sim.experiments.commands import (
     laboratory,
     new_hardware,
     plot,
+    replay,
     run,
     sweep,
     trace,
+    validate,
 )
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -55,6 +57,8 @@ def options(
 
 
 app.command("run")(run.run)
+app.command("replay")(replay.replay)
+app.command("validate")(validate.validate)
 app.command("sweep")(sweep.sweep)
 app.command("plot")(plot.plot)
 app.command("list")(catalogue.list_names)
