@@ -14,14 +14,17 @@ from typing import Annotated
 import typer
 
 from prefetch_sim.experiments.commands import (
+    calibrate,
     capture,
     catalogue,
     laboratory,
     new_hardware,
     plot,
+    replay,
     run,
     sweep,
     trace,
+    validate,
 )
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -54,10 +57,13 @@ def options(
 
 
 app.command("run")(run.run)
+app.command("replay")(replay.replay)
+app.command("validate")(validate.validate)
 app.command("sweep")(sweep.sweep)
 app.command("plot")(plot.plot)
 app.command("list")(catalogue.list_names)
 catalogue.hardware.command("new")(new_hardware.new)
+catalogue.hardware.command("calibrate")(calibrate.calibrate)
 trace.trace.command("capture")(capture.capture)
 trace.trace.command("train")(laboratory.train)
 trace.trace.command("predict")(laboratory.predict)

@@ -60,7 +60,7 @@ def run(
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
-        _summary(inputs, found)
+        summary(inputs, found)
 
 
 def load(config: Path, assignments: list[str]) -> Inputs:
@@ -120,7 +120,8 @@ def _warn(inputs: Inputs) -> None:
         )
 
 
-def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
+def summary(inputs: Inputs, found: dict[str, Any]) -> None:
+    """Print the results of a run, simulated or measured."""
     from prefetch_sim.experiments.commands.output import console, count, grid, number, percent, size
 
     config, workload = inputs.config, inputs.workload
@@ -145,7 +146,8 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
         time.add_row(label, number(ms), percent(ms / total if total else None))
     time.add_row("total", number(total), "")
     bounds = grid("no policy can be faster than", "ms", right=1)
-    for label, ms in found["bounds_ms"].items():
+    simulated = found["bounds_ms"] is not None  # what is measured is below no bound of a model
+    for label, ms in (found["bounds_ms"] or {}).items():
         bounds.add_row(label, number(ms))
     bounds.add_row("regret (total - clairvoyant)", number(found["regret_ms"]))
     cache = grid("hit rate", "all", "decode", "prefill", right=3)
@@ -162,7 +164,7 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     shares = ("predicted", "slot_recall", "exact_set", "layer0_slot_recall")
     for label, q in found["predictors"].items():
         quality.add_row(label, *(percent(q[share]) for share in shares))
-    tables = [latency, time, bounds, cache, moved]
+    tables = [latency, time, *([bounds] if simulated else []), cache, moved]
     for table in [*tables, prefetch, quality] if found["predictors"] else tables:
         out.print()
         out.print(table)
@@ -171,7 +173,7 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
     if inputs.cpu_computes:
         share = percent(found["cpu_rate"])
         out.print(f"{share} of routed experts computed on the CPU", markup=False)
-    if inputs.lacking:
+    if inputs.lacking and simulated:
         words = {
             "prefetch": "prefetches nothing",
             "loads": "loads no expert that a token misses",
@@ -179,5 +181,5 @@ def _summary(inputs: Inputs, found: dict[str, Any]) -> None:
         }
         does = " and ".join(words[what] for what in inputs.lacking)
         out.print(f"{inputs.runtime.name} {does}: this is what it might take.", markup=False)
-    if _costless(inputs.runtime):
+    if simulated and _costless(inputs.runtime):
         out.print("This runtime's own work costs nothing: real engines take longer.", markup=False)

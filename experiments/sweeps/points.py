@@ -141,7 +141,8 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         ) from error
     layer = sum(checked.sizes)  # one expert of each
     columns = sorted(checked.workload.trace.predictions)
-    reads = [config.trace, config.requests, config.batch_size, config.model.top_k, columns]
+    cut = [config.requests, config.tokens, config.layers]
+    reads = [config.trace, cut, config.batch_size, config.model.top_k, columns]
     predicts = [[choice.model_dump() for choice in config.predictor], config.seed]
     return Point(
         key=key_of(identity),
@@ -192,7 +193,7 @@ def _value(tree: Any, path: str) -> Any:
 
 def _reads(base: Tree, values: dict[str, Any]) -> str:
     tree = _tree(base, values)
-    keys = ("trace", "requests", "batch_size", "model", "predictor")
+    keys = ("trace", "requests", "tokens", "layers", "batch_size", "model", "predictor")
     return json.dumps([tree.get(key) for key in keys], sort_keys=True, default=str)
 
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from prefetch_sim.sim.config.errors import did_you_mean
 from prefetch_sim.traces.models.precision import Precision
@@ -289,7 +297,10 @@ class RunConfig(Section):
 
     name: str = "run"
     trace: str | SyntheticTrace = "mini-gpt-oss"
+    # Parts of a recording: some requests, some tokens of each, some MoE layers. Slices: "0:20".
     requests: str | None = None
+    tokens: str | None = None
+    layers: str | None = None
     model: ModelChoice = ModelChoice()
     precision: Precision = Precision()
     context: int | None = Field(default=None, gt=0, le=INT64)
@@ -327,20 +338,20 @@ class RunConfig(Section):
             return ()
         return value if isinstance(value, list | tuple) else (value,)
 
-    @field_validator("requests", mode="before")
+    @field_validator("requests", "tokens", "layers", mode="before")
     @classmethod
-    def _slice(cls, value: Any) -> Any:
+    def _slice(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None:
-            parse_slice(str(value))
+            parse_slice(str(value), info.field_name or "")
         return value
 
 
-def parse_slice(text: str) -> slice:
+def parse_slice(text: str, of: str = "requests") -> slice:
     """``"0:20"`` → ``slice(0, 20)``; raises ValueError on anything but START:STOP, both >= 0."""
     match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
     if match is None:
-        raise ValueError(f"{text!r} is not a slice of requests: write '0:20'")
+        raise ValueError(f"{text!r} is not a slice of {of}: write '0:20'")
     start, stop = (int(part) if part else None for part in match.groups())
     if stop is not None and (start or 0) >= stop:
-        raise ValueError(f"{text!r} names no request")
+        raise ValueError(f"{text!r} names no {of.removesuffix('s')}")
     return slice(start, stop)

@@ -16,6 +16,7 @@ from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace, parse_slic
 from prefetch_sim.sim.setup.capacities import per_expert
 from prefetch_sim.sim.workload.mapped_arrays import mapped
 from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.cut import some_layers, some_tokens
 from prefetch_sim.traces.format import Trace, TraceError, read_meta, read_trace
 from prefetch_sim.traces.models.precision import Precision
 from prefetch_sim.traces.parts import part_paths
@@ -45,13 +46,16 @@ def load_workload(config: RunConfig) -> Workload:
     # The trace's columns that the config's predictors read.
     wanted = (c.params.get("column", c.name) for c in config.predictor)
     recorded = sorted({name for name in wanted if isinstance(name, str) and name in known})
-    reads = path, stamp, config.requests, tuple(recorded), config.model.top_k
+    parts = config.requests, config.tokens, config.layers
+    reads = path, stamp, parts, tuple(recorded), config.model.top_k
     return _kept(_recorded, config.batch_size, *reads)
 
 
 def _made_up(config: RunConfig, made: SyntheticTrace) -> Workload:
-    if config.requests is not None:
-        raise ConfigError("requests: a synthetic trace has trace.requests; give no slice")
+    for key in ("requests", "tokens", "layers"):
+        if getattr(config, key) is not None:
+            has = {"requests": "trace.requests", "tokens": "trace.decode"}.get(key, "its model's")
+            raise ConfigError(f"{key}: a synthetic trace has {has}; give no slice")
     loads: tuple[int, ...] = ()
     precision = Precision()
     if made.published:  # it depends on the sizes of experts, and on the file
@@ -92,10 +96,12 @@ def _predictions(path: Path, stamp: tuple[int, ...]) -> frozenset[str]:
 def _recorded(
     path: Path,
     stamp: tuple[int, ...],
-    requests: str | None,
+    parts: tuple[str | None, str | None, str | None],
     predictions: tuple[str, ...],
     top_k: int | None,
 ) -> Trace:
+    """``parts``: slices of requests, of tokens and of layers."""
+    requests, tokens, layers = parts
     chosen = None if requests is None else parse_slice(requests)
     try:
         trace = read_trace(path, requests=chosen, predictions=predictions)
@@ -105,6 +111,13 @@ def _recorded(
         count = (chosen.start or 0) + len(trace.requests)  # if it ends before the slice does
         if count < chosen.stop:
             raise ConfigError(f"requests: {requests!r} ends past the trace's {count} requests")
+    try:
+        if tokens is not None:
+            trace = some_tokens(trace, parse_slice(tokens))
+        if layers is not None:
+            trace = some_layers(trace, parse_slice(layers))
+    except TraceError as error:
+        raise ConfigError(str(error)) from error
     columns = {
         name: replace(p, experts=mapped(p.experts), scores=mapped(p.scores))
         for name, p in trace.predictions.items()

@@ -1,0 +1,95 @@
+"""``prefetch-sim replay``: the run of a config on a real device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prefetch_sim.experiments.commands.run import Assignments, Config
+from prefetch_sim.experiments.interrupts import nothing_to_keep
+
+if TYPE_CHECKING:
+    from prefetch_sim.sim.engine.loader import Loader
+
+
+class Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Storage = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Folder for the file of experts, where they come off a drive."
+    ),
+]
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """What stopped a real device is one line for the user. Raises ConfigError."""
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.sim.replay.device import ReplayError
+
+    try:
+        yield
+    except ReplayError as error:
+        raise ConfigError(str(error)) from error
+
+
+def replay(
+    config: Config,
+    device: Annotated[Device, typer.Option(help="What computes.")],
+    storage: Storage = None,
+    assignments: Assignments = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as one JSON object.")
+    ] = False,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a timeline that opens in ui.perfetto.dev."),
+    ] = None,
+) -> None:
+    """Run one configuration for real, and print what was measured.
+
+    Routing and predictions are the trace's; attention, experts and predictors are computed with
+    random weights of the model's shape, and experts come from where the hardware has them.
+    """
+    import json
+
+    from prefetch_sim.experiments.commands import run
+    from prefetch_sim.experiments.commands.output import check_target, need_extra, say, working
+
+    with nothing_to_keep(), need_extra("capture", "torch"):
+        import torch  # noqa: F401 - missing, it is said before anything is read
+
+        from prefetch_sim.sim import run as door
+        from prefetch_sim.sim.results import timeline as timelines
+        from prefetch_sim.sim.results.summary import results
+
+        inputs = run.load(config, assignments or [])
+    recorder = None
+    if timeline is not None:
+        check_target("--timeline", timeline, config)
+        timelines.check(inputs.workload, timeline)
+        recorder = timelines.Recorder()
+
+    def watch(real: Any, loader: Loader) -> None:
+        if recorder is not None:
+            recorder.watch(real, loader)
+
+    with working("replaying"), one_line():
+        found = door.replay(inputs, device=device.value, storage=storage, watch=watch)
+    if recorder is not None and timeline is not None:
+        recorder.write(timeline, found.simulation)
+    shown = results(found.simulation)
+    if as_json:
+        print(json.dumps({**shown, "machine": found.machine}, indent=2, allow_nan=False))
+        return
+    run.summary(inputs, shown)
+    say("measured: " + ", ".join(found.machine.values()))

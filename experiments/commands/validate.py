@@ -1,0 +1,110 @@
+"""``prefetch-sim validate``: the same policies simulated and run for real, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prefetch_sim.experiments.commands.replay import Device, Storage, one_line
+from prefetch_sim.experiments.commands.run import Config
+from prefetch_sim.experiments.interrupts import nothing_to_keep
+
+if TYPE_CHECKING:
+    from prefetch_sim.experiments.validation.machines import Machine
+    from prefetch_sim.experiments.validation.tables import Tables
+
+
+def validate(
+    config: Config,
+    device: Annotated[Device, typer.Option(help="What computes.")] = Device.cpu,
+    repeats: Annotated[int, typer.Option(min=1, help="Real runs of each point.")] = 5,
+    storage: Storage = None,
+    hardware: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="This machine's profile; else it is calibrated first."),
+    ] = None,
+    runtime: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The replay's own costs, as calibrated.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Results.", show_default="validation/DEVICE/MODEL"
+        ),
+    ] = None,
+) -> None:
+    """Run a matrix of policies for real beside its simulation; a stopped one goes on where it was.
+
+    Of CONFIG, `hardware` is `disk` or `memory`: where experts come from on this machine.
+    """
+    from prefetch_sim.experiments.commands.output import need_extra, say
+
+    with nothing_to_keep(), need_extra("capture", "torch"):
+        import torch  # noqa: F401 - missing, it is said before anything is read
+
+        from prefetch_sim.experiments.validation import accuracy, machines
+        from prefetch_sim.experiments.validation.study import Study
+        from prefetch_sim.sim.config.errors import ConfigError
+        from prefetch_sim.sim.run import replay
+
+        tree = machines.check_alone(config)
+        if (hardware is None) != (runtime is None):
+            raise ConfigError("--hardware and --runtime go together: one calibration wrote both")
+        if hardware is None or runtime is None:
+            machine = _calibrated(device, storage, out)
+        else:
+            machine = machines.given(hardware, runtime)
+        study = Study(tree, config, machine, out or Path("validation") / machine.name, device.value)
+        if out is None:
+            study.out /= study.model
+        study.begin()
+    total = repeats * len(study.points)
+    try:
+        with one_line():
+            study.measure(repeats, storage, replay)
+    except KeyboardInterrupt:
+        done = total - len(study.left(repeats))
+        say(f"stopped: {done} of {total} replays kept; run the same command again to go on")
+        raise typer.Exit(130) from None
+    tables = study.summarise(repeats)
+    _show(tables)
+    for line in accuracy.told(accuracy.errors(study.machine.name, study.model, tables)):
+        say(line)
+    say(f"{total} replays in {study.out}: summary.csv, points.csv, measured.csv and more")
+
+
+def _calibrated(device: Device, storage: Path | None, out: Path | None) -> Machine:
+    """This machine, measured now, or by an earlier start of the same validation."""
+    from prefetch_sim.experiments.commands import calibrate
+    from prefetch_sim.experiments.commands.output import say
+    from prefetch_sim.experiments.validation import machines
+
+    folder = (out or Path("validation")) / "calibrated"
+    file = folder / f"{device.value}.yaml"
+    costs = file.with_name(f"{file.stem}.runtime.yaml")
+    if not costs.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        say("calibrating first: about two minutes")
+        kind = calibrate.Device(device.value)
+        calibrate.calibrate(file, kind, storage, False, [], None, True)
+    return machines.given(file, costs)
+
+
+def _show(tables: Tables) -> None:
+    from prefetch_sim.experiments.commands.output import console, grid, number
+
+    out = console()
+    policies = grid("policy", "TPOT: median error, %", "most off, %", "spread, %", right=3)
+    for row in tables.policies.to_dict("records"):
+        name = ", ".join(str(v) for k, v in row.items() if k in tables.policies.columns[:-5])
+        policies.add_row(
+            name, *(number(row.get(k)) for k in ("median_error", "most_off", "spread"))
+        )
+    summary = grid("what", "holds", "target", "value", right=2)
+    for row in tables.summary.to_dict("records"):
+        summary.add_row(row["what"], row["holds"], row["target"], number(row["value"]))
+    out.print(policies)
+    out.print()
+    out.print(summary)

@@ -1,0 +1,398 @@
+"""A validation: its folder is whole, its arithmetic right, and it goes on where it was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from cli_support import ROOT, run_cli
+from jittered import FakeReplay
+
+from prefetch_sim.experiments.commands import replay as replay_command
+from prefetch_sim.experiments.paper_check.report import fill
+from prefetch_sim.experiments.validation import accuracy, machines, report
+from prefetch_sim.experiments.validation.runs import compared, order
+from prefetch_sim.experiments.validation.study import RUNS, Study
+from prefetch_sim.experiments.validation.tables import STATISTICS, TABLES, Tables
+from prefetch_sim.hardware_profiles import load_profile
+from prefetch_sim.sim.config.errors import ConfigError
+
+PROFILES = ROOT / "hardware_profiles"
+RUNTIME = PROFILES / "runtimes" / "ideal.yaml"
+MODEL = {
+    "name": "small",
+    "layers": 3,
+    "hidden": 256,
+    "experts": 128,
+    "top_k": 8,
+    "expert_hidden": 64,
+    "attention": {"kind": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 64},
+    "vocab": 64,
+}
+CONFIG: dict[str, Any] = {
+    "trace": "mini-qwen3-30b-a3b",
+    "requests": "0:1",
+    "tokens": "32:44",
+    "layers": "0:3",
+    "model": "small.yaml",
+    "precision": "f32",
+    "sweep": {
+        "hardware": ["disk", "memory"],
+        "predictor": ["none", "pre-attention"],
+        "cache.capacity": ["30%", "60%"],
+    },
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with a machine's profiles, a model and a config."""
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(MODEL))
+    write(tmp_path)
+    for name, source in (("machine", "laptop-ddr4"), ("machine.copies", "rtx-2080")):
+        tree = load_profile(source).model_dump(mode="json", exclude_none=True) | {"name": name}
+        tree["storage"]["read_mib"]["value"] = 0.125
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(tree))
+    return tmp_path
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    path = folder / "config.yaml"
+    tree = {key: value for key, value in (CONFIG | changes).items() if value is not None}
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    return path
+
+
+def study(folder: Path, out: str = "out") -> Study:
+    machine = machines.given(folder / "machine.yaml", RUNTIME)
+    config = folder / "config.yaml"
+    made = Study(machines.check_alone(config), config, machine, folder / out, "cpu")
+    made.begin()
+    return made
+
+
+def command(folder: Path, *more: object) -> Any:
+    return run_cli(
+        "validate",
+        folder / "config.yaml",
+        "--hardware",
+        folder / "machine.yaml",
+        "--runtime",
+        RUNTIME,
+        "-o",
+        folder / "out",
+        *more,
+    )
+
+
+@pytest.fixture
+def done(here: Path) -> Tables:
+    work = study(here)
+    work.measure(3, None, FakeReplay())
+    return work.summarise(3)
+
+
+def test_the_folder_is_whole(here: Path, done: Tables) -> None:
+    out = here / "out"
+    wanted = {f"{name}.csv" for name in (*TABLES, "machine")}
+    wanted |= {"validation.yaml", "predicted.png", "token.png", "profiles", RUNS}
+    assert {path.name for path in out.iterdir()} == wanted
+    assert {p.name for p in (out / "profiles").iterdir()} == {
+        "disk.yaml",
+        "memory.yaml",
+        "runtime.yaml",
+    }
+    assert yaml.safe_load((out / "validation.yaml").read_text()) == CONFIG
+    size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
+    assert size < 500_000
+    for name, frame in Tables.read(out)._asdict().items():
+        written = getattr(done, name).replace("", np.nan)
+        pd.testing.assert_frame_equal(frame, written, check_dtype=False)
+
+
+def test_every_point_is_measured_as_often_as_asked(done: Tables) -> None:
+    assert len(done.simulated) == len(done.points) == 8
+    assert len(done.measured) == 24
+    assert (done.measured.groupby(["hardware", "predictor", "cache.capacity"]).size() == 3).all()
+    for frame in (done.simulated, done.measured):
+        for what in ("tpot_ms", "stall_ms"):
+            assert frame[[f"{what}.{name}" for name in STATISTICS]].notna().all(axis=None)
+
+
+def test_decisions_and_outputs_of_a_fake(done: Tables) -> None:
+    measured = done.measured
+    alone = measured[measured["predictor"] == "none"]
+    assert (alone["equal_sets"] == 1).all()
+    assert (alone["prefetches"] == False).all()  # noqa: E712
+    assert (measured["unexplained"] == 0).all()
+    assert (measured["outputs"] == "equal").all()
+    summary = done.summary.set_index("what")
+    assert summary.loc["without prefetch: equal decisions, % of layer-steps", "holds"] == "yes"
+    assert summary.loc["replays whose outputs are the reference's, %", "value"] == 100
+
+
+def test_it_goes_on_where_it_was(here: Path, done: Tables) -> None:
+    work, fake = study(here), FakeReplay()
+    work.measure(3, None, fake)
+    assert fake.runs == 0
+    next((here / "out" / RUNS).glob("*-1.npz")).unlink()
+    work.measure(3, None, fake)
+    assert fake.runs == 1
+    work.measure(4, None, fake)
+    assert fake.runs == 9
+
+
+def test_one_who_stops_keeps_what_is_whole(here: Path) -> None:
+    class Stopped(FakeReplay):
+        def __call__(self, *given: Any, **named: Any) -> Any:
+            if self.runs == 5:
+                raise KeyboardInterrupt
+            return super().__call__(*given, **named)
+
+    work = study(here)
+    with pytest.raises(KeyboardInterrupt):
+        work.measure(2, None, Stopped())
+    assert len(work.left(2)) == 12  # one of the five was the reference
+    assert not list((here / "out").glob("*.csv"))
+    rest = FakeReplay()
+    work.measure(2, None, rest)
+    assert rest.runs == 12
+
+
+def test_another_profile_needs_no_new_measurement(here: Path, done: Tables) -> None:
+    path = here / "machine.yaml"
+    tree = yaml.safe_load(path.read_text())
+    tree["compute"]["memory_gb_s"]["value"] /= 2
+    path.write_text(yaml.safe_dump(tree))
+    work, fake = study(here), FakeReplay()
+    work.measure(3, None, fake)
+    slower = work.summarise(3)
+    assert fake.runs == 0
+    disk = done.points["hardware"] == "disk"
+    assert (slower.points["simulated_ms"] > done.points["simulated_ms"])[disk].all()
+    assert (slower.points["measured_ms"] == done.points["measured_ms"]).all()
+
+
+def test_a_replay_that_computes_otherwise_is_told(here: Path) -> None:
+    class Wrong(FakeReplay):
+        def __call__(self, *given: Any, **named: Any) -> Any:
+            found = super().__call__(*given, **named)
+            found.outputs[7:] += 0.25 if self.runs == 3 else 0
+            return found
+
+    work = study(here)
+    work.measure(1, None, Wrong())
+    tables = work.summarise(1)
+    wrong = tables.measured["outputs"] != "equal"
+    assert wrong.sum() == 1
+    assert tables.measured["outputs"][wrong].item().startswith("differ from layer-step 7 on, by")
+    row = tables.summary.set_index("what").loc["replays whose outputs are the reference's, %"]
+    assert row["holds"] == "no"
+
+
+def test_a_damaged_file_is_one_line(here: Path, done: Tables) -> None:
+    path = next((here / "out" / RUNS).glob("*-0.npz"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ConfigError, match="not a finished replay; remove it"):
+        study(here).summarise(3)
+
+
+# The arithmetic, by hand
+
+
+def test_outputs_are_compared_to_the_bit() -> None:
+    one = np.array([[0.0, 1.0], [2.0, 4.0]], np.float32)
+    assert compared(one, one.copy()) == "equal"
+    signed, last = one.copy(), one.copy()
+    signed[0, 0], last[1, 1] = -0.0, 5.0
+    assert compared(signed, one) == "differ from layer-step 0 on, by 0 at most"
+    assert compared(last, one) == "differ from layer-step 1 on, by 0.25 at most"
+    assert compared(one[:1], one) == "1 layer-steps, not 2"
+
+
+def test_repeats_go_there_and_back() -> None:
+    points: Any = ["a", "b", "c"]
+    assert [p for _, p in order(points, 3)] == list("abccbaabc")
+    assert [r for r, _ in order(points, 2)] == [0, 0, 0, 1, 1, 1]
+
+
+def row(policy: str, tpot: float, **more: Any) -> dict[str, Any]:
+    times = {f"{w}_ms.{s}": tpot for w in ("tpot", "stall") for s in STATISTICS}
+    rest = {"equal_sets": 1.0, "equal_hits": 1.0, "jaccard": 1.0, "layer_steps": 10}
+    named = {"predictor": policy, "prefetches": policy != "none", "outputs": "equal"}
+    return {**named, **times, **rest, "unexplained": 0, **more}
+
+
+def test_errors_spread_and_order_by_hand() -> None:
+    measured = [row("none", t) for t in (9.0, 10.0, 11.0)]
+    measured += [row("good", t) for t in (4.0, 5.0, 5.0)]
+    measured += [row("near", t) for t in (9.5, 9.5, 9.5)]
+    simulated = [row("none", 11.0), row("good", 4.0), row("near", 12.0)]
+    found = Tables.of(["predictor"], measured, simulated)
+    points = found.points.set_index("predictor")
+    assert points["measured_ms"].to_dict() == {"none": 10, "good": 5, "near": 9.5}
+    assert points["spread"].to_dict() == {"none": 0.1, "good": 0.1, "near": 0}
+    assert points.loc["none", "error.tpot_ms.mean"] == pytest.approx(0.1)
+    assert points.loc["good", "error.tpot_ms.mean"] == pytest.approx(-0.2)
+    (order,) = found.order.to_dict("records")
+    # near lies within the range of none, so these two are no pair.
+    assert (order["pairs"], order["pairs_that_differ"], order["in_order"]) == (3, 2, 2)
+    assert order["tau_of_all"] == pytest.approx(1 / 3, abs=1e-6)
+    summary = found.summary.set_index("what")
+    assert summary.loc["Kendall tau of the pairs that differ", "value"] == 1
+    assert summary.loc["pairs of policies that differ", "holds"] == "no"
+    assert summary.loc["spread of repeats, median of points, %", "holds"] == "no"
+    assert summary.loc["error of mean TPOT, median of points, %", "value"] == 20
+
+
+def test_one_run_has_no_spread_and_no_order() -> None:
+    rows = [row("none", 10.0), row("good", 5.0)]
+    found = Tables.of(["predictor"], rows, rows)
+    assert found.points["spread"].isna().all()
+    assert found.order["pairs_that_differ"].item() == 0
+    summary = found.summary.set_index("what")
+    for what in ("spread of repeats, median of points, %", "Kendall tau of the pairs that differ"):
+        assert np.isnan(summary.loc[what, "value"])
+        assert summary.loc[what, "holds"] == "no"
+
+
+def frame(**errors: float) -> pd.DataFrame:
+    rows = [("here", "small", what, value) for what, value in errors.items()]
+    return pd.DataFrame(rows, columns=[*accuracy.KEY, "value"])
+
+
+def test_an_alarm_is_two_points_and_a_tenth() -> None:
+    kept = frame(small=5.0, large=40.0, grown=10.0, better=9.0)
+    now = frame(small=6.9, large=43.0, grown=12.1, better=1.0, new=99.0)
+    assert accuracy.difference(now, kept) == [
+        "small: 6.9, was 5.0 (+1.9)",
+        "large: 43.0, was 40.0 (+3.0)",
+        "alarm: grown: 12.1, was 10.0 (+2.1)",
+        "better: 1.0, was 9.0 (-8.0)",
+    ]
+
+
+def test_another_machine_has_no_earlier_run(tmp_path: Path, done: Tables) -> None:
+    errors = accuracy.errors("here", "small", done)
+    assert len(errors) == 16
+    path = tmp_path / "accuracy.csv"
+    assert "no errors of an earlier run" in accuracy.told(errors, path)[0]
+    errors.assign(device="there").to_csv(path, index=False)
+    assert accuracy.told(errors, path) == [f"{path}: no earlier run of this machine and model"]
+    errors.to_csv(path, index=False)
+    assert len(accuracy.told(errors, path)) == len(errors.dropna())
+
+
+# The page
+
+
+def test_the_page_has_a_place_for_every_table(tmp_path: Path, here: Path, done: Tables) -> None:
+    (tmp_path / "runs" / "device").mkdir(parents=True)
+    (here / "out").rename(tmp_path / "runs" / "device" / "small")
+    found = report.committed(tmp_path / "runs")
+    assert [one.name for one in found] == ["device/small"]
+    shown = report.tables(found)
+    page = fill((ROOT / "docs" / "validation.md").read_text(encoding="utf-8"), shown)
+    assert "equal in 100.0 % of layer-steps" in page
+    assert page.count("device/small") > 10
+    assert "nan" not in page
+
+
+@pytest.mark.parametrize(("page", "docs"), [("docs/validation.md", ""), ("README.md", "docs/")])
+def test_the_committed_pages_are_those_of_the_committed_runs(page: str, docs: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert report.filled(text, report.tables(report.committed()), docs) == text
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sweep": {"hardware": ["l4"]}}, "hardware: 'l4'; a validation is of the machine"),
+        ({"sweep": {"predictor": ["none"]}}, "hardware: say disk, memory, or both under sweep"),
+        ({"runtime": "imp"}, "runtime: is the replay's own"),
+        ({"requsts": "0:1"}, "unknown key 'requsts'"),
+        ({"layers": "0:99"}, "layers: '0:99' ends past the trace's 48 MoE layers"),
+        ({"layers": "0:4"}, "small routes 3 MoE layers"),
+        ({"sweep": [{"hardware": ["disk"]}]}, "sweep: a validation has one mapping"),
+    ],
+)
+def test_a_wrong_config_is_one_line_and_no_folder(
+    here: Path, changes: dict[str, Any], said: str
+) -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+    write(here, **changes)
+    ended = command(here)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (here / "out").exists()
+
+
+def test_profiles_go_together(here: Path) -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+    ended = run_cli("validate", here / "config.yaml", "--hardware", here / "machine.yaml")
+    assert ended.code == 2
+    assert "--hardware and --runtime go together" in ended.err
+
+
+def test_a_machine_without_copies_has_no_memory(here: Path) -> None:
+    (here / "machine.copies.yaml").unlink()
+    with pytest.raises(ConfigError, match="no profile of machine for memory, only for disk"):
+        study(here)
+
+
+def test_a_small_validation_for_real(here: Path) -> None:
+    """Decisions and outputs are asserted; errors are kept with the run, and only told."""
+    pytest.importorskip("torch", reason="a replay needs torch")
+    ended = command(here, "--storage", here / "store", "--repeats", 2)
+    if ended.code == 2 and "O_DIRECT" in ended.err:
+        pytest.skip(ended.err)
+    assert ended.code == 0, ended.err
+    tables = Tables.read(here / "out")
+    alone = tables.measured[tables.measured["predictor"] == "none"]
+    assert (alone["equal_sets"] == 1).all()
+    assert (alone["equal_hits"] == 1).all()
+    assert (tables.measured["unexplained"] == 0).all()
+    assert (tables.measured["outputs"] == "equal").all()
+    errors = accuracy.errors("here", "small", tables)
+    print(errors.to_string())
+    errors.to_csv(here / "errors.csv", index=False)
+    assert len(errors) == 16
+
+
+def test_replay_for_real(here: Path) -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+    tree = {key: value for key, value in CONFIG.items() if key not in ("sweep", "model")}
+    tree |= {"hardware": str(here / "machine.copies.yaml"), "model": str(here / "small.yaml")}
+    (here / "one.yaml").write_text(yaml.safe_dump(tree))
+    line = here / "line.json"
+    ended = run_cli("replay", here / "one.yaml", "--device", "cpu", "--timeline", line)
+    assert ended.code == 0, ended.err
+    assert "per output token" in ended.out
+    assert "no policy can be faster" not in ended.out
+    assert line.stat().st_size > 10_000
+
+
+def test_a_replay_off_a_drive_needs_a_folder(here: Path) -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+    tree = {key: value for key, value in CONFIG.items() if key not in ("sweep", "model")}
+    tree |= {"hardware": str(here / "machine.yaml"), "model": str(here / "small.yaml")}
+    (here / "one.yaml").write_text(yaml.safe_dump(tree))
+    ended = run_cli("replay", here / "one.yaml", "--device", "cpu")
+    assert (ended.code, ended.out) == (2, "")
+    assert "--storage" in ended.err
+
+
+def test_what_stops_a_device_is_one_line() -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+    from prefetch_sim.sim.replay.device import ReplayError
+
+    with pytest.raises(ConfigError, match="the drive is gone"), replay_command.one_line():
+        raise ReplayError("the drive is gone")
