@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from prefetch_sim.experiments.gpu_day import wheels
+from prefetch_sim.experiments.sweeps.points import plan
 from prefetch_sim.sim.config.files import read_yaml
-from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.setup import inputs as setup
 
 ROOT = Path(__file__).parents[1]
+STAGES = ("tests", "capture", "calibrate", "validate-dry-run")
 MODELS = ("qwen3-30b-a3b", "deepseek-v2-lite", "phi-mini-moe", "gpt-oss-20b")
 
 
@@ -39,17 +41,18 @@ def test_a_dry_run_goes_through_every_stage_and_packs_it(tmp_path: Path) -> None
     out = tmp_path / "packed"
     first = gpu_day(tmp_path / "a", "--dry-run", OUT=str(out))
     assert first.returncode == 0, first.stdout + first.stderr
-    for stage in ("tests", "capture"):
+    for stage in STAGES:
         assert f"\n{stage}: done, " in first.stdout
     with tarfile.open(out / "gpu_day.tar.gz") as packed:
         names = packed.getnames()
-    assert "./done/capture" in names
+    assert {f"./done/{stage}" for stage in STAGES} <= set(names)
+    assert "./validation/dry-run/summary.csv" in names
     assert any(name.startswith("./capture/timing-") for name in names)
     assert not any(name.startswith("./model") for name in names)
     # Elsewhere it goes on from what was packed.
     more = gpu_day(tmp_path / "b", "--dry-run", "--from", str(out / "gpu_day.tar.gz"))
     assert more.returncode == 0, more.stdout + more.stderr
-    assert "\ntests: done before\ncapture: done before\n" in more.stdout
+    assert "".join(f"\n{stage}: done before" for stage in STAGES) in more.stdout
 
 
 def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
@@ -86,8 +89,12 @@ def test_a_bare_machine_lists_the_wheels_that_it_lacks() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_its_configs_are_those_of_the_plan(model: str) -> None:
-    """Three capacities, four policies, 64 tokens; what they name is there."""
-    tree = read_yaml(ROOT / f"experiments/gpu_day/{model}.yaml")
+    """Three capacities, four policies, 64 tokens; a replay can run them."""
+    pytest.importorskip("torch", reason="a replay needs torch")
+    from prefetch_sim.sim.replay.weights import Layout
+
+    file = ROOT / f"experiments/gpu_day/{model}.yaml"
+    tree = read_yaml(file)
     assert {path: len(values) for path, values in tree["sweep"].items()} == {
         "cache.capacity": 3,
         "predictor": 4,
@@ -95,4 +102,8 @@ def test_its_configs_are_those_of_the_plan(model: str) -> None:
     first, last = map(int, tree["tokens"].split(":"))
     assert last - first == 64
     assert tree["model"] == model
-    assert set(tree) - {"sweep", "tokens"} <= set(RunConfig.model_fields)
+    points = plan({**tree, "hardware": "h200"}, str(file))
+    for point in (points[0], points[-1]):
+        inputs = setup.load(point.config)
+        assert len(list(inputs.workload.steps())) == 64
+        assert Layout.of(inputs).precision == "bf16"

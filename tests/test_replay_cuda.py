@@ -254,6 +254,12 @@ def test_pinned_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     del part
     assert not known
     runtime.said = 2
+    gpu.device = torch.device("cpu")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "empty", refuse)
     with pytest.raises(ReplayError, match=r"^pinned host memory: no room for 0.0 GiB \(out of mem"):
         gpu.pinned(8192)
 

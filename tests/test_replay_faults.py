@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from test_replay import make  # noqa: F401
 
 torch = pytest.importorskip("torch", reason="a replay needs torch")
@@ -259,34 +260,28 @@ def test_an_interrupt(run: Any, tmp_path: Path, when: str) -> None:
     run()  # and again from the beginning
 
 
-def test_ctrl_c_ends_a_process_and_its_threads(make: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_ctrl_c_ends_the_command_and_its_threads(make: Any, tmp_path: Path) -> None:  # noqa: F811
     """A real signal, while the deciding thread waits for a read that does not end."""
     make()  # writes the model
+    model = str(tmp_path / "model.yaml")
+    config = tmp_path / "config.yaml"
+    trace = {"synthetic": model, "requests": 2, "prompt": 3, "decode": 6}
+    more = {"precision": "f32", "cache": {"capacity": "50%"}, **PATHS["cpu"]}
+    config.write_text(yaml.safe_dump({"trace": trace, "model": model, **more}))
     program = f"""
-import os, sys, threading, time
-from pathlib import Path
-from prefetch_sim.sim.config.schema import RunConfig
+import os, threading, time
+from prefetch_sim.experiments.cli import main
 from prefetch_sim.sim.replay import host
 from prefetch_sim.sim.replay.experts import ExpertsInFile
-from prefetch_sim.sim.run import replay
-from prefetch_sim.sim.setup import inputs
-model = {str(tmp_path / "model.yaml")!r}
-config = RunConfig.model_validate(dict(
-    trace=dict(synthetic=model, requests=2, prompt=3, decode=6), model=model, precision="f32",
-    hardware={PATHS["cpu"]["hardware"]!r}, cache=dict(capacity="50%"),
-))
 host._PATIENCE = 0.2
-read, main = ExpertsInFile.read, threading.main_thread()
+read, deciding = ExpertsInFile.read, threading.main_thread()
 def slow(self, *what):
-    if threading.current_thread() is not main:
+    if threading.current_thread() is not deciding:
         os.write(1, b"reading\\n")
         time.sleep(3600)
     read(self, *what)
 ExpertsInFile.read = slow
-try:
-    replay(inputs.load(config), device="cpu", storage=Path({str(tmp_path)!r}))
-except KeyboardInterrupt:
-    sys.exit(130)
+main(["replay", {str(config)!r}, "--device", "cpu", "--storage", {str(tmp_path)!r}])
 """
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -294,9 +289,11 @@ except KeyboardInterrupt:
         assert process.stdout is not None
         line = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=120)
+        more_lines, said = process.communicate(timeout=120)
     assert line == b"reading\n", said
     assert process.returncode == 130, said
+    assert set(more_lines.splitlines()) <= {b"reading"}  # no half report
+    assert said.decode().strip() == "stopped: a replay is kept whole or not at all"
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -83,8 +83,12 @@ def replay(
         if recorder is not None:
             recorder.watch(real, loader)
 
-    with working("replaying"), one_line():
-        found = door.replay(inputs, device=device.value, storage=storage, watch=watch)
+    try:
+        with working("replaying"), one_line():
+            found = door.replay(inputs, device=device.value, storage=storage, watch=watch)
+    except KeyboardInterrupt:
+        say("stopped: a replay is kept whole or not at all")
+        raise typer.Exit(130) from None
     if recorder is not None and timeline is not None:
         recorder.write(timeline, found.simulation)
     shown = results(found.simulation)

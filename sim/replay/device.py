@@ -124,8 +124,9 @@ class RealDevice:
             work()
         if mark.computes and self.on_compute is not None:
             self.on_compute(mark.start, mark.end - mark.start, mark.what)
-        if mark.then is not None:
-            mark.then(self.now)
+        then, mark.then = mark.then, None  # it may hold the mark: in a circle nothing is freed
+        if then is not None:
+            then(self.now)
 
     def until(self, mark: Mark) -> None:
         """Let happen what happens until ``mark`` is through."""

@@ -77,13 +77,21 @@ class TorchCuda:
         held = aligned(nbytes).numpy()
         said = runtime.cudaHostRegister(held.ctypes.data, nbytes, 0)
         if said != runtime.cudaError.success:
-            raise ReplayError(
-                f"pinned host memory: no room for {nbytes / 2**30:.1f} GiB "
-                f"({runtime.cudaGetErrorString(said)})"
-            )
+            return self._allocated(nbytes, runtime.cudaGetErrorString(said))
         ended = weakref.finalize(held, runtime.cudaHostUnregister, held.ctypes.data)
         ended.atexit = False  # the driver may have gone by then
         return torch.from_numpy(held)
+
+    def _allocated(self, nbytes: int, why: str) -> torch.Tensor:
+        """Pinned memory where the driver pins none that is there already, ``why`` not."""
+        with suppress(RuntimeError):  # the error stays until the next call raises it
+            torch.zeros(1, device=self.device)
+        try:
+            return torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
+        except RuntimeError as error:
+            raise ReplayError(
+                f"pinned host memory: no room for {nbytes / 2**30:.1f} GiB ({why})"
+            ) from error
 
     def about(self) -> dict[str, str]:
         asked = f"--query-gpu={_FACTS}", "--format=csv,noheader", f"--id={self.device.index}"

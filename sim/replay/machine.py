@@ -40,9 +40,15 @@ def available() -> int:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         found.append(next(int(s.split()[1]) for s in lines if s.startswith("MemAvailable")) * 1024)
     group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # "max": no limit
-        limit = int((group / "memory.max").read_text(encoding="utf-8"))
-        found.append(limit - int((group / "memory.current").read_text(encoding="utf-8")))
+    with suppress(OSError, ValueError, KeyError):  # "max": no limit
+        limit, used = (
+            int((group / name).read_text(encoding="utf-8"))
+            for name in ("memory.max", "memory.current")
+        )
+        lines = (group / "memory.stat").read_text(encoding="utf-8").splitlines()
+        counted = {name: int(value) for name, value in map(str.split, lines)}
+        cached = counted["inactive_file"] + counted["active_file"]  # goes where there is need
+        found.append(limit - used + cached)
     return max(0, min(found))
 
 
