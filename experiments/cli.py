@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from prefetch_sim.experiments.commands import (
+    calibrate,
     capture,
     catalogue,
     laboratory,
@@ -62,6 +63,7 @@ app.command("sweep")(sweep.sweep)
 app.command("plot")(plot.plot)
 app.command("list")(catalogue.list_names)
 catalogue.hardware.command("new")(new_hardware.new)
+catalogue.hardware.command("calibrate")(calibrate.calibrate)
 trace.trace.command("capture")(capture.capture)
 trace.trace.command("train")(laboratory.train)
 trace.trace.command("predict")(laboratory.predict)

@@ -1,5 +1,8 @@
 """A machine's profile from a few numbers: the rest is taken from the nearest machine that is known.
 
+The numbers are given by a user (`draft`), or were measured (`complete`). Here is also how profiles
+are written.
+
 Near is decided by the numbers given alone: the root of the summed squares of their logarithms'
 distances, among the machines of the same kind (one memory, or a host behind a link).
 """
@@ -8,18 +11,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from prefetch_sim.hardware_profiles import (
     HardwareProfile,
     ProfileError,
+    RuntimeProfile,
     list_profiles,
     load_profile,
+    load_runtime,
     override,
 )
-from prefetch_sim.hardware_profiles.schema import Figure
+from prefetch_sim.hardware_profiles.schema import HOST_SECTIONS, Figure, Profile, models_of
 
 GIVEN = "given by the user"
 _CPU_SHARE = 0.75  # of what host memory reads, that products of experts reach
@@ -32,6 +39,14 @@ _FOLLOW = {
     "compute.tflops.mxfp4": "compute.tflops.bf16",
 }
 _CPU_RATE = "cpu.expert_gb_s.bf16"
+# By which one machine is like another, where much was measured.
+_TELLING = (
+    "compute.memory_gib",
+    "compute.memory_gb_s",
+    "compute.tflops.bf16",
+    "host_link.gb_s",
+    "storage.gb_s",
+)
 
 
 @dataclass(frozen=True)
@@ -63,16 +78,13 @@ def draft(name: str, given: Mapping[str, float], *, unified: bool, like: str | N
     taken = f"taken from {base.name}, " + ("the nearest machine" if near else "as was asked for")
     figures = {}
     for path, figure in known.items():
-        value, source = figure.value, taken
+        figures[path] = _taken(path, known, given, taken)
         if path in given:
-            value, source = given[path], GIVEN
+            source = GIVEN
             if path == _CPU_RATE:
                 source = f"{_CPU_SHARE:g} of what host memory reads, {GIVEN}"
-        elif path in _FOLLOW and _FOLLOW[path] in given:
-            value = float(f"{value * given[_FOLLOW[path]] / known[_FOLLOW[path]].value:.3g}")
-            source = f"{taken}, in proportion to {_FOLLOW[path]}"
-        figures[path] = _figure(path, value, source, figure.uncertainty)
-    profile = override(base, figures)
+            figures[path] = _figure(path, given[path], source, figure.uncertainty)
+    profile = override(base, {path: figure.model_dump() for path, figure in figures.items()})
     what = "one memory" if unified else "a host"
     own = {"name": name, "description": f"{name}: a machine with {what}, the rest as {base.name}"}
     sections = {
@@ -83,14 +95,93 @@ def draft(name: str, given: Mapping[str, float], *, unified: bool, like: str | N
     return Draft(profile.model_copy(update=own | sections), base.name, near)
 
 
-def _figure(path: str, value: float, source: str, uncertainty: float) -> dict[str, Any]:
+def complete(
+    name: str, description: str, measured: Mapping[str, Figure], *, unified: bool
+) -> Draft:
+    """A profile called ``name`` with all that was ``measured``, by dotted path.
+
+    What is of a host is left out where there is one memory. Raises ProfileError.
+    """
+    own = {
+        path: figure
+        for path, figure in measured.items()
+        if not (unified and path.split(".")[0] in HOST_SECTIONS)
+    }
+    given = {path: figure.value for path, figure in own.items()}
+    telling = {path: given[path] for path in _TELLING if path in given}
+    like = _nearest(telling, unified)
+    known = load_profile(like).flat()
+    taken = dict.fromkeys(known, f"taken from {like}, the nearest machine")
+    for section in dict.fromkeys(path.split(".")[0] for path in own):
+        if not any(path.startswith(f"{section}.") for path in known):  # an optional one
+            other = _nearest(telling, unified, section)
+            more = load_profile(other).flat()
+            more = {path: more[path] for path in more if path.startswith(f"{section}.")}
+            known |= more
+            taken |= dict.fromkeys(
+                more, f"taken from {other}, the nearest machine that has a {section}"
+            )
+    figures = {
+        path: own[path] if path in own else _taken(path, known, given, taken[path])
+        for path in known | own
+    }
+    content = {"name": name, "description": description, "unified_memory": unified}
+    return Draft(HardwareProfile.model_validate(content | _nested(figures)), like, True)
+
+
+def complete_runtime(
+    name: str, description: str, measured: Mapping[str, Figure], **how: Any
+) -> RuntimeProfile:
+    """A runtime's profile with all that was ``measured``; the rest costs nothing, as in `ideal`.
+
+    ``how``: what else than figures it has of its own, such as ``kernels``.
+    """
+    ideal = load_runtime("ideal")
+    rest = {
+        path: _figure(path, figure.value, "not measured: as ideal", figure.uncertainty)
+        for path, figure in ideal.flat().items()
+    }
+    kept = {
+        key: value for key, value in ideal.model_dump().items() if key in _words(RuntimeProfile)
+    }
+    own = {"name": name, "description": description}
+    return RuntimeProfile.model_validate(kept | own | how | _nested(rest | dict(measured)))
+
+
+def _taken(
+    path: str, known: Mapping[str, Figure], given: Mapping[str, float], taken: str
+) -> Figure:
+    """What another machine says, in proportion to what is known of this one."""
+    figure = known[path]
+    follows = _FOLLOW.get(path, "")
+    if follows in given:
+        value = float(f"{figure.value * given[follows] / known[follows].value:.3g}")
+        return _figure(path, value, f"{taken}, in proportion to {follows}", figure.uncertainty)
+    return _figure(path, figure.value, taken, figure.uncertainty)
+
+
+def _figure(path: str, value: float, source: str, uncertainty: float) -> Figure:
     own = 0.0 if path.endswith("memory_gib") else 0.1
-    if source != GIVEN:
+    if not source.endswith(GIVEN):
         own = max(_LEAST_UNCERTAINTY, uncertainty)
-    return {"value": value, "kind": "estimate", "source": source, "uncertainty": own}
+    return Figure(value=value, kind="estimate", source=source, uncertainty=own)
 
 
-def _nearest(given: Mapping[str, float], unified: bool) -> str:
+def _nested(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """By sections, of what stands by dotted path."""
+    whole: dict[str, Any] = {}
+    for path, figure in figures.items():
+        *sections, leaf = path.split(".")
+        node = whole
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[leaf] = figure
+    return whole
+
+
+def _nearest(given: Mapping[str, float], unified: bool, having: str | None = None) -> str:
+    """Of the machines that have a section ``having``, if one is named."""
+
     def distance(machine: HardwareProfile) -> float:
         known = machine.flat()
         return math.hypot(
@@ -98,18 +189,28 @@ def _nearest(given: Mapping[str, float], unified: bool) -> str:
         )
 
     machines = [load_profile(name) for name in list_profiles()]
-    alike = [machine for machine in machines if machine.unified_memory is unified]
+    alike = [
+        machine
+        for machine in machines
+        if machine.unified_memory is unified and (having is None or getattr(machine, having))
+    ]
     return min(alike, key=distance).name  # the first of several in the order of their names
 
 
-def as_yaml(profile: HardwareProfile) -> str:
-    """The profile as a file, a figure a line, like those of the catalogue."""
-    head = [
-        f"name: {json.dumps(profile.name, ensure_ascii=False)}",
-        f"description: {json.dumps(profile.description, ensure_ascii=False)}",
-        f"unified_memory: {json.dumps(profile.unified_memory)}",
+def as_yaml(profile: Profile, notes: Sequence[str] = ()) -> str:
+    """The profile as a file, a figure a line, like those of the catalogue; ``notes`` below."""
+    words = {name: getattr(profile, name) for name in _words(type(profile))}
+    head = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in words.items()]
+    return "\n".join([*head, *_lines(profile.flat()), *(f"# {note}" for note in notes)]) + "\n"
+
+
+def _words(kind: type[Profile]) -> list[str]:
+    """The keys of a profile that hold neither figures nor sections of them."""
+    return [
+        name
+        for name, field in kind.model_fields.items()
+        if not any(issubclass(one, BaseModel) for one in models_of(field.annotation))
     ]
-    return "\n".join([*head, *_lines(profile.flat())]) + "\n"
 
 
 def _lines(figures: Mapping[str, Figure]) -> Iterator[str]:

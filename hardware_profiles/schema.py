@@ -271,7 +271,7 @@ def schema_paths(model: type[BaseModel], prefix: str = "", *, inside: bool = Tru
     """Dotted path of every key that a file of this shape may hold; also ``inside`` of figures."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        for nested in _models(field.annotation):
+        for nested in models_of(field.annotation):
             if inside or not issubclass(nested, Figure):
                 yield from schema_paths(nested, f"{prefix}{name}.", inside=inside)
 
@@ -279,7 +279,7 @@ def schema_paths(model: type[BaseModel], prefix: str = "", *, inside: bool = Tru
 def required_paths(model: type[BaseModel], path: str) -> list[str]:
     """What has to be given where nothing stands at ``path``: itself, or a section's figures."""
     first, _, rest = path.partition(".")
-    (nested, *_) = [*_models(model.model_fields[first].annotation), None]
+    (nested, *_) = [*models_of(model.model_fields[first].annotation), None]
     if rest:
         return [f"{first}.{below}" for below in required_paths(nested, rest)] if nested else [path]
     if nested is None or issubclass(nested, Figure):
@@ -288,8 +288,9 @@ def required_paths(model: type[BaseModel], path: str) -> list[str]:
     return [f"{first}.{below}" for name in needed for below in required_paths(nested, name)]
 
 
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
+def models_of(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models that an annotation names."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
-        yield from _models(part)
+        yield from models_of(part)

@@ -97,22 +97,25 @@ def replay(
     *,
     device: Literal["cpu", "cuda"],
     storage: Path | None = None,
+    pinned: int | None = None,
     watch: Callable[[Any, Loader], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Replayed:
     """Run the whole workload on a real device: the same decisions, at times that are measured.
 
-    ``storage``: a folder for the file of experts, where they come off storage. ``watch`` may attach
-    observers to device and loader first; ``progress`` is told what is done, how much, and of how
-    much. Raises ConfigError where a replay cannot do what the config asks for, and ReplayError
-    where the device fails. Needs torch.
+    ``storage``: a folder for the file of experts, where they come off storage. ``pinned``: the most
+    bytes of host memory that a GPU's experts may take; where all do not fit, several share a block.
+    ``watch`` may attach observers to device and loader first; ``progress`` is told what is done,
+    how much, and of how much. Raises ConfigError where a replay cannot do what the config asks for,
+    and ReplayError where the device fails. Needs torch.
     """
     from prefetch_sim.sim.replay.engine import replay as on_device
 
     cost = cost_model(inputs)
     predictors, path = active_predictors(inputs, cost), load_path(inputs)
     tiers = make_cache(inputs), make_host(inputs)
-    found = on_device(inputs, cost, predictors, path, tiers, device, storage, watch, progress)
+    parts = inputs, cost, predictors, path, tiers
+    found = on_device(*parts, device, storage, pinned, watch, progress)
     records = found.layers, found.steps, found.loads, found.totals
     done = Simulation(inputs, "replay", cost, path, predictors, *records, events=0)
     return Replayed(done, found.outputs, found.machine)

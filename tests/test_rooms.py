@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("traces", "hardware_profiles", "sim", "experiments")
 # From the top down; rooms of one row do not know each other.
 ROOMS = (
+    ("calibration",),
     ("results",),
     ("compiled",),
     ("machine", "replay"),

@@ -121,7 +121,7 @@ FAULTS = {
         Mutant(
             "engine/missing.py",
             "loader.moves(self._routed)",
-            "any(load and load.started >= 0 for load in loader.in_flight)",
+            "any(load.started >= 0 for load in loader.in_flight.values())",
         ),
         Mutant(
             "compiled/loads.py",

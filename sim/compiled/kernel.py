@@ -188,11 +188,9 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | No
             else:
                 r.stalls.demand += load.landed - split
             r.at.free = load.landed
-        if not s.grouped:
-            _compute(s, cache, loader, r, loader.arrived, i, i + 1)
-    if s.grouped and r.at.streams:
-        _compute(s, cache, loader, r, loader.arrived, 0, arrived)
-    elif s.grouped:
+        if not s.grouped or (r.at.streams and i + 1 == arrived):  # alone, or all that landed
+            _compute(s, cache, loader, r, loader.arrived, 0 if s.grouped else i, i + 1)
+    if s.grouped and not r.at.streams:
         _compute(s, cache, loader, r, on_cpu.routed_set(s, cpu), r.at.first, r.at.end)
     r.at.arrived = 0
 
@@ -200,19 +198,20 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | No
 @part
 def _landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | None, now: int) -> None:
     """Something has landed, and loads are about to start: see ``missing.MissingLayer``."""
-    if r.at.waiting == 0:
-        _compute_landed(s, cache, loader, r, cpu)
-        if cpu is not None:
-            r.at.free = on_cpu.wait(r, cpu, r.at.free)
-        r.at.busy += r.at.bookkeeping
-        r.at.free += r.at.bookkeeping
-        r.at.unpin_at = r.at.free
-        r.at.listening = 0
-        r.at.wake = now
-        r.at.events += 1
-    elif r.at.streams and not s.grouped:
-        _compute_landed(s, cache, loader, r, cpu)
+    if r.at.waiting > 0 and (s.grouped or not r.at.streams):
+        return
+    _compute_landed(s, cache, loader, r, cpu)
+    if r.at.waiting > 0:
         _look_after(r, now)
+        return
+    if cpu is not None:
+        r.at.free = on_cpu.wait(r, cpu, r.at.free)
+    r.at.busy += r.at.bookkeeping
+    r.at.free += r.at.bookkeeping
+    r.at.unpin_at = r.at.free
+    r.at.listening = 0
+    r.at.wake = now
+    r.at.events += 1
 
 
 @part

@@ -239,17 +239,18 @@ def _arrive(
     memory.insert(cache, x, needed)
     if path is not None and s.has_host:
         memory.use(path.host, x)
-    if not needed:
+    ended = LATE if load.origin == PREFETCH else DEMANDED
+    if needed:
+        r.at.waiting -= 1
+        loader.arrived[r.at.arrived] = x
+        r.at.arrived += 1
+    else:
         r.at.ahead += s.miss_ns[cache.experts[x].layer]
+        ended = ARRIVED
         if load.origin == PREFETCH:
-            loader.unused[x] = 1
-        else:
-            settle(s, loader, r, x, ARRIVED, now)
-        return
-    settle(s, loader, r, x, LATE if load.origin == PREFETCH else DEMANDED, now)
-    r.at.waiting -= 1
-    loader.arrived[r.at.arrived] = x
-    r.at.arrived += 1
+            loader.unused[x] = 1  # it ends when it is used, or leaves
+            return
+    settle(s, loader, r, x, ended, now)
 
 
 @part

@@ -14,6 +14,8 @@ A load behind brings what the CPU computes meanwhile. It is no prefetch, and not
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 ORIGINS = ("demand", "prefetch", "behind")
 DEMAND, PREFETCH, BEHIND = range(3)
 # A load's key: demand first, then prefetches by priority, then loads behind; each by layer-step.
@@ -24,25 +26,21 @@ TIMELY, LATE, USELESS, REDUNDANT, CANCELLED, DROPPED = range(6)
 DEMANDED, ARRIVED = 6, 7
 
 
+@dataclass(slots=True, eq=False)
 class Load:
     """One expert, queued or moving. Times in ns, -1 where not reached; bytes by stage."""
 
-    needed = started = landed = storage_done = -1
-
-    def __init__(
-        self,
-        expert: int,
-        origin: int,
-        key: int,
-        seq: int,
-        issued: int,
-        target: int,
-        predictor: int,
-        size: int,
-        ready: list[int],
-        left: list[int],
-    ) -> None:
-        self.expert, self.origin, self.key, self.seq = expert, origin, key, seq
-        self.issued, self.target, self.predictor = issued, target, predictor
-        self.size = size
-        self.ready, self.left = ready, left  # to be moved now; not yet through
+    expert: int
+    origin: int
+    key: int
+    seq: int
+    issued: int
+    target: int
+    predictor: int
+    size: int
+    ready: list[int]  # to be moved now
+    left: list[int]  # not yet through
+    needed: int = -1
+    started: int = -1
+    landed: int = -1
+    storage_done: int = -1

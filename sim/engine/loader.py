@@ -46,10 +46,8 @@ class Loader:
     def __init__(self, cache: Tier, host: Tier | None, records: LoadRecords) -> None:
         self.cache, self.host, self.records = cache, host, records
         self.stages: list[Stage] = []
-        self.in_flight: list[Load | None] = [None] * len(cache.sizes)
+        self.in_flight: dict[int, Load] = {}  # what is asked for and has not landed, by expert
         self.unused: list[Load | None] = [None] * len(cache.sizes)  # landed prefetches not used yet
-        self.outstanding = 0  # bytes asked for and not landed
-        self.moving = 0  # bytes of those loads that have begun
         self.cpu_until = -1  # when the CPU is through with experts that it has been given
         self.counts = [0] * len(DISPOSITIONS)
         self.proposed = 0
@@ -81,6 +79,16 @@ class Loader:
         self._last = len(stages) - 1
         self.moved_bytes = [[0] * len(ORIGINS) for _ in stages]
 
+    @property
+    def outstanding(self) -> int:
+        """Bytes asked for and not landed."""
+        return sum(load.size for load in self.in_flight.values())
+
+    @property
+    def moving(self) -> int:
+        """Bytes of those loads that have begun."""
+        return sum(load.size for load in self.in_flight.values() if load.started >= 0)
+
     # Demand
 
     def demand(self, routed: Sequence[int], now: int) -> tuple[int, int]:
@@ -98,7 +106,7 @@ class Loader:
         late = 0
         in_flight, target = self.in_flight, self.cache.now
         for x in missing:
-            load = in_flight[x]
+            load = in_flight.get(x)
             if load is None:
                 self._issue(x, DEMAND, DEMAND_KEY, now, target, -1).needed = now
             else:
@@ -110,14 +118,14 @@ class Loader:
 
     def moves(self, experts: Iterable[int]) -> bool:
         """Whether a load of one of ``experts`` has begun and not landed."""
-        loads = (self.in_flight[x] for x in experts)
+        loads = (self.in_flight.get(x) for x in experts)
         return any(load is not None and load.started >= 0 for load in loads)
 
     def demand_behind(self, experts: Iterable[int], now: int) -> None:
         """Queue a load behind for each of ``experts``, which the CPU computes, that has none."""
         target = self.cache.now
         for x in experts:
-            if self.in_flight[x] is None:
+            if x not in self.in_flight:
                 self._issue(x, BEHIND, BEHIND_KEY + target, now, target, -1)
 
     # Prefetch
@@ -138,7 +146,7 @@ class Loader:
             if resident[x]:
                 continue
             key = PREFETCH_KEY + priority[i] * PRIORITY + target
-            load = in_flight[x]
+            load = in_flight.get(x)
             if load is None:
                 load = self._issue(x, PREFETCH, key, now, target, predictor)
                 if self.cancels:
@@ -162,12 +170,11 @@ class Loader:
 
     def finish(self, now: int) -> None:
         """The run is over: whatever was not used is useless, whatever did not start cancelled."""
-        for load in self.in_flight:  # no demands: a layer waits for its own
-            if load is not None:
-                self._abandon(load, USELESS if load.started >= 0 else CANCELLED, now)
-        for load in self.unused:
-            if load is not None:
-                self._settle(load, USELESS, now)
+        for _, load in sorted(self.in_flight.items()):  # no demands: a layer waits for its own
+            self._abandon(load, USELESS if load.started >= 0 else CANCELLED, now)
+        for unused in self.unused:
+            if unused is not None:
+                self._settle(unused, USELESS, now)
 
     def serve(self, now: int) -> None:
         """Start what can start, if what happened at this instant may have made a difference."""
@@ -191,7 +198,6 @@ class Loader:
             if origin != DEMAND:
                 self._only_queued.add(x)
         load = Load(x, origin, key, seq, now, target, predictor, size, ready, left)
-        self.outstanding += size
         self.in_flight[x] = load
         self.stages[first].queue.submit(load)
         self.changed = True
@@ -225,7 +231,6 @@ class Loader:
                 if staging is not None:
                     staging.reserve(x)
             load.started = now
-            self.moving += load.size
             return True
         if load.needed >= 0:
             return None
@@ -245,7 +250,7 @@ class Loader:
 
     def _left_host(self, x: int) -> None:
         """``x`` has left host memory: a prefetch that waits for it waits at storage."""
-        load = self.in_flight[x]
+        load = self.in_flight.get(x)
         if load is not None:
             load.ready = [self.cache.sizes[x], 0]
             self.stages[0].queue.submit(load)
@@ -273,7 +278,6 @@ class Loader:
     def _land(self, load: Load, now: int) -> None:
         x, needed = load.expert, load.needed >= 0
         load.landed = now
-        self.moving -= load.size
         self._release(x)
         self.cache.insert(x, needed)
         if self.host is not None:
@@ -293,8 +297,7 @@ class Loader:
         self.arrived.append(load)
 
     def _release(self, x: int) -> None:
-        self.in_flight[x] = None
-        self.outstanding -= self.cache.sizes[x]
+        del self.in_flight[x]
         if self.host is not None:
             self._through_host.discard(x)
             self._only_queued.discard(x)

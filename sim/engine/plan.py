@@ -39,7 +39,7 @@ class Plan:
             return {}
         state = [
             ABSENT if load is None else MOVES if load.started >= 0 else WAITS
-            for load in (loader.in_flight[x] for x, _ in missing)
+            for load in (loader.in_flight.get(x) for x, _ in missing)
         ]
         first = missing[0][0]
         if cache.sizes[first] > cache.room[cache.partition_of[first]]:

@@ -129,8 +129,8 @@ class Tier:
             certain = self.used[partition] - len(self.pinned) * self._largest
             if missing > certain and not self.can_hold(x):
                 return False
-            self._evict(partition, missing)
-        self.free[partition] -= size
+            missing = self._evict(partition, missing)
+        self.free[partition] = -missing
         return True
 
     def insert(self, x: int, used: bool = False) -> None:
@@ -203,11 +203,13 @@ class Tier:
         score, x = divmod(entry, self._n)
         return self.resident[x] and self._least[x] == score
 
-    def _evict(self, partition: int, missing: int) -> None:
-        """Let experts go until ``missing`` bytes are free: ``can_hold`` has found them."""
+    def _evict(self, partition: int, missing: int) -> int:
+        """Let experts go until ``missing`` bytes are free: ``can_hold`` has found them.
+
+        Returns what is still missing: less than nothing where more has become free.
+        """
         if self._queues is not None:
-            self._let_go(partition, missing)
-            return
+            return self._let_go(partition, missing)
         heap, n, sizes = self._heaps[partition], self._n, self.sizes
         resident, least, scores, pinned = self.resident, self._least, self.scores, self.pinned
         victims: list[int] = []
@@ -231,13 +233,13 @@ class Tier:
                     missing -= sizes[x]
         for entry in passed_over:
             heappush(heap, entry)
-        for x in victims:
-            self._left(x)
+        self._left(partition, victims)
         if self._spared is not None:
             for entry in passed_over:
                 self._rescore(entry % n, self._spared)
+        return missing
 
-    def _let_go(self, partition: int, missing: int) -> None:
+    def _let_go(self, partition: int, missing: int) -> int:
         """As ``_evict``, where the eviction keeps queues."""
         assert self._queues is not None
         victim, kept = self._queues
@@ -253,15 +255,15 @@ class Tier:
                 missing -= self.sizes[x]
         for x in reversed(passed_over):
             kept(self.state, x, self.now)
-        for x in victims:
-            self._left(x)
+        self._left(partition, victims)
+        return missing
 
-    def _left(self, x: int) -> None:
-        self.resident[x] = False
-        partition, size = self.partition_of[x], self.sizes[x]
-        self.free[partition] += size
-        self.used[partition] -= size
-        if self._evicted is not None:
-            self._evicted(self.state, x, self.now, self.scores[x])
-        if self.on_evict is not None:
-            self.on_evict(x)
+    def _left(self, partition: int, victims: Iterable[int]) -> None:
+        resident, used, sizes = self.resident, self.used, self.sizes
+        for x in victims:
+            resident[x] = False
+            used[partition] -= sizes[x]
+            if self._evicted is not None:
+                self._evicted(self.state, x, self.now, self.scores[x])
+            if self.on_evict is not None:
+                self.on_evict(x)

@@ -65,4 +65,5 @@ def kernel(function: F) -> F:
     if not os.environ.get("NUMBA_CACHE_DIR"):  # numba looks where when it decorates
         numba.config.CACHE_DIR = str(cache_folder(Path(sim.__file__).parent))
     options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-    return njit(**options)(function)  # type: ignore[no-any-return]
+    # No C code calls a kernel, so the wrapper for that need not be compiled.
+    return njit(**options, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]

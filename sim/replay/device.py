@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from prefetch_sim.sim.engine.load import Load
 
@@ -21,9 +21,12 @@ class ReplayError(Exception):
 
 
 class Clock:
-    """Nanoseconds since it was made."""
+    """Nanoseconds since it was made, or last told to restart."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
         self._begun = time.perf_counter_ns()
 
     def __call__(self) -> int:
@@ -37,13 +40,14 @@ class Mark:
     an engine needs of another one's work.
     """
 
-    __slots__ = ("also", "computes", "end", "error", "seen", "start", "then", "what")
+    __slots__ = ("also", "computes", "end", "error", "event", "seen", "start", "then", "what")
 
     def __init__(self, what: str, then: Callable[[int], None] | None = None) -> None:
         self.what, self.then = what, then
         self.start = self.end = -1
         self.seen = self.computes = False
         self.error: BaseException | None = None
+        self.event: Any = None  # of a stream, recorded behind it
         self.also: list[Work] = []
 
 
@@ -67,11 +71,14 @@ class Engine(Protocol):
 class RealDevice:
     """Has an engine that computes and one beside it for predictors, and waits for all of them.
 
-    ``wait()`` returns the next mark that is through, on whatever engine.
+    ``wait()`` returns the next mark that is through, on whatever engine. ``looks``: whether what
+    lands is looked at when it does.
     """
 
+    looks = True
+
     def __init__(
-        self, compute: Engine, side: Engine, clock: Callable[[], int], wait: Callable[[], Mark]
+        self, compute: Engine, side: Engine, clock: Clock, wait: Callable[[], Mark]
     ) -> None:
         self._compute, self._side, self._wait, self._clock = compute, side, wait, clock
         self.on_compute: Callable[[int, int, str], None] | None = None  # start, duration, what
@@ -80,6 +87,10 @@ class RealDevice:
     @property
     def now(self) -> int:
         return self._clock()
+
+    def begin(self) -> None:
+        """All is in place: time runs from now on."""
+        self._clock.restart()
 
     def compute(
         self,
@@ -107,7 +118,7 @@ class RealDevice:
         """
         mark = self._wait()
         if mark.error is not None:
-            raise _failed(mark) from mark.error
+            raise failed(mark) from mark.error
         mark.seen = True
         for work in mark.also:
             work()
@@ -122,7 +133,8 @@ class RealDevice:
             self.next()
 
 
-def _failed(mark: Mark) -> ReplayError:
+def failed(mark: Mark) -> ReplayError:
+    """What to raise for a mark with an error."""
     error = mark.error
     if isinstance(error, ReplayError):
         return error

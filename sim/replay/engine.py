@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import platform
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
-from functools import lru_cache, partial
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,6 +22,7 @@ from prefetch_sim.sim.engine.garbage import no_collection
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, StepRecords, Totals
 from prefetch_sim.sim.engine.tier import Tier
+from prefetch_sim.sim.replay.cuda import CudaDevice
 from prefetch_sim.sim.replay.device import Clock, RealDevice
 from prefetch_sim.sim.replay.experts import (
     Experts,
@@ -34,9 +33,11 @@ from prefetch_sim.sim.replay.experts import (
 )
 from prefetch_sim.sim.replay.forward_pass import ReplayPass
 from prefetch_sim.sim.replay.host import HostDevice
-from prefetch_sim.sim.replay.load_path import connect
+from prefetch_sim.sim.replay.load_path import checks, connect
+from prefetch_sim.sim.replay.machine import machine, memory_errors
 from prefetch_sim.sim.replay.products import Products
-from prefetch_sim.sim.replay.slots import Slots, fill
+from prefetch_sim.sim.replay.slots import Slots, check_held, fill
+from prefetch_sim.sim.replay.warm_up import warm_up
 from prefetch_sim.sim.replay.weights import PAGE, Layout
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.parts import decisions
@@ -89,31 +90,34 @@ def replay(
     tiers: tuple[Tier, Tier | None],
     kind: Kind,
     storage: Path | None,
+    pinned: int | None,
     watch: Watch | None,
     progress: Progress | None,
 ) -> Measured:
     """Run the whole workload on the device of ``kind``.
 
-    ``storage``: a folder for the file of experts, where they come from storage. Raises ConfigError
-    and ReplayError.
+    ``storage``: a folder for the file of experts, where they come from storage; ``pinned``: the
+    most bytes of host memory that a GPU's experts may take. Raises ConfigError and ReplayError.
     """
     layout = check(inputs, path)
     cache, host = tiers
     loader = Loader(cache, host, LoadRecords())
-    with ExitStack() as stack:
-        experts = _experts(layout, path, storage, stack, progress)
-        device = stack.enter_context(HostDevice(Clock()))
-        slots = _slots(cache, layout)
-        staging = None if host is None else _slots(host, layout)
+    # What reads a file ends before the file is closed.
+    with memory_errors(), ExitStack() as files, _device(kind, path) as device:
+        experts = _experts(layout, path, storage, device, pinned, files, progress)
+        slots = _slots(cache, layout, device.memory)
+        staging = None if host is None else _slots(host, layout, device.host_memory)
         device.stages = connect(device, path, loader, experts, slots, staging)
-        for tier, held in ((cache, slots), (host, staging)):
-            if tier is not None and held is not None:
-                fill(tier, held, partial(_bring, experts, layout))
+        held_by = [(cache, slots)]
+        if host is not None and staging is not None:
+            held_by.append((host, staging))
+        for tier, held in held_by:
+            fill(tier, held, partial(_bring, experts, layout))
         products = Products(
             inputs.model,
             inputs.workload,
             layout.dtype,
-            torch.device("cpu"),
+            device.computes_on,
             inputs.config.seed,
             longest(inputs.workload),
         )
@@ -128,10 +132,15 @@ def replay(
             cost,
             grouped=inputs.runtime.overlap == "grouped",
         )
-        if watch is not None:
-            watch(device, loader)
         with no_collection(), torch.inference_mode():
+            warm_up(device, inputs.workload, products, slots.first, forward.networks)
+            if watch is not None:
+                watch(device, loader)
+            device.begin()
             forward.run()
+        for tier, held in held_by:
+            check_held(tier, checks(experts, held))
+        ran_on = machine() | device.about() | experts.about()
     steps, layers, loads = forward.step_records, forward.layer_records, loader.records
     totals = Totals(
         layers.totals(steps.column("prefill"), inputs.workload.layers),
@@ -142,60 +151,68 @@ def replay(
         loader.moved_bytes,
     )
     outputs = products.outputs.float().cpu().numpy()
-    del slots, staging, forward, device, products
+    del slots, staging, held, held_by, forward, device, products
     gc.collect()  # gigabytes, in cycles, that the next replay needs
-    return Measured(layers, steps, loads, totals, outputs, machine())
+    return Measured(layers, steps, loads, totals, outputs, ran_on)
 
 
-def _slots(tier: Tier, layout: Layout) -> Slots:
-    memory = aligned(Slots.needed(tier, layout) * layout.stride)
-    return Slots(tier, memory.view(-1, layout.stride), layout)
+def _device(kind: Kind, path: LoadPath) -> HostDevice | CudaDevice:
+    if kind == "cpu":
+        return HostDevice(Clock())
+    if path.last.name != "host_link":
+        raise ConfigError(
+            "hardware.unified_memory: a GPU gets its experts over a link: --device cuda takes a "
+            "machine with two memories"
+        )
+    return CudaDevice(Clock())
+
+
+def _slots(tier: Tier, layout: Layout, memory: Callable[[int], torch.Tensor]) -> Slots:
+    found = memory(Slots.needed(tier, layout) * layout.stride)
+    return Slots(tier, found.view(-1, layout.stride), layout)
 
 
 def _bring(experts: Experts, layout: Layout, x: int, slot: torch.Tensor) -> None:
-    experts.read(x, 0, layout.nbytes, slot)
+    if slot.is_cpu:
+        experts.read(x, 0, layout.nbytes, slot)
+    else:  # a drive reads to host memory alone
+        here = aligned(layout.stride)
+        experts.read(x, 0, layout.nbytes, here)
+        slot.copy_(here)
 
 
 def _experts(
     layout: Layout,
     path: LoadPath,
     storage: Path | None,
-    stack: ExitStack,
+    device: HostDevice | CudaDevice,
+    pinned: int | None,
+    files: ExitStack,
     progress: Progress | None,
 ) -> Experts:
     if path.stages[0].name != "storage":
-        return _in_memory(layout, progress)
+        return _in_memory(layout, device, pinned, progress)
     if storage is None:
         raise ConfigError(
             "--storage: experts come off storage on this machine: name a folder for their file of "
             f"{layout.experts * layout.stride / 2**30:.1f} GiB"
         )
     found = ExpertsInFile(layout, storage, progress)
-    stack.callback(found.close)
+    files.callback(found.close)
     return found
 
 
-@lru_cache(maxsize=1)
-def _in_memory(layout: Layout, progress: Progress | None) -> ExpertsInMemory:
+_kept: dict[tuple[Layout, str], ExpertsInMemory] = {}  # of the last replay, for the next
+
+
+def _in_memory(
+    layout: Layout, device: HostDevice | CudaDevice, pinned: int | None, progress: Progress | None
+) -> ExpertsInMemory:
     """Kept for the next replay, which most often has the same."""
-    memory = aligned(layout.experts * layout.stride)
-    return ExpertsInMemory(layout, memory.view(-1, layout.stride), progress)
-
-
-def machine() -> dict[str, str]:
-    """What a replay ran on, and when."""
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "system": platform.platform(),
-        "processor": _processor(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    key = layout, f"{device.computes_on.type}, {pinned}"
+    if key not in _kept:
+        _kept.clear()  # before as much again is asked for
+        blocks = max(1, min(layout.experts, device.most_pinned(pinned) // layout.stride))
+        memory = device.host_memory(blocks * layout.stride).view(-1, layout.stride)
+        _kept[key] = ExpertsInMemory(layout, memory, progress)
+    return _kept[key]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from prefetch_sim.sim.replay.device import ReplayError
+from prefetch_sim.sim.replay.machine import available
 from prefetch_sim.sim.replay.weights import PAGE, Layout
 
 Progress = Callable[[str, int, int], None]  # what, how much is done, of how much
@@ -24,6 +25,11 @@ Progress = Callable[[str, int, int], None]  # what, how much is done, of how muc
 
 def aligned(nbytes: int) -> torch.Tensor:
     """Memory that reads past the page cache may fill, uint8 [nbytes]. Raises ReplayError."""
+    free = available()
+    if nbytes > free:  # asking is granted, and using it would end the process
+        raise ReplayError(
+            f"host memory: no room for {nbytes / 2**30:.1f} GiB ({free / 2**30:.1f} GiB are free)"
+        )
     try:
         memory = mmap.mmap(-1, nbytes)
         if hasattr(mmap, "MADV_HUGEPAGE"):  # few pages are quick to pin for a read
@@ -48,30 +54,40 @@ class Experts(Protocol):
     def of(self, x: int) -> torch.Tensor:
         """Expert ``x`` where it lies in host memory, uint8 [stride]."""
 
+    def about(self) -> dict[str, str]:
+        """Where they are, for a report."""
+
 
 class ExpertsInMemory:
-    """All experts in host memory."""
+    """All experts in blocks of host memory: where there are fewer, several share a block."""
 
     where = "host memory"
 
     def __init__(
         self, layout: Layout, memory: torch.Tensor, progress: Progress | None = None
     ) -> None:
-        """``memory``: uint8 [experts, stride], to be filled."""
+        """``memory``: uint8 [blocks, stride], to be filled; expert x is in x mod blocks."""
         self._memory = memory
         digests = []
-        for x in range(layout.experts):
-            layout.make(x, memory[x])
-            digests.append(layout.samples(memory[x]).numpy().copy())
+        for block, slot in enumerate(memory):
+            layout.make(block, slot)
+            digests.append(layout.samples(slot).numpy().copy())
             if progress is not None:
-                progress("making experts in memory", x + 1, layout.experts)
-        self.digests = np.stack(digests)
+                progress("making experts in memory", block + 1, len(memory))
+        self.digests = np.stack(digests)[np.arange(layout.experts) % len(memory)]
 
     def read(self, x: int, offset: int, nbytes: int, slot: torch.Tensor) -> None:
-        slot[offset : offset + nbytes].copy_(self._memory[x, offset : offset + nbytes])
+        slot[offset : offset + nbytes].copy_(self.of(x)[offset : offset + nbytes])
 
     def of(self, x: int) -> torch.Tensor:
-        return self._memory[x]
+        return self._memory[x % len(self._memory)]
+
+    def about(self) -> dict[str, str]:
+        experts, (blocks, stride) = len(self.digests), self._memory.shape
+        size = f"{blocks * stride / 2**30:.2f} GiB of host memory"
+        if blocks == experts:
+            return {"experts": f"{experts:,} in {size}"}
+        return {"experts": f"{experts:,} in {size}: expert x in block x mod {blocks:,}"}
 
 
 class ExpertsInFile:
@@ -83,25 +99,13 @@ class ExpertsInFile:
     def __init__(self, layout: Layout, folder: Path, progress: Progress | None = None) -> None:
         """Raises ReplayError."""
         self.layout = layout
-        name = {**vars(layout), "page": PAGE}
+        name = {**vars(layout), "page": PAGE, "made": 2}
         key = sha256(json.dumps(name, sort_keys=True).encode()).hexdigest()
         self.path = folder / f"experts-{key[:12]}.bin"
         self._tail = bytes.fromhex(key)
         if not self._whole():
             self._write(progress)
-        flags = os.O_RDONLY | getattr(os, "O_DIRECT", 0)
-        if flags == os.O_RDONLY:
-            raise ReplayError("storage: this system has no reads past the page cache (O_DIRECT)")
-        try:
-            self._fd = os.open(self.path, flags)
-            os.preadv(self._fd, [aligned(PAGE).numpy()], 0)
-        except OSError as error:
-            if error.errno == errno.EINVAL:
-                raise ReplayError(
-                    f"{folder}: its file system has no reads past the page cache (O_DIRECT): "
-                    "choose another folder with --storage"
-                ) from error
-            raise ReplayError(f"{self.path}: {error.strerror}") from error
+        self._fd = self._open(self.path)
         with self.path.open("rb") as file:
             file.seek(layout.experts * layout.stride)
             known = np.frombuffer(file.read(self._digest_bytes), dtype=np.int32)
@@ -112,6 +116,23 @@ class ExpertsInFile:
     def _digest_bytes(self) -> int:
         slot = torch.zeros(self.layout.stride, dtype=torch.uint8)
         return self.layout.experts * len(self.layout.samples(slot)) * 4
+
+    def _open(self, path: Path) -> int:
+        """Open ``path``, a page long at least, for reads past the page cache."""
+        direct = getattr(os, "O_DIRECT", None)
+        if direct is None:
+            raise ReplayError("storage: this system has no reads past the page cache (O_DIRECT)")
+        try:
+            found = os.open(path, os.O_RDONLY | direct)
+            os.preadv(found, [aligned(PAGE).numpy()], 0)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise ReplayError(
+                    f"{path.parent}: its file system has no reads past the page cache (O_DIRECT): "
+                    "choose another folder with --storage"
+                ) from error
+            raise ReplayError(f"{path}: {error.strerror}") from error
+        return found
 
     def _whole(self) -> bool:
         expected = self.layout.experts * self.layout.stride + self._digest_bytes + len(self._tail)
@@ -133,6 +154,8 @@ class ExpertsInFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
+                file.truncate(PAGE)
+                os.close(self._open(temporary))  # before gigabytes are written in vain
                 os.posix_fallocate(file.fileno(), 0, layout.experts * layout.stride)
                 for x in range(layout.experts):
                     layout.make(x, slot)
@@ -173,6 +196,10 @@ class ExpertsInFile:
 
     def of(self, x: int) -> torch.Tensor:
         raise ReplayError(f"{self.path}: expert {x} is not in host memory")
+
+    def about(self) -> dict[str, str]:
+        size = self.layout.experts * self.layout.stride
+        return {"experts": f"{self.layout.experts:,} in a file of {size / 2**30:.2f} GiB"}
 
     def close(self) -> None:
         os.close(self._fd)

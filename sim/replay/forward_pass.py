@@ -69,6 +69,11 @@ class ReplayPass:
         self._free = self._busy = 0
         self._stalls = [0] * STALLS
 
+    @property
+    def networks(self) -> list[Matrices]:
+        """One of each predictor that has any."""
+        return [of[0] for of in self._networks if of]
+
     def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Every step in order; ``progress`` is told how many are through."""
         device, products, workload = self._device, self._products, self._workload

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -43,7 +45,7 @@ class Products:
     ) -> None:
         """``longest``: tokens of the longest request."""
         self._workload, self._model, self._device, self._dtype = workload, model, device, dtype
-        self._made = torch.Generator().manual_seed(seed)
+        self._made = torch.Generator(device).manual_seed(seed)
         hidden = model.hidden
         self._inputs = self._draw(_INPUTS, hidden)
         self._scale = torch.ones(hidden, dtype=dtype, device=device)
@@ -71,14 +73,17 @@ class Products:
         for request in step.requests:
             if request not in self._places:
                 self._places[request] = min(set(range(len(self._kv))) - {*self._places.values()})
-        rows = torch.tensor(step.rows) % _INPUTS
-        self._x = self._inputs[rows.to(self._device)].clone()
+        self._x = self._inputs[self._there(torch.tensor(step.rows) % _INPUTS)]
         self._where: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def end(self) -> None:
         """The step is over: requests that end with it leave their places."""
         for request in [r for r in self._step.requests if self._last[r] in self._step.rows]:
             del self._places[request]
+
+    def forget(self) -> None:
+        """Begin anew: no request has a place."""
+        self._places.clear()
 
     def norm(self) -> None:
         """The input norm of a layer."""
@@ -114,8 +119,7 @@ class Products:
         self._parts = torch.zeros(size, dtype=self._dtype, device=self._device)
         self._where = {}
         if len(step.rows) > 1:
-            sets = torch.from_numpy(self._workload.token_sets(step, layer)).to(self._device)
-            self._where = {x: torch.nonzero(sets == x, as_tuple=True) for x in routed}
+            self._where = self._served(self._workload.token_sets(step, layer), routed)
         else:
             self._ranks = {x: rank for rank, x in enumerate(routed)}
         if self._shared:
@@ -139,7 +143,23 @@ class Products:
         self.dense(len(self._layer_of))
         self.norm()
         last = torch.tensor(self._step.tokens).cumsum(0) - 1
-        functional.linear(self._y[last.to(self._device)], self._head).argmax(-1)
+        functional.linear(self._y[self._there(last)], self._head).argmax(-1)
+
+    def _served(
+        self, sets: npt.NDArray[np.int32], routed: Sequence[int]
+    ) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+        """Tokens and ranks that each of ``routed`` serves; ``sets`` [tokens, k], experts."""
+        order = np.argsort(sets, axis=None, kind="stable")
+        found = sets.ravel()[order]
+        first, end = (np.searchsorted(found, routed, side) for side in ("left", "right"))
+        tokens, ranks = self._there(torch.from_numpy(np.stack(np.divmod(order, sets.shape[1]))))
+        return {x: (tokens[i:j], ranks[i:j]) for x, i, j in zip(routed, first, end)}
+
+    def _there(self, numbers: torch.Tensor) -> torch.Tensor:
+        """``numbers`` where it computes, which does not wait for work that it has still to do."""
+        if self._device.type == "cpu":
+            return numbers
+        return numbers.pin_memory().to(self._device, non_blocking=True)
 
     def network(self, nbytes: int) -> Matrices:
         """A predictor of so many bytes: [width, hidden] and [experts, width]."""
@@ -218,8 +238,8 @@ class Products:
     # Weights
 
     def _draw(self, *size: int) -> torch.Tensor:
-        made = torch.randn(*size, generator=self._made) * size[-1] ** -0.5
-        return made.to(self._device, self._dtype)
+        made = torch.randn(*size, generator=self._made, device=self._device) * size[-1] ** -0.5
+        return made.to(self._dtype)
 
     def _mlp(self, width: int) -> Matrices:
         hidden = self._model.hidden

@@ -58,6 +58,11 @@ class Slots:
         """The weights of ``x``, which is here."""
         return self._matrices[self._place[x]]
 
+    @property
+    def first(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights, of whatever expert, in the first place."""
+        return self._matrices[0]
+
     def holds(self, x: int, digest: npt.NDArray[np.int32]) -> bool:
         """Whether the place of ``x`` holds what is known by ``digest``."""
         return bool((self._samples[self._place[x]].cpu().numpy() == digest).all())
@@ -72,3 +77,10 @@ def fill(tier: Tier, slots: Slots, bring: Callable[[int, torch.Tensor], None]) -
     for x, here in enumerate(tier.resident):
         if here:
             bring(x, slots.take(x))
+
+
+def check_held(tier: Tier, check: Callable[[int], None]) -> None:
+    """Look at everything that ``tier`` holds."""
+    for x, here in enumerate(tier.resident):
+        if here:
+            check(x)

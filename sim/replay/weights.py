@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -13,6 +14,7 @@ from prefetch_sim.traces.models.precision import Precision
 PAGE = 4096  # what reads past the page cache, and their targets, are multiples of
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 _SAMPLES = 64  # words of an expert that make its digest
+_STEP = 61  # elements between the beginnings of two experts' weights
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,11 @@ class Layout:
 
     def make(self, x: int, slot: torch.Tensor) -> None:
         """Fill ``slot``, uint8 [stride], with the weights of expert ``x``."""
-        made = torch.Generator().manual_seed((self.seed << 32) + x)
-        bound = 3**0.5
-        found = torch.empty(self.elements).uniform_(-bound, bound, generator=made)
-        both = 2 * self.width * self.hidden
-        found[:both] *= self.hidden**-0.5
-        found[both:] *= self.width**-0.5
-        slot[: self.nbytes].view(self.dtype).copy_(found)
+        first, both = x * _STEP, 2 * self.width * self.hidden
+        into, down = _sequences(self)
+        flat = slot[: self.nbytes].view(self.dtype)
+        flat[:both] = into[first : first + both]
+        flat[both:] = down[first : first + self.elements - both]
         slot[self.nbytes :].zero_()
 
     def matrices(self, slot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,3 +92,17 @@ class Layout:
         """A view of some words of what lies in ``slot``, int32, which no two experts share."""
         words = slot[: self.nbytes].view(torch.int32)
         return words[:: max(1, len(words) // _SAMPLES)]
+
+
+@lru_cache(maxsize=1)
+def _sequences(layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    """One random sequence at two scales; each expert has a part of it.
+
+    To draw other numbers for each takes minutes where experts are many gigabytes.
+    """
+    made = torch.Generator().manual_seed(layout.seed)
+    length = 2 * layout.width * layout.hidden + _STEP * layout.experts
+    found = torch.empty(length).uniform_(-(3**0.5), 3**0.5, generator=made)
+    scaled = (found * size**-0.5 for size in (layout.hidden, layout.width))
+    into, down = (values.to(layout.dtype) for values in scaled)
+    return into, down
