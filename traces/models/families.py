@@ -337,7 +337,7 @@ def _lfm2(config: Config) -> Fields:
 
 def _hunyuan(config: Config) -> Fields:
     """Its lists by layer are all alike."""
-    shared = config.get("num_shared_expert", 1 if config.get("use_mixed_mlp_moe") else None)
+    shared = config.get("num_shared_expert", int(config.get("use_mixed_mlp_moe", True)))
     width = alike(config, "moe_intermediate_size", "intermediate_size")
     own = alike({"num_shared_expert": shared}, "num_shared_expert") if shared else 0
     return {
@@ -363,7 +363,7 @@ def _mimo(config: Config) -> Fields:
     local = grouped(
         {
             **config,
-            "num_key_value_heads": config.get("swa_num_key_value_heads", usual.kv_heads),
+            "num_key_value_heads": config.get("swa_num_key_value_heads", 2 * usual.kv_heads),
             "num_attention_heads": config.get("swa_num_attention_heads", usual.heads),
             "head_dim": config.get("swa_head_dim", usual.head_dim),
         },

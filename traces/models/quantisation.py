@@ -109,7 +109,9 @@ class _Reader:
     def read(self) -> Published:
         names = self._groups() or self._algorithms() or self._mlx() or self._one()
         kept = [str(m) for key in _LEFT for m in _listed(self._stated.get(key))]
-        kept += [f"re:{rule[2:]}" for rule in self._stated.get("dynamic") or {} if rule.startswith("-:")]
+        kept += [
+            f"re:{rule[2:]}" for rule in self._stated.get("dynamic") or {} if rule.startswith("-:")
+        ]
         extra = self._stated.get("extra_config") or {}
         kept += [name for name, own in extra.items() if (own or {}).get("bits") == 16]
         whole = {part: name for part, name in names.items() if not self._covers(kept, part)}
