@@ -179,7 +179,18 @@ class _File:
         shared_hidden = sum(t.shape[0] for t in _downs(always[0]))
         beside = [t for i in dense for t in mlps[i].values()]
         beside += [t for own in self._layers for n, t in own.items() if _attends(n)]
-        head = self._whole.get("output", embedding)
+        # Several shared experts lie in one tensor, side by side.
+        shared = self._number("expert_shared_count", 0) or int(shared_hidden > 0)
+        shared = shared if shared and shared_hidden % shared == 0 else int(shared_hidden > 0)
+        types = {
+            "experts": _stored(t for own in expert for t in own.values()),
+            "shared": _stored(t for own in always for t in own.values()),
+            "attention": _stored(beside),
+            "head": _stored([self._whole.get("output", embedding)]),
+            "embedding": _stored([embedding]),
+        }
+        if types["embedding"] == types["head"]:
+            del types["embedding"]
         return ModelSpec(
             name=name,
             layers=len(self._layers),
@@ -191,19 +202,13 @@ class _File:
             expert_hidden=width,
             expert_input=None if into == hidden else into,
             mlp_matrices=3 if expert[0].keys() & {"ffn_gate_exps", "ffn_gate_up_exps"} else 2,
-            shared_experts=int(shared_hidden > 0),
-            shared_hidden=shared_hidden,
+            shared_experts=shared,
+            shared_hidden=shared_hidden // shared if shared else 0,
             dense_hidden=dense_hidden,
             vocab=vocab,
             tied_embeddings="output" not in self._whole,
             expert_biases=self._architecture == "gpt-oss",
-            precision=Published(
-                experts=_stored(t for own in expert for t in own.values()),
-                shared=_stored(t for own in always for t in own.values()),
-                attention=_stored(beside),
-                head=_stored([head]),
-                embedding=_stored([embedding]),
-            ),
+            precision=Published.model_validate({k: v for k, v in types.items() if v}),
             expert_bytes=tuple(sum(t.nbytes for t in own.values()) // experts for own in expert),
             **by_layer([self._mixer(i, hidden) for i in range(len(self._layers))]),
         )
@@ -301,10 +306,10 @@ def _attends(name: str) -> bool:
     return _ATTENDS.match(name) is not None
 
 
-def _stored(tensors: Iterable[_Tensor]) -> Name:
-    """One type where all have it, else their mean bits."""
+def _stored(tensors: Iterable[_Tensor]) -> Name | None:
+    """One type where all have it, else their mean bits; None where there are none."""
     found = list(tensors)
     types, weights = {t.type for t in found}, sum(t.weights for t in found)
     if len(types) == 1 and (known := _PLAIN.get(next(iter(types)))):
         return known
-    return f"gguf@{sum(t.nbytes for t in found) * 8 / weights:.6f}" if weights else "bf16"
+    return f"gguf@{sum(t.nbytes for t in found) * 8 / weights:.6f}" if weights else None
