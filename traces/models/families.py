@@ -62,7 +62,7 @@ def _experts(config: Config, width: str = "moe_intermediate_size") -> Fields:
     return {
         "dense_layers": dense,
         "dense_hidden": count(config, "intermediate_size") if dense else 0,
-        "experts": count(config, "n_routed_experts", "num_experts", "num_local_experts"),
+        "experts": count(config, "n_routed_experts", "num_local_experts", "num_experts"),
         "expert_hidden": count(config, width),
         "shared_experts": shared,
         "shared_hidden": count(config, width) if shared else 0,

@@ -70,6 +70,8 @@ def read_gguf(path: Path, name: str | None = None) -> ModelSpec:
         return _File(metadata, tensors).spec(name or path.stem)
     except ValidationError as error:
         raise ModelConfigError(describe(error, ModelSpec)) from None
+    except (LookupError, ArithmeticError):
+        raise ModelConfigError("a tensor has a shape that is none") from None
 
 
 def _parts(path: Path) -> list[Path]:
@@ -237,10 +239,9 @@ class _File:
         value = out // heads
         if "attn_qkv" in own:
             return GroupedQueryAttention(heads=heads, kv_heads=kv_heads, head_dim=value)
-        keys, query = self._matrix(own, "attn_k").shape[1], self._matrix(own, "attn_q").shape[1]
-        dim = keys // kv_heads
-        gate = own.get("attn_gate")
-        gated = query == heads * dim + out or (gate is not None and gate.shape[-1] == out)
+        dim = self._matrix(own, "attn_k").shape[1] // kv_heads
+        asked, gate = self._matrix(own, "attn_q").shape[1], own.get("attn_gate")
+        gated = asked == heads * dim + out or (gate is not None and gate.shape[-1] == out)
         return GroupedQueryAttention(
             heads=heads,
             kv_heads=kv_heads,

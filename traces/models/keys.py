@@ -32,7 +32,7 @@ def count(config: Config, *keys: str) -> int:
                 f"config.json: {key}: {short(value)} is not a positive whole number"
             )
         return value
-    raise ModelConfigError(f"config.json: {keys[0]} is missing")
+    raise ModelConfigError(f"config.json: {' or '.join(keys)} is missing")
 
 
 def optional(config: Config, *keys: str) -> int:
