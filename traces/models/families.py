@@ -369,7 +369,8 @@ def _mimo(config: Config) -> Fields:
         },
         value_dim=optional(config, "swa_v_head_dim") or value,
     )
-    return _experts(config) | windowed(config, default, usual=usual, local=local)
+    experts = _experts({**config, "n_shared_experts": None})
+    return experts | windowed(config, default, usual=usual, local=local)
 
 
 def _step(config: Config) -> Fields:
@@ -399,7 +400,7 @@ def _step(config: Config) -> Fields:
     return {
         "dense_layers": dense,
         "dense_hidden": count(config, "intermediate_size") if dense else 0,
-        "experts": count(config, "n_routed_experts", "moe_num_experts"),
+        "experts": count(config, "n_routed_experts", "moe_num_experts", "num_experts"),
         "top_k": count(config, "num_experts_per_tok", "moe_top_k"),
         "expert_hidden": count(config, "moe_intermediate_size"),
         **_one_shared(optional(config, "share_expert_dim", "share_expert_dims")),

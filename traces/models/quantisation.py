@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -126,6 +127,10 @@ class _Reader:
     def _one(self) -> dict[str, Name]:
         """One way for all products but lm_head's."""
         stated, method = self._stated, self._method
+        if method in ("exl2", "exl3"):  # a mean
+            mean = float(stated["bits"])
+            name = f"int{min(max(math.ceil(mean), 2), 8)}@{mean:.6g}"
+            return {"experts": name, "shared": name, "attention": name}
         bits = optional(stated, "bits", "w_bit", "num_bits", "nbits", "wbits")
         group = stated.get("group_size", stated.get("q_group_size", 128))
         if type(group) is not int:
@@ -159,8 +164,6 @@ class _Reader:
             own = stated["global_quant_config"]["weight"]
             of = str(own["dtype"]).lower()
             name = "mxfp4" if of == "fp4" else _algorithm(of, optional(own, "group_size"))
-        elif method in ("exl2", "exl3") and isinstance(stated.get("bits"), int | float):
-            name = f"int4@{float(stated['bits']):.6g}"
         else:
             raise QuantisationError(
                 f"quant_method {short(method or None)} with bits {bits or None}"
