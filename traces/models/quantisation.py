@@ -75,7 +75,8 @@ def _plain(config: Config) -> Name:
     name = _DTYPES.get(str(given).removeprefix("torch."))
     if name is None:
         raise QuantisationError(
-            f"config.json: dtype: {short(given)} is none of {', '.join(_DTYPES)}"
+            f"config.json: dtype: {short(given)} is none of {', '.join(_DTYPES)}; `precision` "
+            "overrides it"
         )
     return name
 
