@@ -112,7 +112,7 @@ def test_a_gate_and_values_of_their_own_width() -> None:
 def test_the_cache_that_is_kept_is_each_layers_own() -> None:
     tree = {
         "trace": {"synthetic": "mixtral-8x7b", "requests": 1, "prompt": 4, "decode": 4},
-        "hardware": "rtx-4090",
+        "hardware": {"name": "rtx-4090", "host": {"memory_gib": 200}},
         "context": 1000,
         "cache": {"capacity": "fill"},
         "model": {"other_attention": others(([0, 1], WINDOW), ([2], STATE), ([3], NONE))},
