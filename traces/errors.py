@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """``"; did you mean 'lru'?"``, or the known names where none is near."""
     names = sorted(known)
-    near = get_close_matches(given, names, n=1, cutoff=0.5)
+    near = get_close_matches(given, names, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""

@@ -16,7 +16,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from prefetch_sim.traces.errors import describe, did_you_mean
 from prefetch_sim.traces.importers.known_models import BY_ARCHITECTURE
 from prefetch_sim.traces.importers.source import read_text
-from prefetch_sim.traces.models.precision import Name, Precision
+from prefetch_sim.traces.models.precision import NAMES, Precision
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
@@ -123,7 +123,7 @@ def _model(path: Path, preamble: list[str], given: ModelSpec | None) -> ModelSpe
 
 def _stored(name: str) -> Precision:
     """What the file of a model is in, as its name ends: all of it, or else 4 bits for experts."""
-    for mix in get_args(Name):
+    for mix in NAMES:
         if name.lower().endswith(mix.lower()):
             return Precision.of(mix)
     return Precision(experts="int4")
