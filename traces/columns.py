@@ -42,7 +42,10 @@ def nested_shape(kind: Any, layers: int, integers: bool) -> tuple[int, Any]:
     """
     is_list = pa.types.is_fixed_size_list
     if not (is_list(kind) and is_list(kind.value_type)):
-        raise ColumnError(f"has type {kind}, expected a fixed-size list of fixed-size lists")
+        raise ColumnError(
+            f"has type {str(kind)[:60]}, expected a fixed-size list of fixed-size lists; "
+            "'prefetch-sim trace import' reads what another tool wrote again"
+        )
     if kind.list_size != layers:
         raise ColumnError(f"has {kind.list_size} layers, the model {layers} that route")
     item = kind.value_type.value_type

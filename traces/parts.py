@@ -124,6 +124,14 @@ def part_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
+def is_trace(path: Path) -> bool:
+    """Whether ``path`` is a file, or a folder of parts, that says it is a trace."""
+    try:
+        return bool(open_parts(path))
+    except TraceError:
+        return False
+
+
 def open_parts(path: Path) -> list[Part]:
     if not path.exists():
         raise TraceError(f"{path}: no such file or folder")
@@ -153,7 +161,10 @@ def _open(path: Path) -> Part:
 
 def _parse_meta(path: Path, metadata: dict[bytes, bytes]) -> TraceMeta:
     if META_KEY not in metadata:
-        raise TraceError(f"{path}: no {META_KEY.decode()!r} metadata: not a routing trace")
+        raise TraceError(
+            f"{path}: no {META_KEY.decode()!r} metadata: not a routing trace; of a trace that "
+            f"another tool wrote again, 'prefetch-sim trace import --model NAME' makes one"
+        )
     try:
         content = json.loads(metadata[META_KEY])
     except ValueError as error:

@@ -325,7 +325,9 @@ class RunConfig(Section):
     def _predictors(cls, value: Any) -> Any:
         if value is None or value in ("none", {"name": "none"}):
             return ()
-        return value if isinstance(value, list | tuple) else (value,)
+        if not isinstance(value, list | tuple):
+            return (value,)
+        return [one for one in value if one not in (None, "none", {"name": "none"})]
 
     @field_validator("requests", mode="before")
     @classmethod
