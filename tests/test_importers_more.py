@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,124 +14,14 @@ import pytest
 from cli_support import call
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from recordings import MINIMAL as WRITERS
+from recordings import SHAPE, make_trace, write_moe_sim
 
-from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, TraceMeta, read_trace
+from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, read_trace
 from prefetch_sim.traces.importers import FORMATS, import_trace
 from prefetch_sim.traces.importers.tidy import tidy
-from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.models.spec import ModelSpec
 
-# Three layers, the first of them dense: layers 1 and 2 route.
-SHAPE = ModelSpec(
-    name="tiny",
-    layers=3,
-    dense_layers=(0,),
-    hidden=8,
-    experts=8,
-    top_k=2,
-    expert_hidden=4,
-    dense_hidden=16,
-    attention=GroupedQueryAttention(heads=2, kv_heads=1, head_dim=4),
-    vocab=100,
-)
-
-
-def make_trace(
-    model: ModelSpec, lengths: list[tuple[int, int]], seed: int, absent: float = 0
-) -> Trace:
-    """Requests 0, 1, ... of so many prompt and decode tokens; a share of the sets is absent."""
-    rng = np.random.default_rng(seed)
-    layers, experts, top_k = model.topology
-    tokens = [prompt + decode for prompt, decode in lengths]
-    sets = rng.random((sum(tokens), layers, experts)).argsort(axis=2)[:, :, :top_k]
-    sets[rng.random(sets.shape[:2]) < absent] = -1
-    phases = [[PREFILL] * prompt + [DECODE] * decode for prompt, decode in lengths]
-    return Trace(
-        path=None,
-        meta=TraceMeta(model=model),
-        request_id=np.repeat(np.arange(len(lengths), dtype=np.int32), tokens),
-        position=np.concatenate([np.arange(n, dtype=np.int32) for n in tokens]),
-        phase=np.array([*chain(*phases)], np.int8),
-        token_id=None,
-        experts=sets.astype(np.int16),
-        weights=None,
-    )
-
-
-def records(trace: Trace) -> list[tuple[int, int, int, int, list[int]]]:
-    """(request, position, phase, transformer layer, experts) of every set, token by token."""
-    return [
-        (*(int(of[row]) for of in (trace.request_id, trace.position, trace.phase)), name, experts)
-        for row, sets in enumerate(trace.experts.tolist())
-        for name, experts in zip(trace.model.moe_layer_indices, sets)
-    ]
-
-
-def write_moe_sim(path: Path, trace: Trace) -> None:
-    lines = [
-        {
-            "request_id": request,
-            "phase": ("prefill", "decode")[phase],
-            "step_id": position,
-            "token_position": position,
-            "layer_id": layer,
-            "expert_ids": [] if experts[0] < 0 else experts,
-        }
-        for request, position, phase, layer, experts in records(trace)
-    ]
-    # Layer by layer, requests in turn: as a batch runs.
-    lines.sort(key=lambda line: (line["token_position"], line["layer_id"]))
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def write_moe_beyond(path: Path, trace: Trace) -> None:
-    rows = sorted(records(trace), key=lambda record: record[3])
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["Layer ID", "Batch Number", "Token", "Activated Expert IDs"])
-        writer.writerows(
-            [layer, request, f"Ġ{position},", experts]
-            for request, position, _, layer, experts in rows
-        )
-
-
-def write_megatron(path: Path, trace: Trace) -> None:
-    """Each prompt in one pass, then a pass for each token."""
-    passes = []
-    for _, first, last in trace.requests:
-        decode = first + int((trace.phase[first:last] == PREFILL).sum())
-        passes += [(first, decode)] if first < decode else []
-        passes += [(row, row + 1) for row in range(decode, last)]
-    with path.open("w") as file:
-        for step, (first, last) in enumerate(passes):
-            for layer, name in enumerate(trace.model.moe_layer_indices):
-                experts = trace.experts[first:last, layer].tolist()
-                record: dict[str, Any] = {"step": step, "stage": "pre_dispatch", "block": "decoder"}
-                record |= {"layer": name, "rank": 0, "num_tokens": last - first}
-                record |= {"topk": trace.model.top_k, "top_indices": experts}
-                file.write(json.dumps(record) + "\n")
-
-
-def write_imp(path: Path, trace: Trace) -> None:
-    path.write_text(json.dumps([[layer, *experts] for *_, layer, experts in records(trace)]))
-
-
-def write_vllm(path: Path, trace: Trace) -> None:
-    arrays = {}
-    for request, first, last in trace.requests:
-        experts, phase = trace.experts[first:last], trace.phase[first:last]
-        arrays[f"prompt_routed_experts_{request}"] = experts[phase == PREFILL]
-        arrays[f"routed_experts_{request}"] = experts[phase == DECODE]
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-WRITERS: dict[str, Callable[[Path, Trace], None]] = {
-    "moe-sim": write_moe_sim,
-    "moe-beyond": write_moe_beyond,
-    "megatron": write_megatron,
-    "imp": write_imp,
-    "vllm": write_vllm,
-}
 # What each can say: prompt and decode tokens of a request, requests, whether sets may be absent.
 DECODE_ONLY = st.tuples(st.just(0), st.integers(1, 4))
 ANY = st.tuples(st.integers(0, 3), st.integers(0, 3)).filter(any)

@@ -74,7 +74,7 @@ def _read(path: Path, format: str | None, asked: Asked) -> Trace:
 
 
 def _files(path: Path, format: str | None) -> Iterable[Path]:
-    """``path`` itself where it is a file or one recording; else the files in it, as people count."""
+    """``path`` where it is a file or one recording; else the files in it, as people count."""
     if not path.is_dir() or is_trace(path):
         return [path]
     wanted = [FORMATS[format]] if format else FORMATS.values()

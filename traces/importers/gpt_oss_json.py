@@ -53,7 +53,8 @@ def read(path: Path, asked: Asked) -> Trace:
             for expert in ids:
                 if not 0 <= expert < count:
                     raise TraceError(
-                        f"{place}, layer {layer}: expert {shown(expert)} out of range 0..{count - 1}"
+                        f"{place}, layer {layer}: expert {shown(expert)} out of range "
+                        f"0..{count - 1}"
                     )
             experts[row, layer], weights[row, layer] = ids, [as_float(share) for share in shares]
     recorded = {"source": path.name, "format": FORMAT, "phases": "decode only"}

@@ -7,15 +7,14 @@ at its absolute position in the sequence.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
-from prefetch_sim.traces.importers.source import npz_arrays
+from prefetch_sim.traces.importers.source import UNREADABLE, npz_arrays
 from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
 FORMAT = "gpt-oss-npz"
@@ -96,6 +95,6 @@ def _load(path: Path) -> dict[str, Array]:
                 arrays[name] = array
     except TraceError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise TraceError(f"{path}: not a readable npz: {str(error).splitlines()[0]}") from None
+    except UNREADABLE as error:
+        raise TraceError(f"{path}: not a readable npz: {first_line(error)}") from None
     return arrays

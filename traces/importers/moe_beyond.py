@@ -23,13 +23,12 @@ import numpy as np
 
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import csv_columns, read_csv, shown
+from prefetch_sim.traces.importers.source import csv_columns, read_csv
 from prefetch_sim.traces.trace import Prediction, PredictionInfo, Trace
 
 FORMAT = "moe-beyond"
 _COLUMNS = ("layer id", "token", "activated expert ids")
 _BATCH, _PREDICTED = "batch number", "predicted expert ids"
-_APART = str.maketrans("[](),;", " " * 6)
 _INFO = PredictionInfo(
     trigger="layer_start",
     distance=0,
@@ -56,12 +55,12 @@ def read(path: Path, asked: Asked) -> Trace:
     width = 0
     for line, row in rows:
         batch, layer = _place(sets, line, row)
-        experts = _experts(sets, line, row["activated expert ids"])
-        at = position[batch, layer] if counted else _number(sets, line, "token", row["token"])
+        experts = sets.numbers(line, "expert", row["activated expert ids"])
+        at = position[batch, layer] if counted else sets.number(line, "token", row["token"])
         sets.add(line, batch, at, layer, experts)
         position[batch, layer] += 1
         token_ids.append(asked.number(row["token"]) if counted else 0)
-        if named := _experts(sets, line, row.get(_PREDICTED, "")):
+        if named := sets.numbers(line, "expert", row.get(_PREDICTED, "")):
             width = width or len(named)  # one for all: a trace's column has no other
             sets.check(line, named, width, "predicted experts")
         predicted.append(named)
@@ -78,9 +77,8 @@ def read(path: Path, asked: Asked) -> Trace:
 
 def _place(sets: RoutedSets, line: int, row: dict[str, str]) -> tuple[int, int]:
     """Batch and layer of a row."""
-    return _number(sets, line, _BATCH, row.get(_BATCH, "0")), _number(
-        sets, line, "layer id", row["layer id"]
-    )
+    batch = sets.number(line, _BATCH, row.get(_BATCH, "0"))
+    return batch, sets.number(line, "layer id", row["layer id"])
 
 
 def _positions(sets: RoutedSets, rows: list[tuple[int, dict[str, str]]]) -> Counter[Any]:
@@ -93,14 +91,3 @@ def _positions(sets: RoutedSets, rows: list[tuple[int, dict[str, str]]]) -> Coun
     return Counter(
         {(batch, last): most - 1 for batch, most in longest.items() if count[batch, last] == 1}
     )
-
-
-def _experts(sets: RoutedSets, line: int, text: str) -> list[int]:
-    return [_number(sets, line, "expert", word) for word in text.translate(_APART).split()]
-
-
-def _number(sets: RoutedSets, line: int, name: str, text: str) -> int:
-    digits = text.strip()
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 9:
-        raise sets.wrong(line, f"{name} {shown(text)} is not a whole number")
-    return int(digits)

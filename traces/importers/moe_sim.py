@@ -3,8 +3,8 @@
 ``request_id``, ``phase`` (prefill, decode or unknown), ``step_id``, ``token_position``,
 ``layer_id``, ``expert_ids``; other keys are ignored. An event without experts is a layer that did
 not route. Requests may take turns in the file; here each is in one piece, in order of its tokens.
-Tokens of unknown phase are taken as decode. moe-sim also knows sets of other sizes than top-k, which
-no trace can hold: they are refused.
+Tokens of unknown phase are taken as decode. moe-sim also knows sets of other sizes than top-k,
+which no trace can hold: they are refused.
 """
 
 from __future__ import annotations

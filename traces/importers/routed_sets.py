@@ -17,6 +17,7 @@ from prefetch_sim.traces.importers.source import as_float, shown
 from prefetch_sim.traces.importers.tidy import NOTES
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
 
+_APART = str.maketrans("[](),;", " " * 6)
 _MOST = np.iinfo(np.int32).max  # of requests, positions and layers
 
 
@@ -131,6 +132,24 @@ class RoutedSets:
         if differs.any():
             raise self.wrong(self.at[np.argmax(differs)], f"{what} differs between layers")
         return out
+
+    def number(self, at: int, name: str, text: str) -> int:
+        """A whole number that a text file has as ``name``."""
+        digits = text.strip()
+        if not digits.isascii() or not digits.isdigit() or len(digits) > 9:
+            raise self.wrong(at, f"{name} {shown(text)} is not a whole number")
+        return int(digits)
+
+    def numbers(self, at: int, name: str, text: str) -> list[int]:
+        """Whole numbers in one field: ``[1, 2]``, ``1,2``, ``1 2`` or ``1;2``."""
+        return [self.number(at, name, word) for word in text.translate(_APART).split()]
+
+    def floats(self, at: int, name: str, text: str) -> list[float]:
+        """Numbers in one field, in the same forms; ``nan`` is one."""
+        try:
+            return [float(word) for word in text.translate(_APART).split()]
+        except ValueError:
+            raise self.wrong(at, f"{name} {shown(text)} are not numbers") from None
 
     def wrong(self, at: int, message: str) -> TraceError:
         return TraceError(f"{self.path}: {self.unit} {at}: {message}")

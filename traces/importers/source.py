@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -32,8 +33,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+# What numpy and zipfile raise for files that are damaged, cut short or locked.
+UNREADABLE = (
+    OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, KeyError, TypeError,
+    SyntaxError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
 def as_float(number: float) -> float:
-    """A number of JSON, which may have any digits, as a float that is no weight where it is huge."""
+    """A number of JSON, which may have any digits, as a float; no weight where it is huge."""
     return float(min(max(number, -1e38), 1e38))
 
 
@@ -118,12 +126,17 @@ def first_keys(head: bytes) -> set[str]:
 
 def npz_arrays(head: bytes, path: Path) -> list[str]:
     """Names of the arrays in an npz; none where ``path`` is not one that can be opened."""
+    return [name.removesuffix(".npy") for name in zip_names(head, path)]
+
+
+def zip_names(head: bytes, path: Path) -> list[str]:
+    """Names of the files in a zip; none where ``path`` is not one that can be opened."""
     if not head.startswith(b"PK\x03\x04"):
         return []
     try:
         with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+            return archive.namelist()
+    except UNREADABLE:
         return []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _routed(trace: Trace) -> Trace:
         raise TraceError(f"{trace.path}: no row has an expert in any layer: nothing was routed")
     position = trace.position.copy()
     bounds = request_bounds(trace.request_id).tolist()
-    for first, last in zip(bounds, bounds[1:]):
+    for first, last in pairwise(bounds):
         here = kept[first:last]
         if here.all():
             continue

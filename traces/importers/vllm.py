@@ -18,15 +18,14 @@ that stand for layers without a router are skipped. Where -1 stands for every ex
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.importers.arrays import routed_array
 from prefetch_sim.traces.importers.asked import Asked
-from prefetch_sim.traces.importers.source import npz_arrays
+from prefetch_sim.traces.importers.source import UNREADABLE, npz_arrays
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.states import KINDS
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
@@ -36,9 +35,6 @@ _PROMPT, _GENERATED = "prompt_routed_experts", "routed_experts"
 _TOKENS = ("prompt_token_ids", "token_ids")
 _NAME = re.compile(rf"({_PROMPT}|{_GENERATED}|{'|'.join(_TOKENS)})(?:_(\d{{1,9}}))?")
 _NPY = b"\x93NUMPY"
-_UNREADABLE = (  # what numpy and zipfile raise for files that are damaged, cut short or locked
-    OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -110,9 +106,8 @@ def _load(path: Path) -> dict[int, dict[str, Array]]:
                     arrays[found[1]] = _integers(path, found[1], loaded[key])
     except TraceError:
         raise
-    except _UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TraceError(f"{path}: not readable by numpy: {reason}") from None
+    except UNREADABLE as error:
+        raise TraceError(f"{path}: not readable by numpy: {first_line(error)}") from None
     for request, arrays in requests.items():
         if _PROMPT not in arrays and _GENERATED not in arrays:
             raise TraceError(f"{path}: request {request} has no array {_GENERATED!r}")
