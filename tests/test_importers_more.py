@@ -358,7 +358,7 @@ def test_megatron_pass_longer_than_the_head(tmp_path: Path) -> None:
         (forward(0, 2, [1, 8], [1, 2]), "line 2: expert 8 out of range 0..7 of tiny"),
         (forward(0, 2, [1, 1], [1, 2]), "line 2: expert 1 twice in one set"),
         (forward(0, 2, [1, 2], [1]), "line 2: 1 experts, expected 2"),
-        (forward(0, 2, [1, 2]), "line 2: 1 tokens, other layers of the pass have 2"),
+        (forward(0, 2, *[[1, 2]] * 3), "line 1: 2 tokens, other layers of the pass have 3"),
         (forward(0, 2), "line 2: expected a list of each token's experts as top_indices"),
         (forward(0, 2) | {"top_indices": [1, 2]}, "line 2: expected a list of whole numbers"),
         (forward(0, 3, [1, 2], [1, 2]), "line 2: layer 3 is none of the routers of tiny"),

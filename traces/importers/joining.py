@@ -112,7 +112,7 @@ def _twin(traces: Sequence[Trace]) -> str | None:
     """A note on the first two files that hold the same routing: ranks of one run, often."""
     seen: dict[bytes, Trace] = {}
     for trace in traces:
-        key = hashlib.sha256(np.ascontiguousarray(trace.experts)).digest()
+        key = hashlib.sha256(np.ascontiguousarray(trace.experts).data).digest()
         if key in seen:
             names = [t.path.name if t.path else "" for t in (seen[key], trace)]
             return f"{names[0]} and {names[1]} hold the same routing; of ranks import one"

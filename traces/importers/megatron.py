@@ -17,10 +17,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from prefetch_sim.traces.importers.asked import Asked
-from prefetch_sim.traces.importers.passes import PassReader
+from prefetch_sim.traces.importers.passes import Call, PassReader, add_passes
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
 from prefetch_sim.traces.importers.source import first_keys, read_json_lines, shown
 from prefetch_sim.traces.trace import Trace
@@ -38,24 +37,16 @@ def matches(head: bytes, path: Path) -> bool:
 def read(path: Path, asked: Asked) -> Trace:
     """The passes of one rank, which must hold all layers of ``model``."""
     sets = RoutedSets(path, asked)
-    reader = PassReader(asked, sets.wrong)
-    starts: dict[tuple[Any, int], tuple[tuple[int, int, int], int]] = {}  # and how many tokens
-    for line, key, layer, experts, weights in _passes(sets):
-        if key not in starts:
-            starts[key] = reader.next(line, len(experts)), len(experts)
-        (mine, first, phase), tokens = starts[key]
-        if len(experts) != tokens:
-            raise sets.wrong(line, f"{len(experts)} tokens, other layers of the pass have {tokens}")
-        for token in range(tokens):
-            weight = None if weights is None else weights[token]
-            at = first + token
-            sets.add(line, mine, at, layer, experts[token], phase=phase, weights=weight)
+    passes: dict[tuple[int, int], list[Call]] = {}
+    for key, call in _calls(sets):
+        passes.setdefault(key, []).append(call)
+    add_passes(sets, PassReader(asked, sets.wrong), list(passes.values()))
     return sets.trace(format=FORMAT, phases="by tokens a pass: one is decode")
 
 
-def _passes(sets: RoutedSets) -> Iterator[tuple[int, tuple[Any, int], Any, list[Any], Any]]:
-    """Line, pass, layer, experts and weights of each record of the decoder."""
-    seen: Counter[tuple[Any, Any]] = Counter()
+def _calls(sets: RoutedSets) -> Iterator[tuple[tuple[int, int], Call]]:
+    """Each record of the decoder, and its pass."""
+    seen: Counter[tuple[int, int]] = Counter()
     for line, record in read_json_lines(sets.path):
         if record.get("block", "decoder") != "decoder":
             continue
@@ -68,5 +59,5 @@ def _passes(sets: RoutedSets) -> Iterator[tuple[int, tuple[Any, int], Any, list[
         weights = next((record[key] for key in _WEIGHTS if key in record), None)
         if weights is not None and (not isinstance(weights, list) or len(weights) != len(experts)):
             raise sets.wrong(line, f"expected weights of {len(experts)} tokens")
-        yield line, (step, seen[step, layer]), layer, experts, weights
+        yield (step, seen[step, layer]), Call(line, layer, experts, weights)
         seen[step, layer] += 1

@@ -61,7 +61,7 @@ def _routed(
         raise sets.wrong(line, "expected a list 'activations'")
     found: dict[tuple[int, int], list[tuple[int, float]]] = {}
     for one in activations:
-        values = [one.get(key) for key in _KEYS] if isinstance(one, dict) else [None]
+        values: list[Any] = [one.get(key) for key in _KEYS] if isinstance(one, dict) else [None]
         if any(type(value) is not int for value in values[:3]) or type(values[-1]) not in (
             int,
             float,

@@ -59,8 +59,11 @@ def read(path: Path, asked: Asked) -> Trace:
         except ColumnError as error:
             raise TraceError(f"{path}: column {name}: {error}") from None
     experts, weights = columns["experts"], columns.get("weights")
-    if experts.dtype.kind not in "iu":
-        raise TraceError(f"{path}: column experts holds {experts.dtype}, expected whole numbers")
+    if experts.dtype.kind == "f":  # pandas makes a missing set NaN, and its column of floats
+        experts = np.where(np.isnan(experts), -1, experts)
+        if (experts != np.floor(experts)).any() or (np.abs(experts) > 2**31).any():
+            raise TraceError(f"{path}: column experts holds numbers that are not whole")
+        experts = experts.astype(np.int64)
     if weights is not None and weights.shape != experts.shape:
         raise TraceError(f"{path}: weights are {weights.shape}, experts {experts.shape}")
     request, position = columns["request_id"], columns["position"]

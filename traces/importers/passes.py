@@ -8,7 +8,7 @@ whoever imports has to say which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from prefetch_sim.traces.importers.asked import Asked
@@ -54,22 +54,30 @@ class Call(NamedTuple):
 
     at: int
     layer: int
-    experts: list[list[int]]
-    weights: list[list[float]] | None = None
+    experts: list[Any]
+    weights: list[Any] | None = None
 
 
 def add_calls(sets: RoutedSets, reader: PassReader, calls: Iterable[Call]) -> None:
     """Put calls that come in the order in which they ran into ``sets``.
 
-    A pass ends where the layer does not rise. The last layer may have fewer tokens than the rest
-    of its pass: the last ones. A token whose experts are all negative was not routed.
+    A pass ends where the layer does not rise.
     """
     passes: list[list[Call]] = []
     for call in calls:
         if not passes or call.layer <= passes[-1][-1].layer:
             passes.append([])
         passes[-1].append(call)
-    last = max((one[-1].layer for one in passes), default=0)
+    add_passes(sets, reader, passes)
+
+
+def add_passes(sets: RoutedSets, reader: PassReader, passes: Sequence[Sequence[Call]]) -> None:
+    """Put passes into ``sets``, each a call of every layer.
+
+    The last layer may have fewer tokens than the rest of its pass: the last ones. A token whose
+    experts are all -1 was not routed.
+    """
+    last = max((call.layer for one in passes for call in one), default=0)
     for one in passes:
         tokens = max(len(call.experts) for call in one)
         request, first, phase = reader.next(one[0].at, tokens)
@@ -79,7 +87,11 @@ def add_calls(sets: RoutedSets, reader: PassReader, calls: Iterable[Call]) -> No
                 message = f"{len(call.experts)} tokens, other layers of the pass have {tokens}"
                 raise sets.wrong(call.at, message)
             for token, experts in enumerate(call.experts):
-                absent = bool(experts) and max(experts) < 0
-                known: Any = None if call.weights is None else call.weights[token]
+                absent = _none(experts)
+                known = None if call.weights is None else call.weights[token]
                 place = request, first + lacks + token, call.layer
                 sets.add(call.at, *place, experts, phase=phase, weights=known, absent=absent)
+
+
+def _none(experts: Any) -> bool:
+    return isinstance(experts, list) and bool(experts) and all(e == -1 for e in experts)

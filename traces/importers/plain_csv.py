@@ -31,23 +31,27 @@ def read(path: Path, asked: Asked) -> Trace:
     """Every request of the file, of the model that it does not name."""
     sets = RoutedSets(path, asked)
     tokens: list[int] = []
-    phased = weighed = False
+    phased = False
     for line, row in read_csv(path, _COLUMNS):
         phased = "phase" in row
         word = row.get("phase", "decode").strip().lower()
         if word not in PHASES:
             raise sets.wrong(line, f"phase {shown(word)} is none of {', '.join(PHASES)}")
         experts = sets.numbers(line, "expert", row["experts"])
-        weighed = "weights" in row
-        weights = sets.floats(line, "weights", row["weights"]) if weighed else None
+        weights = None
+        if "weights" in row:
+            given = sets.floats(line, "weights", row["weights"])
+            weights = given if experts else [0.0] * sets.model.top_k
         name = row["request"].strip()
+        number = name.isascii() and name.isdigit() and len(name) < 10
         sets.add(
             line,
-            int(name) if name.isascii() and name.isdigit() and len(name) < 10 else name,
-            *(sets.number(line, key, row[key]) for key in ("position", "layer")),
+            int(name) if number else name,
+            sets.number(line, "position", row["position"]),
+            sets.number(line, "layer", row["layer"]),
             experts,
             phase=PHASES.index(word),
-            weights=weights if experts else weights and [0] * sets.model.top_k,
+            weights=weights,
             absent=not experts,
         )
         if "token_id" in row:

@@ -149,7 +149,7 @@ def _decode(place: str, model: ModelSpec, text: Any) -> Array:
     if array.ndim == 1:
         for layers in (model.layers, model.moe_layers):
             if len(array) % (layers * model.top_k) == 0:
-                return array.reshape(-1, layers, model.top_k)
+                return np.asarray(array.reshape(-1, layers, model.top_k))
         raise TraceError(
             f"{place}: {len(array)} numbers are no tokens of {model.layers} layers of "
             f"top-{model.top_k} (model {model.name})"

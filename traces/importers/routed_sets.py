@@ -96,6 +96,7 @@ class RoutedSets:
         names_of = list(self._requests)
         if all(type(name) is int and 0 <= name <= _MOST for name in names_of):
             request = np.array(names_of)[request]
+            self._requests = {number: number for number in names_of}
         else:
             recorded = {NOTES: "requests numbered in order of first use", **recorded}
         keys, row = np.unique(np.stack([request, position], 1), axis=0, return_inverse=True)
@@ -174,9 +175,10 @@ class RoutedSets:
         lacks[:, -1] &= ~self._before_the_last(keys[:, 0], lacks[:, -1], phase)
         if lacks.any():
             row, layer = np.argwhere(lacks)[0].tolist()
-            request, position = keys[row]
+            number, position = keys[row].tolist()
+            name = next((name for name, n in self._requests.items() if n == number), number)
             raise TraceError(
-                f"{self.path}: request {request}, position {position}: no experts of layer "
+                f"{self.path}: request {shown(name)}, position {position}: no experts of layer "
                 f"{names[layer]}"
             )
 

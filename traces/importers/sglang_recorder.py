@@ -75,8 +75,7 @@ class _Requests:
         if any(request == self.cut for request, _ in found):
             self.cut = None  # its prompt was whole
         at = set(positions)
-        gone = [one for one in left if one[0] != self.cut]
-        self.guesses += sum(next_position in at for _, next_position in gone)
+        self.guesses += sum(next_position in at for _, next_position in left)
         self.running = found + [one for one in left if one[0] == self.cut]
         return [request for request, _ in found]
 
@@ -129,7 +128,7 @@ def read(path: Path, asked: Asked) -> Trace:
     )
     trace = take(trace, np.lexsort((rows["position"], rows["request"])))
     if requests.guesses:
-        note = f"{requests.guesses} times which of several requests had ended is a guess"
+        note = f"which of several requests had ended is a guess, {requests.guesses} times"
         trace = noted(trace, note)
     return trace
 

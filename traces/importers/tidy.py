@@ -52,7 +52,7 @@ def _routed(trace: Trace) -> Trace:
 
     Positions close up, but for those that follow a prompt's first tokens: their context is there.
     """
-    kept = (trace.experts >= 0).any(axis=(1, 2))
+    kept: Array = np.asarray((trace.experts >= 0).any(axis=(1, 2)))
     if kept.all():
         return trace
     if not kept.any():
