@@ -22,6 +22,7 @@ from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, read_
 from prefetch_sim.traces.importers import import_trace
 from prefetch_sim.traces.info import trace_info
 from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.validate import validate
 
 TINY = ModelSpec.model_validate(
     SHAPE.model_dump() | {"layers": 2, "dense_layers": (), "experts": 4}
@@ -531,7 +532,11 @@ def test_from_arrays() -> None:
     with pytest.raises(TraceError, match="experts has shape"):
         Trace.from_arrays(TINY, experts[:, :1])
     with pytest.raises(TraceError, match="expert 9 out of range"):
-        Trace.from_arrays(TINY, np.full((1, 2, 2), 9))
+        validate(Trace.from_arrays(TINY, np.full((1, 2, 2), 9)))
+    with pytest.raises(TraceError, match="experts is float64, expected whole numbers"):
+        Trace.from_arrays(TINY, experts / 1)
+    with pytest.raises(TraceError, match="3 prompts for 1 requests"):
+        Trace.from_arrays(TINY, experts, prompt=[1, 1, 1])
     with pytest.raises(TraceError, match="request 'a' again"):
         Trace.from_arrays(TINY, experts, requests=["a", "b", "a"])
 

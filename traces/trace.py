@@ -100,18 +100,21 @@ class Trace:
         token_id: npt.ArrayLike | None = None,
         recorded: dict[str, str] | None = None,
     ) -> Trace:
-        """A checked trace of routing that is in memory; ``write_trace`` makes a file of it.
+        """A trace of routing that is in memory; ``write_trace`` checks it and makes a file.
 
         ``experts`` [T, L, k], best first, all -1 where a layer did not route. ``requests`` [T]
         names the request of each row, whose rows must be together (default: one request);
         ``prompt`` is how many first rows of each request are its prompt, one number for all or one
         each. ``weights`` [T, L, k], ``token_id`` [T]; ``recorded`` says where it comes from.
-        Raises TraceError for the first rule that is broken.
+        Raises TraceError for a shape that is not the model's, and what is no whole number.
         """
-        from prefetch_sim.traces.validate import validate  # it needs this module
-
         chosen = _integers("experts", experts, np.int16)
+        layers, _, k = model.topology
         tokens = len(chosen) if chosen.ndim else 0
+        if chosen.shape != (tokens, layers, k):
+            raise TraceError(
+                f"trace: experts has shape {chosen.shape}, expected tokens x {layers} x {k}"
+            )
         names = np.asarray(np.zeros(tokens, np.int32) if requests is None else requests)
         if names.shape != (tokens,):
             raise TraceError(f"trace: requests has shape {names.shape}, expected {(tokens,)}")
@@ -125,7 +128,7 @@ class Trace:
         if prompts.ndim and prompts.shape != lengths.shape:
             raise TraceError(f"trace: {prompts.size} prompts for {len(lengths)} requests")
         in_prompt = position < np.repeat(np.broadcast_to(prompts, lengths.shape), lengths)
-        trace = cls(
+        return cls(
             path=None,
             meta=TraceMeta(model=model, recorded=recorded or {}),
             request_id=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
@@ -135,8 +138,6 @@ class Trace:
             experts=chosen,
             weights=None if weights is None else np.asarray(weights).astype(np.float16),
         )
-        validate(trace)
-        return trace
 
     @property
     def model(self) -> ModelSpec:

@@ -327,7 +327,7 @@ class RunConfig(Section):
             return ()
         if not isinstance(value, list | tuple):
             return (value,)
-        return [one for one in value if one not in (None, "none", {"name": "none"})]
+        return [one for one in value if one not in ("none", {"name": "none"})]
 
     @field_validator("requests", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.passes import Call, PassReader, add_passes
@@ -50,7 +51,9 @@ def _calls(sets: RoutedSets) -> Iterator[tuple[tuple[int, int], Call]]:
     for line, record in read_json_lines(sets.path):
         if record.get("block", "decoder") != "decoder":
             continue
-        step, layer, experts = (record.get(key) for key in ("step", "layer", "top_indices"))
+        step: Any = record.get("step")
+        layer: Any = record.get("layer")
+        experts = record.get("top_indices")
         for name, value in (("step", step), ("layer", layer)):
             if type(value) is not int:
                 raise sets.wrong(line, f"{name} {shown(value)} is not a whole number")

@@ -93,10 +93,10 @@ class RoutedSets:
         self.at, request, position, layer, phase = map(np.asarray, self._keys.values())
         if not len(self.at):
             raise TraceError(f"{self.path}: no routed sets in it")
-        names_of = list(self._requests)
-        if all(type(name) is int and 0 <= name <= _MOST for name in names_of):
-            request = np.array(names_of)[request]
-            self._requests = {number: number for number in names_of}
+        numbers = [name for name in self._requests if isinstance(name, int) and 0 <= name <= _MOST]
+        if len(numbers) == len(self._requests):
+            request = np.array(numbers)[request]
+            self._requests = {number: number for number in numbers}
         else:
             recorded = {NOTES: "requests numbered in order of first use", **recorded}
         keys, row = np.unique(np.stack([request, position], 1), axis=0, return_inverse=True)
