@@ -17,7 +17,9 @@ import pytest
 from cli_support import call
 from recordings import PROMPTS, SHAPE, WRITERS, make_trace, write_csv, write_parquet
 
+from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import parse
+from prefetch_sim.sim.setup.inputs import load
 from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, read_trace, write_trace
 from prefetch_sim.traces.importers import import_trace
 from prefetch_sim.traces.info import trace_info
@@ -548,3 +550,25 @@ def test_writers_write_what_is_read_elsewhere(tmp_path: Path) -> None:
     read = import_trace(tmp_path / "t.csv", model=TINY)
     np.testing.assert_array_equal(read.experts, trace.experts)
     np.testing.assert_array_equal(read.phase, trace.phase)
+
+
+def test_colibri_counts_choose_static_experts(tmp_path: Path) -> None:
+    """Layers numbered as in the model, whose first has no router; experts unnamed were not used."""
+    write_trace(tmp_path / "t.parquet", make_trace(SHAPE, [(0, 2)], seed=1))
+    usage = tmp_path / ".coli_usage"
+    static = {"popular": {"experts": 2}, "counts": str(usage)}
+    tree = {"trace": str(tmp_path / "t.parquet"), "cache": {"capacity": "50%", "static": static}}
+    usage.write_text("-1 3 8\n-2 1 99\n1 3 17\n2 5 9\n2 4 1\n")
+    assert load(parse(tree, "run.yaml")).static == (3, 8 + 5)
+    usage.write_text("-1 2 8\n1 3 17\n0 5 9\n")
+    assert load(parse(tree, "run.yaml")).static == (5, 8 + 3)
+    for text, message in {
+        "-1 4 8\n": "line 1: 4 layers of 8 experts, the model has 2 MoE layers of 8",
+        "-1 3 8\n0 1 1\n": "line 2: there is no expert 1 of layer 0 used 1",
+        "-1 3 8\n1 8 1\n": "line 2: there is no expert 8 of layer 1 used 1",
+        "-1 3 8\n1 x 1\n": "line 2: expected layer, expert and count, not '1 x 1'",
+        "-1 \n": "line 1:  layers of  experts, the model has",
+    }.items():
+        usage.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load(parse(tree, "run.yaml"))

@@ -5,7 +5,7 @@ its tokens; gates are after normalisation. Whose tokens a pass has is not said (
 Lines that begin with ``#`` are left out.
 
 Its popularity file ``.coli_usage`` (``-1 layers experts``, ``-2 version hash``, then ``layer expert
-count``) is no routing; ``cache.static.counts`` wants its last rows as CSV.
+count``) is no routing; a run takes it as ``cache.static.counts``.
 
 Both layouts are known from the program's documentation (docs/routing-telemetry.md), not from a
 file.
@@ -40,8 +40,8 @@ def read(path: Path, asked: Asked) -> Trace:
     text = read_text(path)
     if _USAGE.match(text.encode()):
         raise TraceError(
-            f"{path}: counts how often experts were used, which is no trace; a run takes such "
-            "counts as CSV of layer,expert,count under cache.static.counts"
+            f"{path}: counts how often experts were used, which is no trace; a run takes it as "
+            "cache.static.counts"
         )
     sets = RoutedSets(path, asked)
     add_calls(sets, PassReader(asked, sets.wrong), _calls(sets, text))
