@@ -21,7 +21,7 @@ from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import parse
 from prefetch_sim.sim.setup.inputs import load
 from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, read_trace, write_trace
-from prefetch_sim.traces.importers import import_trace
+from prefetch_sim.traces.importers import FORMATS, import_trace
 from prefetch_sim.traces.info import trace_info
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.validate import validate
@@ -572,3 +572,21 @@ def test_colibri_counts_choose_static_experts(tmp_path: Path) -> None:
         usage.write_text(text)
         with pytest.raises(ConfigError, match=message):
             load(parse(tree, "run.yaml"))
+
+
+PAGE = (Path(__file__).parents[1] / "docs/trace-format.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_every_importer() -> None:
+    table = PAGE.partition("| `--format` |")[2].partition("\n\n")[0]
+    first = [row.split("|")[1] for row in table.splitlines()[2:]]
+    named = [name.strip(" `") for cell in first for name in cell.split(",")]
+    assert sorted(named) == sorted(FORMATS)
+
+
+def test_the_pages_csv_is_read(tmp_path: Path) -> None:
+    text = next(block for block in PAGE.split("```") if block.startswith("\nrequest,position"))
+    (tmp_path / "t.csv").write_text(text.strip())
+    trace = import_trace(tmp_path / "t.csv", model=TINY)
+    assert trace.experts.tolist() == [[[3, 1], [0, 2]], [[1, 3], [2, 0]]]
+    assert trace.phase.tolist() == [PREFILL, DECODE]

@@ -143,7 +143,11 @@ def read_phase(column: Any) -> Array:
         raise ColumnError(f"row {_first_null(column)} is null")
     words = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     codes = []
-    for word in words.dictionary.to_pylist():
+    try:
+        known = words.dictionary.to_pylist()
+    except UnicodeDecodeError:
+        raise ColumnError("holds text that is not UTF-8") from None
+    for word in known:
         codes.append(PHASES.index(word) if word in PHASES else -1)
     phase: Array = np.array(codes, np.int8)[words.indices.to_numpy()]
     if (phase < 0).any():

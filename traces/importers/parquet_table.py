@@ -90,6 +90,7 @@ def _named(columns: list[str]) -> str:
 
 def _table(path: Path) -> Any:
     try:
-        return pq.read_table(path, partitioning=None)
+        table = pq.read_table(path, partitioning=None)
+        return table.rename_columns([str(name) for name in table.schema.names])
     except UNREADABLE as error:
         raise TraceError(f"{path}: not readable as Parquet: {first_line(error)}") from None

@@ -15,6 +15,7 @@ top-k experts; so where every set lost as many, top-k is what is left, and else 
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Iterator
@@ -182,7 +183,14 @@ def _table(path: Path, lines: list[str], start: int) -> tuple[dict[str, Array], 
         raise TraceError(f"{path}: no rows after line {start + 1}")
     wanted = [name for name in _READ if name in header]
     text = io.StringIO("\n".join(rows))
-    frame = pd.read_csv(text, names=header, usecols=wanted, dtype=str, keep_default_na=False)
+    frame = pd.read_csv(
+        text,
+        names=header,
+        usecols=wanted,
+        dtype=str,
+        keep_default_na=False,
+        quoting=csv.QUOTE_NONE,
+    )
     at = np.array(numbers)
     cells = {}
     for name in wanted:
