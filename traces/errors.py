@@ -19,6 +19,12 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another library says, in one line that is not long."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return " ".join(lines[0].split())[:200]
+
+
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """The first problem of validating ``model`` as ``path: what``, its path below ``prefix``."""
     first = error.errors()[0]
