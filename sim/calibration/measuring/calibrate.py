@@ -164,7 +164,7 @@ def _parts(
             reading = None
             if folder is not None:
                 file = stack.enter_context(storage.scratch(folder, 64 * MIB))
-                (lane,) = bench.lanes("storage", 1)
+                lane = bench.lanes("storage", 1)[0]
                 reading = lane, file.reading(MIB)
             threads = _powers(usable_cores())
             times = memory.measure(
