@@ -101,11 +101,12 @@ ODD: dict[str, dict[str, Any]] = {
 
 # Of no config that is known: the shape is taken from the modules.
 UNKNOWN: dict[str, dict[str, Any]] = {
-    "Qwen3Next": {
+    "Flint": {
         "num_experts": 8,
         "moe_intermediate_size": 16,
         "shared_expert_intermediate_size": 24,
         "head_dim": 8,
+        "mlp_only_layers": [],
         "layer_types": ["full_attention"] * 3,
     },
     "NemotronH": {

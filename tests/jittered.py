@@ -40,8 +40,8 @@ def jittered(inputs: Inputs, share: float, seed: int, watch: Watch) -> Simulatio
 class FakeReplay:
     """Stands for ``sim.run.replay``: every run has its own jitter. ``runs`` counts them."""
 
-    def __init__(self, share: float = 0.2) -> None:
-        self.share, self.runs = share, 0
+    def __init__(self, share: float = 0.2, runs: int = 0) -> None:
+        self.share, self.runs = share, runs
 
     def __call__(
         self, inputs: Inputs, *, device: str, storage: object, watch: Watch | None = None

@@ -112,7 +112,9 @@ def test_a_slot_that_is_lost_is_no_ones_doing(predictor: str) -> None:
         def losing(routed: Any, now: int) -> tuple[int, int]:
             nonlocal lost
             if tier.now % 100 == 99:
-                tier._left(next(x for x in range(len(tier.sizes)) if tier.resident[x]))
+                x = next(x for x in range(len(tier.sizes)) if tier.resident[x])
+                tier._left(0, [x])
+                tier.free[0] += tier.sizes[x]
                 lost += 1
             return demand(routed, now)
 

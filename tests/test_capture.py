@@ -558,7 +558,7 @@ def test_odd_routers(family: str, tmp_path: Path) -> None:
 
 def test_a_shape_from_the_modules(tmp_path: Path) -> None:
     """Of a family whose config is not known; shared experts count, as they cost time."""
-    loaded = load_model(str(save("Qwen3Next", tmp_path / "model")))
+    loaded = load_model(str(save("Flint", tmp_path / "model")))
     spec = loaded.spec
     assert (spec.expert_hidden, spec.shared_experts, spec.shared_hidden) == (16, 1, 24)
     trace = capture(loaded, write_prompts(tmp_path / "p.jsonl"), tmp_path / "t", Settings(NEW, 1))

@@ -65,7 +65,7 @@ def test_other_figures_and_what_was_measured() -> None:
         ({"name": "gpt-oss-20b", "hidden": -5}, "model: hidden: Input should be greater than 0"),
         ({"vocab": int("9" * 400)}, "model: vocab: Input should be less than or equal to 10000000"),
         ({"expert_hidden": 10**9}, "model: expert_hidden: Input should be less than or equal to"),
-        ({"experts": 10**9}, "model: experts: Input should be less than or equal to 32768"),
+        ({"experts": 10**9}, "model: experts: Input should be less than or equal to 32767"),
         ({"expert_bytes": [10**13] * 24}, "model: expert_bytes "),
         ({"layers": 12}, "model: "),
         (3, "my.yaml: model: "),

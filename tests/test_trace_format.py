@@ -595,7 +595,7 @@ def test_info_by_hand() -> None:
     shares = np.array([5, 7, 2, 2]) / 16
     entropy = -(shares * np.log(shares)).sum() / np.log(4)
     assert info["routing_entropy"]["mean"] == pytest.approx(entropy, abs=1e-6)
-    assert info["tokens"] == {"all": 8, "prefill": 2, "decode": 6}
+    assert info["tokens"] == {"all": 8, "prefill": 2, "decode": 6, "unrouted": 0}
     assert info["predictions"]["near"]["layer0_slot_recall"] is None
     assert json.loads(json.dumps(info)) == info
 

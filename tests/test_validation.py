@@ -157,10 +157,14 @@ def test_one_who_stops_keeps_what_is_whole(here: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         work.measure(2, None, Stopped())
     assert len(work.left(2)) == 12  # one of the five was the reference
+    work.measure(1, None, FakeReplay())
+    work.summarise(1)
+    with pytest.raises(KeyboardInterrupt):
+        work.measure(2, None, Stopped(share=0.1, runs=5))
     assert not list((here / "out").glob("*.csv"))
     rest = FakeReplay()
     work.measure(2, None, rest)
-    assert rest.runs == 12
+    assert rest.runs == 8
 
 
 def test_another_profile_needs_no_new_measurement(here: Path, done: Tables) -> None:

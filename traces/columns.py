@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from prefetch_sim.traces.trace import PHASES, Array
 
@@ -42,7 +43,10 @@ def nested_shape(kind: Any, layers: int, integers: bool) -> tuple[int, Any]:
     """
     is_list = pa.types.is_fixed_size_list
     if not (is_list(kind) and is_list(kind.value_type)):
-        raise ColumnError(f"has type {kind}, expected a fixed-size list of fixed-size lists")
+        raise ColumnError(
+            f"has type {str(kind)[:60]}, expected a fixed-size list of fixed-size lists; "
+            "'prefetch-sim trace import' reads what another tool wrote again"
+        )
     if kind.list_size != layers:
         raise ColumnError(f"has {kind.list_size} layers, the model {layers} that route")
     item = kind.value_type.value_type
@@ -79,6 +83,47 @@ def fill_nested(column: Any, out: Array, missing: float) -> Array:
     return routed
 
 
+def read_lists(column: Any) -> Array:
+    """Lists of numbers of any Arrow kind as [T, w], nested ones as [T, L, w], -1 for a null set.
+
+    ColumnError where they differ in length, or where a row or a number is null.
+    """
+    if column.null_count:
+        raise ColumnError(f"row {_first_null(column)} is null")
+    if not _is_list(column.type):
+        raise ColumnError(f"has type {str(column.type)[:60]}, expected lists")
+    shape = [len(column), _length(column)]
+    values = pc.list_flatten(column)
+    present = None
+    if _is_list(values.type):
+        present = values.is_valid().to_numpy(zero_copy_only=False)
+        shape.append(_length(values.drop_null()))
+        values = pc.list_flatten(values)
+    if values.null_count:
+        raise ColumnError("a number in a list is null")
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise ColumnError(f"holds {str(values.type)[:60]}, expected numbers")
+    flat: Array = values.to_numpy(zero_copy_only=False)
+    if present is None or present.all():
+        return flat.reshape(shape)
+    out = np.full((len(present), shape[-1]), -1, flat.dtype if flat.dtype.kind != "u" else np.int64)
+    out[present] = flat.reshape(-1, shape[-1])
+    return out.reshape(shape)
+
+
+def _is_list(kind: Any) -> bool:
+    of = pa.types
+    return bool(of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind))
+
+
+def _length(lists: Any) -> int:
+    """The one length that all of them have."""
+    lengths = pc.unique(pc.list_value_length(lists)).to_pylist()
+    if len(lengths) > 1:
+        raise ColumnError(f"lists of {lengths[0]} and of {lengths[1]}")
+    return int(lengths[0]) if lengths else 0
+
+
 def read_flat(column: Any, dtype: Any) -> Array:
     """One number a row, none null, as ``dtype``."""
     if column.null_count:
@@ -98,7 +143,11 @@ def read_phase(column: Any) -> Array:
         raise ColumnError(f"row {_first_null(column)} is null")
     words = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     codes = []
-    for word in words.dictionary.to_pylist():
+    try:
+        known = words.dictionary.to_pylist()
+    except UnicodeDecodeError:
+        raise ColumnError("holds text that is not UTF-8") from None
+    for word in known:
         codes.append(PHASES.index(word) if word in PHASES else -1)
     phase: Array = np.array(codes, np.int8)[words.indices.to_numpy()]
     if (phase < 0).any():

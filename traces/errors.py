@@ -13,10 +13,16 @@ from pydantic import BaseModel, ValidationError
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """``"; did you mean 'lru'?"``, or the known names where none is near."""
     names = sorted(known)
-    near = get_close_matches(given, names, n=1, cutoff=0.5)
+    near = get_close_matches(given, names, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, in one line that is not long."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return " ".join(lines[0].split())[:200]
 
 
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:

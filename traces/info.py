@@ -32,6 +32,7 @@ def trace_info(trace: Trace) -> dict[str, Any]:
             "all": trace.tokens,
             "prefill": int((trace.phase == PREFILL).sum()),
             "decode": int((trace.phase == DECODE).sum()),
+            "unrouted": int((trace.experts < 0).all(axis=(1, 2)).sum()),
         },
         "columns": {
             "token_id": trace.token_id is not None,

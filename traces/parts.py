@@ -20,10 +20,12 @@ from prefetch_sim.traces.columns import (
     read_flat,
     read_phase,
 )
-from prefetch_sim.traces.errors import describe, did_you_mean
+from prefetch_sim.traces.errors import describe, did_you_mean, first_line
 from prefetch_sim.traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, TraceMeta
 
 META_KEY = b"prefetch_sim"
+# What pyarrow raises for a file that is damaged; ValueError where a name in it is no UTF-8.
+UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError)
 
 _Value = TypeVar("_Value")
 
@@ -105,8 +107,8 @@ class Part:
             if group is None:
                 return self.file.read(columns=columns)
             return self.file.read_row_group(group, columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            raise TraceError(f"{self.path}: damaged: {str(error).splitlines()[0]}") from None
+        except UNREADABLE as error:
+            raise TraceError(f"{self.path}: damaged: {first_line(error)}") from None
 
     def _require(self, column: str) -> None:
         known = self.columns
@@ -122,6 +124,14 @@ class Part:
 
 def part_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
+
+
+def is_trace(path: Path) -> bool:
+    """Whether ``path`` is a file, or a folder of parts, that says it is a trace."""
+    try:
+        return open_parts(path)[0].shape("experts")[0] > 0
+    except TraceError:
+        return False
 
 
 def open_parts(path: Path) -> list[Part]:
@@ -145,15 +155,19 @@ def open_parts(path: Path) -> list[Part]:
 def _open(path: Path) -> Part:
     try:
         file = pq.ParquetFile(path, memory_map=True)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        metadata = file.schema_arrow.metadata or {}
+    except UNREADABLE as error:
+        reason = first_line(error)
         raise TraceError(f"{path}: not a complete Parquet file: {reason}") from None
-    return Part(path, file, _parse_meta(path, file.schema_arrow.metadata or {}))
+    return Part(path, file, _parse_meta(path, metadata))
 
 
 def _parse_meta(path: Path, metadata: dict[bytes, bytes]) -> TraceMeta:
     if META_KEY not in metadata:
-        raise TraceError(f"{path}: no {META_KEY.decode()!r} metadata: not a routing trace")
+        raise TraceError(
+            f"{path}: no {META_KEY.decode()!r} metadata: not a routing trace; of a trace that "
+            f"another tool wrote again, 'prefetch-sim trace import --model NAME' makes one"
+        )
     try:
         content = json.loads(metadata[META_KEY])
     except ValueError as error:

@@ -6,6 +6,8 @@ named. An expert is written as ``e`` in ``0..E-1`` of its own MoE layer.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -86,6 +88,57 @@ class Trace:
     predictions: dict[str, Prediction] = field(default_factory=dict)
     document: Array | None = None  # int64 [T]: whose text the request began with, one number each
 
+    @classmethod
+    def from_arrays(
+        cls,
+        model: ModelSpec,
+        experts: npt.ArrayLike,
+        *,
+        requests: Sequence[int | str] | Array | None = None,
+        prompt: int | Sequence[int] | Array = 0,
+        weights: npt.ArrayLike | None = None,
+        token_id: npt.ArrayLike | None = None,
+        recorded: dict[str, str] | None = None,
+    ) -> Trace:
+        """A trace of routing that is in memory; ``write_trace`` checks it and makes a file.
+
+        ``experts`` [T, L, k], best first, all -1 where a layer did not route. ``requests`` [T]
+        names the request of each row, whose rows must be together (default: one request);
+        ``prompt`` is how many first rows of each request are its prompt, one number for all or one
+        each. ``weights`` [T, L, k], ``token_id`` [T]; ``recorded`` says where it comes from.
+        Raises TraceError for a shape that is not the model's, and what is no whole number.
+        """
+        chosen = _integers("experts", experts, np.int16)
+        layers, _, k = model.topology
+        tokens = len(chosen) if chosen.ndim else 0
+        if chosen.shape != (tokens, layers, k):
+            raise TraceError(
+                f"trace: experts has shape {chosen.shape}, expected tokens x {layers} x {k}"
+            )
+        names = np.asarray(np.zeros(tokens, np.int32) if requests is None else requests)
+        if names.shape != (tokens,):
+            raise TraceError(f"trace: requests has shape {names.shape}, expected {(tokens,)}")
+        starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if tokens else names
+        lengths = np.diff(np.append(starts, tokens))
+        again = [name for name, n in Counter(names[starts].tolist()).items() if n > 1]
+        if again:
+            raise TraceError(f"trace: request {again[0]!r} again: its rows must be contiguous")
+        position = np.arange(tokens) - np.repeat(starts, lengths)
+        prompts = np.asarray(prompt)
+        if prompts.ndim and prompts.shape != lengths.shape:
+            raise TraceError(f"trace: {prompts.size} prompts for {len(lengths)} requests")
+        in_prompt = position < np.repeat(np.broadcast_to(prompts, lengths.shape), lengths)
+        return cls(
+            path=None,
+            meta=TraceMeta(model=model, recorded=recorded or {}),
+            request_id=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
+            position=position.astype(np.int32),
+            phase=np.where(in_prompt, PREFILL, DECODE).astype(np.int8),
+            token_id=None if token_id is None else _integers("token_id", token_id, np.int32),
+            experts=chosen,
+            weights=None if weights is None else np.asarray(weights).astype(np.float16),
+        )
+
     @property
     def model(self) -> ModelSpec:
         return self.meta.model
@@ -110,6 +163,17 @@ class Trace:
         """How many requests its capture has yet to record; 0 where it does not say."""
         said = self.meta.recorded.get("requests", "")
         return max(0, int(said) - len(self.requests)) if said.isdecimal() else 0
+
+
+def _integers(name: str, values: npt.ArrayLike, kind: Any) -> Array:
+    """Whole numbers as ``kind``; those that it does not hold are none."""
+    array = np.asarray(values)
+    limits = np.iinfo(kind)
+    if array.dtype.kind not in "iu":
+        raise TraceError(f"trace: {name} is {array.dtype}, expected whole numbers")
+    if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+        raise TraceError(f"trace: {name} holds numbers beyond {limits.min}..{limits.max}")
+    return array.astype(kind)
 
 
 def request_bounds(request_id: Array) -> Array:

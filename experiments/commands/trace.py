@@ -44,6 +44,9 @@ def validate(file: File) -> None:
         f"{file}: good: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}, "
         f"{layers} MoE layers x {experts} experts, top-{k}"
     )
+    unrouted = int((found.experts < 0).all(axis=(1, 2)).sum())
+    if unrouted:
+        print(f"{count(unrouted, 'token')} that no layer routed: padding costs attention in a run")
     if found.missing:
         wanted = len(found.requests) + found.missing
         print(
@@ -53,7 +56,10 @@ def validate(file: File) -> None:
 
 @trace.command("import")
 def import_trace(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Another tool's recording.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Another tool's recordings, or folders of them."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The trace to write.")],
     file_format: Annotated[
         str | None,
@@ -63,18 +69,27 @@ def import_trace(
         str | None,
         typer.Option(help="The model it was recorded on, where the file leaves that open."),
     ] = None,
+    passes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="prompts|chunks",
+            help="What a pass of several tokens after another is: a further prompt, or more of it.",
+        ),
+    ] = None,
 ) -> None:
-    """Turn another tool's recording into a trace."""
+    """Turn another tool's recordings into one trace."""
     from prefetch_sim.experiments.commands.output import check_target, count
     from prefetch_sim.sim.config.models import load_model
     from prefetch_sim.traces.format import write_trace
     from prefetch_sim.traces.importers import import_trace as read_other
 
-    check_target("--out", out, file, new=True)
-    found = read_other(file, file_format, load_model(model) if model else None)
+    check_target("--out", out, *files, new=True)
+    found = read_other(files, file_format, load_model(model) if model else None, passes)
     write_trace(out, found)
     requests, tokens = count(len(found.requests), "request"), count(found.tokens, "token")
     print(f"{out}: {requests}, {tokens}, {found.model.name}")
+    if "notes" in found.meta.recorded:
+        print(f"  {found.meta.recorded['notes']}")
 
 
 @trace.command("export")
@@ -110,8 +125,10 @@ def _print(found: dict[str, Any]) -> None:
     missing = found["missing_requests"]
     unfinished = f", {missing:,} more were to be captured" if missing else ""
     facts.add_row("requests", f"{found['requests']:,}{unfinished}")
+    unrouted = f", {tokens['unrouted']:,} that no layer routed" if tokens["unrouted"] else ""
     facts.add_row(
-        "tokens", f"{tokens['all']:,}: {tokens['prefill']:,} prefill, {tokens['decode']:,} decode"
+        "tokens",
+        f"{tokens['all']:,}: {tokens['prefill']:,} prefill, {tokens['decode']:,} decode{unrouted}",
     )
     for key, text in found["recorded"].items():
         if key == "requests":

@@ -11,6 +11,7 @@ from prefetch_sim.experiments.operator_check import report
 from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.hardware_profiles import load_runtime
 from prefetch_sim.sim.calibration.comparison import compare
+from prefetch_sim.sim.calibration.machine import load
 from prefetch_sim.sim.calibration.profile import profiles
 from prefetch_sim.sim.config.models import load_model
 
@@ -39,6 +40,7 @@ def measure(device: str, out: Path) -> None:
     from prefetch_sim.sim.calibration.measuring.calibrate import measure as calibrate
     from prefetch_sim.sim.calibration.measuring.plan import FULL, PAPER
 
+    busy = load()
     patient = FULL._replace(seconds=600)
     done = calibrate(
         device,  # type: ignore[arg-type]
@@ -53,7 +55,7 @@ def measure(device: str, out: Path) -> None:
     precision = "f32" if device == "cpu" else "bf16"
     runtime = load_runtime("ideal")
     rows = [
-        row._asdict()
+        {**row._asdict(), "load": round(busy, 1)}
         for name in PAPER
         for row in compare(load_model(name), done.operators, machine.profile, runtime, precision)
     ]

@@ -50,7 +50,8 @@ def _summary(rows: pd.DataFrame) -> str:
             f"{int((off <= _CLOSE).sum())} of {len(some)} {what} are predicted to within "
             f"{_CLOSE:.0f} %, the median is {off.median():.0f} % off"
         )
-    return f"{said[0]}; {said[1]}."
+    busy = rows["load"].iloc[0]
+    return f"{said[0]}; {said[1]}. Load of the machine at the start, beside this: {busy:g}."
 
 
 def _operators(rows: pd.DataFrame) -> str:

@@ -44,7 +44,7 @@ def read(folder: Path, above: Path) -> Validation:
 
 
 def filled(page: str, tables: dict[str, str], docs: str = "") -> str:
-    """``page`` with the tables that it has a place for; ``docs``: their folder, from it."""
+    """``page`` with the tables that it has a place for; ``docs``: their folder, seen from it."""
     here = {
         name: text.replace("](", f"]({docs}")
         for name, text in tables.items()

@@ -15,7 +15,7 @@ from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.experiments.validation import figures, machines, runs
 from prefetch_sim.experiments.validation.machines import Machine
 from prefetch_sim.experiments.validation.runs import Kept, Kind, Replay, Run
-from prefetch_sim.experiments.validation.tables import Row, Tables, axes, compared, times
+from prefetch_sim.experiments.validation.tables import TABLES, Row, Tables, axes, compared, times
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
 from prefetch_sim.sim.setup import inputs as setup
@@ -23,6 +23,7 @@ from prefetch_sim.sim.setup import inputs as setup
 RUNS = "runs"  # the folder of finished replays, which is not committed
 CONFIG = "validation.yaml"
 PROFILES = "profiles"
+FIGURES = ("predicted.png", "token.png")
 
 
 class Study:
@@ -64,6 +65,8 @@ class Study:
         left, total = self.left(repeats), repeats * len(self.points)
         if not left:
             return
+        for name in (*(f"{table}.csv" for table in (*TABLES, "machine")), *FIGURES):
+            (self.out / name).unlink(missing_ok=True)  # of fewer replays: they would look whole
 
         def reference() -> npt.NDArray[np.float32]:
             whole = self._whole()

@@ -1,4 +1,4 @@
-"""Model shapes by name: the catalogue, a YAML file, or a Hugging Face config."""
+"""Model shapes by name: the catalogue, a YAML file, a Hugging Face config or a GGUF file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 from prefetch_sim.sim.config.files import read_yaml
 from prefetch_sim.traces.errors import describe
 from prefetch_sim.traces.models import catalogue
+from prefetch_sim.traces.models.gguf_file import read_gguf
 from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
+from prefetch_sim.traces.models.precision import Stored
+from prefetch_sim.traces.models.quantisation import FILES
 from prefetch_sim.traces.models.spec import ModelSpec
 
 
@@ -21,11 +24,13 @@ class ModelError(ConfigError):
     """A model that does not exist or does not hold; the message is one line for the user."""
 
 
-def load_model(name_or_path: str | Path) -> ModelSpec:
-    """The spec of a catalogue name, of a YAML file, or of a Hugging Face model.
+def load_model(name_or_path: str | Path, precision: Stored = None) -> ModelSpec:
+    """The spec of a catalogue name, of a YAML file, of a Hugging Face model or of a GGUF file.
 
-    Of the last, the folder or the ``config.json`` in it, after which it is named. Raises ModelError
-    naming the file and key at fault, or the nearest known name.
+    Of a Hugging Face model, the folder or the ``config.json`` in it, after which it is named; of a
+    GGUF file in parts, the first. ``precision``: what a run says the weights are in, which stands
+    for a quantisation that cannot be read. Raises ModelError naming the file and key at fault, or
+    the nearest known name.
     """
     text = str(name_or_path)
     path = Path(text)
@@ -35,11 +40,15 @@ def load_model(name_or_path: str | Path) -> ModelSpec:
         return catalogue.shape(text)
     if path.suffix in (".yaml", ".yml"):
         return _spec(path)
-    if path.suffix == ".json":
-        try:
-            return read_hf_config(_json(path), path.resolve().parent.name)
-        except ModelConfigError as error:
-            raise ModelError(f"{path}: {error}") from error
+    try:
+        if path.suffix == ".gguf":
+            return _gguf(path, _stamp(path))
+        if path.suffix == ".json":
+            beside = {file: _json(path.with_name(file)) for file in FILES if _is(path, file)}
+            name = path.resolve().parent.name
+            return read_hf_config(_json(path), name, beside=beside, precision=precision)
+    except ModelConfigError as error:
+        raise ModelError(f"{path}: {error}") from error
     raise ModelError(f"unknown model {text!r}{did_you_mean(text, catalogue.names())}")
 
 
@@ -55,13 +64,28 @@ def with_figures(model: ModelSpec, figures: dict[str, Any]) -> ModelSpec:
         raise ModelError(describe(error, ModelSpec)) from error
 
 
+def _is(path: Path, file: str) -> bool:
+    return path.name == "config.json" and path.with_name(file).is_file()
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def _spec(path: Path) -> ModelSpec:
-    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+    return _read(path, _stamp(path))
+
+
+# Read once for all runs of a sweep; ``stamp`` makes an edited file a new one.
+
+
+@lru_cache(maxsize=8)
+def _gguf(path: Path, stamp: int) -> ModelSpec:
+    return read_gguf(path)
 
 
 @lru_cache(maxsize=64)
 def _read(path: Path, stamp: int) -> ModelSpec:
-    """Read once for all runs of a sweep; ``stamp`` makes an edited file a new one."""
     try:
         return ModelSpec.model_validate(read_yaml(path))
     except ValidationError as error:

@@ -336,7 +336,9 @@ class RunConfig(Section):
     def _predictors(cls, value: Any) -> Any:
         if value is None or value in ("none", {"name": "none"}):
             return ()
-        return value if isinstance(value, list | tuple) else (value,)
+        if not isinstance(value, list | tuple):
+            return (value,)
+        return [one for one in value if one not in ("none", {"name": "none"})]
 
     @field_validator("requests", "tokens", "layers", mode="before")
     @classmethod

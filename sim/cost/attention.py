@@ -5,6 +5,8 @@ Grouped-query attention reads ``2 · kv_heads · head_dim`` elements for each to
 Latent attention (DeepSeek-V2, arXiv 2405.04434) decodes in absorbed form: queries meet the cached
 latent of ``kv_rank + rope_dim`` elements, and W_UK, W_UV are applied to the new token only, at
 the cost they have in the plain form. Prefill expands keys and values for every token in sight.
+A recurrent layer reads and writes its state, of 32 bits an element, once a request and step; each
+token decays it, reads it, corrects it and reads it again (the delta rule; Mamba does less).
 """
 
 from __future__ import annotations
@@ -13,12 +15,19 @@ import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention
+from prefetch_sim.traces.models.spec import (
+    GroupedQueryAttention,
+    Mixer,
+    NoAttention,
+    Recurrent,
+)
 from prefetch_sim.traces.models.weights import projections
 
 Phase = Literal["prefill", "decode"]
 
 BYTES = 2  # an element of what is computed
+STATE_BYTES = 4  # an element of a recurrent layer's state
+_STATE_FLOPS = 7  # an element and token
 _UNBOUNDED = sys.maxsize
 
 
@@ -29,21 +38,27 @@ class AttentionWork(NamedTuple):
     pair_flops: int
     kv_bytes: float  # read for each token in sight
     cached_flops: int  # to expand one token that was cached before this step
+    token_flops: int = 0  # for each new token, beside the projections
+    state_bytes: int = 0  # kept for each request, whatever its context
 
     @classmethod
     def of(
         cls,
-        shape: GroupedQueryAttention | LatentAttention,
+        shape: Mixer,
         hidden: int,
         phase: Phase,
         element: float = BYTES,
     ) -> AttentionWork:
         """The work of ``shape`` in a model of width ``hidden``, cached in ``element`` bytes."""
-        heads = shape.heads
         weights = sum(tensor.weights for tensor in projections(shape, hidden))
+        if isinstance(shape, Recurrent):
+            return cls(weights, 0, 0, 0, _STATE_FLOPS * shape.state, STATE_BYTES * shape.state)
+        if isinstance(shape, NoAttention):
+            return cls(weights, 0, 0, 0)
+        heads = shape.heads
         if isinstance(shape, GroupedQueryAttention):
-            width, kv_width = heads * shape.head_dim, shape.kv_heads * shape.head_dim
-            return cls(weights, 4 * width, 2 * kv_width * element, 0)
+            dims = shape.head_dim + shape.of_value
+            return cls(weights, 2 * heads * dims, shape.kv_heads * dims * element, 0)
         query = heads * (shape.nope_dim + shape.rope_dim)
         latent = shape.kv_rank + shape.rope_dim
         expand = shape.kv_rank * heads * (shape.nope_dim + shape.v_dim)

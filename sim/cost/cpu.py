@@ -31,11 +31,11 @@ class CpuCost:
         bandwidth = (getattr(cpu.expert_gb_s, rate) or cpu.expert_gb_s.bf16).value
         self._flops = (getattr(cpu.tflops, rate) or cpu.tflops.bf16).value * 1e3
         self._bandwidth = bandwidth, bandwidth * (shares.cpu.value if shares else 1.0)
-        self._expert_flops = 6.0 * model.hidden * model.expert_hidden
+        self._expert_flops = 2.0 * model.expert_weights
         self._sizes = list(sizes)
         each_way = link.isolated_us.value * 1e3
         self._start = (runtime.cpu.submit_us.value + cpu.start_us.value) * 1e3 + 2 * each_way
-        self._token = 2 * model.hidden * BYTES / link.gb_s.value
+        self._token = 2 * model.expert_width * BYTES / link.gb_s.value
 
     def fixed_ns(self, tokens: int) -> int:
         """Beside the experts, for a step of ``tokens``: hand over, start, states down and up."""

@@ -14,6 +14,7 @@ Durations are integer nanoseconds, each rounded once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from prefetch_sim.sim.cost.attention import (
 from prefetch_sim.sim.cost.cpu import CpuCost
 from prefetch_sim.sim.cost.runtime import RuntimeCost
 from prefetch_sim.traces.models.precision import Precision, Stored, rate
-from prefetch_sim.traces.models.spec import LatentAttention, ModelSpec
+from prefetch_sim.traces.models.spec import LatentAttention, Mixer, ModelSpec, NoAttention
 from prefetch_sim.traces.models.weights import Weights
 
 
@@ -96,12 +97,23 @@ class _Matrix(NamedTuple):
     flops: float  # operations a ns
 
 
+class _Kind(NamedTuple):
+    """Layers that attend alike."""
+
+    prefill: AttentionWork
+    decode: AttentionWork
+    window: int | None
+    projections: _Matrix
+    norms: int  # the MLP's among them
+    kernels: int
+
+
 class _Batch(NamedTuple):
     """What depends on the number of tokens alone. Floats are ns before rounding."""
 
     tokens: int
     norm: float
-    projections: float  # roofline only
+    projections: list[float]  # roofline only, by kind of attention
     dense_mlp: float
     head: float
     gate_ns: int
@@ -147,36 +159,33 @@ class CostModel:
             for name in parts
         )
 
-        shape = model.attention
-        latent = isinstance(shape, LatentAttention)
-        self._attention_kernels = (
-            self._kernels.latent_attention if latent else self._kernels.grouped_attention
-        )
-        self._window = None if isinstance(shape, LatentAttention) else shape.sliding_window
-        self._work = {p: AttentionWork.of(shape, model.hidden, p, weights.kv) for p in _PHASES}
         hidden, shared = model.hidden, model.shared_hidden * model.shared_experts
-        self._projections = _Matrix(
-            self._work["decode"].weights, _mean(weights.attention), attention_flops
-        )
         self._dense_mlp = _Matrix(
-            3 * hidden * model.dense_hidden, _mean(weights.dense), attention_flops
+            model.mlp_matrices * hidden * model.dense_hidden, _mean(weights.dense), attention_flops
         )
         self._gate = _Matrix(hidden * model.experts, weights.gate, self._flops)
-        self._shared = _Matrix(3 * hidden * shared, _mean(weights.shared), shared_flops)
+        self._shared = _Matrix(
+            model.mlp_matrices * hidden * shared, _mean(weights.shared), shared_flops
+        )
         self._head = _Matrix(hidden * model.vocab, weights.head, head_flops)
 
-        # Of each MoE layer: does it attend locally, and how many dense layers precede it that
-        # attend to everything and locally. The last entry counts those after the last MoE layer.
-        self._local: list[bool] = []
-        self._dense: list[tuple[int, int]] = [(0, 0)]
-        for layer in range(model.layers):
-            local = self._window is not None and layer % 2 == 0
+        latent = model.expert_input or 0
+        self._latent = _Matrix(2 * hidden * latent, _mean(weights.latent), attention_flops)
+
+        # Of each MoE layer its kind, and how many dense layers of which kind, bare or not, precede
+        # it. The last entry counts those after the last MoE layer.
+        mixers = model.mixers
+        kinds = list(dict.fromkeys(mixers))
+        self._kinds = [self._kind(*kind, weights, attention_flops) for kind in kinds]
+        self._usual = self._kind(model.attention, None, weights, attention_flops)
+        self._moe: list[int] = []
+        self._dense: list[Counter[tuple[int, bool]]] = [Counter()]
+        for layer, mixer in enumerate(mixers):
             if layer in model.dense_layers:
-                whole, windowed = self._dense[-1]
-                self._dense[-1] = (whole + (not local), windowed + local)
+                self._dense[-1][kinds.index(mixer), layer in model.bare_layers] += 1
             else:
-                self._local.append(local)
-                self._dense.append((0, 0))
+                self._moe.append(kinds.index(mixer))
+                self._dense.append(Counter())
 
         self._batches: dict[tuple[int, int], _Batch] = {}
         tables: dict[int, dict[int, int]] = {size: {} for size in self.expert_bytes}
@@ -189,25 +198,20 @@ class CostModel:
         ``contexts[i]`` tokens in its KV cache. Only a prompt's last token reaches lm_head."""
         tokens, requests = sum(token_counts), len(token_counts)
         batch = self._batch(tokens, tokens if phase == "decode" else requests)
-        whole = self._layer(phase, token_counts, contexts, None, batch)
-        local = whole
-        if self._window is not None:
-            local = self._layer(phase, token_counts, contexts, self._window, batch)
-        layers = len(self._local)
-        if self._window is None:
-            attention = (round(whole),) * layers
-        else:
-            ns = (round(whole), round(local))
-            attention = tuple([ns[is_local] for is_local in self._local])
+        ns = [
+            self._layer(phase, token_counts, contexts, kind, rows, batch)
+            for kind, rows in zip(self._kinds, batch.projections)
+        ]
+        rounded = list(map(round, ns))
+        dense = [0.0] * (len(self._moe) + 1)
         if self.model.dense_layers:
-            mlp = batch.dense_mlp
-            dense = [w * (whole + mlp) + n * (local + mlp) for w, n in self._dense]
-        else:
-            dense = [0.0] * (layers + 1)
+            # One without an MLP has no norm before that either.
+            mlp = batch.dense_mlp, -batch.norm
+            dense = [sum(n * (ns[i] + mlp[b]) for (i, b), n in at.items()) for at in self._dense]
         own = self.runtime
         return StepCost(
             prologue_ns=tuple([round(ns) + own.layer_ns for ns in dense[:-1]]),
-            attention_ns=attention,
+            attention_ns=tuple([rounded[i] for i in self._moe]),
             norm_ns=round(batch.norm),
             gate_ns=batch.gate_ns + own.routing_ns,
             moe_fixed_ns=batch.moe_fixed_ns,
@@ -220,7 +224,7 @@ class CostModel:
         table = self._expert_tables[layer]
         known = table.get(tokens)
         if known is None:
-            flops = 6.0 * self.model.hidden * self.model.expert_hidden * tokens
+            flops = 2.0 * self.model.expert_weights * tokens
             roofline = max(
                 flops / self._expert_flops, self.expert_bytes[layer] / self._expert_bandwidth
             )
@@ -237,12 +241,14 @@ class CostModel:
         """ns of each operator of one MoE layer, for comparison with measurements.
 
         Decode: one token after ``context`` cached ones. Prefill: a prompt of ``context`` tokens,
-        spread evenly over the experts, which run as one group. Attention is that of a layer
+        spread evenly over the experts, which run as one group. Attention is the model's usual,
         without a window.
         """
         tokens, cached = (1, context) if phase == "decode" else (context, 0)
         batch = self._batch(tokens, 1)
-        attention = self._layer(phase, [tokens], [cached], None, batch) - 2 * batch.norm
+        rows = self._product(self._usual.projections, tokens)
+        whole = self._layer(phase, [tokens], [cached], self._usual, rows, batch)
+        attention = whole - 2 * batch.norm
         slots = tokens * self.model.top_k
         active = min(self.model.experts, slots)
         experts = self.expert_launch_ns + active * self.expert_ns(0, -(-slots // active))
@@ -259,20 +265,26 @@ class CostModel:
         phase: Phase,
         counts: Sequence[int],
         contexts: Sequence[int],
-        window: int | None,
+        kind: _Kind,
+        projections: float,
         batch: _Batch,
     ) -> float:
-        """ns of both norms and attention, whose layers see ``window`` tokens (None: all)."""
-        work = self._work[phase]
+        """ns of the norms and attention of a layer of ``kind``."""
+        work = kind.prefill if phase == "prefill" else kind.decode
+        if not work.weights:
+            return kind.norms * batch.norm
         if phase == "decode" and batch.tokens == len(counts):
-            pairs = read = decode_in_sight(contexts, window)
+            pairs = read = decode_in_sight(contexts, kind.window)
         else:
-            pairs, read = tokens_in_sight(counts, contexts, window)
-        flops = pairs * work.pair_flops
+            pairs, read = tokens_in_sight(counts, contexts, kind.window)
+        flops, nbytes = pairs * work.pair_flops, read * work.kv_bytes
         if work.cached_flops:
             flops += sum(contexts) * work.cached_flops
-        core = self._roofline(flops, read * work.kv_bytes)
-        return 2 * batch.norm + self._time(self._attention_kernels, batch.projections + core)
+        if work.state_bytes:
+            flops += batch.tokens * work.token_flops
+            nbytes += 2 * len(counts) * work.state_bytes
+        core = self._roofline(flops, nbytes)
+        return kind.norms * batch.norm + self._time(kind.kernels, projections + core)
 
     def _batch(self, tokens: int, outputs: int) -> _Batch:
         key = (tokens, outputs)
@@ -282,20 +294,38 @@ class CostModel:
             # Residual and input are read, the sum written; normalising is free beside that.
             norm = self._time(kernels.norm, self._roofline(0, 3 * tokens * hidden * BYTES))
             # Each routed token is gathered and summed back: read and written twice.
-            permute = self._roofline(0, 4 * tokens * model.top_k * hidden * BYTES)
+            permute = self._roofline(0, 4 * tokens * model.top_k * model.expert_width * BYTES)
             launches = model.experts * kernels.expert if self._eager else kernels.dispatch
+            fixed = self._time(launches, permute)
+            if model.expert_input:
+                fixed += self._time(2, self._product(self._latent, tokens))
             shared = self._product(self._shared, tokens)
             self._batches[key] = _Batch(
                 tokens=tokens,
                 norm=norm,
-                projections=self._product(self._projections, tokens),
+                projections=[self._product(kind.projections, tokens) for kind in self._kinds],
                 dense_mlp=self._time(kernels.mlp, self._product(self._dense_mlp, tokens)),
                 head=self._time(kernels.head, self._product(self._head, outputs)) + norm,
                 gate_ns=round(self._time(kernels.gate, self._product(self._gate, tokens))),
-                moe_fixed_ns=round(self._time(launches, permute)),
+                moe_fixed_ns=round(fixed),
                 shared_ns=round(self._time(kernels.mlp, shared)) if shared else 0,
             )
         return self._batches[key]
+
+    def _kind(self, mixer: Mixer, window: int | None, weights: Weights, flops: float) -> _Kind:
+        hidden, mixers = self.model.hidden, self.model.mixers
+        prefill, decode = (AttentionWork.of(mixer, hidden, p, weights.kv) for p in _PHASES)
+        sizes = [nbytes for (m, _), nbytes in zip(mixers, weights.attention) if m == mixer]
+        latent, kernels = isinstance(mixer, LatentAttention), self._kernels
+        return _Kind(
+            prefill,
+            decode,
+            window,
+            _Matrix(decode.weights, _mean(sizes), flops),
+            norms=1 if isinstance(mixer, NoAttention) else 2,
+            # A recurrent layer: two products in, convolution, recurrence, norm, output.
+            kernels=kernels.latent_attention if latent else kernels.grouped_attention,
+        )
 
     def _product(self, matrix: _Matrix, rows: int) -> float:
         """Roofline ns of ``rows`` times a matrix."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from prefetch_sim.hardware_profiles import RuntimeProfile
@@ -9,7 +10,7 @@ from prefetch_sim.sim.cost.attention import AttentionWork
 from prefetch_sim.sim.cost.runtime import MIB
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.models.precision import Stored
-from prefetch_sim.traces.models.spec import LatentAttention, ModelSpec
+from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.models.weights import Weights
 
 
@@ -48,15 +49,15 @@ def reserve(
     ``context``: tokens of KV cache kept for each request; None: as many as the longest has.
     """
     weights = Weights.of(model, precision)
-    work = AttentionWork.of(model.attention, model.hidden, "decode", weights.kv)
 
-    # As much for every place of the batch; a local layer keeps its window.
+    # As much for every place of the batch; a local layer keeps its window,
+    # a recurrent one its state.
     context = context or longest(workload)
-    window = (
-        None if isinstance(model.attention, LatentAttention) else model.attention.sliding_window
-    )
-    local = 0 if window is None else (model.layers + 1) // 2
-    tokens = (model.layers - local) * context + local * min(context, window or context)
+    each, states = 0.0, 0
+    for (shape, window), layers in Counter(model.mixers).items():
+        work = AttentionWork.of(shape, model.hidden, "decode", weights.kv)
+        each += layers * min(context, window or context) * work.kv_bytes
+        states += layers * work.state_bytes
     requests = min(workload.batch_size, len(workload.requests))
     own = round(runtime.reserve_mib.value * MIB)
-    return Reserve(weights.beside_experts, round(requests * tokens * work.kv_bytes), own)
+    return Reserve(weights.beside_experts, round(requests * (each + states)), own)

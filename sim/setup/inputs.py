@@ -81,7 +81,9 @@ def load(config: RunConfig) -> Inputs:
     trace_model = workload.trace.meta.model
     key = "model"
     try:
-        model = load_model(config.model.name) if config.model.name else trace_model
+        model = trace_model
+        if config.model.name:
+            model = load_model(config.model.name, config.precision)
         model = with_figures(model, config.model.figures)
         key = "hardware"
         profile = load_machine(config.hardware.name, config.hardware.params)

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 from prefetch_sim.sim.config.schema import Capacity, StaticConfig
+from prefetch_sim.sim.setup.coli_usage import is_usage, read_usage
 from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.models.spec import ModelSpec
 
 Counts = npt.NDArray[np.int64]  # [layers, experts]: how much each is used
 
@@ -35,7 +37,7 @@ def static_experts(
         return _named(static.experts, shape)
     counts = workload.popularity
     if static.counts is not None:
-        counts = _counts(static.counts, shape)
+        counts = _counts(static.counts, shape, workload.trace.model)
     if static.popular is not None:
         return _popular(counts, sizes, _bytes(static.popular, shape[1], sizes, total))
     assert static.uniform is not None
@@ -124,8 +126,10 @@ def _named(named: str | Sequence[tuple[int, int]], shape: tuple[int, int]) -> tu
     return tuple(sorted(found))
 
 
-def _counts(file: str, shape: tuple[int, int]) -> Counts:
+def _counts(file: str, shape: tuple[int, int], model: ModelSpec) -> Counts:
     key, (layers, experts) = "cache.static.counts", shape
+    if is_usage(file):
+        return read_usage(key, file, model)
     found: dict[int, None] = {}
     counts = np.zeros(shape, dtype=np.int64)
     for where, (layer, e, count) in _rows(key, file, ("layer", "expert", "count")):

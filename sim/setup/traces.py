@@ -18,6 +18,7 @@ from prefetch_sim.sim.workload.mapped_arrays import mapped
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.cut import some_layers, some_tokens
 from prefetch_sim.traces.format import Trace, TraceError, read_meta, read_trace
+from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.precision import Precision
 from prefetch_sim.traces.parts import part_paths
 from prefetch_sim.traces.published import Cache, Drawn, read_loads, with_hit_rate, with_loads
@@ -58,6 +59,8 @@ def _made_up(config: RunConfig, made: SyntheticTrace) -> Workload:
             raise ConfigError(f"{key}: a synthetic trace has {has}; give no slice")
     loads: tuple[int, ...] = ()
     precision = Precision()
+    if made.synthetic not in catalogue.names():  # a file may leave it open
+        precision = config.precision
     if made.published:  # it depends on the sizes of experts, and on the file
         if config.batch_size > 1:
             raise ConfigError(
@@ -145,7 +148,7 @@ def _synthetic(
 ) -> Trace:
     p = SyntheticTrace.model_validate_json(parameters)
     try:
-        model = load_model(p.synthetic)
+        model = load_model(p.synthetic, precision)
     except ModelError as error:
         raise ConfigError(f"trace.synthetic: {error}") from error
     try:

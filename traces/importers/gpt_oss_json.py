@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
-from prefetch_sim.traces.importers.source import read_text
-from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.importers.source import as_float, read_text, shown
 from prefetch_sim.traces.trace import DECODE, Trace, TraceError, TraceMeta
+
+FORMAT = "gpt-oss-json"
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -25,14 +27,14 @@ def matches(head: bytes, path: Path) -> bool:
     return head.lstrip().startswith(b"{") and b'"original_prompt"' in head
 
 
-def read(path: Path, model: ModelSpec | None) -> Trace:
+def read(path: Path, asked: Asked) -> Trace:
     """The one request of the file; ``model`` replaces the published shape of gpt-oss-20b."""
-    model = model or GPT_OSS_20B
+    model = asked.model or GPT_OSS_20B
     layers, count, top_k = model.topology
     content = _parse(path)
     steps = content["router_data"]
     experts = np.empty((len(steps), layers, top_k), np.int16)
-    weights = np.empty((len(steps), layers, top_k), np.float16)
+    weights = np.empty((len(steps), layers, top_k), np.float32)
     position = np.empty(len(steps), np.int32)
     for row, step in enumerate(steps):
         position[row], by_layer = _only_item(path, row, step)
@@ -51,20 +53,21 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
             for expert in ids:
                 if not 0 <= expert < count:
                     raise TraceError(
-                        f"{place}, layer {layer}: expert {expert} out of range 0..{count - 1}"
+                        f"{place}, layer {layer}: expert {shown(expert)} out of range "
+                        f"0..{count - 1}"
                     )
-            experts[row, layer], weights[row, layer] = ids, shares
-    recorded = {"source": path.name, "format": "gpt-oss-json", "phases": "decode only"}
+            experts[row, layer], weights[row, layer] = ids, [as_float(share) for share in shares]
+    recorded = {"source": path.name, "format": FORMAT, "phases": "decode only"}
     for key in ("dataset", "category", "row_index"):
         if key in content:
-            recorded[key] = str(content[key])
+            recorded[key] = str(content[key])[:200]
     return Trace(
         path=path,
         meta=TraceMeta(model=model, recorded=recorded),
         request_id=np.zeros(len(steps), np.int32),
         position=position,
         phase=np.full(len(steps), DECODE, np.int8),
-        token_id=_token_ids(content.get("full_text"), position),
+        token_id=_token_ids(content.get("full_text"), position, asked),
         experts=experts,
         weights=weights,
     )
@@ -99,10 +102,9 @@ def _only_item(path: Path, row: int, step: Any) -> tuple[int, Any]:
     raise TraceError(f"{path}: router_data[{row}]: expected one key token_POSITION")
 
 
-def _token_ids(text: Any, position: Any) -> Any:
+def _token_ids(text: Any, position: Any, asked: Asked) -> Any:
     """Numbers for the strings at ``position``, or None where the text does not reach them."""
     if not isinstance(text, list) or not len(position) or position.max() >= len(text):
         return None
-    numbers: dict[str, int] = {}
-    fed = [numbers.setdefault(str(text[at]), len(numbers)) for at in position.tolist()]
+    fed = [asked.number(str(text[at])) for at in position.tolist()]
     return np.array(fed, np.int32)

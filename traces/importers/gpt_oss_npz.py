@@ -7,17 +7,17 @@ at its absolute position in the sequence.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from prefetch_sim.traces.errors import first_line
+from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
-from prefetch_sim.traces.importers.source import npz_arrays
-from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.importers.source import UNREADABLE, npz_arrays
 from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
+FORMAT = "gpt-oss-npz"
 # Dimensions of each array, and the kinds of number it may hold.
 _ARRAYS = {
     "expert_ids": (3, "iu"),
@@ -33,7 +33,7 @@ def matches(head: bytes, path: Path) -> bool:
     return "expert_ids" in npz_arrays(head, path)
 
 
-def read(path: Path, model: ModelSpec | None) -> Trace:
+def read(path: Path, asked: Asked) -> Trace:
     """Every request of the recording; ``model`` replaces the published shape of gpt-oss-20b."""
     arrays = _load(path)
     experts, tokens = arrays["expert_ids"], len(arrays["expert_ids"])
@@ -41,14 +41,14 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
         shape = experts.shape[: arrays[name].ndim]
         if arrays[name].shape != shape:
             raise TraceError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape}")
-    model = model or GPT_OSS_20B
+    model = asked.model or GPT_OSS_20B
     layers, count, top_k = model.topology
     if experts.shape[1:] != (layers, top_k):
         raise TraceError(
             f"{path}: expert_ids has {experts.shape[1]} layers of top-{experts.shape[2]}, model "
             f"{model.name} {layers} of top-{top_k}"
         )
-    outside = (experts < 0) | (experts >= count)
+    outside = (experts < -1) | (experts >= count)
     if outside.any():
         row, layer, slot = np.argwhere(outside)[0].tolist()
         raise TraceError(
@@ -66,7 +66,7 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
     if not inside or lengths[0] or lengths[-1] or (lengths[1:-1] <= 0).any():
         raise TraceError(f"{path}: request_offsets do not rise from 0 to {tokens}")
     requests = np.arange(len(lengths) - 2, dtype=np.int32)
-    recorded = {"source": path.name, "format": "gpt-oss-npz", "phases": "decode only"}
+    recorded = {"source": path.name, "format": FORMAT, "phases": "decode only"}
     return Trace(
         path=path,
         meta=TraceMeta(model=model, recorded=recorded),
@@ -75,7 +75,7 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
         phase=np.full(tokens, DECODE, np.int8),
         token_id=arrays["token_local_id"].astype(np.int32),
         experts=experts.astype(np.int16),
-        weights=arrays["expert_probs"].astype(np.float16),
+        weights=arrays["expert_probs"],
     )
 
 
@@ -95,6 +95,6 @@ def _load(path: Path) -> dict[str, Array]:
                 arrays[name] = array
     except TraceError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise TraceError(f"{path}: not a readable npz: {str(error).splitlines()[0]}") from None
+    except UNREADABLE as error:
+        raise TraceError(f"{path}: not a readable npz: {first_line(error)}") from None
     return arrays

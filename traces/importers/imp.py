@@ -4,7 +4,8 @@ token and layer, in the order in which layers ran.
 The records are a list of lists, or one flat list of whole numbers, cut by the model's top-k;
 either alone or as ``trace``, ``entries`` or ``data`` of an object. Prefill is not recorded, nor
 where a request or a token begins: here all is one request, in which a token begins where the layer
-does not rise. Tokens decoded in one batch cannot be told apart, and are refused.
+does not rise. Tokens decoded in one batch cannot be told apart, and are refused. The first tokens
+may lack the last layer, as a prompt's do.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
 from prefetch_sim.traces.importers.source import parse_json, read_text
-from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import Trace, TraceError
 
+FORMAT = "imp"
 _KEYS = ("trace", "entries", "data")
 _START = re.compile(rb'\s*(\{.*?"(trace|entries|data)"\s*:\s*)?\[\s*(\[\s*)?\d+\s*,', re.DOTALL)
 
@@ -27,9 +29,9 @@ def matches(head: bytes, path: Path) -> bool:
     return _START.match(head) is not None
 
 
-def read(path: Path, model: ModelSpec | None) -> Trace:
+def read(path: Path, asked: Asked) -> Trace:
     """All records as one request, of the ``model`` that the file does not name."""
-    sets = RoutedSets(path, model, unit="record")
+    sets = RoutedSets(path, asked, unit="record")
     token, before = -1, None
     for at, record in enumerate(_records(path, sets.model.top_k)):
         if not isinstance(record, list) or not record or type(record[0]) is not int:
@@ -39,7 +41,7 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
             token += 1
         before = layer
         sets.add(at, 0, token, layer, experts)
-    return sets.trace(format="imp", phases="decode only")
+    return sets.trace(phased=False, format=FORMAT, phases="decode only")
 
 
 def _records(path: Path, top_k: int) -> list[Any]:

@@ -6,11 +6,8 @@ needs are those of the catalogue.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefetch_sim.traces.models.catalogue import shape
 from prefetch_sim.traces.models.spec import ModelSpec
-from prefetch_sim.traces.trace import TraceError
 
 GPT_OSS_20B = shape("gpt-oss-20b")
 GPT_OSS_120B = shape("gpt-oss-120b")
@@ -21,10 +18,3 @@ BY_ARCHITECTURE: dict[str, tuple[ModelSpec, ...]] = {
     "gpt-oss": (GPT_OSS_20B, GPT_OSS_120B),
     "qwen3moe": (QWEN3_30B_A3B,),
 }
-
-
-def require_model(path: Path, model: ModelSpec | None) -> ModelSpec:
-    """For files that do not say which model they are of."""
-    if model is None:
-        raise TraceError(f"{path}: does not say its model; name it with --model")
-    return model

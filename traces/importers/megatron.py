@@ -6,11 +6,10 @@ someone put them there, their ``probs`` (or ``weights``) in the same shape. Logi
 lie in files of their own and are not read; the multi-token-prediction blocks (``"block": "mtp"``)
 are left out, as they are not layers of the model.
 
-A file does not say whose tokens a pass has. Here a pass of more than one token is a request's
-prefill, and a pass of one token goes on decoding the request before: right for one sequence at a
-time. In a batch of several, sequences lie end to end in one prefill. A layer that comes again in
-its step (micro-batches) begins another pass. Where Megatron takes experts from a routing map they
-are in order of their number, not of their weight.
+A file does not say whose tokens a pass has: ``passes.py`` says what is made of that, and
+``--passes`` what else they may be. A layer that comes again in its step (micro-batches) begins
+another pass. Where Megatron takes experts from a routing map they are in order of their number,
+not of their weight.
 """
 
 from __future__ import annotations
@@ -20,11 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prefetch_sim.traces.importers.asked import Asked
+from prefetch_sim.traces.importers.passes import Call, PassReader, add_passes
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import first_keys, read_json_lines
-from prefetch_sim.traces.models.spec import ModelSpec
-from prefetch_sim.traces.trace import DECODE, PREFILL, Trace
+from prefetch_sim.traces.importers.source import first_keys, read_json_lines, shown
+from prefetch_sim.traces.trace import Trace
 
+FORMAT = "megatron"
 _WEIGHTS = ("probs", "weights")
 
 
@@ -34,42 +35,32 @@ def matches(head: bytes, path: Path) -> bool:
     return "top_indices" in keys or keys.issuperset({"layer", "num_tokens", "topk"})
 
 
-def read(path: Path, model: ModelSpec | None) -> Trace:
+def read(path: Path, asked: Asked) -> Trace:
     """The passes of one rank, which must hold all layers of ``model``."""
-    sets = RoutedSets(path, model)
-    starts: dict[tuple[Any, int], tuple[int, int, int]] = {}  # pass: request, position, tokens
-    request, position = -1, 0
-    for line, key, layer, experts, weights in _passes(sets):
-        if key not in starts:
-            if request < 0 or len(experts) > 1:
-                request, position = request + 1, 0
-            starts[key] = request, position, len(experts)
-            position += len(experts)
-        mine, first, tokens = starts[key]
-        if len(experts) != tokens:
-            raise sets.wrong(line, f"{len(experts)} tokens, other layers of the pass have {tokens}")
-        phase = PREFILL if tokens > 1 else DECODE
-        for token in range(tokens):
-            weight = None if weights is None else weights[token]
-            at = first + token
-            sets.add(line, mine, at, layer, experts[token], phase=phase, weights=weight)
-    return sets.trace(format="megatron", phases="by tokens a pass: one is decode")
+    sets = RoutedSets(path, asked)
+    passes: dict[tuple[int, int], list[Call]] = {}
+    for key, call in _calls(sets):
+        passes.setdefault(key, []).append(call)
+    add_passes(sets, PassReader(asked, sets.wrong), list(passes.values()))
+    return sets.trace(format=FORMAT, phases="by tokens a pass: one is decode")
 
 
-def _passes(sets: RoutedSets) -> Iterator[tuple[int, tuple[Any, int], Any, list[Any], Any]]:
-    """Line, pass, layer, experts and weights of each record of the decoder."""
-    seen: Counter[tuple[Any, Any]] = Counter()
+def _calls(sets: RoutedSets) -> Iterator[tuple[tuple[int, int], Call]]:
+    """Each record of the decoder, and its pass."""
+    seen: Counter[tuple[int, int]] = Counter()
     for line, record in read_json_lines(sets.path):
         if record.get("block", "decoder") != "decoder":
             continue
-        step, layer, experts = (record.get(key) for key in ("step", "layer", "top_indices"))
+        step: Any = record.get("step")
+        layer: Any = record.get("layer")
+        experts = record.get("top_indices")
         for name, value in (("step", step), ("layer", layer)):
             if type(value) is not int:
-                raise sets.wrong(line, f"{name} {value!r} is not a whole number")
+                raise sets.wrong(line, f"{name} {shown(value)} is not a whole number")
         if not isinstance(experts, list) or not experts:
             raise sets.wrong(line, "expected a list of each token's experts as top_indices")
         weights = next((record[key] for key in _WEIGHTS if key in record), None)
         if weights is not None and (not isinstance(weights, list) or len(weights) != len(experts)):
             raise sets.wrong(line, f"expected weights of {len(experts)} tokens")
-        yield line, (step, seen[step, layer]), layer, experts, weights
+        yield (step, seen[step, layer]), Call(line, layer, experts, weights)
         seen[step, layer] += 1

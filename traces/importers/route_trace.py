@@ -8,30 +8,39 @@ A turn becomes a request and a step a row at that position. In prefill a step is
 (the engine writes layer by layer, the rows here are token by token: a prefill is replayed as one
 batched pass either way). In the last layer the engine routes only the last prompt token: the
 others have no set there.
+
+An expert that the device ``dropped`` never ran: it is neither hit nor load. A set holds exactly
+top-k experts; so where every set lost as many, top-k is what is left, and else the file is refused.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
 from prefetch_sim.traces.errors import describe, did_you_mean
+from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.known_models import BY_ARCHITECTURE
-from prefetch_sim.traces.importers.source import read_text
-from prefetch_sim.traces.models.precision import Name, Precision
+from prefetch_sim.traces.importers.source import read_text, shown
+from prefetch_sim.traces.importers.tidy import NOTES
+from prefetch_sim.traces.models.precision import NAMES, Precision
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
+FORMAT = "route_trace"
 _MARK = "# route_trace v1"
 _INTEGERS = ("turn", "phase", "step", "layer", "slot", "expert")
 _COLUMNS = (*_INTEGERS, "weight")
+_READ = (*_COLUMNS, "expert_bytes", "residency", "dropped")
+_IGNORED = ("lane",)  # which thread read the expert
 _SETTING = re.compile(r"(\w+)=(\S*)")
 
 
@@ -40,12 +49,12 @@ def matches(head: bytes, path: Path) -> bool:
     return head.decode(errors="replace").split("\n", 1)[0].strip() == _MARK
 
 
-def read(path: Path, model: ModelSpec | None) -> Trace:
+def read(path: Path, asked: Asked) -> Trace:
     """The recording with its own top-k and expert bytes; other widths of ``model`` or known."""
     lines = read_text(path).splitlines()
     start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    spec = _model(path, lines[:start], model)
-    cells, numbers = _table(path, lines, start)
+    spec = _model(path, lines[:start], asked.model)
+    cells, numbers, unknown = _table(path, lines, start)
     layers, count, top_k = spec.topology
     moe_layer = _moe_layers(path, spec, cells["layer"], numbers)
 
@@ -64,10 +73,21 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
     _refuse(path, numbers, phase[row] != cells["phase"], lambda i: "phase differs within a step")
 
     experts = np.full((len(keys), layers, top_k), -1, np.int16)
-    weights = np.zeros((len(keys), layers, top_k), np.float16)
+    weights = np.zeros((len(keys), layers, top_k))
     experts.reshape(-1)[place] = expert
     weights.reshape(-1)[place] = cells["weight"]
     recorded = {"source": path.name, "format": "route_trace v1", **_device_hits(cells)}
+    notes = [f"columns not read: {', '.join(unknown)}"[:200]] if unknown else []
+    if "dropped" in cells and (cells["dropped"] > 0).any():
+        gone = place[cells["dropped"] > 0]
+        experts.reshape(-1)[gone] = -1
+        experts, weights = _kept(path, experts, weights)
+        spec = spec.model_copy(update={"top_k": experts.shape[2]})
+        notes.append(
+            f"{len(gone)} experts that the device dropped left out: top-{spec.top_k} of {top_k}"
+        )
+    if notes:
+        recorded[NOTES] = "; ".join(notes)
     return Trace(
         path=path,
         meta=TraceMeta(model=spec, recorded=recorded),
@@ -123,7 +143,7 @@ def _model(path: Path, preamble: list[str], given: ModelSpec | None) -> ModelSpe
 
 def _stored(name: str) -> Precision:
     """What the file of a model is in, as its name ends: all of it, or else 4 bits for experts."""
-    for mix in get_args(Name):
+    for mix in NAMES:
         if name.lower().endswith(mix.lower()):
             return Precision.of(mix)
     return Precision(experts="int4")
@@ -142,8 +162,8 @@ def _known(path: Path, architecture: str, layers: int, experts: int) -> ModelSpe
     )
 
 
-def _table(path: Path, lines: list[str], start: int) -> tuple[dict[str, Array], Array]:
-    """Numeric columns by name, and the line number of each row."""
+def _table(path: Path, lines: list[str], start: int) -> tuple[dict[str, Array], Array, list[str]]:
+    """Numeric columns by name, the line number of each row, and columns that nobody knows."""
     if start == len(lines):
         raise TraceError(f"{path}: no header line")
     header = lines[start].split(",")
@@ -161,36 +181,70 @@ def _table(path: Path, lines: list[str], start: int) -> tuple[dict[str, Array], 
         rows.append(line)
     if not rows:
         raise TraceError(f"{path}: no rows after line {start + 1}")
-    wanted = [name for name in (*_COLUMNS, "expert_bytes") if name in header]
+    wanted = [name for name in _READ if name in header]
     text = io.StringIO("\n".join(rows))
-    frame = pd.read_csv(text, names=header, usecols=wanted, dtype=str, keep_default_na=False)
+    frame = pd.read_csv(
+        text,
+        names=header,
+        usecols=wanted,
+        dtype=str,
+        keep_default_na=False,
+        quoting=csv.QUOTE_NONE,
+    )
     at = np.array(numbers)
     cells = {}
     for name in wanted:
         values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
         bad = np.isnan(values)
-        if name != "weight":
+        if name == "weight":  # nan: the engine did not see it
+            bad &= ~frame[name].str.strip().str.lower().isin(["nan", "-nan"]).to_numpy()
+        else:
             bad |= (values != np.floor(values)) | (np.abs(values) >= 2**31)
         column = frame[name]
-        _refuse(path, at, bad, lambda i, c=column, n=name: f"{n} {c[i]!r} is not a number")
+        _refuse(path, at, bad, lambda i, c=column, n=name: f"{n} {shown(c[i])} is not a number")
         cells[name] = values if name == "weight" else values.astype(np.int64)
-    return cells, at
+    return cells, at, [name for name in header if name not in (*_READ, *_IGNORED)]
+
+
+def _kept(path: Path, experts: Array, weights: Array) -> tuple[Array, Array]:
+    """Sets without the experts that are -1, of the same size all."""
+    here = experts >= 0
+    sizes = np.unique(here.sum(axis=2)[here.any(axis=2)])
+    if len(sizes) != 1:
+        left = f"sets of {sizes[0]} to {sizes[-1]} experts" if len(sizes) else "no set"
+        raise TraceError(
+            f"{path}: the device dropped experts, which leaves {left}, and a trace holds sets of "
+            "one size; record it without dropping"
+        )
+    order = np.argsort(~here, axis=2, kind="stable")[:, :, : int(sizes[0])]
+    return np.take_along_axis(experts, order, 2), np.take_along_axis(weights, order, 2)
 
 
 def _device_hits(cells: dict[str, Array]) -> dict[str, str]:
     """The device's own hit rates: of all accesses, and of those in decode.
 
     An access is a distinct expert of a layer: of the whole prompt in prefill, one batched pass,
-    and of one token in decode. It missed if bytes were read for it.
+    and of one token in decode. It missed if bytes were read for it, or if the device says so
+    (residency 0) of every token that it served. What was dropped is no access.
     """
     if "expert_bytes" not in cells:
+        return {}
+    if "dropped" in cells:
+        ran = cells["dropped"] == 0
+        cells = {name: column[ran] for name, column in cells.items()}
+    if not len(cells["expert"]):
         return {}
     decode = cells["phase"] == DECODE
     step = np.where(decode, cells["step"], -1)
     access = np.stack([cells["turn"], step, cells["layer"], cells["expert"]], axis=1)
     distinct, which = np.unique(access, axis=0, return_inverse=True)
+    which = which.reshape(-1)
     missed = np.zeros(len(distinct), bool)
-    missed[which.reshape(-1)[cells["expert_bytes"] > 0]] = True
+    missed[which[cells["expert_bytes"] > 0]] = True
+    if "residency" in cells:
+        resident = np.zeros(len(distinct), bool)
+        resident[which[cells["residency"] > 0]] = True
+        missed |= ~resident
     rates = {"device_hit_rate": missed, "device_decode_hit_rate": missed[distinct[:, 1] >= 0]}
     return {name: f"{1 - misses.mean():.6f}" for name, misses in rates.items() if len(misses)}
 

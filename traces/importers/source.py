@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import gzip
+import io
 import json
 import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,28 @@ from prefetch_sim.traces.trace import TraceError
 _MARK = codecs.BOM_UTF8
 _GZIP = b"\x1f\x8b"
 HEAD_BYTES = 4096
+LISTS = ("experts",)  # columns of a CSV that may go on to the end of a row
+_SHOWN = 60  # characters of a value that an error shows
+
+
+def shown(value: Any) -> str:
+    """``value`` as Python writes it, cut where it is long."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of many digits"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+# What numpy and zipfile raise for files that are damaged, cut short or locked.
+UNREADABLE = (
+    OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, KeyError, TypeError,
+    SyntaxError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+def as_float(number: float) -> float:
+    """A number of JSON, which may have any digits, as a float; no weight where it is huge."""
+    return float(min(max(number, -1e38), 1e38))
 
 
 def read_head(path: Path) -> bytes:
@@ -43,6 +68,44 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, value
 
 
+def csv_columns(head: bytes) -> set[str]:
+    """Names of the columns on the first line, in small letters."""
+    return set(_header(head.decode(errors="replace").split("\n", 1)[0].split(",")))
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and fields of each row by the name of their column, in small letters.
+
+    ``columns`` must be there. A row may be longer where the last column is a list: what is beyond
+    is of that column, with commas between.
+    """
+    csv.field_size_limit(2**31 - 1)  # embeddings; the whole file is in memory anyway
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        header = _header(next(reader, []))
+        for name in columns:
+            if name not in header:
+                raise TraceError(f"{path}: line 1: no column {name!r}")
+        if len(set(header)) < len(header):
+            twice = next(name for name in header if header.count(name) > 1)
+            raise TraceError(f"{path}: line 1: column {shown(twice)} twice")
+        for fields in reader:
+            if not fields:
+                continue
+            if header[-1] in LISTS and len(fields) > len(header):
+                fields[len(header) - 1 :] = [",".join(fields[len(header) - 1 :])]
+            if len(fields) != len(header):
+                message = f"{len(fields)} fields, expected {len(header)}"
+                raise TraceError(f"{path}: line {reader.line_num}: {message}")
+            yield reader.line_num, dict(zip(header, fields))
+    except csv.Error as error:
+        raise TraceError(f"{path}: line {reader.line_num}: {error}") from None
+
+
+def _header(fields: list[str]) -> list[str]:
+    return [field.strip().strip('"').lower() for field in fields]
+
+
 def parse_json(text: str, place: str) -> Any:
     """What ``text`` holds; an error begins with ``place``."""
     try:
@@ -63,12 +126,17 @@ def first_keys(head: bytes) -> set[str]:
 
 def npz_arrays(head: bytes, path: Path) -> list[str]:
     """Names of the arrays in an npz; none where ``path`` is not one that can be opened."""
+    return [name.removesuffix(".npy") for name in zip_names(head, path)]
+
+
+def zip_names(head: bytes, path: Path) -> list[str]:
+    """Names of the files in a zip; none where ``path`` is not one that can be opened."""
     if not head.startswith(b"PK\x03\x04"):
         return []
     try:
         with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+            return archive.namelist()
+    except UNREADABLE:
         return []
 
 
@@ -76,7 +144,7 @@ def _read(path: Path, count: int) -> bytes:
     if not path.exists():
         raise TraceError(f"{path}: no such file")
     if path.is_dir():
-        raise TraceError(f"{path}: is a folder; name the file to import")
+        raise TraceError(f"{path}: is a folder, not a file of this format")
     try:
         with path.open("rb") as file:
             if file.read(2) != _GZIP:

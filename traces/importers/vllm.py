@@ -10,32 +10,31 @@ that they have there:
 
 A suffix ``_0``, ``_1``, ... tells requests apart. Before version 0.21 ``routed_experts`` held the
 prompt too: without ``prompt_routed_experts``, its first rows are the prompt if
-``prompt_token_ids`` says how many they are; else, and in an npy, all is decode. Zeros that stand
-for layers without a router are skipped. Where -1 stands for every expert (a cached prefix) nothing
-was routed. Weights are not returned.
+``prompt_token_ids`` says how many they are; else, and in an npy, all is decode. Zeros or -1
+that stand for layers without a router are skipped. Where -1 stands for every expert of a token
+(padding, a cached prefix) it was not routed. Weights are not returned.
 """
 
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from prefetch_sim.traces.importers.known_models import require_model
-from prefetch_sim.traces.importers.source import npz_arrays
+from prefetch_sim.traces.errors import first_line
+from prefetch_sim.traces.importers.arrays import routed_array
+from prefetch_sim.traces.importers.asked import Asked
+from prefetch_sim.traces.importers.source import UNREADABLE, npz_arrays
 from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.states import KINDS
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
 
+FORMAT = "vllm"
 _PROMPT, _GENERATED = "prompt_routed_experts", "routed_experts"
 _TOKENS = ("prompt_token_ids", "token_ids")
 _NAME = re.compile(rf"({_PROMPT}|{_GENERATED}|{'|'.join(_TOKENS)})(?:_(\d{{1,9}}))?")
 _NPY = b"\x93NUMPY"
-_UNREADABLE = (  # what numpy and zipfile raise for files that are damaged, cut short or locked
-    OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -46,9 +45,9 @@ def matches(head: bytes, path: Path) -> bool:
     return any(name and name[1] in (_PROMPT, _GENERATED) for name in found)
 
 
-def read(path: Path, model: ModelSpec | None) -> Trace:
-    """Every request of the file, of the ``model`` that it does not name."""
-    model = require_model(path, model)
+def read(path: Path, asked: Asked) -> Trace:
+    """Every request of the file, of the model that it does not name."""
+    model = asked.require_model(path)
     requests = _load(path)
     experts, phase, tokens = [], [], []
     for request in sorted(requests):
@@ -72,7 +71,7 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
     complete = len(tokens) == len(experts)
     return Trace(
         path=path,
-        meta=TraceMeta(model=model, recorded={"source": path.name, "format": "vllm"}),
+        meta=TraceMeta(model=model, recorded={"source": path.name, "format": FORMAT}),
         request_id=np.repeat(np.array(sorted(requests), np.int32), length),
         position=np.concatenate([np.arange(n, dtype=np.int32) for n in length]),
         phase=np.concatenate(phase).astype(np.int8),
@@ -84,24 +83,8 @@ def read(path: Path, model: ModelSpec | None) -> Trace:
 
 def _routed(path: Path, model: ModelSpec, arrays: dict[str, Array], name: str) -> Array:
     """The array ``name`` of a request, checked against ``model`` and without dense layers."""
-    layers, count, top_k = model.topology
-    array = arrays.get(name, np.empty((0, layers, top_k), np.int16))
-    dense = list(model.dense_layers)
-    if array.shape[1:] == (model.layers, top_k) and not array[:, dense].any():
-        array = array[:, list(model.moe_layer_indices)]
-    if array.shape[1:] != (layers, top_k):
-        raise TraceError(
-            f"{path}: {name} has {array.shape[1]} layers of top-{array.shape[2]}, model "
-            f"{model.name} {layers} of top-{top_k}"
-        )
-    outside = (array < -1) | (array >= count)
-    if outside.any():
-        row, layer, slot = np.argwhere(outside)[0].tolist()
-        raise TraceError(
-            f"{path}: {name}, row {row}, layer {layer}: expert {array[row, layer, slot]} out of "
-            f"range 0..{count - 1}"
-        )
-    return array
+    layers, _, top_k = model.topology
+    return routed_array(path, model, name, arrays.get(name, np.empty((0, layers, top_k), np.int16)))
 
 
 def _load(path: Path) -> dict[int, dict[str, Array]]:
@@ -115,12 +98,16 @@ def _load(path: Path) -> dict[int, dict[str, Array]]:
             for key in loaded.files:
                 if found := _NAME.fullmatch(key):
                     arrays = requests.setdefault(int(found[2] or 0), {})
+                    if found[1] in arrays:
+                        raise TraceError(
+                            f"{path}: request {int(found[2] or 0)} has {found[1]} twice: {key!r} "
+                            "and one more"
+                        )
                     arrays[found[1]] = _integers(path, found[1], loaded[key])
     except TraceError:
         raise
-    except _UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TraceError(f"{path}: not readable by numpy: {reason}") from None
+    except UNREADABLE as error:
+        raise TraceError(f"{path}: not readable by numpy: {first_line(error)}") from None
     for request, arrays in requests.items():
         if _PROMPT not in arrays and _GENERATED not in arrays:
             raise TraceError(f"{path}: request {request} has no array {_GENERATED!r}")
@@ -130,6 +117,8 @@ def _load(path: Path) -> dict[int, dict[str, Array]]:
 
 
 def _integers(path: Path, name: str, array: Array) -> Array:
+    if path.suffix == ".npy" and path.stem.endswith(KINDS):
+        raise TraceError(f"{path}: states beside a captured trace; the trace is its folder")
     array = np.asarray(array)  # bytes, where a file in the zip is no array
     dimensions = 1 if name in _TOKENS else 3
     if array.ndim != dimensions or array.dtype.kind not in "iu":

@@ -19,8 +19,8 @@ from prefetch_sim.traces.models.precision import (
     tensor_bytes,
 )
 
-# Far above any model's.
-MOST_LAYERS, MOST_EXPERTS, WIDEST, MOST_BYTES = 1000, 32_768, 10_000_000, 10**12
+# Far above any model's; ids of experts are of 16 bits, and -1 is none.
+MOST_LAYERS, MOST_EXPERTS, WIDEST, MOST_BYTES = 1000, 32_767, 10_000_000, 10**12
 Width = Annotated[int, Field(gt=0, le=WIDEST)]
 
 
@@ -35,9 +35,19 @@ class GroupedQueryAttention(_Frozen):
     heads: Width
     kv_heads: Width
     head_dim: Width
+    value_dim: Width | None = Field(default=None, description="of a value's head, if not head_dim")
+    gated: bool = Field(default=False, description="an output gate as wide as the queries")
+    # Keys are values too (Gemma 4): one projection for both. Both are cached.
+    shared_kv: bool = False
     # Window, in tokens, of the layers that attend locally; they are every second layer, the
-    # first included (GPT-OSS). None: every layer sees the whole context.
+    # first included (GPT-OSS), and in `other_attention` all that it names. None: every layer sees
+    # the whole context.
     sliding_window: int | None = Field(default=None, gt=0, le=2**63 - 1)
+
+    @property
+    def of_value(self) -> int:
+        """Elements of a value's head."""
+        return self.value_dim or self.head_dim
 
 
 class LatentAttention(_Frozen):
@@ -52,7 +62,35 @@ class LatentAttention(_Frozen):
     v_dim: Width
 
 
+class Recurrent(_Frozen):
+    """A state-space layer or linear attention: a state of fixed size instead of a cache.
+
+    Tokens are projected to ``projected`` elements, and from ``width`` back to the model's.
+    """
+
+    kind: Literal["recurrent"] = "recurrent"
+    projected: Width
+    width: Width
+    state: int = Field(gt=0, le=10**9, description="elements that a request keeps, 32 bits each")
+
+
+class NoAttention(_Frozen):
+    """A layer that has an MLP or experts alone."""
+
+    kind: Literal["none"] = "none"
+
+
 Attention = Annotated[GroupedQueryAttention | LatentAttention, Field(discriminator="kind")]
+Mixer = Annotated[
+    GroupedQueryAttention | LatentAttention | Recurrent | NoAttention, Field(discriminator="kind")
+]
+
+
+class LayersAttention(_Frozen):
+    """What ``layers`` of the transformer have instead of the model's usual attention."""
+
+    layers: tuple[int, ...]
+    attention: Mixer
 
 
 class ModelSpec(_Frozen):
@@ -72,8 +110,21 @@ class ModelSpec(_Frozen):
     dense_hidden: int = Field(
         default=0, ge=0, le=WIDEST, description="MLP width of the dense layers"
     )
+    bare_layers: tuple[int, ...] = Field(
+        default=(), description="those of dense_layers that have no MLP at all"
+    )
+    mlp_matrices: Literal[2, 3] = Field(
+        default=3, description="of each expert and MLP; 2 have no gate beside up and down"
+    )
+    expert_input: Width | None = Field(
+        default=None, description="width that tokens are projected to before routed experts"
+    )
     attention: Attention
+    other_attention: tuple[LayersAttention, ...] = Field(
+        default=(), description="of layers that differ from `attention`"
+    )
     vocab: Width
+    tied_embeddings: bool = Field(default=False, description="lm_head is the embedding")
     precision: Published = Published()
     expert_biases: bool = Field(default=False, description="kept beside the other weights")
     # Measured size of one expert per MoE layer. Engines that mix quantisations differ by layer;
@@ -88,6 +139,11 @@ class ModelSpec(_Frozen):
             raise ValueError(f"dense_layers {self.dense_layers} outside 0..{self.layers - 1}")
         if len(set(self.dense_layers)) >= self.layers:
             raise ValueError("no layer routes: dense_layers names them all")
+        if not set(self.bare_layers) <= set(self.dense_layers):
+            raise ValueError("bare_layers: some are none of dense_layers")
+        others = [i for other in self.other_attention for i in other.layers]
+        if any(not 0 <= i < self.layers for i in others) or len(set(others)) < len(others):
+            raise ValueError(f"other_attention: layers are not once each in 0..{self.layers - 1}")
         if self.expert_bytes is not None and len(self.expert_bytes) != self.moe_layers:
             raise ValueError(
                 f"expert_bytes has {len(self.expert_bytes)} entries, the model {self.moe_layers} "
@@ -109,6 +165,31 @@ class ModelSpec(_Frozen):
         return tuple(i for i in range(self.layers) if i not in self.dense_layers)
 
     @property
+    def mixers(self) -> list[tuple[Mixer, int | None]]:
+        """What each transformer layer attends with, and its window in tokens (None: all)."""
+        usual = self.attention
+        window = usual.sliding_window if isinstance(usual, GroupedQueryAttention) else None
+        found: list[tuple[Mixer, int | None]] = [
+            (usual, None if i % 2 else window) for i in range(self.layers)
+        ]
+        for other in self.other_attention:
+            shape = other.attention
+            window = shape.sliding_window if isinstance(shape, GroupedQueryAttention) else None
+            for i in other.layers:
+                found[i] = shape, window
+        return found
+
+    @property
+    def expert_width(self) -> int:
+        """Elements that go into a routed expert, and come out."""
+        return self.expert_input or self.hidden
+
+    @property
+    def expert_weights(self) -> int:
+        """Elements of one routed expert, biases apart."""
+        return self.mlp_matrices * self.expert_width * self.expert_hidden
+
+    @property
     def topology(self) -> tuple[int, int, int]:
         """(MoE layers, experts a layer, top-k): what a trace must agree with."""
         return self.moe_layers, self.experts, self.top_k
@@ -124,14 +205,14 @@ class ModelSpec(_Frozen):
         return Layer(layer, self.layers, self.experts, shared)
 
     def bytes_per_expert(self, precision: Stored = None) -> tuple[int, ...]:
-        """Bytes of one expert, per MoE layer: 3 · hidden · expert_hidden weights.
+        """Bytes of one expert, per MoE layer: ``expert_weights`` as they are stored.
 
         Measured sizes win while the experts' precision is the model's own.
         """
         stored = Precision.of(precision).over(self.precision).experts
         if self.expert_bytes is not None and stored == self.precision.experts:
             return self.expert_bytes
-        tensors = mlp(self.hidden, self.expert_hidden, "_exps")
+        tensors = mlp(self.expert_width, self.expert_hidden, "_exps", self.mlp_matrices)
         return tuple(
             round(sum(tensor_bytes(stored, tensor, self.place(layer)) for tensor in tensors))
             for layer in self.moe_layer_indices

@@ -1,7 +1,8 @@
 """What the replay's own work takes: what it needs beyond a simulation of the same, run by run.
 
-A model too small to count, all of whose experts are resident, tells of steps and layers; larger
-experts that are loaded on demand tell of loads: over the host link, and off storage.
+A model of few layers, all of whose experts are resident, tells of steps and layers: its products
+are large enough to leave nothing of the small ones in a cache. Experts that are loaded on demand
+tell of loads: over the host link, and off storage.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from prefetch_sim.sim.setup import inputs as setup
 from prefetch_sim.sim.setup.inputs import Inputs
 
 MIB = 2**20
-_FEW, _MANY = 4, 16  # layers of the small model
+_FEW, _MANY = 4, 8  # layers
 _ATTENTION = {"kind": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 16}
-_SMALL = {"hidden": 64, "experts": 8, "top_k": 4, "expert_hidden": 64}
+_RESIDENT = {"hidden": 1024, "experts": 8, "top_k": 4, "expert_hidden": 512}
 # Hidden sizes and widths of experts that are loaded, of 1.5 and 6 MiB in 32 bits.
 _LOADED = ((512, 256), (1024, 512))
 
@@ -94,10 +95,12 @@ class _Study:
 
     def of_layers(self, repeats: int) -> tuple[Samples, Samples]:
         """µs of a step, and of a layer of it."""
-        small = {layers: self._inputs("link", _SMALL, layers, "100%") for layers in (_FEW, _MANY)}
+        left = []
+        for layers in (_FEW, _MANY):  # all of one first: what has been made for it is kept
+            inputs = self._inputs("link", _RESIDENT, layers, "100%")
+            left.append([self._of_step(inputs) for _ in range(repeats)])
         layer, step = [], []
-        for _ in range(repeats):
-            few, many = (self._of_step(inputs) for inputs in small.values())
+        for few, many in zip(*left):
             each = max(0.0, (many - few) / (_MANY - _FEW))
             layer.append(each)
             step.append(max(0.0, few - _FEW * each))
@@ -107,8 +110,8 @@ class _Study:
         """µs of a load beyond its bytes, and µs of a MiB of it: a line through two sizes."""
         found: list[list[float]] = []
         for hidden, width in _LOADED:
-            shape = {**_SMALL, "hidden": hidden, "expert_hidden": width}
-            inputs = self._inputs(machine, shape, _FEW, {"experts": _FEW * _SMALL["top_k"]})
+            shape = {**_RESIDENT, "hidden": hidden, "expert_hidden": width}
+            inputs = self._inputs(machine, shape, _FEW, {"experts": _FEW * _RESIDENT["top_k"]})
             self._over(inputs, storage or self.folder)  # makes the experts
             found.append([self._of_load(inputs, storage or self.folder) for _ in range(repeats)])
         small, large = (3 * hidden * width * 4 / MIB for hidden, width in _LOADED)

@@ -1,0 +1,96 @@
+"""A trace that pandas, polars or duckdb wrote again, or a table made like one: Parquet.
+
+Columns as in a trace (docs/trace-format.md): ``request_id``, ``position``, ``experts`` [layers][k],
+and where they are there ``phase`` (else all is decode), ``token_id``, ``document`` and ``weights``.
+Lists may be of any kind that Parquet has. The metadata that such tools lose says which model it
+was, which has to be named, and what the predictors are, which are left out. Rows may have lost
+their order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from prefetch_sim.traces.columns import ColumnError, read_flat, read_lists, read_phase
+from prefetch_sim.traces.errors import first_line
+from prefetch_sim.traces.importers.arrays import routed_array
+from prefetch_sim.traces.importers.asked import Asked
+from prefetch_sim.traces.importers.tidy import noted, take
+from prefetch_sim.traces.parts import UNREADABLE
+from prefetch_sim.traces.trace import DECODE, Trace, TraceError, TraceMeta
+
+FORMAT = "parquet"
+_NEEDED = ("request_id", "position", "experts")
+_FLAT = {"token_id": np.int32, "document": np.int64}
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """Parquet with the columns that every trace has."""
+    if not head.startswith(b"PAR1"):
+        return False
+    try:
+        return set(pq.read_schema(path).names).issuperset(_NEEDED)
+    except UNREADABLE:
+        return False
+
+
+def read(path: Path, asked: Asked) -> Trace:
+    """Every row, in order of requests and positions, of the model that the file lost."""
+    model = asked.require_model(path)
+    table = _table(path)
+    columns: dict[str, Any] = {}
+    for name in (*_NEEDED, *_FLAT, "phase", "weights"):
+        if name not in table.schema.names:
+            if name in _NEEDED:
+                raise TraceError(f"{path}: no column {name!r}")
+            continue
+        column = table.column(name).combine_chunks()
+        try:
+            if name in ("experts", "weights"):
+                columns[name] = read_lists(column)
+            elif name == "phase":
+                columns[name] = read_phase(column)
+            else:
+                columns[name] = read_flat(column, _FLAT.get(name, np.int32))
+        except ColumnError as error:
+            raise TraceError(f"{path}: column {name}: {error}") from None
+    experts, weights = columns["experts"], columns.get("weights")
+    if experts.dtype.kind == "f":  # pandas makes a missing set NaN, and its column of floats
+        experts = np.where(np.isnan(experts), -1, experts)
+        if (experts != np.floor(experts)).any() or (np.abs(experts) > 2**31).any():
+            raise TraceError(f"{path}: column experts holds numbers that are not whole")
+        experts = experts.astype(np.int64)
+    if weights is not None and weights.shape != experts.shape:
+        raise TraceError(f"{path}: weights are {weights.shape}, experts {experts.shape}")
+    request, position = columns["request_id"], columns["position"]
+    trace = Trace(
+        path=path,
+        meta=TraceMeta(model=model, recorded={"source": path.name, "format": FORMAT}),
+        request_id=request,
+        position=position,
+        phase=columns.get("phase", np.full(len(request), DECODE, np.int8)),
+        token_id=columns.get("token_id"),
+        experts=routed_array(path, model, "experts", experts),
+        weights=weights if weights is None or weights.dtype.kind == "f" else weights.astype(float),
+        document=columns.get("document"),
+    )
+    first, which = np.unique(request, return_index=True, return_inverse=True)[1:]
+    trace = take(trace, np.lexsort((position, first[which.reshape(-1)])))
+    lost = sorted(name for name in table.schema.names if name.startswith("prediction."))
+    return noted(trace, f"{_named(lost)} left out: the metadata is lost") if lost else trace
+
+
+def _named(columns: list[str]) -> str:
+    return columns[0][:60] + (f" and {len(columns) - 1} more" if len(columns) > 1 else "")
+
+
+def _table(path: Path) -> Any:
+    try:
+        table = pq.read_table(path, partitioning=None)
+        return table.rename_columns([str(name) for name in table.schema.names])
+    except UNREADABLE as error:
+        raise TraceError(f"{path}: not readable as Parquet: {first_line(error)}") from None

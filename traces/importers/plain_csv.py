@@ -1,0 +1,63 @@
+"""Plain CSV, for whatever has no importer of its own: one row a token and layer.
+
+``request, position, layer, experts``: the experts, best first, as a list in one field
+(``[1, 2]``, ``1 2``, ``1;2``), or as all fields from there on where the column is the last. Also
+read where they are there: ``phase`` (prefill or decode; without it all is decode), ``weights`` (a
+list, as experts), ``token_id``. Requests may be numbers or names. Layers are numbered as in the
+model, or those with a router alone. No experts: the layer did not route.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from prefetch_sim.traces.importers.asked import Asked
+from prefetch_sim.traces.importers.routed_sets import RoutedSets
+from prefetch_sim.traces.importers.source import csv_columns, read_csv, shown
+from prefetch_sim.traces.trace import PHASES, Trace
+
+FORMAT = "csv"
+_COLUMNS = ("request", "position", "layer", "experts")
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """CSV with the four columns."""
+    return csv_columns(head).issuperset(_COLUMNS)
+
+
+def read(path: Path, asked: Asked) -> Trace:
+    """Every request of the file, of the model that it does not name."""
+    sets = RoutedSets(path, asked)
+    tokens: list[int] = []
+    phased = False
+    for line, row in read_csv(path, _COLUMNS):
+        phased = "phase" in row
+        word = row.get("phase", "decode").strip().lower()
+        if word not in PHASES:
+            raise sets.wrong(line, f"phase {shown(word)} is none of {', '.join(PHASES)}")
+        experts = sets.numbers(line, "expert", row["experts"])
+        weights = None
+        if "weights" in row:
+            given = sets.floats(line, "weights", row["weights"])
+            weights = given if experts else [0.0] * sets.model.top_k
+        name = row["request"].strip()
+        number = name.isascii() and name.isdigit() and len(name) < 10
+        sets.add(
+            line,
+            int(name) if number else name,
+            sets.number(line, "position", row["position"]),
+            sets.number(line, "layer", row["layer"]),
+            experts,
+            phase=PHASES.index(word),
+            weights=weights,
+            absent=not experts,
+        )
+        if "token_id" in row:
+            tokens.append(sets.number(line, "token_id", row["token_id"]))
+    phases = "as the file says" if phased else "all decode"
+    trace = sets.trace(phased=phased, format=FORMAT, phases=phases)
+    if tokens:
+        trace.token_id = sets.by_row(np.array(tokens, np.int32), "token_id")
+    return trace
