@@ -97,7 +97,7 @@ def test_a_landing_told_before_its_query_is_met(
     def at_once(self: CudaDevice) -> Mark:
         while True:
             for stream in self._streams:
-                if stream is self._copies and stream._asked:
+                if stream in self._streams[2:] and stream._asked:  # copies
                     return stream._asked.popleft()[0]
                 if (mark := stream.through()) is not None:
                     return mark
@@ -163,7 +163,7 @@ def test_copies_are_issued_ahead_and_no_further(
 
     monkeypatch.setattr(StreamEngine, "put", counted)
     on_gpu(predictor={"name": "oracle"})
-    assert max(waiting) == cuda.DEPTH == 2
+    assert max(waiting) == CudaDevice.ahead == 2
 
 
 def test_experts_share_blocks_where_not_all_can_be_pinned(on_gpu: Any, whole: Outputs) -> None:
@@ -271,3 +271,16 @@ def test_where_there_is_no_gpu_it_is_one_line(make: Any) -> None:  # noqa: F811
         replay(make(hardware=GPU), device="cuda")
     with pytest.raises(ConfigError, match=r"^hardware.unified_memory: a GPU gets its experts over"):
         replay(make(), device="cuda")
+
+
+def test_streams_that_copy_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever measures traffic both ways gets two."""
+    monkeypatch.setattr(cuda, "TorchCuda", FakeCuda)
+    with CudaDevice(Clock()) as device:
+        one, other = device.lanes("host_link", 2)
+        assert one is not other
+        marks = [Mark("there"), Mark("back")]
+        for lane, mark in zip((one, other), marks):
+            lane.put(lambda: None, mark)
+        for mark in marks:
+            device.until(mark)

@@ -19,7 +19,6 @@ from prefetch_sim.sim.replay.gpu import TorchCuda
 from prefetch_sim.sim.replay.host import LONG, SWITCH, Worker
 from prefetch_sim.sim.replay.machine import available
 
-DEPTH = 2  # copies issued at once, so that the link does not idle until the host has seen one
 _POOL = 8 << 30  # bytes pinned, where nobody says: far more than a processor's caches hold
 _FAR = 50_000_000  # ns between two events beyond which their difference, a float32, is coarse
 
@@ -113,14 +112,14 @@ class CudaDevice(RealDevice):
     """
 
     looks = False  # at what lands: that would wait for the GPU
+    ahead = 2  # so that the link does not idle until the host has seen one
 
-    def __init__(self, clock: Clock, depth: int = DEPTH) -> None:
-        """``depth``: copies issued at once. Raises ConfigError where there is no GPU."""
-        self._cuda = cuda = TorchCuda()
-        self._time = EventTime(cuda, clock)
-        self._depth = depth
-        compute, side, self._copies = (StreamEngine(cuda, clock, self._time) for _ in range(3))
-        self._streams = compute, side, self._copies
+    def __init__(self, clock: Clock) -> None:
+        """Raises ConfigError where there is no GPU."""
+        self._cuda = TorchCuda()
+        self._time = EventTime(self._cuda, clock)
+        self._streams = [StreamEngine(self._cuda, clock, self._time) for _ in range(2)]
+        compute, side = self._streams
         self._readers: list[Worker] = []
         self._read: SimpleQueue[Mark] = SimpleQueue()
         super().__init__(compute, side, clock, self._next)
@@ -136,9 +135,11 @@ class CudaDevice(RealDevice):
             stream.begin()
 
     def lanes(self, stage: str, count: int) -> Sequence[StreamEngine | Worker]:
-        """Threads that read; or the one stream that copies, as often as copies may be issued."""
+        """Threads that read, or streams that copy."""
         if stage == "host_link":
-            return [self._copies] * self._depth
+            made = [StreamEngine(self._cuda, self._clock, self._time) for _ in range(count)]
+            self._streams += made
+            return made
         for i in range(count):
             self._readers.append(Worker(f"{stage} {i}", self._read, self._clock))
         return self._readers
@@ -157,7 +158,7 @@ class CudaDevice(RealDevice):
         return asked or min(_POOL, available() // 2)
 
     def about(self) -> dict[str, str]:
-        return self._cuda.about() | {"copies issued at once": str(self._depth)}
+        return self._cuda.about() | {"copies issued at once": str(self.ahead)}
 
     def _next(self) -> Mark:
         begun = self.now

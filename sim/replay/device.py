@@ -72,10 +72,12 @@ class RealDevice:
     """Has an engine that computes and one beside it for predictors, and waits for all of them.
 
     ``wait()`` returns the next mark that is through, on whatever engine. ``looks``: whether what
-    lands is looked at when it does.
+    lands is looked at when it does. ``ahead``: how many copies into the cache are asked of an
+    engine at once.
     """
 
     looks = True
+    ahead = 1
 
     def __init__(
         self, compute: Engine, side: Engine, clock: Clock, wait: Callable[[], Mark]

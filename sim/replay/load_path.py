@@ -20,6 +20,7 @@ class Mover(Protocol):
     """What a device has for moving experts."""
 
     looks: bool  # at what lands in its own memory
+    ahead: int  # copies asked of an engine at once
 
     def lanes(self, stage: str, count: int) -> Sequence[Engine]:
         """The engines that empty the queue of ``stage``."""
@@ -42,6 +43,7 @@ def connect(
         queue = TransferQueue(number, stage.chunk, loader.start)
         engines = device.lanes(stage.name, stage.lanes)
         if isinstance(stage, HostLink):
+            engines = [*engines] * device.ahead
             move, target = _copies(device, experts, cache, host), cache
         else:
             target = host or cache
