@@ -77,8 +77,8 @@ def measure(
     """Measure this machine; ``folder``: on the drive to measure, if any.
 
     ``models``: whose operators are measured, by default the paper's three, or a small shape where
-    the plan is quick; the replay's own work is measured on the first that is given. ``runs``: the two ways to run a config, where what the replay's own work
-    takes is to be measured. Raises ConfigError.
+    the plan is quick; the replay's own work is measured on the first that is given. ``runs``: the
+    two ways to run a config, where that is to be measured. Raises ConfigError.
     """
     own = models[0] if models else runtime.SHAPE
     models = models or shapes(plan)

@@ -35,6 +35,10 @@ SHAPE = ModelSpec(
 )  # fmt: skip
 
 
+Costs = Mapping[str, float]
+_NONE: Costs = {}
+
+
 class Runs(NamedTuple):
     """The two ways to run a config: ``replay(inputs, folder)``, and ``simulate(inputs)``."""
 
@@ -125,17 +129,15 @@ class _Study:
                 high = 0.0
             for _ in range(_ROUNDS if high else 0):
                 middle = (low + high) / 2
-                tried = self._inputs(machine, room, **{figure: middle})
+                tried = self._inputs(machine, room, costs={figure: middle})
                 longer = _total(self._runs.simulate(tried)) > real
                 low, high = (low, middle) if longer else (middle, high)
             found.append((low + high) / 2)
         return Samples.of(found)
 
-    def _inputs(
-        self, machine: str, capacity: object, warm: str = "none", **costs: float
-    ) -> Inputs:
+    def _inputs(self, machine: str, capacity: object, warm: str = "none", **costs: float) -> Inputs:
         path = self.folder / "model.yaml"
-        content = self._model.model_dump(mode="json", exclude_defaults=True)
+        content = self._model.model_dump(mode="json", exclude_none=True)
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
         trace = {"synthetic": str(path), "requests": 1, "prompt": 0, "decode": self._decode}
         tree = {
@@ -155,7 +157,9 @@ def _spans(run: Simulation) -> list[npt.NDArray[np.float64]]:
     The last layer of a step ends with it.
     """
     layers, steps = run.layers, run.steps
-    start, routed, end = (layers.column(name).astype(np.int64) for name in ("start", "routed", "end"))
+    start, routed, end = (
+        layers.column(name).astype(np.int64) for name in ("start", "routed", "end")
+    )
     until = end.copy()
     inside = np.flatnonzero(np.diff(layers.column("step")) == 0)
     until[inside] = start[inside + 1]
