@@ -135,7 +135,9 @@ class _Study:
             found.append((low + high) / 2)
         return Samples.of(found)
 
-    def _inputs(self, machine: str, capacity: object, warm: str = "none", **costs: float) -> Inputs:
+    def _inputs(
+        self, machine: str, capacity: object, *, warm: str = "none", costs: Costs = _NONE
+    ) -> Inputs:
         path = self.folder / "model.yaml"
         content = self._model.model_dump(mode="json", exclude_none=True)
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
