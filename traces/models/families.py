@@ -202,8 +202,9 @@ def _delta(config: Config) -> Fields:
     own = config.get("linear_attn_config") or {}
     full = own.get("full_attn_layers") if isinstance(own, dict) else None
     every = optional(config, "layer_group_size") or 4
-    whole = set(full) if isinstance(full, list) else {*range(every, layers + 1, every)}
-    default = [FULL[0] if i in whole else "linear_attention" for i in range(1, layers + 1)]
+    whole = {*map(str, full if isinstance(full, list) else range(every, layers + 1, every))}
+    numbers = range(1, min(layers, 10_000) + 1)
+    default = [FULL[0] if str(i) in whole else "linear_attention" for i in numbers]
     found = kinds(config, (*FULL, "linear_attention"), default)
     states = delta_attention(config, low_rank=not ling)
     mixers: list[Mixer] = [latent(config) if kind in FULL else states for kind in found]
@@ -337,7 +338,7 @@ def _lfm2(config: Config) -> Fields:
 
 def _hunyuan(config: Config) -> Fields:
     """Its lists by layer are all alike."""
-    shared = config.get("num_shared_expert", int(config.get("use_mixed_mlp_moe", True)))
+    shared = config.get("num_shared_expert", int(bool(config.get("use_mixed_mlp_moe", True))))
     width = alike(config, "moe_intermediate_size", "intermediate_size")
     own = alike({"num_shared_expert": shared}, "num_shared_expert") if shared else 0
     return {
