@@ -144,7 +144,7 @@ def open_parts(path: Path) -> list[Part]:
 
 def _open(path: Path) -> Part:
     try:
-        file = pq.ParquetFile(path, memory_map=True)
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TraceError(f"{path}: not a complete Parquet file: {reason}") from None

@@ -9,6 +9,7 @@ import typer
 
 from prefetch_sim.experiments.commands.run import Assignments, Config, source
 from prefetch_sim.experiments.interrupts import nothing_to_keep
+from prefetch_sim.experiments.text import one_line
 
 
 def sweep(
@@ -58,8 +59,14 @@ def sweep(
     shown.print(export.table(plan, rows, shown.width))
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
-        say(f"failed: {row['name']}: {row['error'].splitlines()[-1]}")
+        say(f"failed: {row['name']}: {_told(row['error'])}")
     if failed:
         say(f"{len(failed)} of {total} failed; {out}/results.sqlite has the tracebacks")
         raise typer.Exit(1)
     say(f"{total} in {out}: results.parquet, results.csv, results.sqlite, sweep.yaml")
+
+
+def _told(error: str) -> str:
+    """A traceback's last line; what a policy of one's own did wrong, whole."""
+    last = one_line(error.splitlines()[-1])
+    return last if error.startswith("Traceback") else error.partition("\n\n")[0]
