@@ -42,10 +42,10 @@ def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
     parquet, as_csv = (folder / name for name in EXPORTS)
     with replacing(parquet) as whole:
         pq.write_table(table, whole, write_page_checksum=True)
-    with replacing(as_csv) as whole, whole.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+        with replacing(as_csv) as text, text.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
     return rows
 
 
