@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-
 MOST_BYTES = 1 << 20  # of a file
 MOST_DEPTH, MOST_NODES, MOST_DIGITS = 50, 250_000, 40  # an alias counts for all it stands for
 _MARKS = (  # the longest first: that of UTF-16 is the beginning of that of UTF-32

@@ -41,7 +41,10 @@ def sweep(
         plan = points.plan(tree, source(config, assignments or []))
     total = count(len(plan), "point")
     small = sum(point.cache_bytes < point.lap_bytes for point in plan)
-    workers = pools.cluster(scheduler) if scheduler else pools.local(jobs or os.cpu_count() or 1)
+    if scheduler is None:
+        workers = pools.local(jobs or os.cpu_count() or 1)
+    else:
+        workers = pools.cluster(scheduler)
     # In this order: where there is no cluster, no folder is made.
     with workers as pool, Sweep(out, tree) as work:
         if small:

@@ -16,8 +16,8 @@ from typing import Any
 from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.foreign import PolicyError
 from prefetch_sim.sim.config.files import Tree, parse, read_yaml, set_path, spelled
+from prefetch_sim.sim.config.foreign import PolicyError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.setup import engine_choice, inputs
 from prefetch_sim.sim.setup.engine_choice import Engine

@@ -119,6 +119,10 @@ def _run(points: Sequence[Point], pool: Pool, finished: Finished) -> None:
                 take(ended.pop())
             if not stopping and failure is None:
                 start()
+            elif stopping and pool.idle():  # what waits for a worker waits for ever
+                for future in running:
+                    future.cancel()
+                running.clear()
     if stopping:
         raise KeyboardInterrupt
     if failure is not None:
