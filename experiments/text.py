@@ -7,8 +7,10 @@ import re
 import sys
 from collections.abc import Callable
 
-LONGEST = 399  # characters of an error's line
+LONGEST = 380  # characters of what an error says
 _QUOTED, _WORD = 80, 160  # and of a value in it, and of a word, where the line is longer
+_LONG_VALUE = rf"'[^']{{{_QUOTED},}}'|\"[^\"]{{{_QUOTED},}}\""
+_LONG_WORD = rf"\S{{{_WORD},}}"
 _ASCII = str.maketrans({"–": "-", "×": "x", "±": "+-", "µ": "u", "…": "...", "α": "alpha"})
 
 
@@ -26,9 +28,9 @@ def one_line(text: str) -> str:
     """``text`` in one line of at most LONGEST characters: long values in it lose their middle."""
     text = escaped(" ".join(text.split()))
     if len(text) > LONGEST:
-        text = re.sub(r"'[^']{%d,}'|\"[^\"]{%d,}\"" % (_QUOTED, _QUOTED), _cut(_QUOTED), text)
+        text = re.sub(_LONG_VALUE, _cut(_QUOTED), text)
     if len(text) > LONGEST:
-        text = re.sub(r"\S{%d,}" % _WORD, _cut(_WORD), text)
+        text = re.sub(_LONG_WORD, _cut(_WORD), text)
     return shortened(text, LONGEST)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from prefetch_sim.traces.trace import Array, TraceError
 FLOOR, TIMES = 256 << 20, 100  # an archive may unpack to so many bytes, or times its own size
 _DAMAGED = (
     OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, MemoryError,
-    OverflowError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    OverflowError, NotImplementedError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
