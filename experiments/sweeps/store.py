@@ -55,8 +55,10 @@ class Store:
             with self._db:
                 self._db.execute(_TABLE)
                 columns = [row[1] for row in self._db.execute("PRAGMA table_info(runs)")]
-            if columns != list(_COLUMNS):
-                raise sqlite3.DatabaseError("its columns are others")
+                if columns == _COLUMNS[:-1]:  # of an earlier version: other code's results
+                    self._db.execute("ALTER TABLE runs ADD COLUMN digest TEXT")
+                elif columns != _COLUMNS:
+                    raise sqlite3.DatabaseError("its columns are others")
         except sqlite3.Error as error:
             self._lock.close()
             raise ConfigError(f"{path}: {_reason(error)}") from error
