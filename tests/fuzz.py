@@ -157,8 +157,10 @@ class TookTooLong(BaseException):
     pass
 
 
-def tried(target: str, count: int, seed: int, keep: Path | None = None) -> Seen:
-    """Try ``count`` mutations of a target's corpus; those found wrong are kept in ``keep``."""
+def tried(
+    target: str, count: int, seed: int, keep: Path | None = None, change: bool = True
+) -> Seen:
+    """Try ``count`` files of a target's corpus, each changed; the wrong ones are kept in ``keep``."""
     draw, seen = random.Random(f"{target} {seed}"), Seen()
     sources = sorted(
         path for path in (CORPUS / target).rglob("*")
@@ -177,7 +179,9 @@ def tried(target: str, count: int, seed: int, keep: Path | None = None) -> Seen:
             path = folder / source.relative_to(CORPUS / target)
             if path.parent != folder:
                 shutil.copytree(source.parent, path.parent, dirs_exist_ok=True)
-            content = damaged(source.read_bytes(), draw)
+            content = source.read_bytes()
+            if change:
+                content = damaged(content, draw)
             path.write_bytes(content)
             problem = _one(TARGETS[target](path), seen, folder)
             if problem is not None:
