@@ -63,9 +63,9 @@ TARGETS: dict[str, Arguments] = {
 }  # fmt: skip
 
 WORDS = [
-    *(b"-1 0 1 2 255 256 32767 32768 65536 1e308 1e-308 1e16 -0 nan .nan inf .inf null true".split()),
-    *(b"9223372036854775807 9223372036854775808 18446744073709551616 0x10 1_000 1:2 ~ ''".split()),
-    *(b"[] {} [[[[ ]]]] }} &a *a !!str !!bool << : , \t \r\n \0 \x1b[31m \x07 $\\frac [/b] [red]".split(b" ")),
+    *b"-1 0 1 2 255 256 32767 32768 65536 1e308 1e-308 1e16 -0 nan .nan inf .inf null".split(),
+    *b"9223372036854775807 9223372036854775808 18446744073709551616 0x10 1_000 1:2 ~ ''".split(),
+    *b"[] {} [[[[ ]]]] }} &a *a !!str !!bool << : , \t \r\n \0 \x1b[31m $\\frac [/b] [red]".split(b" "),
     b"9" * 50, b"9" * 5000, b"[" * 400, b"{a: " * 100, b"x" * 3000, b"\xff\xfe", b"\xef\xbb\xbf",
     b"\xc3", "日本語".encode(), "é".encode("latin-1"), "\u202e".encode(), b"\n", b" ",
 ]  # fmt: skip
@@ -160,7 +160,7 @@ class TookTooLong(BaseException):
 def tried(
     target: str, count: int, seed: int, keep: Path | None = None, change: bool = True
 ) -> Seen:
-    """Try ``count`` files of a target's corpus, each changed; the wrong ones are kept in ``keep``."""
+    """Try ``count`` files of a target's corpus, each changed; wrong ones are kept in ``keep``."""
     draw, seen = random.Random(f"{target} {seed}"), Seen()
     sources = sorted(
         path for path in (CORPUS / target).rglob("*")
@@ -258,7 +258,10 @@ def run(count: int, targets: list[str], seed: int, jobs: int, keep: Path | None)
 
 
 def table(found: dict[str, Seen]) -> Iterator[str]:
-    yield f"{'target':<12}{'inputs':>8}{'valid':>8}{'refused':>9}{'wrong':>7}{'longest s':>11}{'peak MiB':>10}"
+    yield (
+        f"{'target':<12}{'inputs':>8}{'valid':>8}{'refused':>9}{'wrong':>7}"
+        f"{'longest s':>11}{'peak MiB':>10}"
+    )
     total = Seen()
     for target, seen in found.items():
         total.add(seen)

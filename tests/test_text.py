@@ -57,7 +57,9 @@ def test_names_are_shown_as_they_are_written(tmp_path: Path, name: str) -> None:
     assert done.returncode == 2  # it is a sweep
     swept = here("sweep", config, "--out", "o", "--jobs", 1, cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
-    plain = write_config(tmp_path / "one.yaml", name=name, trace="small.parquet", model="model.yaml")
+    plain = write_config(
+        tmp_path / "one.yaml", name=name, trace="small.parquet", model="model.yaml"
+    )
     done = here("run", plain, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{shown}: {shown} on a100-pcie-40gb")
