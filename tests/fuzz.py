@@ -65,7 +65,7 @@ TARGETS: dict[str, Arguments] = {
 WORDS = [
     *b"-1 0 1 2 255 256 32767 32768 65536 1e308 1e-308 1e16 -0 nan .nan inf .inf null".split(),
     *b"9223372036854775807 9223372036854775808 18446744073709551616 0x10 1_000 1:2 ~ ''".split(),
-    *b"[] {} [[[[ ]]]] }} &a *a !!str !!bool << : , \t \r\n \0 \x1b[31m $\\frac [/b] [red]".split(b" "),
+    *b"[] {} [[[[ ]]]] }} &a *a !!str !!bool << : \t \r\n \0 \x1b[31m $\\frac [/b]".split(b" "),
     b"9" * 50, b"9" * 5000, b"[" * 400, b"{a: " * 100, b"x" * 3000, b"\xff\xfe", b"\xef\xbb\xbf",
     b"\xc3", "日本語".encode(), "é".encode("latin-1"), "\u202e".encode(), b"\n", b" ",
 ]  # fmt: skip

@@ -118,8 +118,9 @@ def _digest(*row: object) -> str:
 
 def _reason(error: Exception) -> str:
     """What became of the file, and what to do."""
-    if "is full" in str(error):
-        return f"cannot be written ({error}); what is whole is kept: make room and run again"
-    if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-        return f"cannot be used ({error})"
-    return f"not a database of results, or a damaged one ({error}); remove it to begin anew"
+    said = " ".join(str(error).split())
+    if "is full" in said:
+        return f"cannot be written ({said}); what is whole is kept: make room and run again"
+    if isinstance(error, sqlite3.OperationalError) and "malformed" not in said:
+        return f"cannot be used ({said})"
+    return f"not a database of results, or a damaged one ({said}); remove it to begin anew"
