@@ -56,7 +56,6 @@ TARGETS: dict[str, Arguments] = {
     "trace": _run("trace={0}"),
     "importers": _import,
     "results": lambda path: ["plot", ".", "--out", "figures"],
-    "store": lambda path: ["sweep", "sweep.yaml", "--out", "out", "--jobs", "1"],
     "predictor": lambda path: [
         "trace", "predict", "small.parquet", "-o", "out.parquet", "--predictor", path.parent.name,
     ],
@@ -277,7 +276,7 @@ def _row(name: str, seen: Seen) -> str:
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[2:] or [name for name in TARGETS if name != "store"]
+    wanted = sys.argv[2:] or list(TARGETS)
     keep = Path(os.environ["FUZZ_KEEP"]) if "FUZZ_KEEP" in os.environ else None
     seed = int(os.environ.get("FUZZ_SEED", "0"))
     everything = run(int(sys.argv[1]), wanted, seed, int(os.environ.get("FUZZ_JOBS", "2")), keep)
