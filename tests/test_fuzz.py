@@ -15,5 +15,6 @@ def test_a_bad_input_is_one_line_or_a_valid_run(target: str) -> None:
 
 def test_the_corpus_itself_is_valid() -> None:
     for target in TARGETS:
-        seen = tried(target, 12, seed=0, change=False)
-        assert (seen.wrong, seen.valid) == ([], 12), target
+        count = 1 if target == "results" else 12  # it has one file, and drawing takes seconds
+        seen = tried(target, count, seed=0, change=False)
+        assert (seen.wrong, seen.valid) == ([], count), target
