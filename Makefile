@@ -1,8 +1,9 @@
 # Needs only make and Python >= 3.11. Each target makes its own virtual environment.
 PYTHON ?= python3
 OUT ?= out/default
+COUNT ?= 500
 
-.PHONY: run results test lint bench clean
+.PHONY: run results test lint bench fuzz clean
 
 .venv/run.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,6 +33,9 @@ test: lint  ## lint, types and every test
 
 bench: .venv-test/test.stamp  ## every speed in docs/benchmark.md; TRACE: a recording of GPT-OSS-20B
 	.venv-test/bin/python -m prefetch_sim.experiments.benchmark --docs docs/benchmark.md $(if $(TRACE),--trace $(TRACE))
+
+fuzz: .venv-test/test.stamp  ## COUNT bad inputs for each reader, as docs/limits.md has it
+	cd tests && ../.venv-test/bin/python fuzz.py $(COUNT)
 
 clean:
 	rm -rf .venv .venv-test out

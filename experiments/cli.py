@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from prefetch_sim.experiments.commands import (
     calibrate,
@@ -26,6 +27,7 @@ from prefetch_sim.experiments.commands import (
     trace,
     validate,
 )
+from prefetch_sim.experiments.text import LONGEST, escaped, on_any_terminal, one_line, shortened
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -36,7 +38,16 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:  # which would be taken for an end of input at a prompt
+            raise RuntimeError(f"EOFError: {error}") from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     context_settings=HELP,
     no_args_is_help=True,
     add_completion=False,
@@ -78,16 +89,17 @@ for name, group in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; always raises SystemExit."""
+    on_any_terminal()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="prefetch-sim")
     except BrokenPipeError:
         # The reader (head, less) went away: say nothing, and keep the interpreter from flushing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         if not isinstance(error, _user_errors()):
             raise
-        print(f"error: {_line(error)}", file=sys.stderr)
+        print(f"error: {_told(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -100,10 +112,16 @@ def _user_errors() -> tuple[type[Exception], ...]:
     return ConfigError, ProfileError, TraceError, OSError
 
 
-def _line(error: Exception) -> str:
+def _told(error: Exception) -> str:
+    """One line; of a policy's own mistake, three."""
+    from prefetch_sim.sim.config.foreign import PolicyError
+
+    if isinstance(error, PolicyError):
+        what, *where = str(error).splitlines()
+        return "\n".join([one_line(what), *(shortened(escaped(line), LONGEST) for line in where)])
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+        return one_line(f"{error.filename}: {error.strerror}")
+    return one_line(str(error))
 
 
 if __name__ == "__main__":

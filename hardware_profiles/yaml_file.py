@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+MOST_BYTES = 1 << 20  # of a file
+MOST_DEPTH, MOST_NODES, MOST_DIGITS = 50, 250_000, 40  # an alias counts for all it stands for
+_MARKS = (  # the longest first: that of UTF-16 is the beginning of that of UTF-32
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 class YamlError(ValueError):
@@ -45,14 +55,29 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first
     )
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+
+
+def _whole(loader: _Loader, node: Any) -> int:
+    if len(node.value) > MOST_DIGITS:
+        problem = f"a number of {len(node.value)} digits: at most {MOST_DIGITS} are read"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return int(node.value)
+
+
+_KINDS = ("null", "bool", "float", "str", "seq", "map")
+_Loader.yaml_constructors = {
+    tag: made
+    for tag, made in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in _KINDS
+}
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file that is a mapping. Raises YamlError naming the file."""
     path = Path(path)
     try:
-        data = parse_yaml(path.read_text(encoding="utf-8"))
+        data = parse_yaml(_text(path))
     except FileNotFoundError:
         raise YamlError(f"{path}: no such file") from None
     except OSError as error:
@@ -72,7 +97,54 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def parse_yaml(text: str) -> Any:
     """What a text says. Raises yaml.YAMLError or ValueError."""
+    loader = _Loader(text)
     try:
-        return yaml.load(text, _Loader)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node)
+        return loader.construct_document(node)
     except RecursionError:
         raise yaml.MarkedYAMLError(problem="too deeply nested") from None
+    except (LookupError, AttributeError):
+        raise yaml.MarkedYAMLError(problem="a value is not what its tag says") from None
+    finally:
+        loader.dispose()
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise yaml.MarkedYAMLError(problem=f"is larger than {MOST_BYTES >> 20} MiB")
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
+    return content.decode(encoding)
+
+
+def _check_size(root: Any) -> None:
+    """Raises yaml.YAMLError for what is too deep, or grows too large by what it repeats."""
+    sizes: dict[int, int] = {}  # of the nodes that are done; 0: of those that hold this one
+
+    def size(node: Any, depth: int) -> int:
+        if depth > MOST_DEPTH:
+            raise yaml.MarkedYAMLError(
+                problem=f"too deeply nested: more than {MOST_DEPTH} levels",
+                problem_mark=node.start_mark,
+            )
+        known = sizes.get(id(node))
+        if known is None:
+            sizes[id(node)] = 0
+            parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            if isinstance(node, yaml.MappingNode):
+                parts = [part for pair in parts for part in pair]
+            known = sizes[id(node)] = 1 + sum(size(part, depth + 1) for part in parts)
+        elif not known:
+            raise yaml.MarkedYAMLError(problem="it holds itself", problem_mark=node.start_mark)
+        if known > MOST_NODES:
+            raise yaml.MarkedYAMLError(
+                problem=f"it repeats itself to more than {MOST_NODES:,} values",
+                problem_mark=node.start_mark,
+            )
+        return known
+
+    size(root, 0)

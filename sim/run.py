@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import simpy
 
+from prefetch_sim.sim.config.foreign import blamed
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.engine.forward_pass import ForwardPass
@@ -26,6 +27,7 @@ from prefetch_sim.sim.setup.parts import active_predictors, cost_model, decision
 from prefetch_sim.sim.setup.tiers import make_cache, make_host
 
 
+@blamed
 def simulate(
     inputs: Inputs,
     watch: Callable[[SimulatedDevice, Loader], None] | None = None,
@@ -92,6 +94,7 @@ def simulate(
     return Simulation(*parts, layers if records else LayerRecords(), steps, loads, totals, events)
 
 
+@blamed
 def replay(
     inputs: Inputs,
     *,

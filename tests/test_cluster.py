@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -226,10 +227,37 @@ def test_an_address_nobody_answers_at_is_refused(
     monkeypatch.setattr(pools, "_ANSWER", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    for address in (f"127.0.0.1:{port}", "nowhere"):
+    for address in (f"127.0.0.1:{port}", "nowhere", "http://x", "a:b:c", "inproc://x"):
         told = f"--scheduler {address}: no scheduler there"
         with pytest.raises(ConfigError, match=told), pools.cluster(address):
             pass
+
+
+def test_a_bad_address_leaves_nothing_behind_its_error(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "s.yaml", **tree(tmp_path, sweep={"seed": [1]}))
+    for address, told in (("nowhere", "no scheduler there"), ("", "the address is empty")):
+        refused = call("sweep", config, "--out", "out", "--scheduler", address, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr.count("\n") == 1
+        assert told in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_does_not_wait_for_workers_that_are_not_there(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "s.yaml", **tree(tmp_path, sweep={"seed": [1, 2]}))
+    with LocalCluster(n_workers=0, dashboard_address=":0") as nobody:
+        work = subprocess.Popen(
+            command("sweep", config, "--out", "out", "--scheduler", nobody.scheduler_address),
+            cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert work.stderr is not None
+        assert "has no workers: waiting" in work.stderr.readline()
+        time.sleep(0.5)  # until it waits
+        work.send_signal(signal.SIGINT)
+        err = work.communicate(timeout=60)[1]
+    assert work.returncode == 130, err
+    assert "0 of 2 points kept" in err
+    assert "Traceback" not in err
 
 
 def test_a_cluster_has_its_own_number_of_workers(tmp_path: Path) -> None:

@@ -462,11 +462,13 @@ def test_the_nearest_match_or_all_there_are() -> None:
     assert did_you_mean("zzz", []) == ""
 
 
+INSERTED = "def inserted(*_): ...\nused = inserted\n"
 POLICIES = {
+    "leaves": "open('ran', 'w').close()\n",
     "broken": "def new_state(:\n",
-    "raises": "raise RuntimeError('no\\nlicence')\n",
-    "ends": "import sys\nsys.exit(3)\n",
-    "needs": "import nowhere_to_be_found\n",
+    "raises": INSERTED + "raise RuntimeError('no\\nlicence')\n",
+    "ends": INSERTED + "import sys\nsys.exit(3)\n",
+    "needs": INSERTED + "import nowhere_to_be_found\n",
     "half": "def new_state(*_): ...\ndef inserted(*_): ...\nused = 3\n",
     "queue": "def inserted(*_): ...\nused = victim = inserted\n",
     "typo": "def inserted(*_): ...\nused = inserted\nevicted = 3\n",
@@ -507,7 +509,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             {"predictor": "os.path"},
             "predictor: 'os.path' is no predictor policy: it has no 'Params'",
         ),
-        ({"predictor": ".foo"}, "predictor: cannot import predictor policy '.foo': TypeError: "),
+        ({"predictor": ".foo"}, "predictor: '.foo' is no import path of a predictor policy"),
         (
             {"cache": {"eviction": "config_policies.broken"}},
             "cache.eviction: cannot import eviction policy 'config_policies.broken': SyntaxError: ",

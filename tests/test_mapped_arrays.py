@@ -66,10 +66,10 @@ def test_without_a_folder_the_array_stays(folder: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(file: object, array: object) -> None:
+    def full(source: object, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(os, "link", full)
     assert mapped_arrays.mapped(ARRAY) is ARRAY
     assert list(folder.iterdir()) == []
 

@@ -620,7 +620,8 @@ def test_a_failed_point_is_told_and_the_others_go_on(folder: Path) -> None:
     path = os.pathsep.join([str(ROOT / "src"), str(folder)])
     done = call("sweep", config, "--out", "out", cwd=folder, PYTHONPATH=path)
     assert done.returncode == 1
-    assert "failed: 2: RuntimeError: seed two does not work" in done.stderr
+    told = "failed: 2: the policy 'failing.policy' failed: RuntimeError: seed two does not work\n  "
+    assert told + str(folder / "failing" / "policy.py") in done.stderr
     rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
     assert [row["error"] is None for row in rows] == [True, False, True]
     assert rows[1]["tpot_ms.mean"] is None

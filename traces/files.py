@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +11,22 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that becomes ``path`` once it is whole, and that no error tells of."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A temporary file that becomes ``path`` once it is whole, and that no error tells of.
+
+    Raises OSError that names ``path``; also where that is no regular file, which none replaces.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EEXIST, "is no regular file, so nothing is written there", str(path))
+    target = Path(os.path.realpath(path))  # a link stays one
+    temporary = target.with_name(f".{target.name[:60]}.{os.getpid()}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
-        if error.filename in (None, str(temporary)):
-            error.filename = str(path)
-        raise
+        if error.filename not in (None, str(temporary)):
+            raise
+        reason = error.strerror or " ".join(str(error).split())
+        raise OSError(error.errno or errno.EIO, reason, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -204,5 +204,6 @@ def _write(path: Path, table: Any) -> None:
             compression="zstd",
             compression_level=6,
             use_dictionary=["request_id", "phase", "token_id", "document", *others],
+            write_page_checksum=True,
             column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
         )

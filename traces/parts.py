@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,8 @@ from prefetch_sim.traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, 
 
 META_KEY = b"prefetch_sim"
 # What pyarrow raises for a file that is damaged; ValueError where a name in it is no UTF-8.
-UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError)
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError)
+FLOOR, TIMES = 256 << 20, 200  # a file may unpack to so many bytes, or times its own size
 
 _Value = TypeVar("_Value")
 
@@ -118,8 +119,9 @@ class Part:
     def _checked(self, column: str, work: Callable[[], _Value]) -> _Value:
         try:
             return work()
-        except ColumnError as error:
-            raise TraceError(f"{self.path}: column {column}: {error}") from None
+        except (ColumnError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise TraceError(f"{self.path}: column {column}: {reason}") from None
 
 
 def part_paths(folder: Path) -> list[Path]:
@@ -154,12 +156,37 @@ def open_parts(path: Path) -> list[Part]:
 
 def _open(path: Path) -> Part:
     try:
-        file = pq.ParquetFile(path, memory_map=True)
-        metadata = file.schema_arrow.metadata or {}
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        schema = file.schema_arrow
+        twice = [name for name in schema.names if schema.names.count(name) > 1]
+        _check_room(path, file.metadata.num_rows, schema.types)
     except UNREADABLE as error:
+        if isinstance(error, TraceError):
+            raise
         reason = first_line(error)
         raise TraceError(f"{path}: not a complete Parquet file: {reason}") from None
-    return Part(path, file, _parse_meta(path, metadata))
+    if twice:
+        raise TraceError(f"{path}: column {twice[0]!r} is there twice")
+    return Part(path, file, _parse_meta(path, schema.metadata or {}))
+
+
+def _check_room(path: Path, rows: int, kinds: Sequence[Any]) -> None:
+    """Raises TraceError for what would take far more memory than any routing in such a file."""
+    if rows < 0:
+        raise TraceError(f"{path}: not a complete Parquet file: {rows} rows")
+    nbytes, most = rows * sum(map(_width, kinds)), max(FLOOR, TIMES * path.stat().st_size)
+    if nbytes > most:
+        raise TraceError(
+            f"{path}: unpacks to {nbytes:,} bytes, more than {most:,}, {TIMES} times its size"
+        )
+
+
+def _width(kind: Any) -> int:
+    """Bytes of an item, about."""
+    times = 1
+    while pa.types.is_fixed_size_list(kind):
+        times, kind = times * max(1, kind.list_size), kind.value_type
+    return times * 4
 
 
 def _parse_meta(path: Path, metadata: dict[bytes, bytes]) -> TraceMeta:
@@ -170,7 +197,7 @@ def _parse_meta(path: Path, metadata: dict[bytes, bytes]) -> TraceMeta:
         )
     try:
         content = json.loads(metadata[META_KEY])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TraceError(f"{path}: metadata is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise TraceError(f"{path}: metadata is not a JSON object")

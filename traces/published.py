@@ -29,11 +29,15 @@ def read_loads(path: str | Path) -> tuple[int, ...]:
             if "loads" not in (rows.fieldnames or ()):
                 raise TraceError(f"{path}: no column 'loads'")
             found = [row["loads"] for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except TraceError:
+        raise
+    # Beside what is no text: no such user's home, a path with a NUL.
+    except (OSError, RuntimeError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise TraceError(f"{path}: cannot be read ({reason})") from error
     for i, text in enumerate(found, start=1):
-        if not (text or "").strip().isdecimal():
+        digits = (text or "").strip()
+        if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
             raise TraceError(f"{path}: row {i}: {text!r} is no number of loads")
     if not found:
         raise TraceError(f"{path}: no rows")

@@ -11,13 +11,13 @@ A part ``part-00000.parquet`` has ``part-00000.KIND.npy`` beside it, float16 [ro
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from prefetch_sim.traces.arrays import map_npy, read_npz
 from prefetch_sim.traces.files import remove_numbered, replacing
 from prefetch_sim.traces.parts import open_parts
 from prefetch_sim.traces.trace import Array, TraceError
@@ -81,7 +81,7 @@ def open_states(folder: Path) -> dict[str, States]:
         if len(there) < len(paths):
             lacking = next(path for path in paths if not path.exists())
             raise TraceError(f"{lacking}: missing, though other parts have theirs")
-        found[kind] = States(tuple(_open(path) for path in there))
+        found[kind] = States(tuple(map_npy(path) for path in there))
         for part, path, values in zip(parts, paths, found[kind].parts):
             if len(values) != part.rows:  # of a capture that was killed, then begun anew
                 raise TraceError(f"{path}: {len(values)} rows, its part has {part.rows}")
@@ -99,20 +99,11 @@ def read_gates(folder: Path) -> tuple[Array, Array] | None:
     path = folder / GATES
     if not path.is_file():
         return None
-    try:
-        with np.load(path) as saved:
-            return saved["weight"], saved["bias"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise TraceError(f"{path}: damaged: {error}") from None
+    saved = read_npz(path)
+    if not saved.keys() >= {"weight", "bias"}:
+        raise TraceError(f"{path}: damaged: has no weight and bias")
+    return saved["weight"], saved["bias"]
 
 
 def _path(part: Path, kind: str) -> Path:
     return part.with_name(f"{part.stem}.{kind}.npy")
-
-
-def _open(path: Path) -> Array:
-    try:
-        values: Array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise TraceError(f"{path}: damaged: {error}") from None
-    return values

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from prefetch_sim.traces.models.spec import ModelSpec
-from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.trace import (
+    DECODE,
+    MOST_ROUTED,
+    PREFILL,
+    Array,
+    Trace,
+    TraceError,
+    TraceMeta,
+)
 from prefetch_sim.traces.validate import validate
 
 MAX_SLOTS = 250_000_000  # routed slots: about 5 GB while they are made
@@ -109,7 +117,12 @@ def check_size(model: ModelSpec, requests: int, prompt: int, decode: int) -> Non
         raise TraceError(
             f"synthetic trace: {requests} requests of {prompt} + {decode} tokens have no rows"
         )
-    layers, _, top_k = model.topology
+    layers, experts, top_k = model.topology
+    if layers * experts > MOST_ROUTED:
+        raise TraceError(
+            f"synthetic trace: {layers:,} MoE layers x {experts:,} experts are more than "
+            f"{MOST_ROUTED:,}"
+        )
     slots = requests * (prompt + decode) * layers * top_k
     if slots > MAX_SLOTS:
         raise TraceError(

@@ -22,6 +22,7 @@ from prefetch_sim.traces.models.spec import ModelSpec
 SCHEMA_VERSION = 1
 PREFILL, DECODE = 0, 1
 PHASES = ("prefill", "decode")
+MOST_ROUTED = 1_000_000  # experts of all layers: far above any model's
 
 Array = npt.NDArray[Any]
 
@@ -54,6 +55,16 @@ class TraceMeta(_Frozen):
     model: ModelSpec
     recorded: dict[str, str] = {}
     predictions: dict[str, PredictionInfo] = {}
+
+    @field_validator("model")
+    @classmethod
+    def _size(cls, value: ModelSpec) -> ModelSpec:
+        if value.moe_layers * value.experts > MOST_ROUTED:
+            raise ValueError(
+                f"{value.moe_layers:,} MoE layers x {value.experts:,} experts are more than "
+                f"{MOST_ROUTED:,}"
+            )
+        return value
 
     @field_validator("predictions")
     @classmethod

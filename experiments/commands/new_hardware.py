@@ -88,6 +88,7 @@ def new(
     from prefetch_sim.experiments.commands.output import check_target, console, grid
     from prefetch_sim.hardware_profiles import ProfileError, list_profiles
     from prefetch_sim.hardware_profiles.drafts import GIVEN, as_yaml, draft
+    from prefetch_sim.traces.files import replacing
 
     said = {
         _GPU_MEMORY: gpu_memory_gib,
@@ -108,7 +109,8 @@ def new(
     check_target("--out", target)
     if target.exists() and not force:
         raise ProfileError(f"{target} exists already; --force writes over it")
-    target.write_text(as_yaml(made.profile), encoding="utf-8")
+    with replacing(target) as whole:
+        whole.write_text(as_yaml(made.profile), encoding="utf-8")
     console_out = console()
     how = "the nearest to these numbers" if made.near else "as was asked for"
     console_out.print(f"{target}: {name}, like {made.like}, {how}", markup=False)

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from prefetch_sim.experiments.text import escaped
 
 PIPED_WIDTH = 160  # columns of a table that goes to a file or another program
 
 
+class _AsWritten(Console):
+    """Names are shown as they are written: brackets are no markup, and nothing is obeyed."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(escaped(text), **how | {"markup": False, "emoji": False})
+
+
 def console(stderr: bool = False) -> Console:
-    made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PIPED_WIDTH)
+    made = _AsWritten(stderr=stderr, highlight=False)
+    return (
+        made if made.is_terminal else _AsWritten(stderr=stderr, highlight=False, width=PIPED_WIDTH)
+    )
 
 
 def say(text: str) -> None:
@@ -80,6 +93,8 @@ def check_target(option: str, path: Path, *read: Path, new: bool = False) -> Non
 
     if path.is_dir():
         raise ConfigError(f"{option}: {path} is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{option}: {path} is no regular file; name one, or a new one")
     if not path.parent.is_dir():
         raise ConfigError(f"{option}: {path.parent} is no folder")
     if path.exists() and any(other.exists() and path.samefile(other) for other in read):

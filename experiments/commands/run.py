@@ -67,6 +67,7 @@ def load(config: Path, assignments: list[str]) -> Inputs:
     """The checked inputs of a config file. Every error names the file."""
     from prefetch_sim.sim.config import files
     from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.sim.config.foreign import PolicyError
     from prefetch_sim.sim.setup import inputs
 
     tree = files.read_yaml(config)
@@ -77,6 +78,8 @@ def load(config: Path, assignments: list[str]) -> Inputs:
     where = source(config, assignments)
     try:
         return inputs.load(files.parse(tree, where))
+    except PolicyError:  # it says where
+        raise
     except ConfigError as error:
         message = str(error)
         prefix = "" if message.startswith(f"{where}: ") else f"{where}: "

@@ -9,6 +9,7 @@ import typer
 
 from prefetch_sim.experiments.commands.run import Assignments, Config, source
 from prefetch_sim.experiments.interrupts import nothing_to_keep
+from prefetch_sim.experiments.text import one_line
 
 
 def sweep(
@@ -40,7 +41,10 @@ def sweep(
         plan = points.plan(tree, source(config, assignments or []))
     total = count(len(plan), "point")
     small = sum(point.cache_bytes < point.lap_bytes for point in plan)
-    workers = pools.cluster(scheduler) if scheduler else pools.local(jobs or os.cpu_count() or 1)
+    if scheduler is None:
+        workers = pools.local(jobs or os.cpu_count() or 1)
+    else:
+        workers = pools.cluster(scheduler)
     # In this order: where there is no cluster, no folder is made.
     with workers as pool, Sweep(out, tree) as work:
         if small:
@@ -58,8 +62,14 @@ def sweep(
     shown.print(export.table(plan, rows, shown.width))
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
-        say(f"failed: {row['name']}: {row['error'].splitlines()[-1]}")
+        say(f"failed: {row['name']}: {_told(row['error'])}")
     if failed:
         say(f"{len(failed)} of {total} failed; {out}/results.sqlite has the tracebacks")
         raise typer.Exit(1)
     say(f"{total} in {out}: results.parquet, results.csv, results.sqlite, sweep.yaml")
+
+
+def _told(error: str) -> str:
+    """A traceback's last line; what a policy of one's own did wrong, whole."""
+    last = one_line(error.splitlines()[-1])
+    return last if error.startswith("Traceback") else error.partition("\n\n")[0]

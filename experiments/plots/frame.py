@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from prefetch_sim.sim.config.errors import ConfigError
 
@@ -94,9 +96,24 @@ def read(folder: Path) -> Cut:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; is {folder} a finished sweep?")
     try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
+        table = pq.read_table(path, page_checksum_verification=True)
+        return _cut(path, table.to_pandas())
+    except ConfigError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{path}: cannot be read ({_short(error)})") from error
+    except Exception as error:  # whatever a table raises that is no sweep's
+        raise ConfigError(
+            f"{path}: damaged, or not the results of a sweep ({_short(error)})"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _cut(path: Path, frame: pd.DataFrame) -> Cut:
     if "error" in frame:
         frame = frame[frame["error"].isna()]
     if "tpot_ms.mean" not in frame or frame["tpot_ms.mean"].isna().all():

@@ -13,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prefetch_sim.traces.files import replacing
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 NONE = "#7F7F7F"  # no predictor
@@ -43,6 +45,7 @@ _SETTINGS = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
+    "text.parse_math": False,  # a name with a $ in it is a name
     "svg.hashsalt": "prefetch-sim",  # the same figure is the same file
 }
 
@@ -134,8 +137,10 @@ def wrapped(label: str) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """``path``.png and ``path``.svg."""
-    figure.savefig(path.with_suffix(".png"), dpi=160)
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    with replacing(path.with_suffix(".png")) as whole:
+        figure.savefig(whole, format="png", dpi=160)
+    with replacing(path.with_suffix(".svg")) as whole:
+        figure.savefig(whole, format="svg", metadata={"Date": None})
 
 
 def remove(path: Path) -> None:

@@ -19,6 +19,7 @@ from rich.table import Table
 from prefetch_sim.experiments.commands.output import grid, number, percent
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.store import Outcome, Store
+from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.traces.files import replacing
 
 Row = dict[str, Any]
@@ -33,13 +34,15 @@ def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
     import pyarrow.parquet as pq
 
     outcomes = store.get(point.key for point in plan)
+    if not outcomes.keys() >= {point.key for point in plan}:
+        raise ConfigError(f"{folder}: results of this sweep are gone or damaged; run it again")
     rows = [_row(point, outcomes[point.key]) for point in plan]
     names = _columns(rows)
     table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
     parquet, as_csv = (folder / name for name in EXPORTS)
-    with replacing(parquet) as whole, replacing(as_csv) as text:
-        pq.write_table(table, whole)
-        with text.open("w", newline="", encoding="utf-8") as file:
+    with replacing(parquet) as whole:
+        pq.write_table(table, whole, write_page_checksum=True)
+        with replacing(as_csv) as text, text.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(names)
             writer.writerows([_cell(row.get(name)) for name in names] for row in rows)

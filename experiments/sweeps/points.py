@@ -17,6 +17,7 @@ from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, parse, read_yaml, set_path, spelled
+from prefetch_sim.sim.config.foreign import PolicyError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.setup import engine_choice, inputs
 from prefetch_sim.sim.setup.engine_choice import Engine
@@ -134,6 +135,8 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         config = config.model_copy(update={"name": ", ".join(axes.values())})
         engine = engine_choice.choose(checked)  # one that cannot be had is refused
         identity = identify(checked)
+    except PolicyError:
+        raise
     except ConfigError as error:
         message = str(error)
         raise ConfigError(

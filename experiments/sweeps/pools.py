@@ -30,6 +30,7 @@ class Pool:
     width: Callable[[], int]  # points to have in hand, at least 1; it may change
     broken: str  # what to tell if the executor breaks: reason, and how to go on
     fatal: tuple[type[Exception], ...] = ()  # of a point that its workers do not survive
+    idle: Callable[[], bool] = lambda: False  # whether nobody is there who works on what it has
 
 
 @contextmanager
@@ -64,6 +65,8 @@ def cluster(address: str) -> Iterator[Pool]:
     Dask gives what a dead worker was running to another, or to the one started in its place.
     Raises ConfigError if Dask is not installed, or nobody answers.
     """
+    if not address.strip():
+        raise ConfigError("--scheduler: the address is empty; write HOST:PORT")
     if find_spec("distributed") is None:
         raise ConfigError("--scheduler needs Dask: pip install -e '.[cluster]' in the clone")
     with nothing_to_keep():
@@ -71,8 +74,13 @@ def cluster(address: str) -> Iterator[Pool]:
 
         # What goes wrong is told here, in one line.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+
+        class Connected(Client):  # type: ignore[misc]
+            def __del__(self) -> None:
+                """Does nothing: a client that found no scheduler would wait to take its leave."""
+
         try:
-            client = Client(address, timeout=_ANSWER, set_as_default=False)
+            client = Connected(address, timeout=_ANSWER, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:  # silence, no address, no certificate
             raise ConfigError(f"--scheduler {address}: no scheduler there ({error})") from None
     waiting = False
@@ -97,7 +105,9 @@ def cluster(address: str) -> Iterator[Pool]:
                 f"the cluster at {address} is gone or was restarted: finished points are kept, "
                 "run again to go on"
             )
-            yield Pool(_AsBytes(executor), width, broken, (KilledWorker,))
+            yield Pool(
+                _AsBytes(executor), width, broken, (KilledWorker,), lambda: not client.nthreads()
+            )
 
 
 class _AsBytes(Executor):

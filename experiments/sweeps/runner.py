@@ -22,6 +22,7 @@ from prefetch_sim.experiments.sweeps.store import Outcome, Store
 from prefetch_sim.experiments.sweeps.worker import execute
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree
+from prefetch_sim.traces.files import replacing
 
 Finished = Callable[[Point, Outcome], None]
 
@@ -32,14 +33,15 @@ class Sweep:
     """A sweep's folder while it is worked on. Made only now: a wrong config leaves no folder."""
 
     def __init__(self, folder: Path, tree: Tree) -> None:
-        if folder.is_file():
+        if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--out {folder}: is a file, not a folder")
         folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(folder)
         for name in EXPORTS:  # of an earlier sweep: they would pass for this one's
             (folder / name).unlink(missing_ok=True)
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
-        (folder / "sweep.yaml").write_text(text, encoding="utf-8")
+        with replacing(folder / "sweep.yaml") as whole:
+            whole.write_text(text, encoding="utf-8")
 
     def __enter__(self) -> Sweep:
         return self
@@ -117,6 +119,10 @@ def _run(points: Sequence[Point], pool: Pool, finished: Finished) -> None:
                 take(ended.pop())
             if not stopping and failure is None:
                 start()
+            elif stopping and pool.idle():  # what waits for a worker waits for ever
+                for future in running:
+                    future.cancel()
+                running.clear()
     if stopping:
         raise KeyboardInterrupt
     if failure is not None:

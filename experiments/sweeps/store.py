@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +22,12 @@ CREATE TABLE IF NOT EXISTS runs (
     result TEXT,              -- JSON, as `run --json` prints it; null where the run failed
     error TEXT,               -- the traceback of a run that failed
     seconds REAL NOT NULL,
-    finished TEXT NOT NULL    -- UTC
+    finished TEXT NOT NULL,   -- UTC
+    digest TEXT               -- of key, result, error and seconds: a damaged row is run again
 )
 """
+
+_COLUMNS = ["key", "config", "result", "error", "seconds", "finished", "digest"]
 
 
 class Outcome(NamedTuple):
@@ -49,9 +54,15 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             with self._db:
                 self._db.execute(_TABLE)
-        except sqlite3.DatabaseError as error:
+                columns = [row[1] for row in self._db.execute("PRAGMA table_info(runs)")]
+                if columns == _COLUMNS[:-1]:  # of an earlier version: other code's results
+                    self._db.execute("ALTER TABLE runs ADD COLUMN digest TEXT")
+                elif columns != _COLUMNS:
+                    raise sqlite3.DatabaseError("its columns are others")
+        except sqlite3.Error as error:
             self._lock.close()
-            raise ConfigError(f"{path}: not a database of results ({error})") from error
+            raise ConfigError(f"{path}: {_reason(error)}") from error
+        self._path = path
 
     def __enter__(self) -> Store:
         return self
@@ -69,20 +80,47 @@ class Store:
         """Keep a finished run; one that failed earlier is replaced."""
         result = None if outcome.result is None else json.dumps(outcome.result, allow_nan=False)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        row = (key, config, result, outcome.error, outcome.seconds, now)
-        with self._db:
-            self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)
+        kept = (key, result, outcome.error, float(outcome.seconds))
+        row = (key, config, *kept[1:], now, _digest(*kept))
+        with self._told(), self._db:
+            self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def finished(self) -> set[str]:
         """Keys of the runs that have a result."""
-        rows = self._db.execute("SELECT key FROM runs WHERE result IS NOT NULL")
-        return {key for (key,) in rows}
+        return {key for key, outcome in self._rows() if outcome.result is not None}
 
     def get(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """The outcomes of those of ``keys`` that have one."""
         wanted = set(keys)
-        rows = self._db.execute("SELECT key, result, error, seconds FROM runs")
-        return {
-            key: Outcome(None if result is None else json.loads(result), error, seconds)
-            for key, result, error, seconds in rows
-            if key in wanted
-        }
+        return {key: outcome for key, outcome in self._rows() if key in wanted}
+
+    def _rows(self) -> Iterator[tuple[str, Outcome]]:
+        """Every row that is as it was written."""
+        with self._told():
+            for key, result, error, seconds, digest in self._db.execute(
+                "SELECT key, result, error, seconds, digest FROM runs"
+            ):
+                if digest == _digest(key, result, error, seconds):
+                    read = None if result is None else json.loads(result)
+                    yield key, Outcome(read, error, seconds)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ConfigError(f"{self._path}: {_reason(error)}") from error
+
+
+def _digest(*row: object) -> str:
+    return hashlib.sha256(repr(row).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """What became of the file, and what to do."""
+    said = " ".join(str(error).split())
+    if "is full" in said:
+        return f"cannot be written ({said}); what is whole is kept: make room and run again"
+    if isinstance(error, sqlite3.OperationalError) and "malformed" not in said:
+        return f"cannot be used ({said})"
+    return f"not a database of results, or a damaged one ({said}); remove it to begin anew"

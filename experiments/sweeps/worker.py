@@ -13,6 +13,7 @@ import traceback
 from prefetch_sim.experiments.sweeps.identity import Identity, identify
 from prefetch_sim.experiments.sweeps.store import Outcome
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.foreign import PolicyError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.run import run_inputs
 from prefetch_sim.sim.setup import engine_choice, inputs
@@ -41,6 +42,8 @@ def execute(config: RunConfig, engine: Engine, planned: Identity) -> Outcome:
                 other.append("engines")
             if not other:
                 result = run_inputs(loaded, one_of_many=True, engine=engine)
+        except PolicyError as failed:
+            error = f"{failed}\n\n{traceback.format_exc()}"
         except Exception:
             error = traceback.format_exc()
         if other:

@@ -19,6 +19,8 @@ from prefetch_sim.traces.models.precision import Stored
 from prefetch_sim.traces.models.quantisation import FILES
 from prefetch_sim.traces.models.spec import ModelSpec
 
+_MOST_BYTES = 16 << 20  # of a config.json
+
 
 class ModelError(ConfigError):
     """A model that does not exist or does not hold; the message is one line for the user."""
@@ -96,7 +98,13 @@ def _read(path: Path, stamp: int) -> ModelSpec:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ModelError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB")
+        content = json.loads(text)  # of any encoding of Unicode, with its mark or without
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

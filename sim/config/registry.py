@@ -9,13 +9,12 @@ registered anywhere else.
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
-import sys
 from functools import cache
 from types import ModuleType
 
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.config.foreign import find_module
 
 # What a module of each kind must have.
 CONTRACTS = {
@@ -71,19 +70,9 @@ def find(kind: str, name: str, others: tuple[str, ...] = ()) -> ModuleType:
 
 def _foreign(kind: str, name: str) -> ModuleType:
     """The policy at an import path."""
-    # A console script does not look in the working directory. Last, so that it hides nothing.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     what = _WORDS.get(kind, kind)
     what = what if what.endswith("policy") else f"{what} policy"
-    try:
-        module = importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # the module's own code runs here
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"cannot import {what} {name!r}: {reason}") from error
-    for needed in CONTRACTS[kind]:
-        if not callable(getattr(module, needed, None)):
-            raise ConfigError(f"{name!r} is no {what}: it has no {needed!r}")
+    module = find_module(name, what, CONTRACTS[kind])
     for option in _OPTIONS.get(kind, ()):
         if not callable(getattr(module, option, callable)):
             raise ConfigError(f"{name!r} is no {what}: its {option!r} is no function")

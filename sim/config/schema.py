@@ -264,12 +264,12 @@ class SyntheticTrace(Section):
     """
 
     synthetic: str
-    requests: int | None = Field(default=None, gt=0)
-    prompt: int = Field(default=32, ge=0)
-    decode: int | None = Field(default=None, gt=0)
+    requests: int | None = Field(default=None, gt=0, le=INT64)
+    prompt: int = Field(default=32, ge=0, le=INT64)
+    decode: int | None = Field(default=None, gt=0, le=INT64)
     skew: float = Field(default=0.5, ge=0, lt=10)
     reuse: float = Field(default=0.3, ge=0, le=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=INT64)
     hit_rate: float | None = Field(default=None, ge=0, lt=1)
     loads_per_step: str | None = None
     at: Capacity | None = None

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import llvmlite
 import numba
 from numba import njit, types
 from numba.extending import overload, register_jitable
 
 from prefetch_sim import sim
+from prefetch_sim.sim.jit.kept import KernelCache
 from prefetch_sim.sim.jit.parts import PartCompiler
 from prefetch_sim.sim.workload.mapped_arrays import cache_root
 
@@ -49,21 +53,30 @@ def by_presence(absent: Chosen, present: Chosen) -> Chosen:
     return chosen
 
 
-def cache_folder(code: Path) -> Path:
-    """Where compiled kernels are kept: one folder for each state of the code.
+def cache_folder(code: Path) -> Path | None:
+    """Where compiled kernels are kept: one folder for each state of the code and its compiler.
 
-    numba looks only at the file of the function it keeps, not at those it calls.
+    None where the user has no cache folder.
     """
-    digest = hashlib.sha256(numba.__version__.encode())
+    said = os.environ.get("NUMBA_CACHE_DIR")
+    root = Path(said) if said else cache_root()
+    if root is None:
+        return None
+    made_by = (numba.__version__, llvmlite.__version__, sys.version)
+    digest = hashlib.sha256(repr(made_by).encode())
     for path in sorted(code.rglob("*.py")):
         digest.update(path.read_bytes())
-    return cache_root() / digest.hexdigest()[:16]
+    return root / digest.hexdigest()[:16]
+
+
+_kept_in = cache(cache_folder)
 
 
 def kernel(function: F) -> F:
     """What is compiled as a whole, and kept on disk; ``py_func`` is the plain function."""
-    if not os.environ.get("NUMBA_CACHE_DIR"):  # numba looks where when it decorates
-        numba.config.CACHE_DIR = str(cache_folder(Path(sim.__file__).parent))
-    options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
     # No C code calls a kernel, so the wrapper for that need not be compiled.
-    return njit(**options, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
+    made = njit(nogil=True, error_model="numpy", _nrt=False, no_cfunc_wrapper=True)(function)
+    folder = _kept_in(Path(sim.__file__).parent)
+    if folder is not None:
+        made._cache = KernelCache(function, folder)
+    return made  # type: ignore[no-any-return]

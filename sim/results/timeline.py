@@ -24,6 +24,7 @@ from prefetch_sim.sim.engine.records import COUNTS
 from prefetch_sim.sim.machine.device import CPU_EXPERTS
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.files import replacing
 
 # A layer-step takes 1.5 to 15 kB, by how many loads it makes and of how many chunks, which only
 # the run will tell: 40 to 350 MB. Perfetto gets slow from 100 MB on.
@@ -99,16 +100,11 @@ class Recorder:
 
     def write(self, path: Path, done: Simulation) -> None:
         """The timeline as one file, which appears only when it is complete."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write('{"displayTimeUnit":"ns","traceEvents":[\n')
-                for i, event in enumerate(self.events(done)):
-                    file.write((",\n" if i else "") + json.dumps(event, separators=(",", ":")))
-                file.write("\n]}\n")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as whole, whole.open("w", encoding="utf-8") as file:
+            file.write('{"displayTimeUnit":"ns","traceEvents":[\n')
+            for i, event in enumerate(self.events(done)):
+                file.write((",\n" if i else "") + json.dumps(event, separators=(",", ":")))
+            file.write("\n]}\n")
 
     def events(self, done: Simulation) -> Iterator[Event]:
         width = done.inputs.workload.experts

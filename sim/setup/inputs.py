@@ -20,6 +20,7 @@ from prefetch_sim.hardware_profiles import (
 )
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.foreign import blamed
 from prefetch_sim.sim.config.models import ModelError, load_model, with_figures
 from prefetch_sim.sim.config.schema import Choice, RunConfig
 from prefetch_sim.sim.cost.reserve import longest, reserve
@@ -75,6 +76,7 @@ class Inputs:
         return self.misses is not load_all
 
 
+@blamed
 def load(config: RunConfig) -> Inputs:
     """Read and check all that ``config`` names. Raises ConfigError."""
     workload = load_workload(config)

@@ -30,9 +30,13 @@ REQUESTS, DECODE = 4, 64  # of made-up routing, where a config does not say
 
 def trace_path(name: str) -> Path:
     """A bundled sample by name, or a path. Raises ConfigError where there is neither."""
-    path = Path(name).expanduser()
-    if path.exists():
-        return path
+    try:
+        path = Path(name).expanduser()
+        if path.exists():
+            return path
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user's home, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"trace: {name!r}: {reason}") from error
     if name in samples():
         return sample_path(name)
     raise ConfigError(f"trace: no file or sample {name!r}{did_you_mean(name, samples())}")

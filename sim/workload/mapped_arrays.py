@@ -21,35 +21,38 @@ LEAST = 32 << 20  # bytes of an array that is worth a file
 KEPT = 30 * 24 * 3600  # seconds after its last use that a file is kept
 
 
-def cache_root() -> Path:
-    """The user's cache folder of this package: arrays here, compiled kernels beside them."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefetch-sim"
+def cache_root() -> Path | None:
+    """The user's cache folder of this package: arrays here, compiled kernels beside them.
+
+    None for a user without a home.
+    """
+    said = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        folder = said if said.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return folder / "prefetch-sim" if folder.is_absolute() else None
 
 
 def mapped(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """An array equal to ``array``, mapped if it is large; what is written to it stays private."""
-    if array.nbytes < LEAST:
+    root = cache_root()
+    if array.nbytes < LEAST or root is None:
         return array
     digest = _digest(array)
-    path = cache_root() / "arrays" / f"{digest}.npy"
+    path = root / "arrays" / f"{digest}.array"
     try:
         if not path.exists():
             _write(path, array)
-        mapped = _read(path)
-        if mapped is not None and _digest(mapped) == digest:
-            os.utime(path)
-            return mapped
+        if path.is_file() and path.stat().st_size == array.nbytes:
+            mapped = np.asarray(np.memmap(path, array.dtype, "c", shape=array.shape))
+            if _digest(mapped) == digest:
+                os.utime(path)
+                return mapped
         path.unlink()  # damaged; the next one writes it again
     except OSError:  # no room, no such rights, or no such file any more
         pass
     return array
-
-
-def _read(path: Path) -> npt.NDArray[Any] | None:
-    try:
-        return np.asarray(np.load(path, mmap_mode="c"))
-    except (ValueError, EOFError):
-        return None
 
 
 def _digest(array: npt.NDArray[Any]) -> str:
@@ -68,7 +71,7 @@ def _write(path: Path, array: npt.NDArray[Any]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            np.save(file, array)
+            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         with suppress(FileExistsError):
             os.link(temporary, path)
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from scipy.special import expit
 
+from prefetch_sim.traces.arrays import read_npz
 from prefetch_sim.traces.capture.recorder import Recording
 from prefetch_sim.traces.errors import did_you_mean
 from prefetch_sim.traces.files import replacing
@@ -120,9 +120,10 @@ class Trained:
     def _load_tables(self) -> Counting:
         path = self.folder / TABLES
         try:
-            with np.load(path) as saved:
-                return KINDS[self.card.kind]({name: saved[name] for name in saved.files})
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return KINDS[self.card.kind](read_npz(path))
+        except (LookupError, ValueError, TypeError) as error:
+            if isinstance(error, TraceError):
+                raise
             raise TraceError(f"{path}: damaged: {error}") from None
 
 

@@ -1,0 +1,159 @@
+"""Policies by import path: a config that names one is code, and is run as such.
+
+What can be told without running it is told first: that there is such a module, and that it has what
+its place asks for. What goes wrong in it later is told with its file and line.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import linecache
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from keyword import iskeyword
+from pathlib import Path
+from traceback import walk_tb
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.schema import RunConfig
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_imported: dict[str, ModuleType] = {}  # by the name that a config gives
+
+
+class PolicyError(ConfigError):
+    """A policy's own mistake. Three lines: what it is, where, and what stands there."""
+
+
+def find_module(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
+    """The module ``name``, a ``what``. Raises ConfigError, before it runs if that can be told."""
+    # A console script does not look in the working directory. Last, so that it hides nothing.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
+        raise ConfigError(f"{name!r} is no import path of a {what}")
+    if name not in sys.modules:
+        _look(name, what, needed)
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # the module's own code runs here
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"cannot import {what} {name!r}: {reason}{_at(error, name)}") from error
+    for one in needed:
+        if not callable(getattr(module, one, None)):
+            raise ConfigError(f"{name!r} is no {what}: it has no {one!r}")
+    _imported[name] = module
+    return module
+
+
+def blamed(function: Callable[P, T]) -> Callable[P, T]:
+    """``function`` of a config, or of what has one, whose policies' exceptions are PolicyErrors.
+
+    ``sys.exit`` is one of them: it would end the run as if all were well.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            first = next(iter([*args, *kwargs.values()]))
+            named = _policies(getattr(first, "config", first))
+            if not named:
+                raise
+            raise PolicyError(_told(error, named)) from error
+
+    return run
+
+
+def _policies(config: Any) -> list[str]:
+    """The import paths in a config."""
+    if not isinstance(config, RunConfig):
+        return []
+    said = [config.cache.eviction.name, config.prefetch.policy, config.misses.policy]
+    said += [choice.name for choice in config.predictor]
+    return [name for name in said if name in _imported]
+
+
+def _told(error: BaseException, policies: Sequence[str]) -> str:
+    packages = {name.partition(".")[0]: name for name in policies}
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    told = f"in a run with the policy {', '.join(map(repr, policies))}: {said}"
+    frames = list(walk_tb(error.__traceback__))
+    frame, line = frames[-1]
+    for one, at in frames:
+        name = packages.get(str(one.f_globals.get("__name__")).partition(".")[0])
+        if name is not None:
+            frame, line, told = one, at, f"the policy {name!r} failed: {said}"
+    file = frame.f_code.co_filename
+    text = linecache.getline(file, line).strip()
+    return f"{told}\n  {file}, line {line}, in {frame.f_code.co_name}\n    {text}"
+
+
+def _at(error: BaseException, name: str) -> str:
+    """Where in the module its import ended."""
+    if isinstance(error, SyntaxError):  # which says so itself
+        return ""
+    for frame, line in reversed(list(walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__") == name:
+            return f" ({frame.f_code.co_filename}, line {line})"
+    return ""
+
+
+def _look(name: str, what: str, needed: tuple[str, ...]) -> None:
+    """Raises ConfigError where the module's source has not what is ``needed``. Runs nothing."""
+    spec = _spec(name)
+    if spec is None:
+        raise ConfigError(f"cannot import {what} {name!r}: no such module")
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        return
+    try:
+        tree = ast.parse(Path(spec.origin).read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {getattr(error, 'msg', error)}"
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ConfigError(
+            f"cannot import {what} {name!r}: {reason} ({spec.origin}{line})"
+        ) from error
+    defined = set(_defined(tree))
+    if defined.isdisjoint({"*", "__getattr__"}):
+        for one in needed:
+            if one not in defined:
+                raise ConfigError(f"{name!r} is no {what}: it has no {one!r}")
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    above, _, _ = name.rpartition(".")
+    try:
+        if not above:
+            return find_spec(name)
+        package = _spec(above)
+    except (ImportError, ValueError):  # __main__, say
+        return None
+    if package is None or package.submodule_search_locations is None:
+        return None
+    return PathFinder.find_spec(name, package.submodule_search_locations)
+
+
+def _defined(tree: ast.AST) -> Iterator[str]:
+    """The names that a module gives itself, also under ``if`` and ``try``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        else:
+            yield from _defined(node)

@@ -1,0 +1,286 @@
+"""Bad inputs, thousands of them: each is a valid run or one line, in bounded memory and time.
+
+``python tests/fuzz.py COUNT [TARGET ...]`` mutates the files of tests/corpus, COUNT times each
+target, and prints what it saw. A target is a reader, by the command that a user would give. The
+verdict on each input: exit code 0 with something said, or exit code 2 with one line on stderr of
+under 400 characters; no exception, no file half-written.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from cli_support import small_trace
+
+from prefetch_sim.experiments.cli import main
+
+CORPUS = Path(__file__).parent / "corpus"
+LONGEST_S, MOST_BYTES = 60, 6 << 30  # of one input; of the address space, most of it code
+Arguments = Callable[[Path], list[str]]  # by the mutated file
+
+
+def _run(*assignments: str) -> Arguments:
+    settings = [part for one in assignments for part in ("--set", one)]
+    return lambda path: ["run", "run.yaml", "--json", *(s.format(path.name) for s in settings)]
+
+
+def _import(path: Path) -> list[str]:
+    model = CORPUS / "importers" / f"{path.name}.model.yaml"
+    said = ["--model", str(model)] if model.exists() else []
+    return ["trace", "import", path.name, "-o", "out.parquet", *said]
+
+
+# By folder of the corpus.
+TARGETS: dict[str, Arguments] = {
+    "config": lambda path: ["run", path.name, "--json"],
+    "model": _run("trace={{synthetic: {0}, requests: 1, prompt: 0, decode: 2}}"),
+    "hardware": _run("hardware={0}"),
+    "runtime": _run("runtime={0}"),
+    "trace": _run("trace={0}"),
+    "importers": _import,
+    "results": lambda path: ["plot", ".", "--out", "figures"],
+    "predictor": lambda path: [
+        "trace", "predict", "small.parquet", "-o", "out.parquet", "--predictor", path.parent.name,
+    ],
+}  # fmt: skip
+
+WORDS = [
+    *b"-1 0 1 2 255 256 32767 32768 65536 1e308 1e-308 1e16 -0 nan .nan inf .inf null".split(),
+    *b"9223372036854775807 9223372036854775808 18446744073709551616 0x10 1_000 1:2 ~ ''".split(),
+    *b"[] {} [[[[ ]]]] }} &a *a !!str !!bool << : \t \r\n \0 \x1b[31m $\\frac [/b]".split(b" "),
+    b"9" * 50, b"9" * 5000, b"[" * 400, b"{a: " * 100, b"x" * 3000, b"\xff\xfe", b"\xef\xbb\xbf",
+    b"\xc3", "日本語".encode(), "é".encode("latin-1"), "\u202e".encode(), b"\n", b" ",
+]  # fmt: skip
+
+
+def mutated(content: bytes, draw: random.Random) -> bytes:
+    """``content`` with up to a few changes, of its bytes or of its words."""
+    data = bytearray(content)
+    for _ in range(draw.choice([1, 1, 1, 2, 3, 8])):
+        at, to = sorted(draw.randrange(len(data) + 1) for _ in range(2))
+        near = min(to, at + draw.choice([1, 2, 8, 64]))
+        match draw.randrange(9):
+            case 0:
+                data[at : at + 1] = bytes([draw.randrange(256)])
+            case 1 if at < len(data):
+                data[at] ^= 1 << draw.randrange(8)
+            case 2:
+                del data[at:near]
+            case 3:
+                del data[at : draw.choice([to, len(data)])]
+            case 4:
+                data[at:at] = data[at:to][:4096]
+            case 5:
+                data[at:near] = draw.choice(WORDS)
+            case 6:
+                data[at:at] = draw.choice(WORDS)
+            case _:
+                _replace_word(data, draw)
+    return bytes(data)
+
+
+def _replace_word(data: bytearray, draw: random.Random) -> None:
+    """A number or a name becomes another."""
+    words = list(_words(data))
+    if words:
+        start, end = draw.choice(words)
+        other = draw.choice(words)
+        data[start:end] = draw.choice([draw.choice(WORDS), bytes(data[other[0] : other[1]])])
+
+
+def _words(data: bytearray) -> Iterator[tuple[int, int]]:
+    start = None
+    for i, byte in enumerate(data[:65_536]):
+        inside = chr(byte).isalnum() or byte in b"._-"
+        if inside and start is None:
+            start = i
+        elif not inside and start is not None:
+            yield start, i
+            start = None
+
+
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """As ``mutated``, and inside what is packed, whose own checks would find it otherwise."""
+    if content[:2] == b"\x1f\x8b" and draw.random() < 0.7:
+        return gzip.compress(mutated(gzip.decompress(content), draw), 1)
+    if content[:2] == b"PK" and draw.random() < 0.7:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w") as new:
+            names = old.namelist()
+            chosen = draw.choice(names)
+            for name in names:
+                inner = old.read(name)
+                new.writestr(name, mutated(inner, draw) if name == chosen else inner)
+        return packed.getvalue()
+    return mutated(content, draw)
+
+
+@dataclass
+class Seen:
+    """What came of some inputs."""
+
+    inputs: int = 0
+    valid: int = 0
+    refused: int = 0
+    seconds: float = 0.0  # of the longest
+    peak_mib: float = 0.0  # of the process
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, other: Seen) -> None:
+        self.inputs += other.inputs
+        self.valid += other.valid
+        self.refused += other.refused
+        self.seconds = max(self.seconds, other.seconds)
+        self.peak_mib = max(self.peak_mib, other.peak_mib)
+        self.wrong += other.wrong
+
+
+class TookTooLong(BaseException):
+    pass
+
+
+def tried(
+    target: str, count: int, seed: int, keep: Path | None = None, change: bool = True
+) -> Seen:
+    """Try ``count`` files of a target's corpus, each changed; wrong ones are kept in ``keep``."""
+    draw, seen = random.Random(f"{target} {seed}"), Seen()
+    sources = sorted(
+        path for path in (CORPUS / target).rglob("*")
+        if path.is_file() and not path.name.endswith(".model.yaml")
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as made, chdir(made):
+        folder = Path(made)
+        small_trace(folder / "small.parquet")
+        (folder / "run.yaml").write_text(
+            "trace: small.parquet\nhardware: a100-pcie-40gb\ncache: {capacity: 50%}\n"
+            "engine: simpy\n"
+        )
+        before = {path.name for path in folder.iterdir()}
+        for number in range(count):
+            source = draw.choice(sources)
+            path = folder / source.relative_to(CORPUS / target)
+            if path.parent != folder:
+                shutil.copytree(source.parent, path.parent, dirs_exist_ok=True)
+            content = source.read_bytes()
+            if change:
+                content = damaged(content, draw)
+            path.write_bytes(content)
+            problem = _one(TARGETS[target](path), seen, folder)
+            if problem is not None:
+                seen.wrong.append(f"{target} {seed}.{number} ({source.name}): {problem}")
+                if keep is not None:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    (keep / f"{target}-{seed}-{number}-{source.name}").write_bytes(content)
+            for left in folder.iterdir():
+                if left.name not in before:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+    seen.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return seen
+
+
+def _one(arguments: list[str], seen: Seen, folder: Path) -> str | None:
+    """What is wrong with how the command ended."""
+
+    def stop(*_: object) -> None:
+        raise TookTooLong
+
+    out, err, code = io.StringIO(), io.StringIO(), None
+    began = time.perf_counter()
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(LONGEST_S)
+    problem = None
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main(arguments)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    except TookTooLong:
+        problem = f"more than {LONGEST_S} s"
+    except BaseException:
+        problem = " | ".join(traceback.format_exc().splitlines()[-5:])
+    finally:
+        signal.alarm(0)
+    seen.inputs += 1
+    seen.seconds = max(seen.seconds, time.perf_counter() - began)
+    if problem is not None:
+        return problem
+    lines = err.getvalue().splitlines()
+    if code == 0:
+        seen.valid += 1
+        return None if out.getvalue().strip() else "silent"
+    seen.refused += 1
+    if code != 2:
+        return f"exit code {code}: {err.getvalue()[-300:]}"
+    if len(lines) != 1 or len(lines[0]) >= 400:
+        return f"{len(lines)} lines, {max(map(len, lines), default=0)} characters: {lines[:3]}"
+    half = [path.name for path in folder.rglob("*") if path.name.endswith(".tmp")]
+    half += [name for name in ("out.parquet",) if (folder / name).exists()]
+    return f"half-written: {half}" if half else None
+
+
+def _limited() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+
+
+def run(count: int, targets: list[str], seed: int, jobs: int, keep: Path | None) -> dict[str, Seen]:
+    """Try ``count`` inputs of each target, in ``jobs`` processes, a few hundred inputs each."""
+    batch = 250
+    found = {target: Seen() for target in targets}
+    with ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=_limited, max_tasks_per_child=4
+    ) as pool:
+        waiting = [
+            (target, pool.submit(tried, target, min(batch, count - at), seed + at, keep))
+            for at in range(0, count, batch)
+            for target in targets
+        ]
+        for target, done in waiting:
+            found[target].add(done.result())
+    return found
+
+
+def table(found: dict[str, Seen]) -> Iterator[str]:
+    yield (
+        f"{'target':<12}{'inputs':>8}{'valid':>8}{'refused':>9}{'wrong':>7}"
+        f"{'longest s':>11}{'peak MiB':>10}"
+    )
+    total = Seen()
+    for target, seen in found.items():
+        total.add(seen)
+        yield _row(target, seen)
+    yield _row("all", total)
+
+
+def _row(name: str, seen: Seen) -> str:
+    return (
+        f"{name:<12}{seen.inputs:>8,}{seen.valid:>8,}{seen.refused:>9,}{len(seen.wrong):>7}"
+        f"{seen.seconds:>11.1f}{seen.peak_mib:>10,.0f}"
+    )
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[2:] or list(TARGETS)
+    keep = Path(os.environ["FUZZ_KEEP"]) if "FUZZ_KEEP" in os.environ else None
+    seed = int(os.environ.get("FUZZ_SEED", "0"))
+    everything = run(int(sys.argv[1]), wanted, seed, int(os.environ.get("FUZZ_JOBS", "2")), keep)
+    for seen in everything.values():
+        print(*seen.wrong, sep="\n", end="\n" if seen.wrong else "")
+    print(*table(everything), sep="\n")
+    sys.exit(any(seen.wrong for seen in everything.values()))
