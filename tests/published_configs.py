@@ -1,7 +1,10 @@
 """What config.json of published models says of their shape; lists by layer are written short.
 
-From the models' pages on huggingface.co; sizes as their makers, or the headers of their weights,
-state them.
+Only the keys that a shape needs. None of these is a copy of a file: they are written down from
+what is known of the models, and held against sizes that do not come from this code: bytes of
+experts, and parameters as the makers state them (to the digits given), as headers of weights have
+them (Qwen3-Next, Nemotron-3-Super), or, where makers round, as transformers' class of that shape
+has them (Llama-4-Scout, gemma-4, Jamba, ERNIE, MiniMax-M2, MiMo, dbrx, Qwen3.5, Kimi-Linear).
 """
 
 from __future__ import annotations

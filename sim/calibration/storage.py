@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from prefetch_sim.sim.calibration.samples import Findings, Note, Samples, Stamp, line
 
 MIB = 2**20
-_USUAL = MIB  # bytes of a read: smaller ones are more work for whoever issues them
 _ENOUGH = 0.95  # of the best rate: deeper queues and larger reads than that need are no gain
 
 
@@ -19,14 +18,17 @@ class StorageTimes:
     rate: dict[tuple[int, int], Samples] = field(default_factory=dict)
 
 
-def findings(times: StorageTimes, stamp: Stamp) -> Findings:
-    """Figures of ``storage``, in which one formula has rates by size and depth."""
+def findings(times: StorageTimes, stamp: Stamp, usual: int = MIB) -> Findings:
+    """Figures of ``storage``, in which one formula has rates by size and depth.
+
+    ``usual``: bytes of a read where that is enough; smaller ones are more work for who issues them.
+    """
     alone = line(times.single)
     best = max(samples.median for samples in times.rate.values())
     enough = [key for key, samples in times.rate.items() if samples.median >= _ENOUGH * best]
     depth = min(depth for _, depth in enough)
     good = [block for block, at in enough if at == depth]
-    block = max([block for block in good if block <= _USUAL] or [min(good)])
+    block = max([block for block in good if block <= usual] or [min(good)])
     rate = times.rate[block, depth]
     deepest = max(depth for _, depth in times.rate)
     sizes = f"reads of {_size(min(times.single))} to {_size(max(times.single))}"
@@ -40,7 +42,7 @@ def findings(times: StorageTimes, stamp: Stamp) -> Findings:
             ),
             "storage.read_mib": stamp.exact(
                 block / MIB,
-                f"at {_ENOUGH:.0%} of the best too, and no more than 1 MiB where that is enough",
+                f"at {_ENOUGH:.0%} of the best too, of up to {_size(usual)} where that is enough",
             ),
         },
         notes=[

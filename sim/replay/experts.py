@@ -90,6 +90,9 @@ class ExpertsInMemory:
         return {"experts": f"{experts:,} in {size}: expert x in block x mod {blocks:,}"}
 
 
+EXPERTS = "experts-*.bin"  # what a folder's files of experts are called
+
+
 class ExpertsInFile:
     """All experts in a file of ``folder``, which is made where it is not there yet.
 
@@ -101,7 +104,7 @@ class ExpertsInFile:
         self.layout = layout
         name = {**vars(layout), "page": PAGE, "made": 2}
         key = sha256(json.dumps(name, sort_keys=True).encode()).hexdigest()
-        self.path = folder / f"experts-{key[:12]}.bin"
+        self.path = folder / EXPERTS.replace("*", key[:12])
         self._tail = bytes.fromhex(key)
         if not self._whole():
             self._write(progress)

@@ -98,9 +98,9 @@ def _recognise(head: bytes, path: Path) -> Importer:
     for module in FORMATS.values():
         if module.matches(head, path):
             return module
-    what = "Parquet, but no trace of this format and none that can be converted; "
+    what = "Parquet, but no trace of this format:" if head.startswith(b"PAR1") else "format"
     raise TraceError(
-        f"{path}: {what if head.startswith(b'PAR1') else ''}format not recognised; known: "
+        f"{path}: {what} not recognised; known: "
         f"{', '.join(sorted(FORMATS))}; or write a CSV of request,position,layer,experts "
         "(docs/trace-format.md)"
     )

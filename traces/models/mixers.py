@@ -33,7 +33,7 @@ def latent(config: Config) -> LatentAttention:
     return LatentAttention(
         heads=count(config, "num_attention_heads"),
         kv_rank=count(config, "kv_lora_rank"),
-        q_rank=config.get("q_lora_rank"),
+        q_rank=optional(config, "q_lora_rank") or None,
         nope_dim=count(config, "qk_nope_head_dim"),
         rope_dim=count(config, "qk_rope_head_dim"),
         v_dim=count(config, "v_head_dim"),

@@ -304,7 +304,7 @@ def _kind(kind: str, bits: int, group: int) -> Name:
             return "mxfp8" if group == 32 else "fp8"
         if bits == 4 and group in (16, 32):
             return "nvfp4" if group == 16 else "mxfp4"
-    raise QuantisationError(f"{kind} numbers of {bits} bits in groups of {group}")
+    raise QuantisationError(f"{kind[:20]} numbers of {bits} bits in groups of {group}")
 
 
 def _algorithm(name: str, group: int) -> Name:

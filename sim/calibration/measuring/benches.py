@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -41,7 +40,10 @@ def host_bench() -> Iterator[Bench]:
 @contextmanager
 def cuda_bench() -> Iterator[Bench]:
     """The GPU as a replay has it: streams that compute and copy, in bfloat16."""
-    with _streams() as device, torch.inference_mode():
+    from prefetch_sim.sim.replay.cuda import CudaDevice
+
+    with CudaDevice(Clock()) as device, torch.inference_mode():
+        device.begin()
         yield Bench(
             device,
             torch.bfloat16,
@@ -52,15 +54,6 @@ def cuda_bench() -> Iterator[Bench]:
             two_memories=True,
             captured=capturing(torch.cuda),
         )
-
-
-def _streams() -> Any:
-    """The replay's GPU. Raises ConfigError where it has none."""
-    try:
-        module = import_module("prefetch_sim.sim.replay.cuda")
-    except ModuleNotFoundError:
-        raise ConfigError("--device cuda: replays, whose engines these are, have no GPU") from None
-    return module.CudaDevice(Clock())
 
 
 def on_gpu(module: Any) -> Callable[[int, Place], torch.Tensor]:

@@ -49,6 +49,7 @@ Progress = Callable[
     [str, int, int], None
 ]  # what is being measured, which part that is, of how many
 
+WHOLE = 16 * MIB  # most experts, in one read: each costs whoever decides on the same cores
 FIGURES = {"compute.memory_gb_s", "compute.launch_us", "host_link.gb_s"}
 _EXPERT = 2048, 768  # hidden size and width of those in host memory
 _PASSES = 16  # of a GPU over the pool, in one piece of work
@@ -76,9 +77,10 @@ def measure(
     """Measure this machine; ``folder``: on the drive to measure, if any.
 
     ``models``: whose operators are measured, by default the paper's three, or a small shape where
-    the plan is quick. ``runs``: the two ways to run a config, where what the replay's own work
-    takes is to be measured. Raises ConfigError.
+    the plan is quick; the replay's own work is measured on the first that is given. ``runs``: the
+    two ways to run a config, where that is to be measured. Raises ConfigError.
     """
+    own = models[0] if models else runtime.SHAPE
     models = models or shapes(plan)
     check_device(device)
     if folder is not None:
@@ -97,13 +99,15 @@ def measure(
         if progress is not None:
             progress("the replay's own work", len(parts), len(parts) + 1)
         found = done.findings
-        found.add(_own_work(runs, done, folder, plan))
+        found.add(_own_work(runs, done, folder, plan, own))
     if progress is not None:
         progress("done", len(parts) + 1, len(parts) + 1)
     return done
 
 
-def _own_work(runs: Runs, done: Measured, folder: Path | None, plan: Plan) -> Findings:
+def _own_work(
+    runs: Runs, done: Measured, folder: Path | None, plan: Plan, like: ModelSpec
+) -> Findings:
     figures = done.findings.hardware
     if not figures.keys() >= FIGURES:  # without these a simulation is not of this machine
         return Findings()
@@ -111,13 +115,12 @@ def _own_work(runs: Runs, done: Measured, folder: Path | None, plan: Plan) -> Fi
         name: complete(name, "measured", figures, unified=name == "disk").profile
         for name in ("link", *(["disk"] if folder is not None else []))
     }
-    routing = done.findings.runtime["routing_us"].value
     return runtime.measure(
         runs,
         machines,
-        routing,
         done.stamp,
         folder,
+        like=like,
         precision="f32" if done.machine.device_gib is None else "bf16",
         repeats=plan.runs,
         decode=plan.decode,
@@ -161,7 +164,7 @@ def _parts(
             reading = None
             if folder is not None:
                 file = stack.enter_context(storage.scratch(folder, 64 * MIB))
-                (lane,) = bench.lanes("storage", 1)
+                lane = bench.lanes("storage", 1)[0]
                 reading = lane, file.reading(MIB)
             threads = _powers(usable_cores())
             times = memory.measure(
@@ -171,11 +174,15 @@ def _parts(
 
     def drive() -> None:
         assert folder is not None
+        depths = plan.depths
+        if not bench.two_memories:  # each lane is a thread beside the one that computes
+            depths = [1, *(n for n in depths if 1 < n < done.machine.cores)]
         with storage.scratch(folder, plan.file) as file:
             times = storage.measure(
-                bench, file, plan.blocks, plan.depths, repeats=4 * n, window=plan.window
+                bench, file, plan.blocks, depths, repeats=4 * n, window=plan.window
             )
-        found.add(of_storage(times, stamp))
+        usual = MIB if bench.two_memories else WHOLE
+        found.add(of_storage(times, stamp, usual))
 
     def launches() -> None:
         found.add(_launches(bench, stamp, n))

@@ -52,7 +52,7 @@ FULL = Plan(
     pool=512 * MIB,
     repeats=20,
     file=2 * GIB,
-    blocks=(4 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB),
+    blocks=(4 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB),
     depths=(1, 2, 4, 8, 16),
     window=0.4,
     sizes=Sizes((16, 1024, 4096), (4, 64), 15, 512 * MIB, 4, head=True),

@@ -1,8 +1,9 @@
 """What the replay's own work takes: what it needs beyond a simulation of the same, run by run.
 
-A model of few layers, all of whose experts are resident, tells of steps and layers: its products
-are large enough to leave nothing of the small ones in a cache. Experts that are loaded on demand
-tell of loads: over the host link, and off storage.
+A model all of whose experts are resident tells of steps, layers and the routing's way to whoever
+decides. One whose experts are hardly ever there tells of loads, over the host link and off storage:
+they move while experts compute and while somebody decides, which a link measured by itself does not
+know. So a load's own work is what makes the simulation take as long as the replay did.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,19 @@ from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.setup import inputs as setup
 from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
 
-MIB = 2**20
-_FEW, _MANY = 4, 8  # layers
-_ATTENTION = {"kind": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 16}
-_RESIDENT = {"hidden": 1024, "experts": 8, "top_k": 4, "expert_hidden": 512}
-# Hidden sizes and widths of experts that are loaded, of 1.5 and 6 MiB in 32 bits.
-_LOADED = ((512, 256), (1024, 512))
+_LAYERS, _VOCAB = 4, 64
+_ROUNDS = 14  # of halving: µs to a thousandth of the longest
+# Where nobody says whose shape; experts of 6 MiB in 32 bits.
+SHAPE = ModelSpec(
+    name="a usual shape", layers=_LAYERS, hidden=1024, experts=32, top_k=4, expert_hidden=512,
+    vocab=_VOCAB, attention=GroupedQueryAttention(heads=4, kv_heads=2, head_dim=16),
+)  # fmt: skip
+
+
+Costs = Mapping[str, float]
+_NONE: Costs = {}
 
 
 class Runs(NamedTuple):
@@ -42,45 +49,40 @@ class Runs(NamedTuple):
 def measure(
     runs: Runs,
     machines: Mapping[str, HardwareProfile],
-    routing_us: float,
     stamp: Stamp,
     folder: Path | None,
     *,
+    like: ModelSpec,
     precision: str,
     repeats: int,
     decode: int,
 ) -> Findings:
     """Figures of a runtime. ``machines``: ``link`` has two memories, ``disk`` one, if it is there.
 
-    ``routing_us`` is known already. ``folder`` is on the drive that experts come off.
+    ``folder`` is on the drive that experts come off; ``like``: whose shape the layers have.
     """
     found = Findings()
     with TemporaryDirectory(prefix="prefetch-sim-calibration-") as made:
-        study = _Study(runs, Path(made), precision, decode, {"routing_us": routing_us})
+        study = _Study(runs, Path(made), like, precision, decode)
         for name, profile in machines.items():
             (study.folder / f"{name}.yaml").write_text(as_yaml(profile), encoding="utf-8")
-        step, layer = study.of_layers(repeats)
         note = "beyond a simulation, all experts resident"
-        found.runtime["step_us"] = stamp.figure(step, f"a decode step {note}")
-        found.runtime["layer_us"] = stamp.figure(layer, f"a layer {note}")
-        study.costs |= {"step_us": step.median, "layer_us": layer.median}
-        fixed, each = study.of_loads(repeats, "link", None)
-        note = "a load over the host link, beyond a simulation, most experts absent"
-        found.runtime["miss.us"] = stamp.figure(fixed, note)
-        found.runtime["miss.us_per_mib"] = stamp.figure(each, f"a MiB of {note}")
-        found.runtime |= {
-            "load.copies": stamp.exact(1, "an expert lies in one piece"),
-            "load.issue_us": stamp.exact(0, "in the host link's α: copies are issued there alike"),
-            "miss.beside_us": stamp.exact(
-                0, "in miss.us, measured where loads and compute overlap"
-            ),
-        }
-        study.costs |= {"miss.us": fixed.median, "miss.us_per_mib": each.median}
+        routing, layer, step = study.of_layers(repeats)
+        found.runtime["routing_us"] = stamp.figure(routing, f"until a layer is routed, {note}")
+        found.runtime["layer_us"] = stamp.figure(layer, f"the rest of a layer, {note}")
+        found.runtime["step_us"] = stamp.figure(step, f"the rest of a decode step, {note}")
+        for name in ("routing_us", "layer_us", "step_us"):
+            study.costs[name] = found.runtime[name].value
+        note = "beyond a simulation, most experts absent"
+        issue = study.of_loads(repeats, "link", "load.issue_us", study.folder)
+        found.runtime["load.issue_us"] = stamp.figure(issue, f"a load over the host link {note}")
         if folder is not None and "disk" in machines:
             with TemporaryDirectory(prefix=".prefetch-sim-calibration-", dir=folder) as there:
-                fixed, _ = study.of_loads(repeats, "disk", Path(there))
-            note = "a load off storage, beyond a simulation and beyond what misses take"
-            found.runtime["load.read_us"] = stamp.figure(fixed, note)
+                read = study.of_loads(repeats, "disk", "load.read_us", Path(there))
+            found.runtime["load.read_us"] = stamp.figure(read, f"a read off storage {note}")
+    found.runtime["load.copies"] = stamp.exact(1, "an expert lies in one piece")
+    for name in ("miss.us", "miss.us_per_mib", "miss.beside_us"):
+        found.runtime[name] = stamp.exact(0, "in load.issue_us and load.read_us")
     return found
 
 
@@ -88,74 +90,85 @@ class _Study:
     """Runs both ways, and what is left over. ``costs``: of the runtime, as far as it is known."""
 
     def __init__(
-        self, runs: Runs, folder: Path, precision: str, decode: int, costs: dict[str, float]
+        self, runs: Runs, folder: Path, like: ModelSpec, precision: str, decode: int
     ) -> None:
-        self.folder, self.costs = folder, costs
+        self.folder, self.costs = folder, dict[str, float]()
         self._runs, self._precision, self._decode = runs, precision, decode
+        self._model = like.model_copy(
+            update={
+                "layers": _LAYERS,
+                "experts": max(32, 2 * like.top_k),
+                "dense_layers": (),
+                "expert_bytes": None,
+                "vocab": _VOCAB,
+            }
+        )
 
-    def of_layers(self, repeats: int) -> tuple[Samples, Samples]:
-        """µs of a step, and of a layer of it."""
-        left = []
-        for layers in (_FEW, _MANY):  # all of one first: what has been made for it is kept
-            inputs = self._inputs("link", _RESIDENT, layers, "100%")
-            left.append([self._of_step(inputs) for _ in range(repeats)])
-        layer, step = [], []
-        for few, many in zip(*left):
-            each = max(0.0, (many - few) / (_MANY - _FEW))
-            layer.append(each)
-            step.append(max(0.0, few - _FEW * each))
-        return Samples.of(step), Samples.of(layer)
+    def of_layers(self, repeats: int) -> tuple[Samples, Samples, Samples]:
+        """µs until a layer is routed, of the rest of a layer, and of the rest of a step."""
+        inputs = self._inputs("link", "100%", warm="first")
+        simulated = _spans(self._runs.simulate(inputs))
+        found = []
+        for _ in range(repeats):
+            real = _spans(self._runs.replay(inputs, self.folder))
+            own = [float(np.median(a - b)) for a, b in zip(real, simulated)]
+            step = own[2] - _LAYERS * (own[0] + own[1])
+            found.append([max(0.0, us) for us in (*own[:2], step)])
+        routing, layer, step_ = (Samples.of(column) for column in zip(*found))
+        return routing, layer, step_
 
-    def of_loads(self, repeats: int, machine: str, storage: Path | None) -> tuple[Samples, Samples]:
-        """µs of a load beyond its bytes, and µs of a MiB of it: a line through two sizes."""
-        found: list[list[float]] = []
-        for hidden, width in _LOADED:
-            shape = {**_RESIDENT, "hidden": hidden, "expert_hidden": width}
-            inputs = self._inputs(machine, shape, _FEW, {"experts": _FEW * _RESIDENT["top_k"]})
-            self._over(inputs, storage or self.folder)  # makes the experts
-            found.append([self._of_load(inputs, storage or self.folder) for _ in range(repeats)])
-        small, large = (3 * hidden * width * 4 / MIB for hidden, width in _LOADED)
-        each = [max(0.0, (b - a) / (large - small)) for a, b in zip(*found)]
-        fixed = [max(0.0, a - us * small) for a, us in zip(found[0], each)]
-        return Samples.of(fixed), Samples.of(each)
-
-    def _of_step(self, inputs: Inputs) -> float:
-        """µs left over in a decode step that loads nothing."""
-        over, loads = self._over(inputs, self.folder)
-        return float(np.median(over[loads == 0] if (loads == 0).any() else over))
-
-    def _of_load(self, inputs: Inputs, folder: Path) -> float:
-        """µs left over, for each load of a decode step."""
-        over, loads = self._over(inputs, folder)
-        return float(np.median(over[loads > 0] / loads[loads > 0]))
-
-    def _over(
-        self, inputs: Inputs, folder: Path
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """µs by which each decode step took longer than simulated, and how many it loaded."""
-        real, simulated = self._runs.replay(inputs, folder), self._runs.simulate(inputs)
-        decode = real.steps.column("prefill") == 0
-        spans = [run.steps.column("end") - run.steps.column("start") for run in (real, simulated)]
-        layers = real.layers
-        missing = layers.column("experts") - layers.column("hits")
-        loads = np.bincount(layers.column("step"), missing, len(decode)).astype(np.int64)
-        return ((spans[0] - spans[1]) / 1e3)[decode], loads[decode]
+    def of_loads(self, repeats: int, machine: str, figure: str, folder: Path) -> Samples:
+        """µs of ``figure`` with which the simulation takes as long as the replay."""
+        room = {"experts": 2 * self._model.top_k}
+        plain = self._inputs(machine, room)
+        found = []
+        for _ in range(repeats):
+            real = _total(self._runs.replay(plain, folder))
+            low, high = 0.0, 1e-3 * real  # µs: the whole run, for a load
+            if _total(self._runs.simulate(plain)) >= real:
+                high = 0.0
+            for _ in range(_ROUNDS if high else 0):
+                middle = (low + high) / 2
+                tried = self._inputs(machine, room, costs={figure: middle})
+                longer = _total(self._runs.simulate(tried)) > real
+                low, high = (low, middle) if longer else (middle, high)
+            found.append((low + high) / 2)
+        return Samples.of(found)
 
     def _inputs(
-        self, machine: str, shape: Mapping[str, int], layers: int, capacity: object
+        self, machine: str, capacity: object, *, warm: str = "none", costs: Costs = _NONE
     ) -> Inputs:
-        model = self.folder / f"model-{shape['hidden']}-{layers}.yaml"
-        content: dict[str, Any] = {
-            "name": model.stem, "layers": layers, "vocab": 64, "attention": _ATTENTION, **shape
-        }  # fmt: skip
-        model.write_text(yaml.safe_dump(content), encoding="utf-8")
-        trace = {"synthetic": str(model), "requests": 1, "prompt": 2, "decode": self._decode}
+        path = self.folder / "model.yaml"
+        content = self._model.model_dump(mode="json", exclude_none=True)
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        trace = {"synthetic": str(path), "requests": 1, "prompt": 0, "decode": self._decode}
         tree = {
             "trace": {**trace, "skew": 0.0, "reuse": 0.0},
-            "model": str(model),
+            "model": str(path),
             "precision": self._precision,
             "hardware": str(self.folder / f"{machine}.yaml"),
-            "runtime": {"name": "ideal", **self.costs},
-            "cache": {"capacity": capacity},
+            "runtime": {"name": "ideal", **self.costs, **costs},
+            "cache": {"capacity": capacity, "warm": warm},
         }
         return setup.load(RunConfig.model_validate(tree))
+
+
+def _spans(run: Simulation) -> list[npt.NDArray[np.float64]]:
+    """µs until each layer was routed, from there to the next layer of its step, and of each step.
+
+    The last layer of a step ends with it.
+    """
+    layers, steps = run.layers, run.steps
+    start, routed, end = (
+        layers.column(name).astype(np.int64) for name in ("start", "routed", "end")
+    )
+    until = end.copy()
+    inside = np.flatnonzero(np.diff(layers.column("step")) == 0)
+    until[inside] = start[inside + 1]
+    spans = [routed - start, until - routed, steps.column("end") - steps.column("start")]
+    return [span / 1e3 for span in spans]
+
+
+def _total(run: Simulation) -> float:
+    """ns of all steps."""
+    return float((run.steps.column("end") - run.steps.column("start")).sum())
