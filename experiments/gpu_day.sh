@@ -6,7 +6,8 @@
 #   experiments/gpu_day.sh --dry-run    every stage at toy size on the CPU, in less than a minute
 #
 # Results are in out/gpu_day, and packed after each stage into gpu_day.tar.gz there, or under $OUT.
-# PYTHON: which to use, one that has torch. SECONDS_IN_ALL: other than nine minutes.
+# PYTHON: which to use, one that has torch. SECONDS_IN_ALL: other than nine minutes. PIECES=15M: the
+# tar in pieces of that size, gpu_day.tar.gz.00 and so on; --from takes the name without the number.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -71,7 +72,7 @@ validate() {
 if ((${#only[@]})); then "${only[@]}"; exit; fi
 
 mkdir -p "$work/done" "$(dirname "$packed")"
-if [[ $from ]]; then tar -xzf "$from" -C "$work" || exit 2; fi
+if [[ $from ]]; then cat "$from"* | tar -xzC "$work" || exit 2; fi
 if compgen -G 'wheels/*.whl' >/dev/null && [[ ! -d $work/site ]]; then
   "$python" -m pip install --quiet --no-index --no-deps --target "$work/site" wheels/*.whl || exit 2
 fi
@@ -83,9 +84,15 @@ if [[ ! $dry ]]; then
 fi
 
 failed=0 left=0
-pack() {  # what is large and made again is left out
-  tar -czf "$packed.part" -C "$work" --exclude=./site --exclude=./model --exclude=./store \
-    --exclude='*/runs/outputs.npz' --exclude='gpu_day.tar.gz*' . && mv "$packed.part" "$packed"
+pack() {  # what is large and made again is left out; written beside what is packed
+  tar -czf "$work.part" -C "$work" --exclude=./site --exclude=./model --exclude=./store \
+    --exclude='*/runs/outputs.npz' --exclude='gpu_day.tar.gz*' . || return
+  rm -f "$packed"*
+  if [[ ${PIECES:-} ]]; then
+    split -d -b "$PIECES" "$work.part" "$packed." && rm "$work.part"
+  else
+    mv "$work.part" "$packed"
+  fi
 }
 
 stage() {  # NAME LIMIT FUNCTION...: at most LIMIT seconds, once
@@ -112,6 +119,6 @@ if [[ -e $work/done/calibrate ]]; then
   for model in "${models[@]}"; do stage "validate-$model" 240 validate "$model"; done
 fi
 pack
-echo "results: $packed, $(du -h "$packed" | cut -f1)"
+echo "results: $(du -h "$packed"* | tr '\t\n' '  ')"
 if ((failed)); then exit 1; fi
 if ((left)); then echo 'some is left: run it again'; exit 3; fi

@@ -41,6 +41,8 @@ def test_a_dry_run_goes_through_every_stage_and_packs_it(tmp_path: Path) -> None
     out = tmp_path / "packed"
     first = gpu_day(tmp_path / "a", "--dry-run", OUT=str(out))
     assert first.returncode == 0, first.stdout + first.stderr
+    assert not first.stderr
+    assert not (tmp_path / "a.part").exists()
     for stage in STAGES:
         assert f"\n{stage}: done, " in first.stdout
     with tarfile.open(out / "gpu_day.tar.gz") as packed:
@@ -49,6 +51,9 @@ def test_a_dry_run_goes_through_every_stage_and_packs_it(tmp_path: Path) -> None
     assert "./validation/dry-run/summary.csv" in names
     assert any(name.startswith("./capture/timing-") for name in names)
     assert not any(name.startswith("./model") for name in names)
+    again = gpu_day(tmp_path / "a", "--dry-run", OUT=str(out), PIECES="20K")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(list(out.iterdir())) > 1
     # Elsewhere it goes on from what was packed.
     more = gpu_day(tmp_path / "b", "--dry-run", "--from", str(out / "gpu_day.tar.gz"))
     assert more.returncode == 0, more.stdout + more.stderr
