@@ -203,5 +203,8 @@ def test_what_cannot_be_replayed_is_one_line(make: Any, tmp_path: Path) -> None:
         replay(make(), device="cpu")
     with pytest.raises(ConfigError, match=r"^hardware.storage.read_mib: 41,943 bytes; what is"):
         on_cpu(make(hardware={"name": ON_DISK, "storage.read_mib": 0.04}), tmp_path)
+    gated = {"attention": {**MODEL["attention"], "gated": True}}  # type: ignore[dict-item]
+    with pytest.raises(ConfigError, match=r"^model: small has gated, which a replay does not"):
+        on_cpu(make(model=gated), tmp_path)
     with pytest.raises(ConfigError, match=r"^misses.policy: cpu: a replay loads"):
         on_cpu(make(hardware=IN_MEMORY, misses="cpu"), tmp_path)

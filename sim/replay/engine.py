@@ -79,6 +79,13 @@ def check(inputs: Inputs, path: LoadPath) -> Layout:
                 f"predictor.{i}.cost_us: a replay runs the network of {name!r}, and takes no other "
                 "cost"
             )
+    model, plain = inputs.model, {"gated": False, "value_dim": None, "shared_kv": False}
+    odd = [
+        name for name in ("other_attention", "bare_layers", "expert_input") if getattr(model, name)
+    ]
+    odd += [name for name, usual in plain.items() if getattr(model.attention, name, usual) != usual]
+    if odd:
+        raise ConfigError(f"model: {model.name} has {odd[0]}, which a replay does not compute")
     return Layout.of(inputs)
 
 
