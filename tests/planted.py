@@ -142,7 +142,7 @@ def planted(faults: Sequence[Mutant], folder: Path) -> Iterator[Callable[[str], 
             device = find("mutant.machine.device").SimulatedDevice
             stand_ins["prefetch_sim.sim.run.SimulatedDevice"] = device
             decisions = find("mutant.engine.decisions").Decisions
-            stand_ins["prefetch_sim.sim.run.Decisions"] = decisions
+            stand_ins["prefetch_sim.sim.setup.parts.Decisions"] = decisions
             stand_ins["prefetch_sim.sim.run.Plan"] = find("mutant.engine.plan").Plan
             stand_ins["prefetch_sim.sim.run.ForwardPass"] = find(
                 "mutant.engine.forward_pass"
