@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from prefetch_sim.sim.calibration.samples import Findings, Note, Samples, Stamp, line
 
 MIB = 2**20
+_WHOLE = 0.85  # of the best rate at that depth: enough for larger reads where each is much work
 _ENOUGH = 0.95  # of the best rate: deeper queues and larger reads than that need are no gain
 
 
@@ -27,7 +28,11 @@ def findings(times: StorageTimes, stamp: Stamp, usual: int = MIB) -> Findings:
     best = max(samples.median for samples in times.rate.values())
     enough = [key for key, samples in times.rate.items() if samples.median >= _ENOUGH * best]
     depth = min(depth for _, depth in enough)
-    good = [block for block, at in enough if at == depth]
+    most = max(times.rate[key].median for key in times.rate if key[1] == depth)
+    least = _ENOUGH if usual == MIB else _WHOLE
+    good = [
+        block for (block, at), us in times.rate.items() if at == depth and us.median >= least * most
+    ]
     block = max([block for block in good if block <= usual] or [min(good)])
     rate = times.rate[block, depth]
     deepest = max(depth for _, depth in times.rate)
@@ -42,7 +47,7 @@ def findings(times: StorageTimes, stamp: Stamp, usual: int = MIB) -> Findings:
             ),
             "storage.read_mib": stamp.exact(
                 block / MIB,
-                f"at {_ENOUGH:.0%} of the best too, of up to {_size(usual)} where that is enough",
+                f"at {least:.0%} of the best at that depth; {_size(usual)} at most, if that does",
             ),
         },
         notes=[

@@ -41,6 +41,7 @@ from prefetch_sim.sim.calibration.operators import findings as of_operators
 from prefetch_sim.sim.calibration.samples import Findings, Note, Stamp
 from prefetch_sim.sim.calibration.storage import findings as of_storage
 from prefetch_sim.sim.replay.device import Work
+from prefetch_sim.sim.replay.weights import Layout
 from prefetch_sim.traces.models.spec import ModelSpec
 
 MIB = 2**20
@@ -49,7 +50,6 @@ Progress = Callable[
     [str, int, int], None
 ]  # what is being measured, which part that is, of how many
 
-WHOLE = 16 * MIB  # most experts, in one read: each costs whoever decides on the same cores
 FIGURES = {"compute.memory_gb_s", "compute.launch_us", "host_link.gb_s"}
 _EXPERT = 2048, 768  # hidden size and width of those in host memory
 _PASSES = 16  # of a GPU over the pool, in one piece of work
@@ -174,14 +174,15 @@ def _parts(
 
     def drive() -> None:
         assert folder is not None
-        depths = plan.depths
+        depths, blocks, usual = list(plan.depths), set(plan.blocks), MIB
         if not bench.two_memories:  # each lane is a thread beside the one that computes
             depths = [1, *(n for n in depths if 1 < n < done.machine.cores)]
+            usual = whole = _stride(models[0])  # and each read costs whoever decides
+            blocks.add(whole)
         with storage.scratch(folder, plan.file) as file:
             times = storage.measure(
-                bench, file, plan.blocks, depths, repeats=4 * n, window=plan.window
+                bench, file, sorted(blocks), depths, repeats=4 * n, window=plan.window
             )
-        usual = MIB if bench.two_memories else WHOLE
         found.add(of_storage(times, stamp, usual))
 
     def launches() -> None:
@@ -222,6 +223,12 @@ def _parts(
 def _powers(most: int) -> list[int]:
     """1, 2, 4, … up to ``most``, and that."""
     return sorted({most, *(2**i for i in range(most.bit_length()))})
+
+
+def _stride(model: ModelSpec) -> int:
+    """Bytes from one expert of ``model`` to the next in a file of them, in 32 bits."""
+    layout = Layout(1, model.hidden, model.expert_hidden, "f32")
+    return layout.stride
 
 
 def _launches(bench: Bench, stamp: Stamp, repeats: int) -> Findings:
