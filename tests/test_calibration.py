@@ -573,10 +573,7 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
     from prefetch_sim.sim.run import simulate
     from prefetch_sim.sim.setup.inputs import Inputs
 
-    costs = {
-        "routing_us": 26.0, "step_us": 300.0, "layer_us": 40.0, "load.issue_us": 70.0,
-        "load.read_us": 80.0,
-    }  # fmt: skip
+    costs = {"routing_us": 26.0, "step_us": 300.0, "load.issue_us": 70.0, "load.read_us": 80.0}
     real = override(load_runtime("ideal"), costs)
     machines = {
         name: load_profile(like)
@@ -589,16 +586,27 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
 
     def replay(inputs: Inputs, folder: Path) -> Any:
         folders.add(folder)
-        return simulate(replace(inputs, runtime=real))
+        figures = {
+            "compute.memory_gb_s": 0.6 * inputs.profile.compute.memory_gb_s.value,
+            "compute.expert_efficiency": 0.5,
+        }
+        known = inputs.profile.compute.expert_efficiency.value
+        profile = (
+            inputs.profile
+            if known == pytest.approx(0.5, rel=0.1)
+            else override(inputs.profile, figures)
+        )
+        return simulate(replace(inputs, runtime=real, profile=profile))
 
-    found = runtime.measure(
-        runtime.Runs(replay, simulate), machines, STAMP, tmp_path,
+    all_ = runtime.measure(
+        runtime.Runs(replay, simulate), machines, 26.0, STAMP, tmp_path,
         like=runtime.SHAPE, precision="f32", repeats=2, decode=12,
-    ).runtime  # fmt: skip
-    assert found["step_us"].value == pytest.approx(300, rel=0.01)
-    # A simulation has both before a layer is routed.
-    own = found["layer_us"].value + found["routing_us"].value
-    assert own == pytest.approx(66, rel=0.01)
+    )  # fmt: skip
+    assert all_.hardware["compute.expert_efficiency"].value == pytest.approx(0.5, rel=0.03)
+    memory = 0.6 * machines["link"].compute.memory_gb_s.value
+    assert all_.hardware["compute.memory_gb_s"].value == pytest.approx(memory, rel=0.03)
+    found = all_.runtime
+    assert found["step_us"].value == pytest.approx(300, rel=0.1)
     assert found["load.issue_us"].value == pytest.approx(70, rel=0.05)
     assert found["load.read_us"].value == pytest.approx(80, rel=0.15)  # halved so many times
     assert not list(tmp_path.iterdir())

@@ -118,6 +118,7 @@ def _own_work(
     return runtime.measure(
         runs,
         machines,
+        done.findings.runtime["routing_us"].value,
         done.stamp,
         folder,
         like=like,

@@ -1,9 +1,10 @@
-"""What the replay's own work takes: what it needs beyond a simulation of the same, run by run.
+"""Figures that only a replay shows: what it takes, run by run, beside a simulation of the same.
 
-A model all of whose experts are resident tells of steps, layers and the routing's way to whoever
-decides. One whose experts are hardly ever there tells of loads, over the host link and off storage:
+A model all of whose experts are resident tells how fast products follow one another in a layer,
+which is not how fast each is by itself: caches hold what was read last, and memory is shared with
+others. One whose experts are hardly ever there tells of loads, over the host link and off storage:
 they move while experts compute and while somebody decides, which a link measured by itself does not
-know. So a load's own work is what makes the simulation take as long as the replay did.
+know. Each figure is the one with which the simulation takes as long as the replay did.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 
+from prefetch_sim.hardware_profiles import override
 from prefetch_sim.hardware_profiles.drafts import as_yaml
 from prefetch_sim.hardware_profiles.schema import HardwareProfile
 from prefetch_sim.sim.calibration.samples import Findings, Samples, Stamp
@@ -27,7 +28,8 @@ from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
 
 _LAYERS, _VOCAB = 4, 64
-_ROUNDS = 14  # of halving: µs to a thousandth of the longest
+_ROUNDS = 14  # of halving
+_WIDE = 8.0  # times as fast, or as slow, as products by themselves
 # Where nobody says whose shape; experts of 6 MiB in 32 bits.
 SHAPE = ModelSpec(
     name="a usual shape", layers=_LAYERS, hidden=1024, experts=32, top_k=4, expert_hidden=512,
@@ -35,6 +37,7 @@ SHAPE = ModelSpec(
 )  # fmt: skip
 
 
+_MEMORY, _SHARE = "compute.memory_gb_s", "compute.expert_efficiency"
 Costs = Mapping[str, float]
 _NONE: Costs = {}
 
@@ -49,6 +52,7 @@ class Runs(NamedTuple):
 def measure(
     runs: Runs,
     machines: Mapping[str, HardwareProfile],
+    routing_us: float,
     stamp: Stamp,
     folder: Path | None,
     *,
@@ -57,30 +61,33 @@ def measure(
     repeats: int,
     decode: int,
 ) -> Findings:
-    """Figures of a runtime. ``machines``: ``link`` has two memories, ``disk`` one, if it is there.
+    """Figures of products, and of a runtime, which has ``routing_us``.
 
-    ``folder`` is on the drive that experts come off; ``like``: whose shape the layers have.
+    ``machines``: ``link`` has two memories, ``disk`` one, if it is there. ``folder`` is on the
+    drive that experts come off; ``like``: whose shape the layers have.
     """
     found = Findings()
     with TemporaryDirectory(prefix="prefetch-sim-calibration-") as made:
         study = _Study(runs, Path(made), like, precision, decode)
-        for name, profile in machines.items():
-            (study.folder / f"{name}.yaml").write_text(as_yaml(profile), encoding="utf-8")
-        note = "beyond a simulation, all experts resident"
-        routing, layer, step = study.of_layers(repeats)
-        found.runtime["routing_us"] = stamp.figure(routing, f"until a layer is routed, {note}")
-        found.runtime["layer_us"] = stamp.figure(layer, f"the rest of a layer, {note}")
-        found.runtime["step_us"] = stamp.figure(step, f"the rest of a decode step, {note}")
-        for name in ("routing_us", "layer_us", "step_us"):
-            study.costs[name] = found.runtime[name].value
-        note = "beyond a simulation, most experts absent"
+        study.costs["routing_us"] = routing_us
+        study.machines = dict(machines)
+        products, step = study.of_products(repeats)
+        note = "with which a simulation computes as long as a replay, all experts resident"
+        for name, samples in products.items():
+            found.hardware[name] = stamp.figure(samples, note)
+        found.runtime["step_us"] = stamp.figure(step, "a decode step beside its layers")
+        study.costs["step_us"] = found.runtime["step_us"].value
+        fitted = {name: figure.value for name, figure in found.hardware.items()}
+        study.machines = {name: override(one, fitted) for name, one in machines.items()}
+        note = "with which a simulation takes as long as a replay, most experts absent"
         issue = study.of_loads(repeats, "link", "load.issue_us", study.folder)
-        found.runtime["load.issue_us"] = stamp.figure(issue, f"a load over the host link {note}")
+        found.runtime["load.issue_us"] = stamp.figure(issue, f"a load over the host link, {note}")
         if folder is not None and "disk" in machines:
             with TemporaryDirectory(prefix=".prefetch-sim-calibration-", dir=folder) as there:
                 read = study.of_loads(repeats, "disk", "load.read_us", Path(there))
-            found.runtime["load.read_us"] = stamp.figure(read, f"a read off storage {note}")
+            found.runtime["load.read_us"] = stamp.figure(read, f"a read off storage, {note}")
     found.runtime["load.copies"] = stamp.exact(1, "an expert lies in one piece")
+    found.runtime["layer_us"] = stamp.exact(0, "in what products take")
     for name in ("miss.us", "miss.us_per_mib", "miss.beside_us"):
         found.runtime[name] = stamp.exact(0, "in load.issue_us and load.read_us")
     return found
@@ -93,6 +100,7 @@ class _Study:
         self, runs: Runs, folder: Path, like: ModelSpec, precision: str, decode: int
     ) -> None:
         self.folder, self.costs = folder, dict[str, float]()
+        self.machines = dict[str, HardwareProfile]()
         self._runs, self._precision, self._decode = runs, precision, decode
         self._model = like.model_copy(
             update={
@@ -104,18 +112,31 @@ class _Study:
             }
         )
 
-    def of_layers(self, repeats: int) -> tuple[Samples, Samples, Samples]:
-        """µs until a layer is routed, of the rest of a layer, and of the rest of a step."""
-        inputs = self._inputs("link", "100%", warm="first")
-        simulated = _spans(self._runs.simulate(inputs))
-        found = []
+    def of_products(self, repeats: int) -> tuple[dict[str, Samples], Samples]:
+        """Figures of ``compute``, and µs of the rest of a step."""
+        found: dict[str, list[float]] = {_MEMORY: [], _SHARE: []}
+        step = []
         for _ in range(repeats):
-            real = _spans(self._runs.replay(inputs, self.folder))
-            own = [float(np.median(a - b)) for a, b in zip(real, simulated)]
-            step = own[2] - _LAYERS * (own[0] + own[1])
-            found.append([max(0.0, us) for us in (*own[:2], step)])
-        routing, layer, step_ = (Samples.of(column) for column in zip(*found))
-        return routing, layer, step_
+            real = self._spans(replayed=True)
+            fitted = self._fitted(real)
+            for name, value in fitted.items():
+                found[name].append(value)
+            step.append(max(0.0, real[2] - self._spans(fitted)[2]))
+        return {name: Samples.of(values) for name, values in found.items()}, Samples.of(step)
+
+    def _fitted(self, real: tuple[float, float, float]) -> dict[str, float]:
+        """The figures with which the simulation has the first two of the spans ``real``."""
+        known = self.machines["link"].compute.memory_gb_s.value
+
+        def slower(gb_s: float) -> bool:
+            return self._spans({_MEMORY: gb_s})[0] < real[0]
+
+        memory = _halved(slower, known / _WIDE, known * _WIDE)
+
+        def slower_experts(share: float) -> bool:
+            return self._spans({_MEMORY: memory, _SHARE: share})[1] < real[1]
+
+        return {_MEMORY: memory, _SHARE: _halved(slower_experts, 0.01, 1.0)}
 
     def of_loads(self, repeats: int, machine: str, figure: str, folder: Path) -> Samples:
         """µs of ``figure`` with which the simulation takes as long as the replay."""
@@ -124,49 +145,64 @@ class _Study:
         found = []
         for _ in range(repeats):
             real = _total(self._runs.replay(plain, folder))
-            low, high = 0.0, 1e-3 * real  # µs: the whole run, for a load
-            if _total(self._runs.simulate(plain)) >= real:
-                high = 0.0
-            for _ in range(_ROUNDS if high else 0):
-                middle = (low + high) / 2
-                tried = self._inputs(machine, room, costs={figure: middle})
-                longer = _total(self._runs.simulate(tried)) > real
-                low, high = (low, middle) if longer else (middle, high)
-            found.append((low + high) / 2)
+
+            def longer(us: float, real: float = real) -> bool:
+                tried = self._inputs(machine, room, costs={figure: us})
+                return _total(self._runs.simulate(tried)) > real
+
+            found.append(0.0 if longer(0.0) else _halved(longer, 0.0, 1e-3 * real))
         return Samples.of(found)
 
+    def _spans(
+        self, figures: Costs = _NONE, *, replayed: bool = False
+    ) -> tuple[float, float, float]:
+        """Mean µs until a layer is routed, from there to the next one, and of a step.
+
+        All experts are resident; the last layer of a step ends with itself.
+        """
+        inputs = self._inputs("link", "100%", warm="first", figures=figures)
+        run = self._runs.replay(inputs, self.folder) if replayed else self._runs.simulate(inputs)
+        layers, steps = run.layers, run.steps
+        start, routed, end = (layers.column(name) for name in ("start", "routed", "end"))
+        until = np.array(end)
+        inside = np.flatnonzero(np.diff(layers.column("step")) == 0)
+        until[inside] = start[inside + 1]
+        spans = (routed - start, until - routed, steps.column("end") - steps.column("start"))
+        first, rest, step = (float(np.mean(span)) / 1e3 for span in spans)
+        return first, rest, step
+
     def _inputs(
-        self, machine: str, capacity: object, *, warm: str = "none", costs: Costs = _NONE
+        self,
+        machine: str,
+        capacity: object,
+        *,
+        warm: str = "none",
+        costs: Costs = _NONE,
+        figures: Costs = _NONE,
     ) -> Inputs:
         path = self.folder / "model.yaml"
         content = self._model.model_dump(mode="json", exclude_none=True)
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        hardware = self.folder / f"{machine}.yaml"
+        hardware.write_text(as_yaml(self.machines[machine]), encoding="utf-8")
         trace = {"synthetic": str(path), "requests": 1, "prompt": 0, "decode": self._decode}
         tree = {
             "trace": {**trace, "skew": 0.0, "reuse": 0.0},
             "model": str(path),
             "precision": self._precision,
-            "hardware": str(self.folder / f"{machine}.yaml"),
+            "hardware": {"name": str(hardware), **figures},
             "runtime": {"name": "ideal", **self.costs, **costs},
             "cache": {"capacity": capacity, "warm": warm},
         }
         return setup.load(RunConfig.model_validate(tree))
 
 
-def _spans(run: Simulation) -> list[npt.NDArray[np.float64]]:
-    """µs until each layer was routed, from there to the next layer of its step, and of each step.
-
-    The last layer of a step ends with it.
-    """
-    layers, steps = run.layers, run.steps
-    start, routed, end = (
-        layers.column(name).astype(np.int64) for name in ("start", "routed", "end")
-    )
-    until = end.copy()
-    inside = np.flatnonzero(np.diff(layers.column("step")) == 0)
-    until[inside] = start[inside + 1]
-    spans = [routed - start, until - routed, steps.column("end") - steps.column("start")]
-    return [span / 1e3 for span in spans]
+def _halved(over: Callable[[float], bool], low: float, high: float) -> float:
+    """Where ``over`` begins to hold between ``low`` and ``high``."""
+    for _ in range(_ROUNDS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if over(middle) else (middle, high)
+    return (low + high) / 2
 
 
 def _total(run: Simulation) -> float:
