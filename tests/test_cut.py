@@ -15,6 +15,7 @@ from prefetch_sim.sim.run import simulate
 from prefetch_sim.sim.setup import inputs as setup
 from prefetch_sim.traces.cut import some_layers, some_tokens
 from prefetch_sim.traces.format import read_trace, write_trace
+from prefetch_sim.traces.models.spec import LayersAttention, Recurrent
 from prefetch_sim.traces.trace import Trace, TraceError
 
 
@@ -51,6 +52,25 @@ def test_dense_layers_go_with_those_that_route(trace: Trace) -> None:
     ):
         cut = some_layers(trace, chosen).model
         assert (cut.layers, cut.dense_layers, cut.expert_bytes) == (layers, left, sizes)
+
+
+def test_layers_that_differ_go_with_their_numbers(trace: Trace) -> None:
+    other = LayersAttention(layers=(1, 3), attention=Recurrent(projected=8, width=4, state=16))
+    mixed = MODEL.model_copy(update={"other_attention": (other,)})
+    trace.meta = trace.meta.model_copy(update={"model": mixed})
+    assert [kind for kind, _ in some_layers(trace, slice(1, 4)).model.mixers] == [
+        kind for kind, _ in mixed.mixers[1:]
+    ]
+    assert some_layers(trace, slice(2, 3)).model.other_attention == ()
+
+
+def test_every_second_window_stays_where_it_was(trace: Trace) -> None:
+    local = MODEL.attention.model_copy(update={"sliding_window": 8})
+    model = MODEL.model_copy(update={"attention": local})
+    trace.meta = trace.meta.model_copy(update={"model": model})
+    assert some_layers(trace, slice(2, 4)).model.mixers == model.mixers[2:]
+    with pytest.raises(TraceError, match="begins with an even one, not with layer 1"):
+        some_layers(trace, slice(1, 3))
 
 
 def test_tokens_are_of_each_request(trace: Trace, tmp_path: Path) -> None:

@@ -173,7 +173,8 @@ def replayed(inputs: Inputs, cost: Any) -> Simulation:
         cost,
         grouped=inputs.runtime.overlap == "grouped",
     )
-    forward._networks = [[p] * inputs.workload.layers for p in predictors]  # type: ignore[misc]
+    if any(p.delay_of(1) for p in predictors):  # else none has a network, as in a replay
+        forward._networks = [[p] * inputs.workload.layers for p in predictors]  # type: ignore[misc]
     forward.run()
     steps, layers, loads = forward.step_records, forward.layer_records, loader.records
     totals = Totals(

@@ -80,10 +80,24 @@ def _model(model: ModelSpec, first: int, last: int) -> ModelSpec:
     begins = places[first - 1] + 1 if first else 0
     ends = places[last - 1] + 1
     sizes = model.expert_bytes
+    if begins % 2 and getattr(model.attention, "sliding_window", None) is not None:
+        raise TraceError(
+            f"layers: {model.name} attends locally in every second layer, so a part of it begins "
+            f"with an even one, not with layer {begins}"
+        )
+
+    def inside(layers: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(i - begins for i in layers if begins <= i < ends)
+
+    others = [(other, inside(other.layers)) for other in model.other_attention]
     return model.model_copy(
         update={
             "layers": ends - begins,
-            "dense_layers": tuple(i - begins for i in model.dense_layers if begins <= i < ends),
+            "dense_layers": inside(model.dense_layers),
+            "bare_layers": inside(model.bare_layers),
+            "other_attention": tuple(
+                other.model_copy(update={"layers": layers}) for other, layers in others if layers
+            ),
             "expert_bytes": None if sizes is None else sizes[first:last],
         }
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,18 +26,6 @@ Storage = Annotated[
         metavar="DIR", help="Folder for the file of experts, where they come off a drive."
     ),
 ]
-
-
-@contextmanager
-def one_line() -> Iterator[None]:
-    """What stopped a real device is one line for the user. Raises ConfigError."""
-    from prefetch_sim.sim.config.errors import ConfigError
-    from prefetch_sim.sim.replay.device import ReplayError
-
-    try:
-        yield
-    except ReplayError as error:
-        raise ConfigError(str(error)) from error
 
 
 def replay(
@@ -75,7 +61,7 @@ def replay(
         inputs = run.load(config, assignments or [])
     recorder = None
     if timeline is not None:
-        check_target("--timeline", timeline, config)
+        check_target("--timeline", timeline, config, *run.files_of(inputs.config))
         timelines.check(inputs.workload, timeline)
         recorder = timelines.Recorder()
 
@@ -84,7 +70,7 @@ def replay(
             recorder.watch(real, loader)
 
     try:
-        with working("replaying"), one_line():
+        with working("replaying"):
             found = door.replay(inputs, device=device.value, storage=storage, watch=watch)
     except KeyboardInterrupt:
         say("stopped: a replay is kept whole or not at all")

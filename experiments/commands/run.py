@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +48,7 @@ def run(
         inputs = load(config, assignments or [])
     _warn(inputs)
     if timeline is not None:
-        check_target("--timeline", timeline, config, *_files(inputs.config))
+        check_target("--timeline", timeline, config, *files_of(inputs.config))
         timelines.check(inputs.workload, timeline)
     with working(f"simulating {count(inputs.workload.trace.tokens, 'token')}"):
         if timeline is None:
@@ -98,12 +99,21 @@ def _costless(runtime: RuntimeProfile) -> bool:
     return costs.pop("load.copies") == 1 and not any(costs.values())
 
 
-def _files(config: RunConfig) -> list[Path]:
-    """What a config may name as a file."""
-    static = config.cache.static
-    names = [config.trace, config.model.name, config.hardware.name, config.runtime.name]
-    named = [static.counts, static.experts] if static else []
-    return [Path(name) for name in (*names, *named) if isinstance(name, str)]
+def files_of(config: RunConfig) -> list[Path]:
+    """What a config may name as a file; of a folder, what is in it too."""
+    static, trace, machine = config.cache.static, config.trace, config.hardware
+    names: list[Any] = [config.model.name, machine.name, config.runtime.name]
+    names += [trace] if isinstance(trace, str) else [trace.synthetic, trace.loads_per_step]
+    names += [static.counts, static.experts] if static else []
+    parts = (machine.params.get(section) for section in ("cpu", "storage"))
+    names += [part.get("name") for part in parts if isinstance(part, dict)]
+    found = []
+    for name in names:
+        if isinstance(name, str):
+            with suppress(RuntimeError, ValueError, OSError):  # of ~nobody; a name that is no path
+                path = Path(name).expanduser()
+                found += [path, *(path.iterdir() if path.is_dir() else ())]
+    return found
 
 
 def _warn(inputs: Inputs) -> None:

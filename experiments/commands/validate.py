@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prefetch_sim.experiments.commands.replay import Device, Storage, one_line
+from prefetch_sim.experiments.commands.replay import Device, Storage
 from prefetch_sim.experiments.commands.run import Config
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 
@@ -62,8 +62,7 @@ def validate(
         study.begin()
     total = repeats * len(study.points)
     try:
-        with one_line():
-            study.measure(repeats, storage, replay)
+        study.measure(repeats, storage, replay)
     except KeyboardInterrupt:
         done = total - len(study.left(repeats))
         say(f"stopped: {done} of {total} replays kept; run the same command again to go on")

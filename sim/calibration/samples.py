@@ -135,7 +135,7 @@ class Stamp:
     def exact(self, value: float, note: str) -> Figure:
         """What the machine says of itself, and what was chosen by measuring."""
         return Figure(
-            value=_short(value),
+            value=float(f"{value:.10g}"),
             kind="measured",
             source=f"measured {self.date} on {self.machine}: {note}",
             uncertainty=0.0,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from prefetch_sim.sim.calibration.samples import Findings, Note, Samples, Stamp, line
 
 MIB = 2**20
-_WHOLE = 0.85  # of the best rate at that depth: enough for larger reads where each is much work
-_ENOUGH = 0.95  # of the best rate: deeper queues and larger reads than that need are no gain
+WHOLE = 0.85  # of the best rate: enough for larger reads where each is much work
+ENOUGH = 0.95  # of the best rate: deeper queues and larger reads than that need are no gain
 
 
 @dataclass
@@ -19,17 +19,19 @@ class StorageTimes:
     rate: dict[tuple[int, int], Samples] = field(default_factory=dict)
 
 
-def findings(times: StorageTimes, stamp: Stamp, usual: int = MIB) -> Findings:
+def findings(
+    times: StorageTimes, stamp: Stamp, usual: int = MIB, least: float = ENOUGH
+) -> Findings:
     """Figures of ``storage``, in which one formula has rates by size and depth.
 
-    ``usual``: bytes of a read where that is enough; smaller ones are more work for who issues them.
+    ``usual``: the most bytes of a read, as smaller ones are more work for whoever issues them;
+    ``least``: the share of the best rate at the chosen depth that a size has to reach.
     """
     alone = line(times.single)
     best = max(samples.median for samples in times.rate.values())
-    enough = [key for key, samples in times.rate.items() if samples.median >= _ENOUGH * best]
+    enough = [key for key, samples in times.rate.items() if samples.median >= ENOUGH * best]
     depth = min(depth for _, depth in enough)
     most = max(times.rate[key].median for key in times.rate if key[1] == depth)
-    least = _ENOUGH if usual == MIB else _WHOLE
     good = [
         block for (block, at), us in times.rate.items() if at == depth and us.median >= least * most
     ]
@@ -43,11 +45,11 @@ def findings(times: StorageTimes, stamp: Stamp, usual: int = MIB) -> Findings:
             "storage.stream_gb_s": stamp.figure(alone.gb_s, f"{sizes}, one at a time"),
             "storage.latency_us": stamp.figure(alone.fixed_us, f"{sizes}, one at a time"),
             "storage.queue_depth": stamp.exact(
-                depth, f"the fewest reads at once, of up to {deepest}, at {_ENOUGH:.0%} of the best"
+                depth, f"the fewest reads at once, of up to {deepest}, at {ENOUGH:.0%} of the best"
             ),
             "storage.read_mib": stamp.exact(
                 block / MIB,
-                f"at {least:.0%} of the best at that depth; {_size(usual)} at most, if that does",
+                f"the largest up to {_size(usual)} with {least:.0%} of the best rate at that depth",
             ),
         },
         notes=[

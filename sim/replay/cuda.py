@@ -140,9 +140,9 @@ class CudaDevice(RealDevice):
             made = [StreamEngine(self._cuda, self._clock, self._time) for _ in range(count)]
             self._streams += made
             return made
-        for i in range(count):
-            self._readers.append(Worker(f"{stage} {i}", self._read, self._clock))
-        return self._readers
+        readers = [Worker(f"{stage} {i}", self._read, self._clock) for i in range(count)]
+        self._readers += readers
+        return readers
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         self._cuda.copy(target, source)

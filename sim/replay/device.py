@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.engine.load import Load
 
 Work = Callable[[], None]
 
 
-class ReplayError(Exception):
+class ReplayError(ConfigError):
     """A replay cannot go on. One line: what failed, and where."""
 
 
@@ -122,7 +123,8 @@ class RealDevice:
         if mark.error is not None:
             raise failed(mark) from mark.error
         mark.seen = True
-        for work in mark.also:
+        also, mark.also = mark.also, []
+        for work in also:
             work()
         if mark.computes and self.on_compute is not None:
             self.on_compute(mark.start, mark.end - mark.start, mark.what)

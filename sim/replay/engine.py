@@ -106,6 +106,7 @@ def replay(
     ``storage``: a folder for the file of experts, where they come from storage; ``pinned``: the
     most bytes of host memory that a GPU's experts may take. Raises ConfigError and ReplayError.
     """
+    gc.collect()  # gigabytes of the replay before, which lie in cycles
     layout = check(inputs, path)
     cache, host = tiers
     loader = Loader(cache, host, LoadRecords())
@@ -158,8 +159,6 @@ def replay(
         loader.moved_bytes,
     )
     outputs = products.outputs.float().cpu().numpy()
-    del slots, staging, held, held_by, forward, device, products
-    gc.collect()  # gigabytes, in cycles, that the next replay needs
     return Measured(layers, steps, loads, totals, outputs, ran_on)
 
 

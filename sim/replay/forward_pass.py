@@ -79,7 +79,7 @@ class ReplayPass:
         device, products, workload = self._device, self._products, self._workload
         end = 0
         for step in workload.steps():
-            begun = device.now
+            begun = end  # what lies between two steps is the engine's own work
             self._free, self._busy, self._stalls = begun, 0, [0] * STALLS
             expected = self._cost.step(step.phase, step.tokens, step.contexts)
             for predictor in self._predictors:
@@ -98,7 +98,7 @@ class ReplayPass:
             records.add_times((begun, end, end - begun - waited))
             if progress is not None:
                 progress(step.number + 1)
-        self._loader.finish(end)
+        self._loader.finish(device.now)
 
     # One layer
 
@@ -111,6 +111,7 @@ class ReplayPass:
         now = here.routed_at = device.now
         pinned = here.routed if tokens is None else set(here.routed)
         here.hits, here.late = self._decisions.routed(here.number, here.routed, pinned, now)
+        self._loader.serve(now)  # loads start first: what follows takes time to ask for
         self._fire("routed", here, step, expected, routed)
         self._compute(here)
         end = self._ask(here, "combine", partial(self._products.combine, layer))
@@ -152,7 +153,6 @@ class ReplayPass:
         else:
             works = [shared, partial(self._products_of, self._weights(ready))]
             self._ask(here, "experts", partial(_each, works))
-        loader.serve(here.routed_at)
         if loader.waiting:
             loader.on_landing = partial(self._landed, here)
             if here.streams and self._grouped:

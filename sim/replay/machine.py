@@ -62,6 +62,8 @@ def memory_errors() -> Iterator[None]:
         raise ReplayError(f"GPU memory: {'. '.join(said.split('. ')[:2])}") from error
     except (RuntimeError, MemoryError) as error:
         said = " ".join(str(error).split())
+        if "CUDA" in said:
+            raise ReplayError(f"GPU: {said}") from error
         if isinstance(error, RuntimeError) and "allocate memory" not in said:
             raise
         raise ReplayError(f"host memory: {said or 'there is no more'}") from error

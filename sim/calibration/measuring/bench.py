@@ -127,7 +127,7 @@ class Bench:
             yield
         finally:
             goes_on = False
-            while under_way:
+            while any(mark.error is None for mark in under_way):
                 self.device.next()
 
     def copying(self, source: Pool, target: Pool) -> Work:

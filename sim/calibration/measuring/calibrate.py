@@ -39,6 +39,7 @@ from prefetch_sim.sim.calibration.memory import findings as of_memory
 from prefetch_sim.sim.calibration.operators import TINY, Operator, layer_launch
 from prefetch_sim.sim.calibration.operators import findings as of_operators
 from prefetch_sim.sim.calibration.samples import Findings, Note, Stamp
+from prefetch_sim.sim.calibration.storage import ENOUGH, WHOLE
 from prefetch_sim.sim.calibration.storage import findings as of_storage
 from prefetch_sim.sim.replay.device import Work
 from prefetch_sim.sim.replay.weights import Layout
@@ -111,9 +112,10 @@ def _own_work(
     figures = done.findings.hardware
     if not figures.keys() >= FIGURES:  # without these a simulation is not of this machine
         return Findings()
+    one_memory = done.machine.device_gib is None  # a GPU gets no experts straight off a drive
     machines = {
         name: complete(name, "measured", figures, unified=name == "disk").profile
-        for name in ("link", *(["disk"] if folder is not None else []))
+        for name in ("link", *(["disk"] if folder is not None and one_memory else []))
     }
     return runtime.measure(
         runs,
@@ -122,7 +124,7 @@ def _own_work(
         done.stamp,
         folder,
         like=like,
-        precision="f32" if done.machine.device_gib is None else "bf16",
+        precision="f32" if one_memory else "bf16",
         repeats=plan.runs,
         decode=plan.decode,
     )
@@ -175,16 +177,18 @@ def _parts(
 
     def drive() -> None:
         assert folder is not None
-        depths, blocks, usual = list(plan.depths), set(plan.blocks), MIB
+        depths, blocks, usual, least = list(plan.depths), set(plan.blocks), MIB, ENOUGH
         if not bench.two_memories:  # each lane is a thread beside the one that computes
             depths = [1, *(n for n in depths if 1 < n < done.machine.cores)]
-            usual = whole = _stride(models[0])  # and each read costs whoever decides
-            blocks.add(whole)
+            whole = _stride(models[0])  # and each read costs whoever decides
+            if whole <= plan.file:
+                usual, least = whole, WHOLE
+                blocks.add(whole)
         with storage.scratch(folder, plan.file) as file:
             times = storage.measure(
                 bench, file, sorted(blocks), depths, repeats=4 * n, window=plan.window
             )
-        found.add(of_storage(times, stamp, usual))
+        found.add(of_storage(times, stamp, usual, least))
 
     def launches() -> None:
         found.add(_launches(bench, stamp, n))

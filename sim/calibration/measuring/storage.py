@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ class Scratch:
         """Reads ``nbytes`` of some place of the file into a buffer of its own."""
         target = memoryview(mmap.mmap(-1, nbytes))
         places = self._draw.permutation(self._nbytes // nbytes) * nbytes
-        turn = iter(np.resize(places, 1_000_000).tolist())
+        turn = itertools.cycle(places.tolist())
 
         def read() -> None:
             got = os.preadv(self._descriptor, [target], next(turn))

@@ -30,7 +30,10 @@ def read(content: dict[str, Any], date: str) -> tuple[str, Findings]:
     name = str(gpu.get("name") or "a GPU") if isinstance(gpu, dict) else str(gpu)
     epoch = number(content, "epoch")
     if epoch is not None:
-        date = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d")
+        try:
+            date = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d")
+        except (ValueError, OverflowError, OSError) as error:
+            raise SourceError(f"epoch: {epoch:g} is no date in seconds") from error
     stamp = Stamp(date, name, "FreeToken's bench bw")
     found = Findings()
     ceilings = mapping(content, "ceilings") if "ceilings" in content else {}

@@ -60,7 +60,9 @@ def read(content: dict[str, Any]) -> tuple[str, bool, Findings]:
         found.add(of_operators(operators, captured.median, stamp))
     readback = content.get("readback")
     if isinstance(readback, dict) and "error" not in readback and "skipped" not in readback:
-        ways = [_samples(mapping(readback, key), "topk_to_host", key) for key in readback]
+        ways = [
+            _samples(mapping(readback, key), "topk_to_host", f"readback.{key}.") for key in readback
+        ]
         if ways:
             note = "scores to top-k to the host, and waiting"
             found.runtime["routing_us"] = stamp.figure(Samples.pooled(ways), note)
