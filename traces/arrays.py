@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -15,7 +17,8 @@ from prefetch_sim.traces.trace import Array, TraceError
 FLOOR, TIMES = 256 << 20, 100  # an archive may unpack to so many bytes, or times its own size
 _DAMAGED = (
     OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, MemoryError,
-    OverflowError, NotImplementedError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+    OverflowError, NotImplementedError, tokenize.TokenError, lzma.LZMAError, struct.error,
+    zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 

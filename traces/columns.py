@@ -141,6 +141,8 @@ def read_phase(column: Any) -> Array:
     """``prefill`` as 0, ``decode`` as 1: int8 [T]."""
     if column.null_count:
         raise ColumnError(f"row {_first_null(column)} is null")
+    if pa.types.is_nested(column.type):
+        raise ColumnError(f"has type {str(column.type)[:60]}, expected text")
     words = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     codes = []
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -28,7 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
         reason = error.strerror or " ".join(str(error).split())
         raise OSError(error.errno or errno.EIO, reason, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def remove_numbered(folder: Path, pattern: str, first: int) -> None:

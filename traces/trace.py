@@ -41,8 +41,8 @@ class PredictionInfo(_Frozen):
     # layer_start: it reads the output of the layer's input norm; gate_input: what the gate reads.
     trigger: Literal["layer_start", "gate_input"]
     distance: int = Field(ge=0, description="target MoE layer - firing MoE layer")
-    flops: float = Field(ge=0, description="floating-point operations a token and layer")
-    bytes: int = Field(ge=0, description="weights read at each firing, once a batch")
+    flops: float = Field(ge=0, le=1e18, description="floating-point operations a token and layer")
+    bytes: int = Field(ge=0, le=10**15, description="weights read at each firing, once a batch")
     time_us: float | None = Field(
         default=None, ge=0, description="a token and layer, measured where it was trained"
     )
@@ -173,7 +173,8 @@ class Trace:
     def missing(self) -> int:
         """How many requests its capture has yet to record; 0 where it does not say."""
         said = self.meta.recorded.get("requests", "")
-        return max(0, int(said) - len(self.requests)) if said.isdecimal() else 0
+        counted = said.isdecimal() and len(said) < 19
+        return max(0, int(said) - len(self.requests)) if counted else 0
 
 
 def _integers(name: str, values: npt.ArrayLike, kind: Any) -> Array:

@@ -71,5 +71,5 @@ def sweep(
 
 def _told(error: str) -> str:
     """A traceback's last line; what a policy of one's own did wrong, whole."""
-    last = one_line(error.splitlines()[-1])
+    last = one_line((error.splitlines() or [""])[-1])
     return last if error.startswith("Traceback") else error.partition("\n\n")[0]

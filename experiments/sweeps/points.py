@@ -16,7 +16,7 @@ from typing import Any
 from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.files import Tree, parse, read_yaml, set_path, spelled
+from prefetch_sim.sim.config.files import Tree, is_index, parse, read_yaml, set_path, spelled
 from prefetch_sim.sim.config.foreign import PolicyError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.setup import engine_choice, inputs
@@ -76,7 +76,7 @@ def _set_axis(tree: Tree, target: str, value: Any) -> Tree | None:
     if not isinstance(blocks, list):
         return None
     number, _, path = path.partition(".")
-    if not number.isdigit() or int(number) >= len(blocks):
+    if not is_index(number) or int(number) >= len(blocks):
         raise ConfigError(
             f"--set {target}: the sweep has {len(blocks)} blocks; say which, from sweep.0 on"
         )
@@ -185,7 +185,7 @@ def _above_other_axes(base: Tree, values: dict[str, Any], path: str) -> Any:
 def _value(tree: Any, path: str) -> Any:
     """What stands at ``path``: None where nothing does."""
     for part in path.split("."):
-        if isinstance(tree, list | tuple) and part.isdigit() and int(part) < len(tree):
+        if isinstance(tree, list | tuple) and is_index(part) and int(part) < len(tree):
             tree = tree[int(part)]
         elif isinstance(tree, dict):
             tree = tree.get(part)

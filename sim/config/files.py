@@ -62,11 +62,11 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
     for depth, part in enumerate(parts[:-1], start=1):
         key = _key(node, part, path)
         child = node[key] if isinstance(node, list) else node.get(key)
-        where = ".".join(p for p in parts[:depth] if not p.isdigit())
+        where = ".".join(p for p in parts[:depth] if not is_index(p))
         if child is None:
             default = _NAMED.get(where)
             child = {"name": default} if default else {}
-        elif isinstance(child, str) and where in _NAMED and not parts[depth].isdigit():
+        elif isinstance(child, str) and where in _NAMED and not is_index(parts[depth]):
             child = {"policy" if where in _POLICY else "name": child}
         elif not isinstance(child, dict | list):
             given = ".".join(parts[:depth])
@@ -81,10 +81,15 @@ def set_path(tree: Tree, path: str, value: Any) -> Tree:
     return tree
 
 
+def is_index(part: str) -> bool:
+    """Whether ``part`` of a dotted path may be a place in a list."""
+    return part.isascii() and part.isdigit() and len(part) < 10
+
+
 def _key(node: Any, part: str, path: str) -> Any:
     if not isinstance(node, list):
         return part
-    if not part.isdigit() or int(part) >= len(node):
+    if not is_index(part) or int(part) >= len(node):
         raise ConfigError(f"{path}: {part!r} is no index into a list of {len(node)}")
     return int(part)
 

@@ -45,6 +45,12 @@ def _parts(inputs: Inputs) -> Iterator[tuple[str, int, int]]:
         yield "a load", slots, max(stage.load_ns(size), isolated)
     yield "bookkeeping", slots, max(cost.runtime.miss_ns)
     yield "an expert", slots, max(cost.expert_ns(layer, 1) for layer in range(workload.layers))
+    for _, predictor, params in inputs.predictors:
+        flops, nbytes = predictor.cost
+        ns = cost.predictor_ns(flops, nbytes, context * workload.batch_size)
+        if params.cost_us is not None:
+            ns = round(params.cost_us * 1e3)
+        yield "a predictor", tokens * workload.layers, ns
     if inputs.cpu_computes and cost.cpu is not None:
         alone = max(cost.cpu.expert_ns(layer, 1, True) for layer in range(workload.layers))
         yield "an expert on the CPU", slots, alone

@@ -87,6 +87,8 @@ def _column(file: Path, name: str, width: int) -> Array:
         values = read_lists(column)
     except ColumnError as error:
         raise TraceError(f"{file}: column {name}: {error}") from None
+    if name == "indices" and values.dtype.kind not in "iu":
+        raise TraceError(f"{file}: indices holds {values.dtype}, expected whole numbers")
     if values.shape[1] != width:
         raise TraceError(f"{file}: {name} has top-{values.shape[1]}, the model top-{width}")
     return values

@@ -8,7 +8,6 @@ in order of first use.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
-from prefetch_sim.traces.importers.source import as_float, read_text, shown
+from prefetch_sim.traces.importers.source import as_float, parse_json, read_text, shown
 from prefetch_sim.traces.trace import DECODE, Trace, TraceError, TraceMeta
 
 FORMAT = "gpt-oss-json"
@@ -82,10 +81,7 @@ def _numbers(chosen: Any, key: str, kinds: tuple[type, ...]) -> list[Any]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise TraceError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from None
+    content = parse_json(read_text(path), str(path))
     if not isinstance(content, dict) or not isinstance(content.get("router_data"), list):
         raise TraceError(f"{path}: expected an object with a list 'router_data'")
     return content

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from prefetch_sim.traces.errors import first_line
+from prefetch_sim.traces.arrays import read_npz
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
-from prefetch_sim.traces.importers.source import UNREADABLE, npz_arrays
+from prefetch_sim.traces.importers.source import npz_arrays
 from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
 FORMAT = "gpt-oss-npz"
@@ -80,21 +80,15 @@ def read(path: Path, asked: Asked) -> Trace:
 
 
 def _load(path: Path) -> dict[str, Array]:
-    arrays: dict[str, Array] = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name, (dimensions, kinds) in _ARRAYS.items():
-                if name not in archive:
-                    raise TraceError(f"{path}: no array {name!r}")
-                array = archive[name]
-                if array.ndim != dimensions or array.dtype.kind not in kinds:
-                    raise TraceError(
-                        f"{path}: {name} is {array.dtype} with {array.ndim} dimensions, "
-                        f"expected {'floats' if kinds == 'f' else 'integers'} with {dimensions}"
-                    )
-                arrays[name] = array
-    except TraceError:
-        raise
-    except UNREADABLE as error:
-        raise TraceError(f"{path}: not a readable npz: {first_line(error)}") from None
+    there, arrays = read_npz(path), dict[str, Array]()
+    for name, (dimensions, kinds) in _ARRAYS.items():
+        if name not in there:
+            raise TraceError(f"{path}: no array {name!r}")
+        array = there[name]
+        if array.ndim != dimensions or array.dtype.kind not in kinds:
+            raise TraceError(
+                f"{path}: {name} is {array.dtype} with {array.ndim} dimensions, "
+                f"expected {'floats' if kinds == 'f' else 'integers'} with {dimensions}"
+            )
+        arrays[name] = array
     return arrays

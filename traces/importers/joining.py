@@ -67,6 +67,8 @@ def join(path: Path, traces: Sequence[Trace]) -> Trace:
         predictions=predictions,
         document=column("document"),
     )
+    later = {name for trace in traces[1:] for name in trace.predictions}
+    missing += [f"prediction {name}" for name in sorted(later - first.predictions.keys())]
     if missing:
         joined = noted(joined, f"{', '.join(missing)} left out: not in every file")
     twin = _twin(traces)

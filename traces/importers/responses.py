@@ -16,7 +16,6 @@ The layouts are those of vLLM's and SGLang's public clients and documentation; n
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 from collections.abc import Iterator
@@ -27,7 +26,12 @@ import numpy as np
 
 from prefetch_sim.traces.importers.arrays import routed_array
 from prefetch_sim.traces.importers.asked import Asked
-from prefetch_sim.traces.importers.source import parse_json, read_json_lines, read_text
+from prefetch_sim.traces.importers.source import (
+    UNREADABLE,
+    parse_json,
+    read_json_lines,
+    read_text,
+)
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
 
@@ -58,9 +62,10 @@ def read(path: Path, asked: Asked) -> Trace:
         if model.top_k > 1 and len(array) and not array[-1].any():
             array = array[:-1]  # stands for the last token, which was never fed
         missing = 0 if answer is None else max(0, prompt + max(answer, 1) - 1 - len(array))
-        at = np.arange(missing, missing + len(array), dtype=np.int32)
-        if (answer is not None and missing > prompt) or len(array) > prompt + (answer or 2**31):
+        most = prompt + (2**31 if answer is None else answer)
+        if (answer is not None and missing > prompt) or len(array) > most:
             raise TraceError(f"{place}: {len(array)} routed tokens of {prompt} and {answer}")
+        at = np.arange(missing, missing + len(array), dtype=np.int32)
         experts.append(array)
         positions.append(at)
         phases.append(np.where(at < prompt, PREFILL, DECODE))
@@ -142,7 +147,7 @@ def _decode(place: str, model: ModelSpec, text: Any) -> Array:
             array = np.load(io.BytesIO(raw), allow_pickle=False)
         else:
             array = np.frombuffer(raw, "<i4")
-    except (binascii.Error, TypeError, ValueError, EOFError, MemoryError):
+    except UNREADABLE:
         raise TraceError(f"{place}: {_ROUTED} is not base64 of an array") from None
     if array.dtype.kind not in "iu":
         raise TraceError(f"{place}: {_ROUTED} is {array.dtype}, expected whole numbers")

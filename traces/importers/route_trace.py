@@ -114,7 +114,7 @@ def _model(path: Path, preamble: list[str], given: ModelSpec | None) -> ModelSpe
         about |= settings
     counts = []
     for key in ("n_layer", "n_expert", "n_expert_used"):
-        if not about.get(key, "").isdecimal():
+        if not re.fullmatch(r"[0-9]{1,9}", about.get(key, "")):
             raise TraceError(f"{path}: the preamble has no whole number {key}=")
         counts.append(int(about[key]))
     layers, experts, top_k = counts

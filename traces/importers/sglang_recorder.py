@@ -142,7 +142,7 @@ def _parts(place: str, record: Any) -> tuple[Array, list[int], list[int], int]:
         positions = [int(p) for p in record["positions"]]
         tokens = [int(t) for t in record["input_ids"]]
         mode = int(record["forward_mode"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise TraceError(f"{place}: {type(error).__name__}: {shown(str(error))}") from None
     if chosen.ndim != 3 or chosen.dtype.kind not in "iu":
         raise TraceError(f"{place}: topk_ids_of_layer has shape {chosen.shape}")
@@ -190,7 +190,8 @@ def _experts(path: Path, place: str, model: ModelSpec, chosen: Array, logical: A
     chosen = chosen[:, :, :k]
     if logical is not None:
         table = np.asarray(logical)
-        if table.ndim != 2 or len(table) != len(chosen) or (chosen >= table.shape[1]).any():
+        whole = table.ndim == 2 and table.dtype.kind in "iu"
+        if not whole or len(table) != len(chosen) or (chosen >= table.shape[1]).any():
             raise TraceError(f"{place}: last_physical_to_logical_map does not fit: {table.shape}")
         known = np.take_along_axis(table, np.maximum(chosen, 0).reshape(len(chosen), -1), 1)
         chosen = np.where(chosen < 0, -1, known.reshape(chosen.shape))

@@ -7,14 +7,17 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from prefetch_sim.traces.arrays import FLOOR, TIMES
 from prefetch_sim.traces.trace import TraceError
 
 # Spreadsheets put a byte order mark before UTF-8.
@@ -36,7 +39,8 @@ def shown(value: Any) -> str:
 # What numpy and zipfile raise for files that are damaged, cut short or locked.
 UNREADABLE = (
     OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, KeyError, TypeError,
-    SyntaxError, struct.error, zipfile.BadZipFile, zlib.error,
+    SyntaxError, AttributeError, tokenize.TokenError, lzma.LZMAError, struct.error,
+    zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
@@ -111,7 +115,8 @@ def parse_json(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise TraceError(f"{place}: not JSON: {error.msg} at character {error.pos}") from None
+        where = f"line {error.lineno}, character {error.colno}"
+        raise TraceError(f"{place}: not JSON: {error.msg} at {where}") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, brackets in brackets
         raise TraceError(f"{place}: JSON beyond what can be read") from None
 
@@ -150,7 +155,11 @@ def _read(path: Path, count: int) -> bytes:
             if file.read(2) != _GZIP:
                 file.seek(0)
                 return file.read(count)
+        most = max(FLOOR, TIMES * path.stat().st_size)
         with gzip.open(path) as unzipped:
-            return unzipped.read(count)
+            found = unzipped.read(count if count >= 0 else most + 1)
+        if len(found) > most:
+            raise TraceError(f"{path}: unpacks to more than {most:,} bytes")
+        return found
     except (OSError, EOFError, zlib.error) as error:
         raise TraceError(f"{path}: cannot be read: {error}") from None

@@ -12,7 +12,7 @@ from prefetch_sim.traces.models.families import FAMILIES, REFUSED, TIED
 from prefetch_sim.traces.models.keys import Config, ModelConfigError, count, short
 from prefetch_sim.traces.models.precision import Precision, Published, Stored
 from prefetch_sim.traces.models.quantisation import QuantisationError, published
-from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.models.spec import MOST_LAYERS, ModelSpec
 
 __all__ = ["ModelConfigError", "read_hf_config"]
 
@@ -38,6 +38,9 @@ def read_hf_config(
     text = _text(config)
     family = _family(config, text)
     path = str(config.get("_name_or_path") or family)
+    given = text.get("num_hidden_layers", text.get("n_layers"))
+    if type(given) is int and given > MOST_LAYERS:
+        raise ModelConfigError(f"config.json: num_hidden_layers: more than {MOST_LAYERS:,}")
     try:
         own = FAMILIES[family](text)
         fields: dict[str, Any] = {

@@ -64,7 +64,15 @@ def published(config: Config, beside: Mapping[str, Config], layers: int, experts
         raise QuantisationError(
             f"{where}: {error}; known: {_KNOWN}; `precision: int4`, say, overrides what it is"
         ) from None
-    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, re.error):
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        RecursionError,
+        re.error,
+    ):
         raise QuantisationError(
             f"{where}: cannot be read; `precision: int4`, say, overrides what it is"
         ) from None
@@ -258,6 +266,8 @@ class _Reader:
         experts: set[tuple[str, str]] = set()
         for pattern in patterns:
             if pattern.startswith("re:"):
+                if re.search(r"\)[*+{]", pattern) or len(re.findall(r"[*+{]", pattern)) > 5:
+                    raise QuantisationError(f"pattern {pattern[:60]!r} may take for ever to match")
                 rule = re.compile(pattern[3:500])
                 layers |= {i for i in range(self._layers) if _matches(rule, part, i)}
             elif part in _parts(pattern):
