@@ -573,7 +573,7 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
     from prefetch_sim.sim.run import simulate
     from prefetch_sim.sim.setup.inputs import Inputs
 
-    costs = {"routing_us": 26.0, "step_us": 300.0, "load.issue_us": 70.0, "load.read_us": 80.0}
+    costs = {"routing_us": 26.0, "step_us": 300.0, "load.issue_us": 70.0}
     real = override(load_runtime("ideal"), costs)
     machines = {
         name: load_profile(like)
@@ -582,6 +582,8 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
     machines["disk"] = override(
         machines["disk"], {"storage.queue_depth": 1, "storage.read_mib": 16}
     )
+    rates = ("storage.gb_s", "storage.stream_gb_s")
+    drive = 0.7 * machines["disk"].storage.gb_s.value
     folders = set()
 
     def replay(inputs: Inputs, folder: Path) -> Any:
@@ -596,6 +598,8 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
             if known == pytest.approx(0.5, rel=0.1)
             else override(inputs.profile, figures)
         )
+        if profile.unified_memory:
+            profile = override(profile, dict.fromkeys(rates, drive))
         return simulate(replace(inputs, runtime=real, profile=profile))
 
     all_ = runtime.measure(
@@ -608,6 +612,8 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
     found = all_.runtime
     assert found["step_us"].value == pytest.approx(300, rel=0.1)
     assert found["load.issue_us"].value == pytest.approx(70, rel=0.05)
-    assert found["load.read_us"].value == pytest.approx(80, rel=0.15)  # halved so many times
+    assert found["load.read_us"].value == 0
+    for name in rates:
+        assert all_.hardware[name].value == pytest.approx(drive, rel=0.03)
     assert not list(tmp_path.iterdir())
     assert any(folder.parent == tmp_path for folder in folders)

@@ -37,6 +37,8 @@ SHAPE = ModelSpec(
 )  # fmt: skip
 
 
+_HALF = "50%"  # of the experts have room; routing is even
+_DRIVE = ("storage.gb_s", "storage.stream_gb_s")
 _MEMORY, _SHARE = "compute.memory_gb_s", "compute.expert_efficiency"
 Costs = Mapping[str, float]
 _NONE: Costs = {}
@@ -79,13 +81,15 @@ def measure(
         study.costs["step_us"] = found.runtime["step_us"].value
         fitted = {name: figure.value for name, figure in found.hardware.items()}
         study.machines = {name: override(one, fitted) for name, one in machines.items()}
-        note = "with which a simulation takes as long as a replay, most experts absent"
-        issue = study.of_loads(repeats, "link", "load.issue_us", study.folder)
+        note = "with which a simulation takes as long as a replay, half of the experts absent"
+        issue = study.of_copies(repeats)
         found.runtime["load.issue_us"] = stamp.figure(issue, f"a load over the host link, {note}")
         if folder is not None and "disk" in machines:
             with TemporaryDirectory(prefix=".prefetch-sim-calibration-", dir=folder) as there:
-                read = study.of_loads(repeats, "disk", "load.read_us", Path(there))
-            found.runtime["load.read_us"] = stamp.figure(read, f"a read off storage, {note}")
+                rate = study.of_reads(repeats, Path(there))
+            for name in _DRIVE:
+                found.hardware[name] = stamp.figure(rate, f"reads between products, {note}")
+            found.runtime["load.read_us"] = stamp.exact(0, "in the drive's rate")
     found.runtime["load.copies"] = stamp.exact(1, "an expert lies in one piece")
     found.runtime["layer_us"] = stamp.exact(0, "in what products take")
     for name in ("miss.us", "miss.us_per_mib", "miss.beside_us"):
@@ -138,19 +142,33 @@ class _Study:
 
         return {_MEMORY: memory, _SHARE: _halved(slower_experts, 0.01, 1.0)}
 
-    def of_loads(self, repeats: int, machine: str, figure: str, folder: Path) -> Samples:
-        """µs of ``figure`` with which the simulation takes as long as the replay."""
-        room = {"experts": 2 * self._model.top_k}
-        plain = self._inputs(machine, room)
+    def of_copies(self, repeats: int) -> Samples:
+        """µs of ``load.issue_us``."""
+        plain = self._inputs("link", _HALF)
+        found = []
+        for _ in range(repeats):
+            real = _total(self._runs.replay(plain, self.folder))
+
+            def longer(us: float, real: float = real) -> bool:
+                tried = self._inputs("link", _HALF, costs={"load.issue_us": us})
+                return _total(self._runs.simulate(tried)) > real
+
+            found.append(0.0 if longer(0.0) else _halved(longer, 0.0, 1e-3 * real))
+        return Samples.of(found)
+
+    def of_reads(self, repeats: int, folder: Path) -> Samples:
+        """GB/s of the drive as loads have it: with pauses, in which some drives gather strength."""
+        plain = self._inputs("disk", _HALF)
+        known = self.machines["disk"].storage.gb_s.value
         found = []
         for _ in range(repeats):
             real = _total(self._runs.replay(plain, folder))
 
-            def longer(us: float, real: float = real) -> bool:
-                tried = self._inputs(machine, room, costs={figure: us})
-                return _total(self._runs.simulate(tried)) > real
+            def faster(gb_s: float, real: float = real) -> bool:
+                tried = self._inputs("disk", _HALF, figures=dict.fromkeys(_DRIVE, gb_s))
+                return _total(self._runs.simulate(tried)) < real
 
-            found.append(0.0 if longer(0.0) else _halved(longer, 0.0, 1e-3 * real))
+            found.append(_halved(faster, known / _WIDE, known * _WIDE))
         return Samples.of(found)
 
     def _spans(
