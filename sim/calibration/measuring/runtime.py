@@ -22,6 +22,7 @@ from prefetch_sim.hardware_profiles.drafts import as_yaml
 from prefetch_sim.hardware_profiles.schema import HardwareProfile
 from prefetch_sim.sim.calibration.samples import Findings, Samples, Stamp
 from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.replay.experts import EXPERTS
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.setup import inputs as setup
 from prefetch_sim.sim.setup.inputs import Inputs
@@ -85,8 +86,7 @@ def measure(
         issue = study.of_copies(repeats)
         found.runtime["load.issue_us"] = stamp.figure(issue, f"a load over the host link, {note}")
         if folder is not None and "disk" in machines:
-            with TemporaryDirectory(prefix=".prefetch-sim-calibration-", dir=folder) as there:
-                rate = study.of_reads(repeats, Path(there))
+            rate = study.of_reads(repeats, folder)
             for name in _DRIVE:
                 found.hardware[name] = stamp.figure(rate, f"reads between products, {note}")
             found.runtime["load.read_us"] = stamp.exact(0, "in the drive's rate")
@@ -106,13 +106,13 @@ class _Study:
         self.folder, self.costs = folder, dict[str, float]()
         self.machines = dict[str, HardwareProfile]()
         self._runs, self._precision, self._decode = runs, precision, decode
+        own = {"dense_layers": (), "expert_bytes": None, "vocab": _VOCAB}
+        self._whole = like.model_copy(update=own)
         self._model = like.model_copy(
             update={
                 "layers": _LAYERS,
                 "experts": max(32, 2 * like.top_k),
-                "dense_layers": (),
-                "expert_bytes": None,
-                "vocab": _VOCAB,
+                **own,
             }
         )
 
@@ -157,7 +157,20 @@ class _Study:
         return Samples.of(found)
 
     def of_reads(self, repeats: int, folder: Path) -> Samples:
-        """GB/s of the drive as loads have it: with pauses, in which some drives gather strength."""
+        """GB/s of the drive as loads have it: with pauses, in which some drives gather strength.
+
+        From the file of all experts of the model, kept where it was there: what has just been
+        written may come slower than what has been read before.
+        """
+        before = set(folder.glob(EXPERTS))
+        try:
+            return self._of_reads(repeats, folder)
+        finally:
+            for made in set(folder.glob(EXPERTS)) - before:
+                made.unlink(missing_ok=True)
+
+    def _of_reads(self, repeats: int, folder: Path) -> Samples:
+        self._model = self._whole
         plain = self._inputs("disk", _HALF)
         known = self.machines["disk"].storage.gb_s.value
         found = []
