@@ -40,6 +40,7 @@ SHAPE = ModelSpec(
 
 _HALF = "50%"  # of the experts have room; routing is even
 _DRIVE = ("storage.gb_s", "storage.stream_gb_s")
+_ALL = 0.999  # a share can be no more than 1
 _MEMORY, _SHARE = "compute.memory_gb_s", "compute.expert_efficiency"
 Costs = Mapping[str, float]
 _NONE: Costs = {}
@@ -74,12 +75,13 @@ def measure(
         study = _Study(runs, Path(made), like, precision, decode)
         study.costs["routing_us"] = routing_us
         study.machines = dict(machines)
-        products, step = study.of_products(repeats)
+        products, layer, step = study.of_products(repeats)
         note = "with which a simulation computes as long as a replay, all experts resident"
         for name, samples in products.items():
             found.hardware[name] = stamp.figure(samples, note)
+        found.runtime["layer_us"] = stamp.figure(layer, "what attention takes beyond its products")
         found.runtime["step_us"] = stamp.figure(step, "a decode step beside its layers")
-        study.costs["step_us"] = found.runtime["step_us"].value
+        study.costs |= {name: found.runtime[name].value for name in ("layer_us", "step_us")}
         fitted = {name: figure.value for name, figure in found.hardware.items()}
         study.machines = {name: override(one, fitted) for name, one in machines.items()}
         note = "with which a simulation takes as long as a replay, half of the experts absent"
@@ -91,7 +93,6 @@ def measure(
                 found.hardware[name] = stamp.figure(rate, f"reads between products, {note}")
             found.runtime["load.read_us"] = stamp.exact(0, "in the drive's rate")
     found.runtime["load.copies"] = stamp.exact(1, "an expert lies in one piece")
-    found.runtime["layer_us"] = stamp.exact(0, "in what products take")
     for name in ("miss.us", "miss.us_per_mib", "miss.beside_us"):
         found.runtime[name] = stamp.exact(0, "in load.issue_us and load.read_us")
     return found
@@ -116,17 +117,20 @@ class _Study:
             }
         )
 
-    def of_products(self, repeats: int) -> tuple[dict[str, Samples], Samples]:
-        """Figures of ``compute``, and µs of the rest of a step."""
+    def of_products(self, repeats: int) -> tuple[dict[str, Samples], Samples, Samples]:
+        """Figures of ``compute``, and µs of the rest of a layer and of a step."""
         found: dict[str, list[float]] = {_MEMORY: [], _SHARE: []}
-        step = []
+        layer, step = [], []
         for _ in range(repeats):
             real = self._spans(replayed=True)
             fitted = self._fitted(real)
             for name, value in fitted.items():
                 found[name].append(value)
-            step.append(max(0.0, real[2] - self._spans(fitted)[2]))
-        return {name: Samples.of(values) for name, values in found.items()}, Samples.of(step)
+            first, _, whole = self._spans(fitted)
+            layer.append(max(0.0, real[0] - first))
+            step.append(max(0.0, real[2] - whole - _LAYERS * layer[-1]))
+        figures = {name: Samples.of(values) for name, values in found.items()}
+        return figures, Samples.of(layer), Samples.of(step)
 
     def _fitted(self, real: tuple[float, float, float]) -> dict[str, float]:
         """The figures with which the simulation has the first two of the spans ``real``."""
@@ -140,7 +144,14 @@ class _Study:
         def slower_experts(share: float) -> bool:
             return self._spans({_MEMORY: memory, _SHARE: share})[1] < real[1]
 
-        return {_MEMORY: memory, _SHARE: _halved(slower_experts, 0.01, 1.0)}
+        share = _halved(slower_experts, 0.01, 1.0)
+        if share > _ALL:  # experts are faster than attention is, so they say what memory gives
+
+            def slower_memory(gb_s: float) -> bool:
+                return self._spans({_MEMORY: gb_s, _SHARE: 1.0})[1] < real[1]
+
+            return {_MEMORY: _halved(slower_memory, memory, known * _WIDE), _SHARE: 1.0}
+        return {_MEMORY: memory, _SHARE: share}
 
     def of_copies(self, repeats: int) -> Samples:
         """µs of ``load.issue_us``."""
