@@ -222,7 +222,9 @@ class _Study:
         costs: Costs = _NONE,
         figures: Costs = _NONE,
     ) -> Inputs:
-        path = self.folder / "model.yaml"
+        path = (
+            self.folder / f"{self._model.layers}x{self._model.experts}.yaml"
+        )  # traces are kept by it
         content = self._model.model_dump(mode="json", exclude_none=True)
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
         hardware = self.folder / f"{machine}.yaml"
