@@ -345,7 +345,7 @@ def test_unrecognised_content(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(TraceError, match="a folder without files"):
         import_trace(tmp_path / "folder")
-    with pytest.raises(TraceError, match="not a readable npz"):
+    with pytest.raises(TraceError, match="damaged: File is not a zip file"):
         import_trace(tmp_path / "t.csv", format="gpt-oss-npz")
     path = write(tmp_path / "r.csv", PREAMBLE + ROWS)
     write_trace(tmp_path / "t.parquet", import_trace(path, format="route_trace", model=SHAPE))

@@ -12,7 +12,6 @@ import yaml
 from cli_support import ROOT, run_cli
 from jittered import FakeReplay
 
-from prefetch_sim.experiments.commands import replay as replay_command
 from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.experiments.validation import accuracy, machines, report
 from prefetch_sim.experiments.validation.runs import compared, order
@@ -392,11 +391,3 @@ def test_a_replay_off_a_drive_needs_a_folder(here: Path) -> None:
     ended = run_cli("replay", here / "one.yaml", "--device", "cpu")
     assert (ended.code, ended.out) == (2, "")
     assert "--storage" in ended.err
-
-
-def test_what_stops_a_device_is_one_line() -> None:
-    pytest.importorskip("torch", reason="a replay needs torch")
-    from prefetch_sim.sim.replay.device import ReplayError
-
-    with pytest.raises(ConfigError, match="the drive is gone"), replay_command.one_line():
-        raise ReplayError("the drive is gone")

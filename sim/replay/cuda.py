@@ -140,9 +140,10 @@ class CudaDevice(RealDevice):
             made = [StreamEngine(self._cuda, self._clock, self._time) for _ in range(count)]
             self._streams += made
             return made
-        readers = [Worker(f"{stage} {i}", self._read, self._clock) for i in range(count)]
-        self._readers += readers
-        return readers
+        first = len(self._readers)
+        for i in range(count):  # one by one: where there are no more threads, those made end
+            self._readers.append(Worker(f"{stage} {i}", self._read, self._clock))
+        return self._readers[first:]
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         self._cuda.copy(target, source)
