@@ -15,7 +15,7 @@ from prefetch_sim.sim.engine.forward_pass import ForwardPass
 from prefetch_sim.sim.engine.garbage import no_collection
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.plan import Plan
-from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, Totals
+from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords
 from prefetch_sim.sim.machine.device import SimulatedDevice
 from prefetch_sim.sim.results.simulation import Replayed, Simulation
 from prefetch_sim.sim.results.summary import results
@@ -83,14 +83,7 @@ def simulate(
     # SimPy numbers its events with this counter, so it has counted them all.
     events = next(env._eid)
     layers, steps, loads = forward.layer_records, forward.step_records, loader.records
-    totals = Totals(
-        layers.totals(steps.column("prefill"), inputs.workload.layers),
-        forward.bookkeeping_ns,
-        loader.proposed,
-        loader.counts,
-        loads.landed,
-        loader.moved_bytes,
-    )
+    totals = loader.totals(layers, steps, forward.bookkeeping_ns)
     return Simulation(*parts, layers if records else LayerRecords(), steps, loads, totals, events)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from prefetch_sim.sim.cost.transfers import HostLink, Stage
 from prefetch_sim.sim.engine.loader import Loader
-from prefetch_sim.sim.engine.records import LoadRecords, Totals
+from prefetch_sim.sim.engine.records import LoadRecords
 from prefetch_sim.sim.engine.transfer_queue import TransferQueue
 from prefetch_sim.sim.replay.device import Mark, RealDevice, Work
 from prefetch_sim.sim.replay.forward_pass import ReplayPass
@@ -177,12 +177,5 @@ def replayed(inputs: Inputs, cost: Any) -> Simulation:
         forward._networks = [[p] * inputs.workload.layers for p in predictors]  # type: ignore[misc]
     forward.run()
     steps, layers, loads = forward.step_records, forward.layer_records, loader.records
-    totals = Totals(
-        layers.totals(steps.column("prefill"), inputs.workload.layers),
-        forward.own_ns,
-        loader.proposed,
-        loader.counts,
-        loads.landed,
-        loader.moved_bytes,
-    )
+    totals = loader.totals(layers, steps, forward.own_ns)
     return Simulation(inputs, "replay", cost, path, predictors, layers, steps, loads, totals, 0)

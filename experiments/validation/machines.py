@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prefetch_sim.hardware_profiles import load_profile, load_runtime
+from prefetch_sim.sim.calibration.profile import COPIES
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, read_yaml, set_path
 from prefetch_sim.sim.config.schema import RunConfig
 
 DISK, MEMORY = "disk", "memory"  # experts come off storage, or are copied within host memory
-COPIES = ".copies"  # what calibration adds to the name of a machine's second profile
 
 
 class Machine(NamedTuple):

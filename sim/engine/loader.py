@@ -29,7 +29,7 @@ from prefetch_sim.sim.engine.load import (
     Load,
 )
 from prefetch_sim.sim.engine.protocols import Stage
-from prefetch_sim.sim.engine.records import LoadRecords
+from prefetch_sim.sim.engine.records import LayerRecords, LoadRecords, StepRecords, Totals
 from prefetch_sim.sim.engine.tier import Tier
 
 _VOID = -1  # key of a load that has been abandoned
@@ -175,6 +175,17 @@ class Loader:
         for unused in self.unused:
             if unused is not None:
                 self._settle(unused, USELESS, now)
+
+    def totals(self, layers: LayerRecords, steps: StepRecords, bookkeeping: int) -> Totals:
+        """What results need of a run that is over; ``bookkeeping``: see ``Totals``."""
+        return Totals(
+            layers.totals(steps.column("prefill"), self.cache.layers),
+            bookkeeping,
+            self.proposed,
+            self.counts,
+            self.records.landed,
+            self.moved_bytes,
+        )
 
     def serve(self, now: int) -> None:
         """Start what can start, if what happened at this instant may have made a difference."""

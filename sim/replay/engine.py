@@ -150,14 +150,7 @@ def replay(
             check_held(tier, checks(experts, held))
         ran_on = machine() | device.about() | experts.about()
     steps, layers, loads = forward.step_records, forward.layer_records, loader.records
-    totals = Totals(
-        layers.totals(steps.column("prefill"), inputs.workload.layers),
-        forward.own_ns,
-        loader.proposed,
-        loader.counts,
-        loads.landed,
-        loader.moved_bytes,
-    )
+    totals = loader.totals(layers, steps, forward.own_ns)
     outputs = products.outputs.float().cpu().numpy()
     return Measured(layers, steps, loads, totals, outputs, ran_on)
 

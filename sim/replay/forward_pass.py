@@ -74,8 +74,8 @@ class ReplayPass:
         """One of each predictor that has any."""
         return [of[0] for of in self._networks if of]
 
-    def run(self, progress: Callable[[int], None] | None = None) -> None:
-        """Every step in order; ``progress`` is told how many are through."""
+    def run(self) -> None:
+        """Every step in order."""
         device, products, workload = self._device, self._products, self._workload
         end = 0
         for step in workload.steps():
@@ -96,8 +96,6 @@ class ReplayPass:
             records = self.step_records
             records.add_numbers((step.number, step.prefill, len(step.requests), len(step.rows)))
             records.add_times((begun, end, end - begun - waited))
-            if progress is not None:
-                progress(step.number + 1)
         self._loader.finish(device.now)
 
     # One layer
@@ -166,8 +164,7 @@ class ReplayPass:
         loader = self._loader
         if loader.waiting and self._grouped:
             return
-        loads = list(loader.arrived)
-        loader.arrived.clear()
+        loads = self._arrived()
         if not self._grouped:
             for load in loads:
                 self._experts(here, [load.expert], [load])
@@ -175,12 +172,17 @@ class ReplayPass:
             group = [load.expert for load in loads] if here.streams else here.routed
             self._experts(here, group, loads)
 
+    def _arrived(self) -> list[Load]:
+        """What has landed since this was asked last."""
+        loads = list(self._loader.arrived)
+        self._loader.arrived.clear()
+        return loads
+
     def _served(self, here: _Layer, _: int) -> None:
         """Loads have started: does a group of a set that streams close?"""
         loader = self._loader
         if loader.arrived and not here.computes and not loader.moves(here.routed):
-            loads = list(loader.arrived)
-            loader.arrived.clear()
+            loads = self._arrived()
             self._experts(here, [load.expert for load in loads], loads)
 
     def _experts(self, here: _Layer, experts: Sequence[int], loads: Sequence[Load]) -> None:
