@@ -45,6 +45,26 @@ def latencies(
     return end[table.out] - begun, end[first] - start[first]
 
 
+def by_request(
+    table: StepTable, between: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
+) -> dict[str, list[Any]]:
+    """What ``latencies`` found, in lists by request in the trace's order; None where none is.
+
+    ``tpot_ms`` is the mean over the request's output tokens, ``output_tokens`` how many these are.
+    """
+    requests = 1 + max(table.owner.max(initial=-1), table.first_owner.max(initial=-1))
+    tokens = np.bincount(table.owner, minlength=requests)
+    sums = np.bincount(table.owner, weights=between, minlength=requests)
+    to_first: list[float | None] = [None] * requests
+    for request, ns in zip(table.first_owner.tolist(), first.tolist()):
+        to_first[request] = _ms(ns)
+    return {
+        "tpot_ms": [_ms(ns / n) if n else None for ns, n in zip(sums, tokens)],
+        "ttft_ms": to_first,
+        "output_tokens": tokens.tolist(),
+    }
+
+
 def hit_rates(totals: LayerTotals) -> dict[str, Any]:
     """Share of routed experts that were resident when their layer was routed."""
     experts, hits = totals.counts[:, :, 0], totals.counts[:, :, 1]
@@ -89,6 +109,7 @@ def summarise(
     return {
         "tpot_ms": distribution(between),
         "ttft_ms": distribution(first),
+        "by_request": by_request(table, between, first),
         "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
         "total_ms": _ms(total),
         "hit_rate": hit_rates(totals.layers),

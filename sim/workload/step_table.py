@@ -29,24 +29,29 @@ class StepTable(NamedTuple):
     served: tuple[int, ...]  # the numbers of tokens that experts serve, and 1
     several: Integers  # layer-steps of steps of several tokens
     # Tokens that come out, one a request and step: of a decode step, and the request's step before
-    # it, the same one where it is the request's first; and of a prefill.
+    # it, the same one where it is the request's first; and of a prefill. Whose they are, by
+    # the request's place in the workload.
     out: Integers  # [tokens out of decode]
     before: Integers  # [tokens out of decode]
+    owner: Integers  # [tokens out of decode]
     first_out: Integers  # [requests with a prompt]
+    first_owner: Integers  # [requests with a prompt]
 
 
 def step_table(steps: Sequence[Step], flat: npt.NDArray[np.int32]) -> StepTable:
     """``flat`` [tokens, layers, k] expert ids, -1 where a layer did not route."""
     kinds: dict[Any, int] = {}
     kind = [kinds.setdefault((s.prefill, s.tokens, s.contexts), len(kinds)) for s in steps]
-    out, before, first_out = [], [], []
+    out, before, owner, first_out, first_owner = [], [], [], [], []
     last: dict[int, int] = {}
     for step in steps:
         for request in step.requests:
             if step.prefill:
                 first_out.append(step.number)
+                first_owner.append(request)
             else:
                 out.append(step.number)
+                owner.append(request)
                 before.append(last.get(request, step.number))
             last[request] = step.number
     lengths = [len(step.rows) for step in steps]
@@ -66,7 +71,9 @@ def step_table(steps: Sequence[Step], flat: npt.NDArray[np.int32]) -> StepTable:
         several=np.flatnonzero(np.repeat(np.array(lengths) > 1, flat.shape[1])),
         out=integers(out),
         before=integers(before),
+        owner=integers(owner),
         first_out=integers(first_out),
+        first_owner=integers(first_owner),
     )
 
 
