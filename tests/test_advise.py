@@ -13,7 +13,8 @@ import pytest
 from cli_support import run_cli
 
 from prefetch_sim.experiments.advising import band, check, points, words
-from prefetch_sim.experiments.advising.advice import Advice, advise, limits
+from prefetch_sim.experiments.advising.advice import advise, limits
+from prefetch_sim.experiments.advising.answer import Advice
 from prefetch_sim.experiments.advising.machine import GIB, Here, find
 from prefetch_sim.experiments.advising.near import CHECKED
 from prefetch_sim.experiments.advising.placements import HITS, first_layers, hits, placed, ways
@@ -183,6 +184,7 @@ def test_a_split_is_answered_with_its_flags_and_a_band() -> None:
     assert speed.from_field < speed.half_width <= band.MOST
     assert speed.tokens_s_at_context < speed.tokens_s
     assert split.flags == f"-ngl 99 --n-cpu-moe {16 - split.layers} -c 8192"
+    assert found.limits is not None
     assert sum(found.limits.values()) == pytest.approx(1)
     assert next(iter(found.limits)) in ("cpu", "engine")
     gains = {one.what: one.gain for one in found.more}
@@ -218,6 +220,7 @@ def test_a_model_that_fits_whole_has_nothing_to_split() -> None:
     assert (found.fits, found.split.way, found.split.hit_rate) == ("whole", "whole", 1.0)
     assert found.split.flags == "-ngl 99 -c 8192"
     assert (found.more, found.engines, found.prefetch) == ((), (), ())
+    assert found.limits is not None
     assert found.limits["gpu"] > 0.5
     assert found.limits["drive"] == found.limits["cpu"] == 0
 
@@ -240,6 +243,7 @@ def test_what_host_memory_lacks_comes_off_the_drive() -> None:
     found = answered(ram="3GB")
     assert found.fits == "drive"
     assert found.memory.on_drive > 0
+    assert found.limits is not None
     assert found.limits["drive"] > 0.1
     assert "drive*2" in {one.what for one in found.more}
 
@@ -249,6 +253,7 @@ def test_one_memory_has_a_cache_and_no_link() -> None:
     assert found.split is not None
     assert (found.runtime, found.split.way) == ("mlx-stream", "lru")
     assert found.prefetches == "mlx-stream"
+    assert found.limits is not None
     assert found.limits["link"] == 0
     with pytest.raises(ProfileError, match="link: m5-pro has one memory"):
         settled(gpu="M5 Pro", link="25")
@@ -275,7 +280,7 @@ def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
 def test_a_band_is_of_the_figures_and_of_the_field_check() -> None:
     found = settled()
     place = placed(found.place, "layers")
-    point = points.run({**found.tree, **place.changes})
+    point = points.run({**found.tree(whole=False), **place.changes})
     figure = "hardware.cpu.expert_gb_s.bf16"
     doubt = band.band(point, {figure: 0.5})
     stated = found.machine.profile.flat()["cpu.expert_gb_s.bf16"].uncertainty

@@ -3,127 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from prefetch_sim.experiments.advising import band as bands
 from prefetch_sim.experiments.advising import machine as machines
-from prefetch_sim.experiments.advising import near, points
+from prefetch_sim.experiments.advising import near, options, points
+from prefetch_sim.experiments.advising.answer import Advice, Memory, Speed, Split, Trust
+from prefetch_sim.experiments.advising.choices import able, fastest, point
 from prefetch_sim.experiments.advising.machine import Taken
-from prefetch_sim.experiments.advising.near import Measured
-from prefetch_sim.experiments.advising.placements import (
-    GIB,
-    Placement,
-    Way,
-    first_layers,
-    placed,
-    ways,
-)
+from prefetch_sim.experiments.advising.placements import GIB, Placement, first_layers, ways
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
 from prefetch_sim.experiments.advising.targets import Target, judged
-from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.files import Tree, set_path
-from prefetch_sim.sim.setup.capacities import per_expert
 
-Told = Callable[[str], None]
-Fits = Literal["whole", "split", "drive", "nowhere"]
-ENGINES = ("llama.cpp", "ktransformers", "imp")  # that place experts in three ways
-RECALLS = (0.6, 0.8, 1.0)  # of the experts of the next layer
-PREFETCHING = "imp"  # whose loads stand for those of an engine that prefetches
 _COUNTS = 0.02  # an elasticity from which on a figure counts
-
-
-@dataclass(frozen=True)
-class Memory:
-    """GiB; what is left of the accelerator's is negative where nothing fits."""
-
-    accelerator: float
-    other_weights: float
-    kv_cache: float
-    runtime: float
-    left: float
-    experts: float
-    on_gpu: float
-    in_host: float
-    on_drive: float
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Of decode, one request: expected, and within which band. Half-widths are shares."""
-
-    tokens_s: float
-    low: float
-    high: float
-    ms: float
-    half_width: float
-    from_figures: float
-    from_field: float
-    cut: bool  # what is known would make it wider
-    tokens_s_at_context: float
-
-
-@dataclass(frozen=True)
-class Split:
-    """How experts are placed: ``layers`` whole ones, or ``each`` of every layer, or a cache."""
-
-    way: Way
-    layers: int
-    each: int
-    share: float  # of all experts' bytes
-    hit_rate: float | None
-    flags: str | None  # of the engine, where it has some
-
-
-@dataclass(frozen=True)
-class Option:
-    """Something else, and what it would bring: ``gain`` is a share of what it is compared to."""
-
-    what: str
-    tokens_s: float
-    gain: float
-
-
-@dataclass(frozen=True)
-class Trust:
-    """What the answer rests on."""
-
-    figures: dict[str, int]  # that count, by kind: measured, datasheet, estimate
-    doubts: dict[str, float]  # the largest parts of the band, by figure
-    measured: tuple[Measured, ...]  # the nearest rows of the field check
-
-
-@dataclass(frozen=True)
-class Advice:
-    """All that there is to say; times of decode, one request at a time."""
-
-    model: str
-    precision: Any
-    machine: str
-    runtime: str
-    context: int
-    taken: tuple[Taken, ...]
-    fits: Fits
-    memory: Memory
-    longest_context: int | None  # where nothing fits: the most with which it would
-    speed: Speed | None
-    split: Split | None
-    limits: dict[str, float]  # shares of a token's time that go with each
-    more: tuple[Option, ...]  # memory, link, drive, CPU
-    engines: tuple[Option, ...]
-    prefetch: tuple[Option, ...]
-    prefetches: str | None  # the engine that these are of
-    target: Target | None
-    trust: Trust | None
-    config: Tree | None
+_NAMED = 3  # figures that make most of the band
 
 
 def advise(
     question: Question,
-    progress: Told | None = None,
+    progress: options.Told | None = None,
     *,
     look: Callable[[], machines.Here] = machines.here,
     without: Collection[str] = (),
@@ -136,30 +36,34 @@ def advise(
     tell = progress or (lambda what: None)
     tell("reading")
     found = settle(question, look)
-    able = _ways(found)
-    if not able:
-        return _nowhere(found)
+    if not (tries := able(found)):
+        return Advice(
+            **_asked(found),
+            fits="nowhere",
+            memory=_memory(found, None),
+            longest_context=_longest_context(found),
+        )
     tell("placing experts")
-    tried = [_point(found, way, asked=True) for way in able]
-    placement, best = max(tried, key=lambda one: one[1].tokens_s)
+    tried = [point(found, way, asked=True) for way in tries]
+    placement, best = min(tried, key=lambda one: one[1].ms)
     felt = points.elasticities(best, lambda figure: tell(f"what {figure} counts for"))
     doubt = bands.band(best, felt, without)
     speed = _speed(best, doubt, question.context)
-    more = _more(found, placement, best, tell)
-    engines = _engines(found, placement, best, tell)
-    prefetches, prefetch = _prefetch(found, placement, best, tell)
+    more = options.more(found, placement, best, tell)
+    engines = options.engines(found, placement, best, tell)
+    prefetches, prefetch = options.prefetch(found, placement, best, tell)
     target = None
     if question.target is not None:
         tell("what would reach the target")
-        larger = partial(_larger, found)
-        needed = (found.place.everything - placement.on_gpu) / GIB
         others = [(one.what, one.tokens_s) for one in (*engines, *more)]
-        target = judged(question.target, (speed.low, speed.tokens_s, speed.high), others, needed, larger)
+        target = _target(found, placement, question.target, speed, others)
+    asked = _asked(found)
+    if placement.way != "whole":
+        asked["taken"] += _known(found)
     return Advice(
-        **_asked(found),
+        **asked,
         fits="drive" if placement.on_drive else "whole" if placement.way == "whole" else "split",
         memory=_memory(found, placement),
-        longest_context=None,
         speed=speed,
         split=_split(found, placement, best),
         limits=limits(felt),
@@ -175,7 +79,7 @@ def advise(
 
 def _asked(found: Situation) -> dict[str, Any]:
     return {
-        "model": found.place.name,
+        "model": found.place.model.name,
         "precision": as_written(found.precision) or "as published",
         "machine": found.machine.profile.name,
         "runtime": found.place.runtime.name,
@@ -184,64 +88,34 @@ def _asked(found: Situation) -> dict[str, Any]:
     }
 
 
-def _ways(found: Situation) -> tuple[Way, ...]:
-    """A split that was asked for is answered even where all would fit."""
-    question, place = found.question, found.place
-    able = ways(place, whole=question.n_cpu_moe is None and question.cache is None)
-    if question.n_cpu_moe is None or not able:
-        return able
-    if "layers" not in able:
-        raise ConfigError(
-            f"n-cpu-moe: {place.runtime.name} on {place.profile.name} keeps no layers on a CPU"
-        )
-    return ("layers",)
+def _known(found: Situation) -> tuple[Taken, ...]:
+    return tuple(
+        Taken(f"runtime.{path}", f"{figure['value']:g}", "assumed", figure["source"])
+        for path, figure in found.known.items()
+    )
 
 
-def _point(found: Situation, way: Way, *, asked: bool = False) -> tuple[Placement, Point]:
-    """``asked``: in the split of the question, if it has one; else as much as fits."""
-    place, question = found.place, found.question
-    cache = None
-    if asked and question.cache is not None:
-        cache = question.cache.resolve(per_expert(place.model, list(place.sizes)), place.room)
-    layers = question.n_cpu_moe if asked else None
-    placement = placed(place, way, n_cpu_moe=layers, cache=cache)
-    return placement, points.run({**found.tree, **placement.changes})
-
-
-def _fastest(found: Situation) -> Point | None:
-    """Of all that the engine can do there."""
-    tried = [_point(found, way)[1] for way in ways(found.place)]
-    return min(tried, key=lambda point: point.ms, default=None)
-
-
-def _larger(found: Situation, more_gib: float) -> float:
-    """Tokens/s with so much more memory on the accelerator."""
-    point = _fastest(found.with_memory(more_gib))
-    return point.tokens_s if point else 0.0
-
-
-def _speed(point: Point, doubt: bands.Band, context: int) -> Speed:
-    expected = point.tokens_s
+def _speed(best: Point, doubt: bands.Band, context: int) -> Speed:
+    expected = best.tokens_s
     return Speed(
         tokens_s=expected,
         low=expected * (1 - doubt.half),
         high=expected * (1 + doubt.half),
-        ms=point.ms,
+        ms=best.ms,
         half_width=doubt.half,
         from_figures=doubt.figures,
         from_field=doubt.field,
         cut=doubt.cut,
-        tokens_s_at_context=1e3 / points.at_context(point, context),
+        tokens_s_at_context=1e3 / points.at_context(best, context),
     )
 
 
 def _memory(found: Situation, placement: Placement | None) -> Memory:
     place = found.place
     on_gpu, on_drive = (placement.on_gpu, placement.on_drive) if placement else (0, 0)
-    nbytes = (
-        place.profile.compute.memory_gib.value * GIB, *place.beside, place.room, place.everything,
-        on_gpu, place.everything - on_gpu - on_drive if placement else 0, on_drive,
-    )  # fmt: skip
+    in_host = place.everything - on_gpu - on_drive if placement else 0
+    accelerator = place.profile.compute.memory_gib.value * GIB
+    nbytes = (accelerator, *place.beside, place.room, place.everything, on_gpu, in_host, on_drive)
     return Memory(*(n / GIB for n in nbytes))
 
 
@@ -254,17 +128,11 @@ def _split(found: Situation, placement: Placement, best: Point) -> Split:
         flags = f"-ngl 99{moe} -c {found.question.context}"
     elif place.runtime.name == "ktransformers" and placement.way == "each":
         flags = f"--kt-num-gpu-experts {placement.each}"
-    return Split(
-        placement.way,
-        placement.layers,
-        placement.each,
-        placement.on_gpu / place.everything,
-        best.hit_rate,
-        flags,
-    )
+    share = placement.on_gpu / place.everything
+    return Split(placement.way, placement.layers, placement.each, share, best.hit_rate, flags)
 
 
-_GROUPS = (  # of figures, by the beginning of their paths; the first that fits
+_GROUPS = (  # of figures, by the beginnings of their paths; the first that fits
     ("link", ("hardware.host_link", "hardware.contention.host_link", "runtime.load.issue_us")),
     ("cpu", ("hardware.cpu", "hardware.contention")),
     ("drive", ("hardware.storage", "runtime.load.read_us")),
@@ -277,88 +145,26 @@ def limits(felt: Mapping[str, float]) -> dict[str, float]:
     """What a token's time goes with, as shares of all that was found, the largest first."""
     sums = dict.fromkeys((name for name, _ in _GROUPS), 0.0)
     for path, e in felt.items():
-        for name, begins in _GROUPS:
-            if path.startswith(begins):
-                sums[name] += e
-                break
+        name = next((name for name, begins in _GROUPS if path.startswith(begins)), None)
+        if name is not None:
+            sums[name] += e
     whole = sum(sums.values()) or 1.0
     return dict(sorted(((k, v / whole) for k, v in sums.items()), key=lambda item: -item[1]))
 
 
-def _option(what: str, point: Point, against: Point) -> Option:
-    return Option(what, point.tokens_s, point.tokens_s / against.tokens_s - 1)
+def _target(
+    found: Situation,
+    placement: Placement,
+    wanted: float,
+    speed: Speed,
+    others: list[tuple[str, float]],
+) -> Target:
+    def larger(more_gib: float) -> float:
+        return best.tokens_s if (best := fastest(found.with_memory(more_gib))) else 0.0
 
-
-def _more(found: Situation, placement: Placement, best: Point, tell: Told) -> list[Option]:
-    """A GiB more of the accelerator's memory, and twice the rate of what may limit."""
-    if placement.way == "whole":
-        return []
-    options = []
-    profile, inputs = found.machine.profile, best.inputs
-    split = found.question.n_cpu_moe is not None or found.question.cache is not None
-    if not split:
-        tell("another GiB of memory")
-        more = found.with_memory(1.0)
-        way: Way = placement.way if placement.way in ways(more.place) else "whole"
-        options.append(_option("memory_gib+1", _point(more, way)[1], best))
-    rates = {"link": profile.host_link and "hardware.host_link.gb_s"}
-    rates["drive"] = "hardware.storage.gb_s" if placement.on_drive else None
-    flat = profile.flat()
-    for what, path in rates.items():
-        if path is None:
-            continue
-        tell(f"a faster {what}")
-        changes = {path: 2 * flat[path.removeprefix("hardware.")].value}
-        if what == "drive":
-            changes["hardware.storage.stream_gb_s"] = 2 * profile.storage.stream_gb_s.value
-        options.append(_option(f"{what}*2", points.run(_set(best.tree, changes)), best))
-    if inputs.cpu_computes:
-        tell("faster memory for the CPU")
-        paths = [path for path in flat if path.startswith("cpu.expert_gb_s")]
-        changes = {f"hardware.{path}": 2 * flat[path].value for path in paths}
-        options.append(_option("cpu*2", points.run(_set(best.tree, changes)), best))
-    return options
-
-
-def _set(tree: Tree, changes: Mapping[str, float]) -> Tree:
-    for path, value in changes.items():
-        tree = set_path(tree, path, value)
-    return tree
-
-
-def _engines(found: Situation, placement: Placement, best: Point, tell: Told) -> list[Option]:
-    """The fastest way of other engines, where experts are split between GPU and host."""
-    if placement.way == "whole" or placement.on_drive or found.place.profile.unified_memory:
-        return []
-    options = []
-    for name in ENGINES:
-        if name != found.place.runtime.name:
-            tell(f"with {name}")
-            point = _fastest(found.with_runtime(name))
-            if point is not None:
-                options.append(_option(name, point, best))
-    return options
-
-
-def _prefetch(
-    found: Situation, placement: Placement, best: Point, tell: Told
-) -> tuple[str | None, list[Option]]:
-    """What foreseeing the next layer's experts brings to an engine that loads what it misses."""
-    if placement.way == "whole":
-        return None, []
-    base = best
-    if not placement.way.startswith("lru"):
-        other = found.with_runtime(PREFETCHING)
-        if placement.on_drive or "lru" not in ways(other.place):
-            return None, []
-        base = _point(other, "lru")[1]
-    options = []
-    for recall in RECALLS:
-        tell(f"a prefetcher of recall {recall:g}")
-        predictor = {"name": "oracle", "recall": recall, "distance": 1}
-        point = points.run({**base.tree, "predictor": predictor})
-        options.append(_option(f"recall={recall:g}", point, base))
-    return base.inputs.runtime.name, options
+    lacking = (found.place.everything - found.place.room) / GIB
+    band = speed.low, speed.tokens_s, speed.high
+    return judged(wanted, band, others, 0.0 if placement.way == "whole" else lacking, larger)
 
 
 def _trust(
@@ -368,39 +174,19 @@ def _trust(
     doubt: bands.Band,
     without: Collection[str],
 ) -> Trust:
-    sides = {"hardware": best.inputs.profile.flat(), "runtime": best.inputs.runtime.flat()}
+    stated = bands.figures(best)
     kinds = {"measured": 0, "datasheet": 0, "estimate": 0}
     for path, e in felt.items():
-        side, _, name = path.partition(".")
-        if e >= _COUNTS and side in sides:
-            kinds[sides[side][name].kind] += 1
-    doubts = {path: part for path, part in list(doubt.parts.items())[:3] if part >= 0.005}
-    names = found.place.runtime.name, found.place.name, found.machine.profile.name
-    return Trust(kinds, doubts, near.rows(*names, without=without))
+        if e >= _COUNTS and path in stated:
+            kinds[stated[path].kind] += 1
+    largest = [(path, part) for path, part in doubt.parts.items() if part >= 0.005]
+    place = found.place
+    names = place.runtime.name, place.model.name, place.profile.name
+    return Trust(kinds, dict(largest[:_NAMED]), near.rows(*names, without=without))
 
 
-def _nowhere(found: Situation) -> Advice:
-    """Nothing is left for experts: with which context it would."""
-    return Advice(
-        **_asked(found),
-        fits="nowhere",
-        memory=_memory(found, None),
-        longest_context=_longest(found),
-        speed=None,
-        split=None,
-        limits={},
-        more=(),
-        engines=(),
-        prefetch=(),
-        prefetches=None,
-        target=None,
-        trust=None,
-        config=None,
-    )
-
-
-def _longest(found: Situation) -> int | None:
-    """The longest context with which there is room, to 256 tokens; None where there is none."""
+def _longest_context(found: Situation) -> int | None:
+    """The longest with which there is room, in steps of 256 tokens; None where there is none."""
     low, high = 0, found.question.context // 256
     while low < high:
         middle = (low + high + 1) // 2

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prefetch_sim.experiments.advising.points import MISSES, Point
+from prefetch_sim.hardware_profiles import Figure
 
 FIELD = Path(__file__).resolve().parents[1] / "results" / "field_check" / "rows.csv"
 MOST = 0.35  # half-width: what is less certain is shown as this, and said
@@ -40,22 +41,22 @@ class Band(NamedTuple):
 
 def band(point: Point, elasticities: Mapping[str, float], without: Collection[str] = ()) -> Band:
     """The band of ``point``. ``without``: rows of the field check that it is to know nothing of."""
-    doubts = uncertainties(point)
+    stated = figures(point)
+    doubts = {path: figure.uncertainty for path, figure in stated.items()} | {MISSES: _MISSES}
     parts = {path: (1 + doubts[path]) ** e - 1 for path, e in elasticities.items()}
     parts = dict(sorted(parts.items(), key=lambda item: -item[1]))
-    figures, field = hypot(*parts.values()), field_deviation(without)
-    return Band(min(MOST, hypot(figures, field)), figures, field, parts)
+    known, field = hypot(*parts.values()), field_deviation(without)
+    return Band(min(MOST, hypot(known, field)), known, field, parts)
 
 
-def uncertainties(point: Point) -> dict[str, float]:
-    """Of each figure, as its profile states it."""
+def figures(point: Point) -> dict[str, Figure]:
+    """What ``point`` ran with, by ``hardware.PATH`` and ``runtime.PATH``."""
     sides = {"hardware": point.inputs.profile, "runtime": point.inputs.runtime}
-    stated = {
-        f"{side}.{path}": figure.uncertainty
+    return {
+        f"{side}.{path}": figure
         for side, profile in sides.items()
         for path, figure in profile.flat().items()
     }
-    return {**stated, MISSES: _MISSES}
 
 
 def field_deviation(without: Collection[str] = ()) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prefetch_sim.experiments.advising import known
 from prefetch_sim.experiments.advising import machine as machines
 from prefetch_sim.experiments.advising.machine import Machine, Taken
 from prefetch_sim.experiments.advising.names import known_as, slug
@@ -40,7 +41,12 @@ class Situation:
     taken: tuple[Taken, ...]
 
     @property
-    def tree(self) -> Tree:
+    def known(self) -> known.Figures:
+        """What is known of the engine here, where experts are split."""
+        place = self.place
+        return known.figures(place.runtime.name, place.profile.name, place.model.name)
+
+    def tree(self, *, whole: bool) -> Tree:
         """Of a config, all but how experts are placed, and routing."""
         stored = as_written(self.precision)
         return {
@@ -48,7 +54,7 @@ class Situation:
             "model": self.place.name,
             **({"precision": stored} if stored else {}),
             "hardware": self.machine.hardware,
-            "runtime": self.runtime,
+            "runtime": self.runtime if whole else known.tree(self.runtime, self.known),
             "context": self.question.context,
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from prefetch_sim.experiments.advising.advice import Advice, Option, Split
+from prefetch_sim.experiments.advising.answer import Advice, Option, Split
 from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
 from prefetch_sim.experiments.commands.output import number, percent
@@ -107,7 +107,7 @@ def _split(advice: Advice, split: Split) -> str:
 
 
 def _limits(advice: Advice) -> str:
-    shares = [(name, share) for name, share in advice.limits.items() if share >= 0.01]
+    shares = [(name, share) for name, share in (advice.limits or {}).items() if share >= 0.01]
     return ", ".join(f"{_LIMITS[name]} {round(100 * share)} %" for name, share in shares)
 
 
