@@ -18,7 +18,9 @@ MISSES = "routing.misses"  # stands among the figures for what nobody can know o
 _WORSE = 1.1  # by which a figure is made worse to see what it counts for
 _RATES = ("gb_s", "expert_efficiency", "contention")  # the others are delays
 # Sizes and counts are not in doubt; decode is not bound by operations.
-_NO_TIMES = ("memory_gib", "reserve_mib", "threads", "queue_depth", "_mib", "copies")
+_NO_TIMES = (
+    "memory_gib", "reserve_mib", "read_mib", "chunk_mib", "threads", "queue_depth", "copies",
+)  # fmt: skip
 _OF_LOADS = ("hardware.host_link", "hardware.storage", "runtime.load", "runtime.miss")
 
 

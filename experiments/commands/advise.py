@@ -72,6 +72,8 @@ def advise(
     )  # fmt: skip
     with _progress() as tell:
         advice = answer(question, tell)
+    if config is not None:
+        _write(config, advice.config, words.title(advice))
     if as_json:
         print(json.dumps(asdict(advice), indent=2, allow_nan=False))
     else:
@@ -79,8 +81,6 @@ def advise(
         for what, text in words.lines(advice):
             table.add_row(what, text)
         console().print(table)
-    if config is not None:
-        _write(config, advice.config, words.title(advice))
 
 
 _PATIENCE = 5.0  # seconds without a word in a log
@@ -110,6 +110,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
     import yaml
 
+    from prefetch_sim.experiments.text import one_line
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.traces.files import replacing
 
@@ -117,4 +118,4 @@ def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
         raise ConfigError("--config: nothing fits, so there is nothing to run")
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     with replacing(path) as whole:
-        whole.write_text(f"# {title}\n{text}", encoding="utf-8")
+        whole.write_text(f"# {one_line(title)}\n{text}", encoding="utf-8")
