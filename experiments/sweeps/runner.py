@@ -22,6 +22,7 @@ from prefetch_sim.experiments.sweeps.store import Outcome, Store
 from prefetch_sim.experiments.sweeps.worker import execute
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree
+from prefetch_sim.sim.config.paths import seen_from
 from prefetch_sim.traces.files import replacing
 
 Finished = Callable[[Point, Outcome], None]
@@ -39,7 +40,7 @@ class Sweep:
         self.store = Store(folder)
         for name in EXPORTS:  # of an earlier sweep: they would pass for this one's
             (folder / name).unlink(missing_ok=True)
-        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(seen_from(folder, tree), sort_keys=False, allow_unicode=True)
         with replacing(folder / "sweep.yaml") as whole:
             whole.write_text(text, encoding="utf-8")
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import read_yaml
-from prefetch_sim.traces.errors import describe
+from prefetch_sim.traces.errors import describe, looked_for
 from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.gguf_file import read_gguf
 from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
@@ -45,6 +45,8 @@ def load_model(name_or_path: str | Path, precision: Stored = None) -> ModelSpec:
         path = path / "config.json"
     if path.suffix in (".yaml", ".yml"):
         return _spec(path)
+    if path.suffix in (".gguf", ".json") and not path.exists():
+        raise ModelError(f"{path}: no such file{looked_for(path)}")
     try:
         if path.suffix == ".gguf":
             return _gguf(path, _stamp(path))
