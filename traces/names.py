@@ -69,10 +69,22 @@ def _characters(text: str) -> Iterator[str]:
 
 
 def _nearest(given: str, known: Iterable[str], idle: re.Pattern[str]) -> str:
-    """As ``errors.did_you_mean``, idle words apart."""
-    short = "".join(word for word in _words(given) if not idle.fullmatch(word)) or given
-    keys = {"".join(_words(name)): name for name in sorted(known)}
-    # A name cut short is nearer to what it begins than to one of its own length.
-    near = [key for key in keys if key.startswith(short)]
-    near = near or get_close_matches(short, keys, n=1, cutoff=0.5)
-    return f"; did you mean {keys[near[0]]!r}?" if near else f"; known: {', '.join(keys.values())}"
+    """As ``errors.did_you_mean``, with an eye on words."""
+    words = [word for word in _words(given) if not idle.fullmatch(word)]
+    names = {"".join(_words(name)): name for name in sorted(known)}
+    text = "".join(words)
+    # A name cut short is nearer to what it begins than to one of its own length, and one with more
+    # to it to what it begins with.
+    near = [key for key in names if text and key.startswith(text)]
+    near = near or [key for key, name in names.items() if _begins(words, _words(name))]
+    if not near:
+        told = _telling(words, idle)
+        shared = {key: len(told & _telling(_words(name), idle)) for key, name in names.items()}
+        most = max(shared.values(), default=0)
+        alike = [key for key, count in shared.items() if count == most]
+        near = get_close_matches(text, alike, n=1, cutoff=0.5 if most == 0 else 0)
+    return f"; did you mean {names[near[0]]!r}?" if near else f"; known: {', '.join(names.values())}"
+
+
+def _begins(words: list[str], own: list[str]) -> bool:
+    return words[: len(own)] == own
