@@ -12,7 +12,6 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-_SHOWN = 60  # characters of a value that an error shows
 _MOST_PLACES = 3  # of a key: one that is in more says nothing of where it was meant to be
 
 
@@ -30,21 +29,10 @@ def looked_for(path: str | Path) -> str:
     return "" if os.path.isabs(path) else f"; looked for {os.path.abspath(path)}"
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: Exception) -> str:
     """What an error of another library says, in one line that is not long."""
     lines = str(error).splitlines() or [type(error).__name__]
     return " ".join(lines[0].split())[:200]
-
-
-def shown(value: Any) -> str:
-    """``value`` as an error shows it: as Python writes it, cut where it is long."""
-    words = isinstance(value, list) and all(isinstance(word, str) for word in value)
-    if isinstance(value, dict | list) and not words:
-        return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value)}"
-    if isinstance(value, int) and value.bit_length() > 200:
-        return "a number of many digits"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}…{text[-1]}"
 
 
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:

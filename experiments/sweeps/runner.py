@@ -37,10 +37,11 @@ class Sweep:
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--out {folder}: is a file, not a folder")
         folder.mkdir(parents=True, exist_ok=True)
+        tree = seen_from(folder, tree)  # as its file there has to say it
         self.store = Store(folder)
         for name in EXPORTS:  # of an earlier sweep: they would pass for this one's
             (folder / name).unlink(missing_ok=True)
-        text = yaml.safe_dump(seen_from(folder, tree), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
         with replacing(folder / "sweep.yaml") as whole:
             whole.write_text(text, encoding="utf-8")
 

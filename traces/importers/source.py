@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from prefetch_sim.traces.arrays import FLOOR, TIMES
-from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.trace import TraceError
 
 # Spreadsheets put a byte order mark before UTF-8.
@@ -26,6 +25,16 @@ _MARK = codecs.BOM_UTF8
 _GZIP = b"\x1f\x8b"
 HEAD_BYTES = 4096
 LISTS = ("experts",)  # columns of a CSV that may go on to the end of a row
+_SHOWN = 60  # characters of a value that an error shows
+
+
+def shown(value: Any) -> str:
+    """``value`` as Python writes it, cut where it is long."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of many digits"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
 
 # What numpy and zipfile raise for files that are damaged, cut short or locked.
 UNREADABLE = (

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prefetch_sim.traces.errors import shown
-from prefetch_sim.traces.models.keys import Config, ModelConfigError, optional
+from prefetch_sim.traces.models.keys import Config, ModelConfigError, optional, short
 from prefetch_sim.traces.models.precision import Name, Published, with_group
 
 # Files beside a config.json that say it: TensorRT Model Optimizer, AutoGPTQ and AutoAWQ of old.
@@ -84,7 +83,7 @@ def _plain(config: Config) -> Name:
     name = _DTYPES.get(str(given).removeprefix("torch."))
     if name is None:
         raise QuantisationError(
-            f"config.json: dtype: {shown(given)} is none of {', '.join(_DTYPES)}; `precision` "
+            f"config.json: dtype: {short(given)} is none of {', '.join(_DTYPES)}; `precision` "
             "overrides it"
         )
     return name
@@ -102,7 +101,7 @@ def _statement(config: Config, beside: Mapping[str, Config]) -> tuple[str, Confi
             )
     for where, stated in found:
         if not isinstance(stated, dict):
-            raise QuantisationError(f"{where}: {shown(stated)} is not a mapping")
+            raise QuantisationError(f"{where}: {short(stated)} is not a mapping")
         return where, {"quant_method": _METHODS.get(where, ""), **stated}
     return "", {}
 
@@ -144,7 +143,7 @@ class _Reader:
         bits = optional(stated, "bits", "w_bit", "num_bits", "nbits", "wbits")
         group = stated.get("group_size", stated.get("q_group_size", 128))
         if type(group) is not int:
-            raise QuantisationError(f"group_size {shown(group)}")
+            raise QuantisationError(f"group_size {short(group)}")
         if method == "mxfp4":  # of experts alone, whatever its list of the rest
             return {"experts": "mxfp4", "shared": "mxfp4"}
         if method in ("gptq", "awq", "auto-round", "intel/auto-round", "auto-gptq") and bits:
@@ -176,7 +175,7 @@ class _Reader:
             name = "mxfp4" if of == "fp4" else _algorithm(of, optional(own, "group_size"))
         else:
             raise QuantisationError(
-                f"quant_method {shown(method or None)} with bits {bits or None}"
+                f"quant_method {short(method or None)} with bits {bits or None}"
             )
         return {"experts": name, "shared": name, "attention": name}
 
@@ -258,7 +257,7 @@ class _Reader:
         known = ("fp8", "int8", "nvfp4")
         found = [name for name in known if name in str(algorithm).lower()]
         if not found:
-            raise QuantisationError(f"a KV cache in {shown(algorithm)}")
+            raise QuantisationError(f"a KV cache in {short(algorithm)}")
         return {"kv": found[0]}
 
     def _covers(self, patterns: Iterable[str], part: str) -> bool:
@@ -268,7 +267,7 @@ class _Reader:
         for pattern in patterns:
             if pattern.startswith("re:"):
                 if re.search(r"\)[*+{]", pattern) or len(re.findall(r"[*+{]", pattern)) > 5:
-                    raise QuantisationError(f"pattern {shown(pattern)} may take for ever to match")
+                    raise QuantisationError(f"pattern {pattern[:60]!r} may take for ever to match")
                 rule = re.compile(pattern[3:500])
                 layers |= {i for i in range(self._layers) if _matches(rule, part, i)}
             elif part in _parts(pattern):
@@ -330,4 +329,4 @@ def _algorithm(name: str, group: int) -> Name:
         return "int8"
     if re.search("fp8|float8", given):
         return "fp8"
-    raise QuantisationError(f"quant_algo {shown(name)}")
+    raise QuantisationError(f"quant_algo {short(name)}")
