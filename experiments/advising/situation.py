@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,9 @@ from typing import Any
 from prefetch_sim.experiments.advising import known
 from prefetch_sim.experiments.advising import machine as machines
 from prefetch_sim.experiments.advising.machine import Machine, Taken
-from prefetch_sim.experiments.advising.names import known_as, slug
 from prefetch_sim.experiments.advising.placements import Place
 from prefetch_sim.experiments.advising.question import Question
-from prefetch_sim.hardware_profiles import RuntimeProfile, list_runtimes, load_runtime
-from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.hardware_profiles import RuntimeProfile, load_runtime, runtime_name
 from prefetch_sim.sim.config.files import Tree, parse
 from prefetch_sim.sim.config.models import load_model
 from prefetch_sim.sim.cost.reserve import Reserve, reserve
@@ -22,6 +21,7 @@ from prefetch_sim.sim.setup.traces import load_workload
 from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.precision import NAMES, Precision
 from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.names import UnknownName
 
 _GGUF_ENGINES = ("llama.cpp", "imp", "big-moe-on-edge")
 # What streams experts from the drive: on Macs, and where the CPU computes.
@@ -89,11 +89,12 @@ class Situation:
 def settle(question: Question, look: Callable[[], machines.Here] = machines.here) -> Situation:
     """Settle ``question``. Raises ConfigError or ProfileError with the nearest name."""
     machine = machines.find(question, look)
+    model = load_model(question.model, question.quant)
     name = _model_name(question.model)
-    model = load_model(name, question.quant)
     taken = [*machine.taken, Taken("model", name, "said")]
     runtime = question.runtime or _USUAL
-    runtime = known_as(runtime, list_runtimes()) or runtime
+    if not runtime.endswith((".yaml", ".yml")):
+        runtime = runtime_name(runtime)
     engine = load_runtime(runtime)
     if question.quant is not None:
         stored = question.quant
@@ -114,13 +115,10 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
 
 
 def _model_name(text: str) -> str:
-    """A name of the catalogue, or a file by its whole path. Raises ConfigError with the nearest."""
-    if Path(text).exists() and text not in catalogue.names():
-        return str(Path(text).resolve())
-    name = known_as(text, catalogue.names())
-    if name is None:
-        raise ConfigError(f"unknown model {text!r}{did_you_mean(slug(text), catalogue.names())}")
-    return name
+    """The catalogue's name of a model that is there, or its file by its whole path."""
+    with suppress(UnknownName):
+        return catalogue.model_name(text)
+    return str(Path(text).resolve())
 
 
 def _beside(
