@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from prefetch_sim.sim.setup.traces import load_workload
 from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.precision import NAMES, Precision
 from prefetch_sim.traces.models.spec import ModelSpec
-from prefetch_sim.traces.names import UnknownName
 
 _GGUF_ENGINES = ("llama.cpp", "imp", "big-moe-on-edge")
 # What streams experts from the drive: on Macs, and where the CPU computes.
@@ -116,9 +114,9 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
 
 def _model_name(text: str) -> str:
     """The catalogue's name of a model that is there, or its file by its whole path."""
-    with suppress(UnknownName):
-        return catalogue.model_name(text)
-    return str(Path(text).resolve())
+    if text not in catalogue.names() and Path(text).exists():
+        return str(Path(text).resolve())
+    return catalogue.model_name(text)
 
 
 def _beside(
