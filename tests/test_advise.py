@@ -29,8 +29,8 @@ from prefetch_sim.sim.config.errors import ConfigError
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = Here(None, None, "", 0)
 # A small model on a card with less memory than it needs.
-SMALL = {"gpu": "RTX 3060 3GB", "ram": "32GB", "model": "allenai/OLMoE-1B-7B", "quant": "Q4_K_M"}
-ASKED = ("--gpu", "RTX 3060 3GB", "--ram", "32GB", "--model", "olmoe-1b-7b", "--quant", "Q4_K_M")
+SMALL = {"gpu": "RTX 3060 5GB", "ram": "32GB", "model": "allenai/OLMoE-1B-7B", "quant": "Q4_K_M"}
+ASKED = ("--gpu", "RTX 3060 5GB", "--ram", "32GB", "--model", "olmoe-1b-7b", "--quant", "Q4_K_M")
 
 
 def settled(**given: Any) -> Situation:
@@ -64,7 +64,7 @@ def test_sizes_and_speeds_are_read_as_written(field: str, text: str, value: floa
     [
         ({"ram": "lots"}, "ram: 'lots' is no size of a memory: write 32GB"),
         ({"target": "fast"}, "target: 'fast' is no speed: write 20tok/s or 50ms"),
-        ({"quant": "Q4_K_X"}, "quant: unknown quantisation 'Q4_K_X'; did you mean 'Q4_K_M'?"),
+        ({"quant": "Q4_K_X"}, "quant: unknown quantisation 'Q4_K_X'; did you mean 'Q4_K_S'?"),
         ({"link": "PCIe"}, "link: 'PCIe' is no rate: write 25, in GB/s"),
         ({"cache": "much"}, "cache: 'much' is not a capacity"),
     ],
@@ -93,7 +93,7 @@ def test_cards_are_known_by_what_people_call_them(gpu: str, name: str) -> None:
     ("option", "value", "says"),
     [
         ("--gpu", "RTX 4O90", "did you mean 'rtx-4090'?"),
-        ("--quant", "Q4_K_X", "did you mean 'Q4_K_M'?"),
+        ("--quant", "Q5_K", "did you mean 'Q5_K_M'?"),
         ("--model", "olmoe-1b-8b", "did you mean 'olmoe-1b-7b'?"),
         ("--runtime", "lama.cpp", "did you mean 'llama.cpp'?"),
         ("--cpu", "ryzen-5950", "did you mean 'ryzen-5950x'?"),
@@ -139,10 +139,11 @@ def test_another_machine_is_not_taken_for_this_one() -> None:
 
 def test_hits_go_through_what_was_measured_and_grow() -> None:
     for share, rate in HITS[:-1]:
-        assert hits(share) == pytest.approx(rate)
-    shares = [x / 100 for x in range(1, 101)]
-    assert all(a <= b for a, b in pairwise(map(hits, shares)))
-    assert hits(0.001) >= 0
+        assert hits(share, 128 / 8) == pytest.approx(rate)
+    for needs in (4, 16, 51.2):
+        rates = [hits(x / 100, needs) for x in range(1, 101)]
+        assert all(a <= b for a, b in pairwise(rates))
+        assert 0 == rates[0] < hits(1.01 / needs, needs) < rates[-1] < 1
 
 
 def test_as_many_layers_as_fit_and_one_more_does_not() -> None:
@@ -240,7 +241,7 @@ def test_what_fits_nowhere_is_said_with_what_would() -> None:
 
 
 def test_what_host_memory_lacks_comes_off_the_drive() -> None:
-    found = answered(ram="3GB")
+    found = answered(gpu="RTX 3060 3GB", ram="3GB")
     assert found.fits == "drive"
     assert found.memory.on_drive > 0
     assert found.limits is not None

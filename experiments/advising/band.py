@@ -20,8 +20,8 @@ from prefetch_sim.hardware_profiles import Figure
 FIELD = Path(__file__).resolve().parents[1] / "results" / "field_check" / "rows.csv"
 MOST = 0.35  # half-width: what is less certain is shown as this, and said
 _WITHIN = 0.9
-# What other engines published is 0.7 to 1.3 times the misses of ``placements.HITS``: slotstream and
-# imp with Qwen3.8-Flash-Next, FreeToken, BigMoeOnEdge with two models (docs/field-check.md).
+# What engines published is 0.8 to 1.2 times the misses of ``placements.hits``, once 1.6 times
+# (docs/field-check.md: slotstream, imp, FreeToken, BigMoeOnEdge).
 _MISSES = 0.3
 
 

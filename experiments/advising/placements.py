@@ -25,8 +25,13 @@ _DECODE: dict[Way, int] = {"whole": 12, "layers": 12, "each": 48, "lru": 64, "lr
 # Engines that place in one way; others do what their profile does not lack.
 _PLACES: dict[str, tuple[Way, ...]] = {"llama.cpp": ("layers",), "ktransformers": ("each",)}
 # What an LRU cache of a share of the experts hits: Qwen3-30B-A3B, 24, 73, 146 and 244 of 384 slots a
-# layer (kekzl/imp#1374).
+# layer (kekzl/imp#1374), and of how many top-k its experts are.
 HITS = ((24 / 384, 0.366), (73 / 384, 0.741), (146 / 384, 0.894), (244 / 384, 0.962), (1.0, 1.0))
+_HITS_OF = 16
+# Another model is between two readings of it: by the share, and by where the share is between one
+# token's need and everything. The weight of the latter gives what imp published of Qwen3.8-Flash-Next
+# with 12 %, 62 % (kekzl/imp#2061) and 71 % (#2057).
+_BY_NEED = 0.4
 _MOST_HITS = 0.99  # that made-up routing is asked for
 
 
@@ -169,17 +174,27 @@ def _routing(place: Place, way: Way, on_gpu: int) -> Tree:
     }  # fmt: skip
     if not way.startswith("lru"):
         return made
-    lap = sum(place.sizes) * place.model.top_k
-    rate = 0.0 if on_gpu < lap else hits(on_gpu / place.everything)
+    rate = hits(on_gpu / place.everything, place.model.experts / place.model.top_k)
     return {**made, "hit_rate": round(rate, 4), "at": f"{on_gpu}B"}
 
 
-def hits(share: float) -> float:
-    """The hit rate of an LRU cache of that share of the experts, between what was measured."""
+def hits(share: float, needs: float) -> float:
+    """The hit rate of an LRU cache of that share of the experts, a token needing one of ``needs``.
+
+    One that does not hold what a token needs hits nothing.
+    """
+    if share * needs < 1 - 1e-9:
+        return 0.0
+    place = log(share * needs) / log(needs) if needs > 1 else 1.0
+    found = (1 - _BY_NEED) * _measured(share) + _BY_NEED * _measured(_HITS_OF ** (place - 1))
+    return min(max(found, 0.0), _MOST_HITS)
+
+
+def _measured(share: float) -> float:
+    """Of the model that was measured, along the logarithm between two points."""
     after = next(i for i, (at, _) in enumerate(HITS) if share <= at or at == 1.0)
     (a, low), (b, high) = HITS[max(after, 1) - 1], HITS[max(after, 1)]
-    found = low + (high - low) * log(share / a) / log(b / a)
-    return min(max(found, 0.0), _MOST_HITS)
+    return low + (high - low) * log(share / a) / log(b / a)
 
 
 def gib(nbytes: float) -> str:
