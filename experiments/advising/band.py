@@ -1,9 +1,9 @@
 """How far an answer may be off: what its figures leave open, and what the field check found.
 
-A figure that is off by its stated uncertainty u makes a token take (1 + u) ** e of its time, e being
-its elasticity. Figures are off independently, so their parts add as squares. With them is added what
-the simulator itself was off by in the field check: nine in ten of its predicted rows, judged by
-tokens a second, were measured within so much of what was simulated.
+A figure that is off by its stated uncertainty u makes a token take (1 + u) ** e of its time, e
+being its elasticity. Figures are off independently, so their parts add as squares. With them is
+added what the simulator itself was off by in the field check: nine in ten of its predicted rows,
+judged by tokens a second, were measured within so much of what was simulated.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from prefetch_sim.sim.calibration.machine import describe
 from prefetch_sim.sim.config.files import Tree
 
 GIB = 2**30
-# Of a memory, what its system and other programs keep: at least 2 GiB. macOS lets the GPU have three
-# quarters (iogpu.wired_limit_mb unset).
+# Of a memory, what its system and other programs keep: at least 2 GiB. macOS lets the GPU have
+# three quarters (iogpu.wired_limit_mb unset).
 _SYSTEM, _LEAST_SYSTEM, _MACOS = 0.1, 2 * GIB, 0.25
 MACS = ("m2-ultra", "m4-max", "m5-pro")
 

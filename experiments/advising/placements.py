@@ -24,13 +24,13 @@ PROMPT = 16
 _DECODE: dict[Way, int] = {"whole": 12, "layers": 12, "each": 48, "lru": 64, "lru+cpu": 64}
 # Engines that place in one way; others do what their profile does not lack.
 _PLACES: dict[str, tuple[Way, ...]] = {"llama.cpp": ("layers",), "ktransformers": ("each",)}
-# What an LRU cache of a share of the experts hits: Qwen3-30B-A3B, 24, 73, 146 and 244 of 384 slots a
-# layer (kekzl/imp#1374), and of how many top-k its experts are.
+# What an LRU cache of a share of the experts hits: Qwen3-30B-A3B, 24, 73, 146 and 244 of 384 slots
+# a layer (kekzl/imp#1374); its experts are 16 times its top-k.
 HITS = ((24 / 384, 0.366), (73 / 384, 0.741), (146 / 384, 0.894), (244 / 384, 0.962), (1.0, 1.0))
 _HITS_OF = 16
 # Another model is between two readings of it: by the share, and by where the share is between one
-# token's need and everything. The weight of the latter gives what imp published of Qwen3.8-Flash-Next
-# with 12 %, 62 % (kekzl/imp#2061) and 71 % (#2057).
+# token's need and everything. The weight of the latter gives what imp published of
+# Qwen3.8-Flash-Next with 12 %: 62 % (kekzl/imp#2061) and 71 % (#2057).
 _BY_NEED = 0.4
 _MOST_HITS = 0.99  # that made-up routing is asked for
 
@@ -118,7 +118,10 @@ def placed(
         layers, changes = place.model.moe_layers, {"cache": {"capacity": "100%", "warm": "first"}}
     elif way.startswith("lru"):
         policy = "cpu" if way == "lru+cpu" else "load"
-        changes = {"cache": {"capacity": f"{on_gpu}B"}, "misses": {"policy": policy, "then": "load"}}
+        changes = {
+            "cache": {"capacity": f"{on_gpu}B"},
+            "misses": {"policy": policy, "then": "load"},
+        }
     else:
         free = place.top_k if place.on_drive(0) else 0  # to load into what the drive has
         if way == "layers":
@@ -129,7 +132,7 @@ def placed(
             each = max(room - free, 0) // sum(place.sizes)
             on_gpu = each * sum(place.sizes)
             cached = {"warm": "first"}  # what is there at first stays: nothing is loaded
-        capacity = max(on_gpu + free, max(place.sizes))
+        capacity = max(on_gpu + free, *place.sizes)
         changes = {
             "cache": {"capacity": f"{capacity}B", **cached},
             "misses": {"policy": "cpu", "then": "keep", "up_to": 1_000_000},

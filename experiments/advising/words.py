@@ -58,7 +58,9 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
         yield "target", _target(advice.target)
     if advice.trust is not None and advice.speed is not None:
         yield "trust", _trust(advice)
-    yield "taken", _taken(advice)
+    for label, how in (("found", "detected"), ("assumed", "assumed")):
+        if found := _taken(advice, how):
+            yield label, found
 
 
 def what(key: str) -> str:
@@ -97,7 +99,8 @@ def _split(advice: Advice, split: Split) -> str:
     if split.way == "layers":
         if not split.layers:
             return "no layer's experts on the GPU, all on the CPU"
-        return f"the experts of the last {split.layers} MoE layers on the GPU ({share}), others on the CPU"
+        last = f"the experts of the last {split.layers} MoE layers"
+        return f"{last} on the GPU ({share}), others on the CPU"
     if split.way == "each":
         return f"{split.each} experts of each layer on the GPU ({share}), others on the CPU"
     hits = f"hits {percent(split.hit_rate)}"
@@ -153,8 +156,8 @@ def _trust(advice: Advice) -> str:
     doubts = ", ".join(f"{_figure(path)} ±{_share(part)}" for path, part in trust.doubts.items())
     kinds = " and ".join(f"{n} {kind}" for kind, n in _kinds(trust.figures))
     text = (
-        f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; of those "
-        f"that count {kinds}), field check ±{_share(speed.from_field)}"
+        f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; "
+        f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
     )
     near = "; ".join(
         f"{one.what}: {number(one.measured)} measured, {number(one.expected)} expected"
@@ -172,12 +175,12 @@ def _figure(path: str) -> str:
     return "hits" if path == MISSES else path.partition(".")[2]
 
 
-def _taken(advice: Advice) -> str:
-    by: dict[str, list[str]] = {}
-    for one in advice.taken:
-        why = f" ({one.why})" if one.why else ""
-        by.setdefault(one.how, []).append(f"{one.what} {one.value}{why}")
-    return "; ".join(f"{how}: {', '.join(found)}" for how, found in by.items() if how != "said")
+def _taken(advice: Advice, how: str) -> str:
+    return ", ".join(
+        f"{one.what} {one.value}" + (f" ({one.why})" if one.why else "")
+        for one in advice.taken
+        if one.how == how
+    )
 
 
 def _gain(one: Option) -> str:
