@@ -243,7 +243,7 @@ def test_what_fits_nowhere_is_said_with_what_would() -> None:
 
 
 def test_what_host_memory_lacks_comes_off_the_drive() -> None:
-    found = answered(gpu="RTX 3060 3GB", ram="3GB")
+    found = answered(gpu="RTX 3060 3GB", ram="3GB", drive="0.5 GB/s")
     assert found.fits == "drive"
     assert found.memory.on_drive > 0
     assert found.limits is not None

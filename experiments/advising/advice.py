@@ -116,13 +116,13 @@ def _memory(found: Situation, placement: Placement | None) -> Memory:
     in_host = place.everything - on_gpu - on_drive if placement else 0
     accelerator = place.profile.compute.memory_gib.value * GIB
     nbytes = (accelerator, *place.beside, place.room, place.everything, on_gpu, in_host, on_drive)
-    return Memory(*(n / GIB for n in nbytes))
+    return Memory(*(n / GIB for n in nbytes), unified=place.profile.unified_memory)
 
 
 def _split(found: Situation, placement: Placement, best: Point) -> Split:
     place = found.place
     flags = None
-    if place.runtime.name == "llama.cpp" and not place.profile.unified_memory:
+    if place.runtime.name == "llama.cpp" and placement.way in ("whole", "layers"):
         first = first_layers(place.model, placement.layers)
         moe = f" --n-cpu-moe {first}" if placement.way == "layers" and first else ""
         flags = f"-ngl 99{moe} -c {found.question.context}"

@@ -27,6 +27,7 @@ class Memory:
     on_gpu: float
     in_host: float
     on_drive: float
+    unified: bool  # one memory
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def placed(
     on_drive = place.on_drive(on_gpu)
     if on_drive and not place.profile.unified_memory:
         changes["host"] = {"capacity": f"{place.host_bytes}B"}
-    changes["trace"] = _routing(place, way, on_gpu)
+    changes["trace"] = _routing(place, way, on_gpu, on_drive)
     return Placement(way, on_gpu, on_drive, layers, each, changes)
 
 
@@ -170,15 +170,22 @@ def first_layers(model: ModelSpec, on_gpu: int) -> int:
     return model.moe_layer_indices[-on_gpu] if on_gpu else model.layers
 
 
-def _routing(place: Place, way: Way, on_gpu: int) -> Tree:
-    """Drawn, where it hardly matters; or such that an LRU cache hits as such caches do."""
+def _routing(place: Place, way: Way, on_gpu: int, on_drive: int) -> Tree:
+    """Drawn, where it hardly matters; or such that an LRU cache hits as such caches do.
+
+    That is the one on the accelerator, or host memory above a drive.
+    """
+    lru = way.startswith("lru")
+    decode = _DECODE["lru" if on_drive else way]
     made: Tree = {
-        "synthetic": place.name, "requests": 1, "prompt": PROMPT, "decode": _DECODE[way],
+        "synthetic": place.name, "requests": 1, "prompt": PROMPT, "decode": decode,
     }  # fmt: skip
-    if not way.startswith("lru"):
+    if not (lru or on_drive):
         return made
-    rate = hits(on_gpu / place.everything, place.model.experts / place.model.top_k)
-    return {**made, "hit_rate": round(rate, 4), "at": f"{on_gpu}B"}
+    held = on_gpu if lru else place.host_bytes / (place.everything - on_gpu) * place.everything
+    held = max(int(held), place.top_k)
+    rate = hits(held / place.everything, place.model.experts / place.model.top_k)
+    return {**made, "hit_rate": round(rate, 4), "at": f"{held}B"}
 
 
 def hits(share: float, needs: float) -> float:

@@ -134,7 +134,7 @@ def _usual_precision(model: ModelSpec, engine: str) -> tuple[Precision, str]:
         return Precision.of("Q4_K_M"), "usual where a model does not fit"
     if published == "mxfp4" and engine in _GGUF_ENGINES:
         return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
-    return Precision(), "as published"
+    return Precision(), ""
 
 
 def _usual_runtime(found: Situation) -> tuple[Situation, str]:
