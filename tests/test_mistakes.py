@@ -263,7 +263,8 @@ def test_every_missing_figure_of_a_profile_is_named_at_once(folder: Path) -> Non
     message = refused("hardware=box.yaml")
     for words in (
         "compute.{tflops.bf16, memory_gb_s, ", "memory_gib.kind, memory_gib.source",
-        "host_link.{gb_s, ", "host.{memory_gib}", "storage.{gb_s, stream_gb_s, latency_us, queue_depth, read_mib}",
+        "host_link.{gb_s, ", "host.{memory_gib}",
+        "storage.{gb_s, stream_gb_s, latency_us, queue_depth, read_mib}",
     ):  # fmt: skip
         assert words in message
 
