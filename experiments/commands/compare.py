@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,20 +14,21 @@ from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
     from prefetch_sim.experiments.comparing.comparison import Comparison, Figure
+    from prefetch_sim.experiments.comparing.swept import Place
     from prefetch_sim.sim.setup.inputs import Inputs
 
 
 def compare(
     config: Annotated[
         Path | None,
-        typer.Argument(help="YAML file of both, where they have none of their own.", metavar="CONFIG"),
+        typer.Argument(help="YAML file of both, unless they name their own.", metavar="[CONFIG]"),
     ] = None,
     in_a: Annotated[
         list[str] | None,
         typer.Option(
             "--a",
             metavar="PATH=VALUE",
-            help="What A has in place of CONFIG's; or a config FILE of its own. May be repeated.",
+            help="What A has in place of CONFIG's, or a config FILE of its own. May be repeated.",
         ),
     ] = None,
     in_b: Annotated[
@@ -34,30 +36,40 @@ def compare(
         typer.Option("--b", metavar="PATH=VALUE", help="The same for B. May be repeated."),
     ] = None,
     assignments: Assignments = None,
+    swept: Annotated[
+        Path | None,
+        typer.Option(
+            "--sweep", metavar="DIR", help="Compare points of a finished sweep; nothing runs."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the comparison as one JSON object.")
     ] = False,
 ) -> None:
     """Run two configurations over the same requests: how far apart, whether really, and why.
 
-    A is CONFIG with what --a says, B with what --b says; --set is of both.
+    A is CONFIG with what --a says, B with what --b says; --set is of both. Of a sweep, --a and --b
+    name values of its axes, and points that are alike in all other axes are compared.
     """
-    import json
-
     from prefetch_sim.experiments.commands.output import count, working
+    from prefetch_sim.sim.config.errors import ConfigError
 
+    if not in_a and not in_b:
+        raise ConfigError(
+            "nothing to compare: say what differs, as with --b predictor=none, or name files"
+        )
+    if swept is not None:
+        if config is not None or assignments:
+            raise ConfigError("--sweep: its points are finished; give no CONFIG and no --set")
+        _points(swept, in_a or [], in_b or [], as_json)
+        return
     with nothing_to_keep():
-        from prefetch_sim.experiments.comparing import comparison, words
+        from prefetch_sim.experiments.comparing.comparison import compare_inputs
         from prefetch_sim.experiments.comparing.requests import check_same_requests
-        from prefetch_sim.sim.config.errors import ConfigError
         from prefetch_sim.sim.config.files import parse_assignment
 
-        if not in_a and not in_b:
-            raise ConfigError(
-                "nothing to compare: say what differs, as with --b predictor=none, or name files"
-            )
         for assignment in assignments or []:
-            parse_assignment(assignment)  # an error of it is not of --a
+            parse_assignment(assignment)  # its error is not of --a
         a, b = (
             _side(option, given or [], config, assignments or [])
             for option, given in (("--a", in_a), ("--b", in_b))
@@ -66,15 +78,14 @@ def compare(
     for name, inputs in (("A", a), ("B", b)):
         run.warn(inputs, f"{name}: ")
     with working(f"simulating {count(a.workload.trace.tokens, 'token')} twice"):
-        found = comparison.compare_inputs(a, b)
+        found = compare_inputs(a, b)
     if as_json:
-        shown = {**found.as_json(), "says": words.said(found)}
-        print(json.dumps(shown, indent=2, allow_nan=False))
+        _print_json(_told(found))
     else:
         show(found)
 
 
-def _side(option: str, given: list[str], config: Path | None, common: list[str]) -> Inputs:
+def _side(option: str, given: Sequence[str], config: Path | None, common: list[str]) -> Inputs:
     """The checked inputs of A or B. Raises ConfigError naming ``option``."""
     from prefetch_sim.sim.config.errors import ConfigError
 
@@ -89,6 +100,45 @@ def _side(option: str, given: list[str], config: Path | None, common: list[str])
         raise ConfigError(f"{option}: of which config? Give CONFIG, or {option} FILE")
     own = [text for text in given if "=" in text]
     return run.load(base, [*common, *own], option if own else "--set")
+
+
+def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: bool) -> None:
+    with nothing_to_keep():
+        from prefetch_sim.experiments.comparing import words
+        from prefetch_sim.experiments.comparing.swept import compare_points
+        from prefetch_sim.experiments.sweeps.points import label
+        from prefetch_sim.sim.config.files import parse_assignment, spelled
+
+    def labels(option: str, given: Sequence[str]) -> dict[str, str]:
+        pairs = (parse_assignment(text, option) for text in given)
+        return {spelled(path): label(value) for path, value in pairs}
+
+    places = compare_points(folder, labels("--a", in_a), labels("--b", in_b))
+    if as_json:
+        _print_json({"places": [{"at": dict(p.at), **_told(p.comparison)} for p in places]})
+    elif len(places) == 1:
+        show(places[0].comparison)
+    else:
+        _show_places(places, " ".join(in_a), " ".join(in_b))
+        _say(words.over_places([place.comparison for place in places]))
+
+
+def _told(found: Comparison) -> dict[str, Any]:
+    from prefetch_sim.experiments.comparing import words
+
+    return {**found.as_json(), "says": words.said(found)}
+
+
+def _print_json(told: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(told, indent=2, allow_nan=False))
+
+
+def _say(sentence: str) -> None:
+    from prefetch_sim.experiments.commands.output import console
+
+    console().print(sentence, markup=False)
 
 
 def show(found: Comparison) -> None:
@@ -119,7 +169,7 @@ def show(found: Comparison) -> None:
     for label, part in found.parts.items():
         if part.a or part.b:
             share = percent(part.difference / whole if whole else None)
-            ms = (number(part.a / 1e6), number(part.b / 1e6), words.signed(part.difference / 1e6))
+            ms = number(part.a / 1e6), number(part.b / 1e6), words.signed(part.difference / 1e6)
             time.add_row(label.replace("_", " "), *ms, share)
     total = found.total
     time.add_row("total", number(total.a / 1e6), number(total.b / 1e6), words.signed(whole / 1e6))
@@ -131,7 +181,7 @@ def show(found: Comparison) -> None:
             out.print(table)
             out.print()
     for sentence in words.said(found):
-        out.print(sentence, markup=False)
+        _say(sentence)
 
 
 def _cells(figure: Figure) -> list[str]:
@@ -146,3 +196,18 @@ def _cells(figure: Figure) -> list[str]:
         interval = f"{signed(pairs.low)} to {signed(pairs.high)}"
     change = percent(None if not a or apart is None else apart / a)
     return [number(a), number(b), signed(apart), interval, change]
+
+
+def _show_places(places: Sequence[Place], a: str, b: str) -> None:
+    from prefetch_sim.experiments.commands.output import console, grid
+    from prefetch_sim.experiments.comparing import words
+
+    columns = "A", "B", "B - A", "95 % interval", "change", "B is"
+    shown = grid(*places[0].at, *columns, right=len(columns))
+    shown.title = f"ms per output token, A: {a}, B: {b}"
+    for place in places:
+        found = place.comparison
+        shown.add_row(*place.at.values(), *_cells(found.tpot_ms), words.in_short(found))
+    out = console()
+    out.print(shown)
+    out.print()

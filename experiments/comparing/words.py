@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prefetch_sim.experiments.commands.output import count, number, percent, size
@@ -23,6 +24,13 @@ PARTS = {
     "stall: storage": "waiting for storage",
     "stall: cpu": "waiting for the CPU",
 }
+SAME, FEW, UNTOLD, FASTER, SLOWER = (
+    "the same",
+    "of too few requests",
+    "not told apart",
+    "faster",
+    "slower",
+)  # B, in short
 _STAGES = {"host_link": ("host link", "host_to_gpu"), "storage": ("storage", "storage")}
 _ORIGINS = {"demand": "on demand", "prefetch": "ahead", "behind": "behind"}
 
@@ -105,6 +113,31 @@ def facts(c: Comparison) -> list[tuple[str, str, str]]:
 def changes(c: Comparison) -> list[tuple[str, str, str]]:
     """(path of the config, in A, in B), where they differ."""
     return [(path, _value(path, a), _value(path, b)) for path, (a, b) in c.changed.items()]
+
+
+def in_short(c: Comparison) -> str:
+    """The verdict in a word or two."""
+    pairs = c.tpot_ms.paired
+    if pairs is None or not pairs.requests:
+        return "–"
+    if pairs.difference == 0 and c.total.difference == 0:
+        return SAME
+    if not pairs.enough:
+        return FEW
+    if not pairs.real:
+        return UNTOLD
+    return FASTER if pairs.difference < 0 else SLOWER
+
+
+def over_places(places: Sequence[Comparison]) -> str:
+    """How often B is faster, over the places of a sweep."""
+    verdicts = Counter(map(in_short, places))
+    listed = ", ".join(f"{word} at {n}" for word, n in verdicts.most_common())
+    said = f"B is, of {count(len(places), 'place')}: {listed}."
+    told = verdicts[FASTER] + verdicts[SLOWER]
+    if told and len(places) >= 20:
+        said += f" One in 20 that do not differ seems to: {len(places) // 20} here, by chance."
+    return said
 
 
 def signed(value: float | None) -> str:
