@@ -24,13 +24,6 @@ PARTS = {
     "stall: storage": "waiting for storage",
     "stall: cpu": "waiting for the CPU",
 }
-SAME, FEW, UNTOLD, FASTER, SLOWER = (
-    "the same",
-    "of too few requests",
-    "not told apart",
-    "faster",
-    "slower",
-)  # B, in short
 _STAGES = {"host_link": ("host link", "host_to_gpu"), "storage": ("storage", "storage")}
 _ORIGINS = {"demand": "on demand", "prefetch": "ahead", "behind": "behind"}
 
@@ -121,12 +114,12 @@ def in_short(c: Comparison) -> str:
     if pairs is None or not pairs.requests:
         return "–"
     if pairs.difference == 0 and c.total.difference == 0:
-        return SAME
+        return "the same"
     if not pairs.enough:
-        return FEW
+        return "of too few requests"
     if not pairs.real:
-        return UNTOLD
-    return FASTER if pairs.difference < 0 else SLOWER
+        return "not told apart"
+    return "faster" if pairs.difference < 0 else "slower"
 
 
 def over_places(places: Sequence[Comparison]) -> str:
@@ -134,9 +127,8 @@ def over_places(places: Sequence[Comparison]) -> str:
     verdicts = Counter(map(in_short, places))
     listed = ", ".join(f"{word} at {n}" for word, n in verdicts.most_common())
     said = f"B is, of {count(len(places), 'place')}: {listed}."
-    told = verdicts[FASTER] + verdicts[SLOWER]
-    if told and len(places) >= 20:
-        said += f" One in 20 that do not differ seems to: {len(places) // 20} here, by chance."
+    if len(places) >= 20 and verdicts["faster"] + verdicts["slower"]:
+        said += " Of 20 places that do not differ one seems to, by chance."
     return said
 
 
