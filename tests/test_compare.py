@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cli_support import here, small_trace, write_config
+from cli_support import ROOT, here, small_trace, write_config
 
 from prefetch_sim.experiments.comparing import words
 from prefetch_sim.experiments.comparing.comparison import Comparison, compare, compared
@@ -16,6 +17,7 @@ from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.run import run
 
+PAGE = ROOT / "docs/compare.md"
 RUNTIME = {
     "name": "ideal",
     "kernels": "eager",
@@ -255,3 +257,116 @@ def test_warnings_say_whose_they_are(folder: Path) -> None:
     told = here("compare", "run.yaml", "--b", "cache.capacity={experts: 7}", cwd=folder).stderr
     assert told.startswith("warning: B: the cache (")
     assert told.count("warning") == 1
+
+
+# Points of a sweep
+
+
+@pytest.fixture(scope="module")
+def sweep(folder: Path) -> Path:
+    axes = {
+        "predictor": ["none", "guess", [{"name": "guess"}, {"name": "oracle", "recall": 0.5}]],
+        "cache.capacity": ["50%", {"experts": 12}],
+    }
+    write_config(folder / "sweep.yaml", trace="small.parquet", runtime=RUNTIME, sweep=axes)
+    done = here("sweep", "sweep.yaml", "--out", "swept", "--jobs", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "swept"
+
+
+def test_points_of_a_sweep_are_compared_as_runs_are(folder: Path, sweep: Path) -> None:
+    options = ("--a", "predictor=none", "--b", "predictor=[guess, {name: oracle, recall: 0.5}]")
+    told = json.loads(here("compare", "--sweep", sweep, *options, "--json", cwd=folder).stdout)
+    places = {place["at"]["cache.capacity"]: place for place in told["places"]}
+    assert list(places) == ["50%", "experts=12"]
+    for label, capacity in (("50%", "50%"), ("experts=12", {"experts": 12})):
+        both = [{"name": "guess"}, {"name": "oracle", "recall": 0.5}]
+        cache = {"capacity": capacity}
+        direct = compare(config(folder, cache=cache), config(folder, cache=cache, predictor=both))
+        assert places[label]["says"] == words.said(direct)
+        assert places[label]["parts_ms"] == direct.as_json()["parts_ms"]
+        assert places[label]["changed"] == {
+            "predictor": ["none", "guess + oracle recall=0.5"],
+        }
+        assert places[label]["b"]["predictors"] == direct.b["predictors"]
+
+
+def test_a_table_of_places_and_one_place_in_full(folder: Path, sweep: Path) -> None:
+    options = ("--sweep", sweep, "--a", "predictor=none", "--b", "predictor=guess")
+    shown = here("compare", *options, cwd=folder).stdout
+    assert "ms per output token, A: predictor=none, B: predictor=guess" in shown
+    assert [line.split()[0] for line in shown.splitlines()[2:4]] == ["50%", "experts=12"]
+    assert shown.splitlines()[-1].startswith("B is, of 2 places: ")
+    one = here("compare", *options, "--a", "cache.capacity=50%", "--b", "cache.capacity=50%",
+               cwd=folder).stdout  # fmt: skip
+    assert "what it is made of" in one
+    direct = here("compare", "run.yaml", "--b", "predictor=guess", cwd=folder).stdout
+    assert one.splitlines()[-3:] == direct.splitlines()[-3:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--b", "predictr=none"], "--b predictr: no axis of swept; did you mean 'predictor'?"),
+        (["--b", "predictor=gess"], "--b predictor=gess: no such point in swept; did you mean"),
+        (["--b", "cache.capacity=50%"], "--a: several points; say with --a predictor=… which"),
+        (["run.yaml", "--b", "predictor=none"], "--sweep: its points are finished; give no CONFIG"),
+        (["--b", "predictor"], "--b 'predictor': write --b path=value"),
+    ],
+)
+def test_mistakes_of_a_sweep(folder: Path, sweep: Path, arguments: list[str], says: str) -> None:
+    a = [] if arguments[1] == "cache.capacity=50%" else ["--a", "predictor=none"]
+    refused = here("compare", "--sweep", "swept", *a, *arguments, cwd=folder)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"error: {says}")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_folder_that_is_no_sweep(folder: Path, tmp_path: Path) -> None:
+    options = ("--a", "predictor=none", "--b", "predictor=guess")
+    refused = here("compare", "--sweep", tmp_path, *options, cwd=folder)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "is " in refused.stderr
+    (tmp_path / "results.parquet").write_bytes((folder / "small.parquet").read_bytes())
+    other = here("compare", "--sweep", tmp_path, *options, cwd=folder)
+    assert "has no results by request" in other.stderr
+    (tmp_path / "results.parquet").write_bytes(b"PAR1")
+    damaged = here("compare", "--sweep", tmp_path, *options, cwd=folder)
+    assert (damaged.returncode, damaged.stderr.count("\n")) == (2, 1)
+    assert "cannot be read" in damaged.stderr
+
+
+# The page
+
+
+def blocks() -> list[tuple[str, str]]:
+    """(command, what it prints) of the page; nothing where it shows none."""
+    parts = PAGE.read_text(encoding="utf-8").split("```")
+    found = []
+    for i in range(1, len(parts), 2):
+        if parts[i].startswith("sh\n"):
+            after = parts[i + 2] if i + 2 < len(parts) and parts[i + 2][0] == "\n" else ""
+            lines = parts[i].removeprefix("sh\n").replace("\\\n", " ").splitlines()
+            found += [(line.strip(), "") for line in lines[:-1]] + [(lines[-1].strip(), after)]
+    return found
+
+
+def test_the_page_shows_what_its_commands_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every line that is shown, in its order."""
+    monkeypatch.setenv("COLUMNS", "200")
+    compared = 0
+    for text, shown in blocks():
+        arguments = [
+            str(tmp_path / "swept") if word == "out/compared" else word
+            for word in shlex.split(text)
+        ]
+        assert arguments.pop(0) == "prefetch-sim"
+        done = here(*arguments, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        compared += arguments[0] == "compare"
+        printed = iter([" ".join(line.split()) for line in done.stdout.splitlines()])
+        for line in filter(None, (" ".join(line.split()) for line in shown.splitlines())):
+            assert line in printed, f"{text} does not print, or not there: {line}"
+    assert compared == 2
