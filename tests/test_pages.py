@@ -6,6 +6,7 @@ command names.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -65,7 +66,9 @@ def follow(page: str, here: Path, replaced: dict[str, str] | None = None) -> lis
     return ran
 
 
-@pytest.mark.parametrize(("page", "least"), [("engineers", 6), ("researchers", 4), ("questions", 6)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("engineers", 6), ("researchers", 4), ("questions", 6)]
+)
 def test_every_command_of_the_page_runs(page: str, least: int, here: Path) -> None:
     assert len(follow(page, here)) >= least
 
@@ -73,13 +76,11 @@ def test_every_command_of_the_page_runs(page: str, least: int, here: Path) -> No
 def test_the_page_of_recording_leads_from_a_model_to_an_answer(here: Path) -> None:
     pytest.importorskip("torch", reason="recording needs torch")
     pytest.importorskip("transformers", reason="recording needs transformers")
-    from families import build  # noqa: PLC0415
+    from families import build
 
     build("Qwen3Moe").save_pretrained(here / "model")
     for name, first in (("prompts", 1), ("texts", 40)):
-        lines = [
-            f'{{"tokens": {[(first + i * 7 + j) % 60 for j in range(12)]}, "document": "{name}-{i}"}}'
-            for i in range(24)
-        ]
+        tokens = [[(first + 7 * i + j) % 60 for j in range(12)] for i in range(24)]
+        lines = [json.dumps({"tokens": t, "document": f"{name} {i}"}) for i, t in enumerate(tokens)]
         (here / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     assert len(follow("recording", here, {"MODEL": "model"})) >= 8
