@@ -39,11 +39,11 @@ def because(reason: Reason, result: Result, without: Result | None = None) -> st
     if reason is Reason.WRONG:
         return f"{percent(ahead.useless / ahead.total)} of what it loads early is never used"
     if reason is Reason.LINK:
-        return f"the {_words(stage)} is full ({percent(busy)} busy), so loading early delays others"
+        return f"the {_words(stage)} is full ({percent(busy)} busy), so what it loads early delays what is needed now"
     share = ahead.late / (ahead.late + ahead.timely)
     return (
-        f"{percent(share)} of what is used of it comes late: the window between prediction and use "
-        "is shorter than a load"
+        f"of what it loads early and a layer uses, {percent(share)} comes late: the window between "
+        "prediction and use is shorter than a load"
     )
 
 
