@@ -118,7 +118,7 @@ def test_a_run_of_no_time_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("tpot", "words"),
     [
-        (8.0, "Prefetch helps: 8.000 ms a token against 10.0 ms a token without prediction, 20.0 % less"),
+        (8.0, "Prefetch helps: 8.00 ms a token against 10.0 ms a token without prediction, 20.0 % less"),
         (11.0, "Prefetch hurts: 11.0 ms a token against 10.0 ms a token without prediction, 10.0 % more"),
         (10.02, "Prefetch changes little: 10.0 ms a token against 10.0 ms a token"),
     ],
@@ -133,7 +133,7 @@ def test_prefetch_helps_or_hurts_against_the_same_run_without(tpot: float, words
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({}, "the requests bear that out: 95 % interval -2.000 to -2.000 ms"),
+        ({}, "the requests bear that out: 95 % interval -2.00 to -2.00 ms"),
         ({"spread": 20.0}, "the requests do not bear that out"),
         ({"requests": 7}, "too few requests to tell: 7 of the 8"),
         ({"batch": 4}, "requests depend on each other"),
@@ -264,9 +264,9 @@ def test_the_best_policy_over_none_and_the_next() -> None:
     ]
     lines = of_sweep(points)
     assert lines[0] == (
-        "Fastest: hardware a, predictor guess, eviction lru: 125 tokens/s, 8.000 ms a token."
+        "Fastest: hardware a, predictor guess, eviction lru: 125 tokens/s, 8.00 ms a token."
     )
-    assert "- hardware b: 111 tokens/s, 9.000 ms a token with predictor guess, eviction lru" in lines
+    assert "- hardware b: 111 tokens/s, 9.00 ms a token with predictor guess, eviction lru" in lines
     assert "Best policy: predictor guess, eviction lru, fastest in 2 of 2 conditions." in lines
     assert (
         "Against no prediction it takes 15.0 % less (median of 2 conditions: 20.0 % less to "
@@ -286,7 +286,7 @@ def test_a_policy_that_sees_the_future_is_a_bound_and_not_the_best() -> None:
     assert any(line.endswith("the best of them takes 40.0 % less.") for line in lines)
     assert not any("see the future" in line for line in of_sweep(points[:2]))
     only = of_sweep([point(planted(t, eviction="belady"), seed=str(t)) for t in (5, 6)])
-    assert only == ["Fastest: seed 5: 200 tokens/s, 5.000 ms a token."]
+    assert only == ["Fastest: seed 5: 200 tokens/s, 5.00 ms a token."]
 
 
 def test_the_best_beats_most_others_where_both_were_run() -> None:

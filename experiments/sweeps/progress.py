@@ -36,16 +36,23 @@ class Pace:
 class Log:
     """The lines of a log: how many are done, at which pace; of none, ``note`` says why."""
 
-    def __init__(self, what: str, total: int, before: int, note: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        before: int,
+        note: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._what, self._total, self._before, self._note = what, total, before, note
-        self.pace = Pace(total - before)
+        self._pace = Pace(total - before, clock)
         self._told = ""
 
     def step(self) -> None:
-        self._told = f", {self.pace.step()}"
+        self._told = f", {self._pace.step()}"
 
     def line(self, _: float = 0) -> str:
-        done = self._before + self.pace.done
+        done = self._before + self._pace.done
         told = self._told or self._note()
         return f"{self._what}: {done:,} of {self._total:,}{told}"
 
