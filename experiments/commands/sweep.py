@@ -89,7 +89,7 @@ def sweep(
     if failed:
         say(f"{len(failed)} of {total} failed; {out}/results.sqlite has the tracebacks")
         raise typer.Exit(1)
-    tables = ", ".join((*export.EXPORTS, export.CONCLUSION))
+    tables = ", ".join((*export.EXPORTS, *([export.CONCLUSION] if said else [])))
     say(f"{total} in {out}: {tables}, results.sqlite, sweep.yaml")
 
 

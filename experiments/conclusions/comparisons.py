@@ -205,14 +205,13 @@ def turns(swept: Swept) -> list[Turn]:
 def _turn(line: Mapping[float, Measured], base: Measured) -> Turn:
     recalls = sorted(line)
     slower = [_time(line[recall]) - _time(base) for recall in recalls]
-    ends = line[recalls[-1]], recalls[0], recalls[-1]
     last = max((i for i, more in enumerate(slower) if more >= 0), default=-1)
-    if last == -1 or last == len(recalls) - 1:
-        return Turn(ends[0], None, last == -1, *ends[1:])
-    part = slower[last] / (slower[last] - slower[last + 1])
-    return Turn(
-        ends[0], recalls[last] + part * (recalls[last + 1] - recalls[last]), True, *ends[1:]
-    )
+    turn = None
+    if 0 <= last < len(recalls) - 1:
+        part = slower[last] / (slower[last] - slower[last + 1])
+        turn = recalls[last] + part * (recalls[last + 1] - recalls[last])
+    pays = last < len(recalls) - 1
+    return Turn(line[recalls[-1]], turn, pays, recalls[0], recalls[-1])
 
 
 def shown(swept: Swept, most: int) -> list[Measured]:

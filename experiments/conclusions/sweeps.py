@@ -21,7 +21,7 @@ from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.conclusions.one_run import because, per_token
 from prefetch_sim.experiments.text import last_parts
 
-_GIVEN = ("hardware", "model")  # whose values each have a best point of their own
+_GIVEN = ("hardware", "hardware.name", "model", "model.name")  # each has a best point of its own
 _MOST = 12  # lines of one kind
 _WORST = 5
 
@@ -41,19 +41,15 @@ def named(paths: Sequence[str], labels: Labels) -> str:
 
 def _best(swept: Swept) -> list[str]:
     said = [f"Fastest: {_point(swept, comparisons.fastest(swept.feasible))}."]
-    axes = [path for path in swept.condition_axes if path in (*_GIVEN, *_named(_GIVEN))]
+    axes = [path for path in swept.condition_axes if path in _GIVEN]
     by_value = comparisons.best_by(swept, axes) if axes else {}
     lines = [
-        f"- {named(axes, labels)}: {_speed(point)} with {_rest(swept, point, axes)}"
+        f"- {named(axes, labels)}: {_speed(point)}{_with(_rest(swept, point, axes))}"
         for labels, point in by_value.items()
     ]
     if len(lines) < 2:
         return said
     return [*said, "Fastest on each:", *_cut(lines)]
-
-
-def _named(paths: Iterable[str]) -> list[str]:
-    return [f"{path}.name" for path in paths]
 
 
 def _point(swept: Swept, point: Measured) -> str:
@@ -62,7 +58,11 @@ def _point(swept: Swept, point: Measured) -> str:
 
 def _rest(swept: Swept, point: Measured, but: Sequence[str]) -> str:
     paths = [path for path in (*swept.condition_axes, *swept.policy_axes) if path not in but]
-    return named(paths, tuple(point.axes[path] for path in paths)) or "the same of all else"
+    return named(paths, tuple(point.axes[path] for path in paths))
+
+
+def _with(rest: str) -> str:
+    return f" with {rest}" if rest else ""
 
 
 def _speed(point: Measured) -> str:

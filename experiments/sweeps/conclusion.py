@@ -35,6 +35,8 @@ def conclude(folder: Path, points: Sequence[Measured], of: int) -> list[str]:
     lines = of_sweep(points)
     if len(points) < of:
         lines.insert(0, f"Of {len(points)} of {of} points: the others have no result.")
+    if not lines:
+        return []
     items = [line.startswith("- ") for line in lines]
     breaks = ["\n" if one and other else "\n\n" for one, other in zip(items, items[1:])]
     text = "".join(line + gap for line, gap in zip(lines, [*breaks, "\n"]))
