@@ -149,11 +149,11 @@ def test_whether_the_requests_bear_it_out(change: dict[str, Any], words: str) ->
 
 def test_how_what_was_loaded_early_ended() -> None:
     result = planted(predictor=GUESS, ends=(50, 30, 20))
-    assert "Of 100 experts loaded early, 50.0 % were there in time, 30.0 % came late and 20.0 % were not used." in of_run(result)  # fmt: skip  # noqa: E501
+    assert "Of 100 prefetches 50.0 % were there in time, 30.0 % came late and 20.0 % were not used." in of_run(result)  # fmt: skip  # noqa: E501
     nothing = planted(predictor=GUESS, other={"redundant": 7, "cancelled": 2, "dropped": 1})
-    assert "Nothing was loaded early: of 10 proposals 7 were there or on their way, 2 were cancelled and 1 found no room." in of_run(nothing)  # fmt: skip  # noqa: E501
-    assert "Nothing was proposed to be loaded early." in of_run(planted(predictor=GUESS))
-    assert not any("loaded early" in line for line in of_run(planted()))
+    assert "Nothing was prefetched: of 10 proposals 7 were there or on their way, 2 were cancelled and 1 found no room." in of_run(nothing)  # fmt: skip  # noqa: E501
+    assert "Nothing was proposed to be prefetched." in of_run(planted(predictor=GUESS))
+    assert not any("prefetche" in line for line in of_run(planted()))
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_why_prefetch_fails(change: dict[str, Any], expected: list[Reason]) -> N
     ("tpot", "change", "words"),
     [
         (12.0, {"busy": 0.95}, "Why it hurts: the host link is full (95.0 % busy)"),
-        (8.0, {"ends": (1, 3, 0)}, "What holds it back: of what it loads early and a layer uses, 75.0 % comes late"),
-        (12.0, {"ends": (1, 0, 1)}, "Why it hurts: 50.0 % of what it loads early is never used"),
+        (8.0, {"ends": (1, 3, 0)}, "What holds it back: of its prefetches that are used 75.0 % come late"),
+        (12.0, {"ends": (1, 0, 1)}, "Why it hurts: 50.0 % of its prefetches are never used"),
         (12.0, {"total": 1200.0}, "Why it hurts: its own work adds 200 ms to the run"),
     ],
 )  # fmt: skip
@@ -323,7 +323,7 @@ def test_where_prefetch_hurts_and_why() -> None:
     assert worst[0].startswith("- hardware a, predictor guess: 20.0 % more (the requests bear")
     assert "the host link is full (95.0 % busy)" in worst[0]
     assert worst[1].startswith("- hardware b, predictor guess: 10.0 % more")
-    assert "90.0 % comes late" in worst[1]
+    assert "90.0 % come late" in worst[1]
     helping = of_sweep([p for p in points if p.axes["hardware"] == "c"])
     assert "Prefetch helps in 1 of 1 comparison with none (median 10.0 % less), hurts in 0." in helping
     assert "It hurts most:" not in helping

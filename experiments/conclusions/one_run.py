@@ -37,20 +37,21 @@ def because(reason: Reason, result: Result, without: Result | None = None) -> st
         cost = figures.own_cost(result, without)
         return f"its own work adds {number(cost)} ms to the run"
     if reason is Reason.WRONG:
-        return f"{percent(ahead.useless / ahead.total)} of what it loads early is never used"
+        return f"{percent(ahead.useless / ahead.total)} of its prefetches are never used"
     if reason is Reason.LINK:
-        return f"the {_words(stage)} is full ({percent(busy)} busy), so what it loads early delays what is needed now"
+        full = f"the {_words(stage)} is full ({percent(busy)} busy)"
+        return f"{full}, so what is loaded early delays what is needed now"
     share = ahead.late / (ahead.late + ahead.timely)
     return (
-        f"of what it loads early and a layer uses, {percent(share)} comes late: the window between "
-        "prediction and use is shorter than a load"
+        f"of its prefetches that are used {percent(share)} come late: the window between prediction "
+        "and use is shorter than a load"
     )
 
 
-def per_token(result: Result, digits: int = 3) -> str:
+def per_token(result: Result) -> str:
     """The run's time with its unit."""
     unit = "ms" if result["tpot_ms"]["mean"] is None else "ms a token"
-    return f"{number(figures.time_of(result), digits)} {unit}"
+    return f"{number(figures.time_of(result))} {unit}"
 
 
 def _words(name: str) -> str:
@@ -92,17 +93,17 @@ def _prefetch(result: Result, without: Result | None) -> list[str]:
     if ahead.total:
         timely, late, useless = (percent(part / ahead.total) for part in ahead)
         said.append(
-            f"Of {ahead.total:,} experts loaded early, {timely} were there in time, {late} came "
-            f"late and {useless} were not used."
+            f"Of {ahead.total:,} prefetches {timely} were there in time, {late} came late and "
+            f"{useless} were not used."
         )
     elif ends["proposed"]:
         said.append(
-            f"Nothing was loaded early: of {ends['proposed']:,} proposals {ends['redundant']:,} "
+            f"Nothing was prefetched: of {ends['proposed']:,} proposals {ends['redundant']:,} "
             f"were there or on their way, {ends['cancelled']:,} were cancelled and "
             f"{ends['dropped']:,} found no room."
         )
     else:
-        said.append("Nothing was proposed to be loaded early.")
+        said.append("Nothing was proposed to be prefetched.")
     found = figures.reasons(result, without)
     if found and ahead.total:
         why = "; ".join(because(reason, result, without) for reason in found)
