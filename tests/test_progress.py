@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from prefetch_sim.experiments.commands import output
@@ -35,7 +37,7 @@ def test_short_work_says_nothing() -> None:
 def test_long_work_has_a_line_every_few_seconds_and_hours_one_a_minute() -> None:
     assert lines_of(21) == ["5", "10", "15", "20"]
     hours = [float(line) for line in lines_of(3 * 3600)]
-    gaps = [b - a for a, b in zip(hours, hours[1:])]
+    gaps = [b - a for a, b in pairwise(hours)]
     assert min(gaps) == EVERY
     assert max(gaps) == 60
     assert sum(gap == 60 for gap in gaps) > 100

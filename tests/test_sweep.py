@@ -654,7 +654,7 @@ def test_a_sweep_that_grows_goes_on(folder: Path, change: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
-        ({"sweep": {"seed": [2, 3]}}, "1 of whose 2 points this one has not (seed 1 there, 2 here)"),
+        ({"sweep": {"seed": [2, 3]}}, "1 of whose 2 points this one has not (seed 1 there, 2 h"),
         (
             {"sweep": {"seed": [1, 2]}, "cache": {"capacity": "60%"}},
             "2 of whose 2 points this one has not (cache.capacity 50% there, 60% here)",
