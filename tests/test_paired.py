@@ -1,4 +1,4 @@
-"""The paired comparison of requests: what it estimates, how sure it is, and when it says nothing."""
+"""The paired comparison of requests: what it estimates, how sure it is, when it says nothing."""
 
 from __future__ import annotations
 

@@ -141,6 +141,13 @@ def signed(value: float | None) -> str:
     return f"+{number(value)}" if value > 0 else number(value)
 
 
+def change(part: float | None, whole: float | None) -> str:
+    """A difference as a share of something; "–" where there is none."""
+    if part is None or not whole:
+        return "–"
+    return f"{100 * part / whole:+.1f} %" if part else percent(0)
+
+
 def _facts(found: Results) -> Iterator[tuple[str, str]]:
     for phase in ("decode", "prefill"):
         yield f"hit rate, {phase}", percent(found["hit_rate"][phase])
