@@ -311,7 +311,7 @@ def test_a_table_of_places_and_one_place_in_full(folder: Path, sweep: Path) -> N
     shown = here("compare", *options, cwd=folder).stdout
     assert "ms per output token, A: predictor=none, B: predictor=guess" in shown
     assert [line.split()[0] for line in shown.splitlines()[2:4]] == ["50%", "experts=12"]
-    assert shown.splitlines()[-1].startswith("B is, of 2 places: ")
+    assert shown.splitlines()[-1].startswith("Of 2 places, B is ")
     one = here("compare", *options, "--a", "cache.capacity=50%", "--b", "cache.capacity=50%",
                cwd=folder).stdout  # fmt: skip
     assert "what it is made of" in one

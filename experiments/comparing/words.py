@@ -128,7 +128,7 @@ def over_places(places: Sequence[Comparison]) -> str:
     """How often B is faster, over the places of a sweep."""
     verdicts = Counter(map(in_short, places))
     listed = ", ".join(f"{word} at {n}" for word, n in verdicts.most_common())
-    said = f"B is, of {count(len(places), 'place')}: {listed}."
+    said = f"Of {count(len(places), 'place')}, B is {listed}."
     if len(places) >= 20 and verdicts["faster"] + verdicts["slower"]:
         said += " Of 20 places that do not differ one seems to, by chance."
     return said
@@ -179,10 +179,11 @@ def _hits(c: Comparison) -> Iterator[str]:
             for origin, word in _ORIGINS.items()
             if moved[0][origin] != moved[1][origin]
         )
-        less = "less" if sum(moved[1].values()) < sum(moved[0].values()) else "more"
-        if sum(moved[0].values()) == sum(moved[1].values()):
-            less = "as much"
-        yield f"B loads {less} {where}: {by_origin}."
+        whole = [sum(of.values()) for of in moved]
+        much = f"{_more(whole[1] - whole[0])} {where} ({size(whole[1])}, not {size(whole[0])})"
+        if whole[0] == whole[1]:
+            much = f"as much {where}"
+        yield f"B loads {much}: {by_origin}."
     cpu = [side["cpu_rate"] or 0.0 for side in (c.a, c.b)]
     if abs(cpu[1] - cpu[0]) >= _TOLD:
         yield (
