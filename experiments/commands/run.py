@@ -164,9 +164,8 @@ def warn(inputs: Inputs, of: str = "") -> None:
         say(note)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
-        say(
-            f"warning: {of}the trace is of an unfinished capture: {trace.missing:,} requests to come"
-        )
+        to_come = f"{trace.missing:,} requests to come"
+        say(f"warning: {of}the trace is of an unfinished capture: {to_come}")
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:

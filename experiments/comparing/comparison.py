@@ -96,17 +96,18 @@ def compare_inputs(a: Inputs, b: Inputs) -> Comparison:
 
 def compared(a: Results, b: Results) -> Comparison:
     """Compare two finished runs of the same requests. Raises ValueError where they are no pairs."""
-    by_request = a["by_request"], b["by_request"]
+    of_a, of_b = a["by_request"], b["by_request"]
     mean = a["tpot_ms"]["mean"], b["tpot_ms"]["mean"]
     first = a["ttft_ms"]["mean"], b["ttft_ms"]["mean"]
-    each = np.ones(len(by_request[0]["output_tokens"]))
+    each = np.ones(len(of_a["output_tokens"]))
+    to_first = difference(of_a["ttft_ms"], of_b["ttft_ms"], each, each)
     parts = {name: Part(*values) for name, values in _parts(a, b).items()}
     return Comparison(
         a=a,
         b=b,
         changed=_changed(a["config"], b["config"]),
-        tpot_ms=Figure(*mean, paired(*by_request)),
-        ttft_ms=Figure(*first, difference(*(of["ttft_ms"] for of in by_request), each, each)),
+        tpot_ms=Figure(*mean, paired(of_a, of_b)),
+        ttft_ms=Figure(*first, to_first),
         tokens_per_s=Figure(a["tokens_per_s"], b["tokens_per_s"], _speed(a, b)),
         parts=parts,
         total=Part(_ns(a["total_ms"]), _ns(b["total_ms"])),
@@ -145,7 +146,7 @@ def _changed(a: Any, b: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
         return {}
     if not (isinstance(a, dict) and isinstance(b, dict)) or path in _WHOLE:
         return {path: (a, b)}
-    found = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for key in dict.fromkeys([*a, *b]):
         found |= _changed(a.get(key), b.get(key), f"{path}.{key}" if path else key)
     return found
