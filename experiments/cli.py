@@ -19,6 +19,7 @@ from prefetch_sim.experiments.commands import (
     calibrate,
     capture,
     catalogue,
+    compare,
     laboratory,
     new_hardware,
     plot,
@@ -70,6 +71,7 @@ def options(
 
 app.command("advise")(advise.advise)
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("replay")(replay.replay)
 app.command("validate")(validate.validate)
 app.command("sweep")(sweep.sweep)
