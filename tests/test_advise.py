@@ -199,6 +199,7 @@ def test_a_split_is_answered_with_its_flags_and_a_band() -> None:
 
 def test_the_answer_is_ten_lines_or_so_in_words() -> None:
     said = dict(words.lines(answered()))
+    assert all(line in words.text(answered()) for line in said.values())
     assert 8 <= len(said) <= 12
     assert "in part" in said["fits"]
     assert "tokens/s" in said["speed"]

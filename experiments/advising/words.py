@@ -63,6 +63,11 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
             yield label, found
 
 
+def text(advice: Advice) -> str:
+    """All of it, a line for each thing."""
+    return "\n".join([title(advice), *(f"{what:9} {said}" for what, said in lines(advice))])
+
+
 def what(key: str, advice: Advice) -> str:
     """A change in words: ``memory_gib+2`` is 2 GiB more; what is no change is an engine."""
     name, plus, gib = key.partition("memory_gib+")
