@@ -192,6 +192,7 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
         f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} {static}"
         f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
+        soft_wrap=True,
     )
     speed = grid("speed", "tokens/s", right=1)
     speed.add_row("decode", number(found["decode_tokens_per_s"]))
