@@ -48,6 +48,14 @@ class Cut:
         # Sorted where all are numbers, but for what the machine or the runtime decides.
         return sorted(found, key=lambda v: numbers.get(v, float("-inf"))) if numbers else found
 
+    def shown(self, dimension: str | None) -> list[Any]:
+        """The values of a dimension that a figure shows; one that is none for none."""
+        return [None] if dimension is None else self.values(dimension)
+
+    def only(self, dimension: str | None, value: Any) -> Cut:
+        """The points at one ``value``, which the figure shows and need not tell."""
+        return self if dimension is None else self.where(self.frame[dimension] == value)
+
     def numbers(self, dimension: str) -> dict[Any, float]:
         """The values of a dimension that were given, as numbers; nothing where one is not."""
         return _numbers(self.frame[dimension].dropna().unique())
@@ -96,13 +104,13 @@ class Cut:
             cut = replace(cut, fixed={**cut.fixed, dimension: note})
         return cut
 
-    def at_all(self) -> Cut:
-        """What has one value left, told."""
+    def told(self, counts: Mapping[str, int]) -> Cut:
+        """What has one value left is told, of as many as ``counts`` says were swept."""
         cut = self
         for dimension in self.dimensions:
             values = cut.values(dimension)
             if len(values) == 1 and dimension not in cut.fixed:
-                cut = cut.at(dimension, values[0], 1)
+                cut = cut.at(dimension, values[0], counts[dimension])
         return cut
 
     def with_recall_in_names(self) -> Cut:
