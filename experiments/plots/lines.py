@@ -46,7 +46,7 @@ def sheet(shown: Arranged, scale: float, title: str | None = None) -> Sheet:
     requests: list[int] = []
     for panel, (row, column) in zip(page.panels, places):
         inside = cut.only(shown.columns, column).only(shown.rows, row)
-        requests += (_lines if lines else _dots)(panel, inside, shown, styles, scale)
+        requests += (line_panel if lines else _dots)(panel, inside, shown, styles, scale)
         head = [title_of(d, v) for d, v in ((shown.columns, column), (shown.rows, row)) if d]
         panel.set_title(", ".join(head))
     if lines:
@@ -59,7 +59,7 @@ def sheet(shown: Arranged, scale: float, title: str | None = None) -> Sheet:
         for panel in page.panels:
             panel.set_xlim(0, None)
         page.label(x=shown.measure.words)
-    notes = [*cut.fixed.values(), *cut.notes, *_about(requests, shown)]
+    notes = [*cut.fixed.values(), *cut.notes, *about(requests, shown)]
     return page.finish(notes, title, axis_words(shown.second) if shown.second else "")
 
 
@@ -79,7 +79,10 @@ def series_styles(cut: Cut, dimension: str | None) -> Styles:
     return styles
 
 
-def _lines(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float) -> list[int]:
+def line_panel(
+    panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float
+) -> list[int]:
+    """Draw the lines of ``cut``; the requests behind each interval drawn."""
     numbers = shown.cut.numbers(shown.x)
     values = cut.shown(shown.second)
     requests: list[int] = []
@@ -149,7 +152,7 @@ def _dots(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float) 
     return requests
 
 
-def _about(requests: list[int], shown: Arranged) -> list[str]:
+def about(requests: list[int], shown: Arranged) -> list[str]:
     """What the intervals are, and that there are none where one might look for them."""
     if not requests:
         few = "by_request.output_tokens" in shown.cut.frame and shown.measure.name == TPOT

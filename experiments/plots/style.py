@@ -25,6 +25,7 @@ PARTS = {  # of the time of a run
     "late prefetch": "#E69F00",
     "queueing": "#0072B2",
     "storage": "#CC79A7",
+    "cpu": "#009E73",
 }
 _TICKS = {"size": 2.5, "width": 0.6, "pad": 2}
 _HEADER = 0.62  # inches above the axes, for title and subtitle
