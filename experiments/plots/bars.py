@@ -26,7 +26,7 @@ def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
     """Where a token's time goes: a bar a predictor and what else fits, a panel a machine."""
     named = [PREDICTOR]
     cut = results.held(("hardware", *named))
-    for more in (EVICTION, *results.others, "model", "trace", "cache.capacity"):
+    for more in (EVICTION, *results.others, "model", "trace"):
         both = results.held(("hardware", *named, more))
         bars = both.frame[[*named, more]].drop_duplicates()
         if len(bars) <= MAX_BARS and (both.frame.groupby("hardware")[more].nunique() > 1).all():

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from prefetch_sim.experiments.plots import bars, curves
+from prefetch_sim.experiments.plots.arrange import Where, chosen
 from prefetch_sim.experiments.plots.frame import Cut, read
 from prefetch_sim.experiments.plots.sheet import Sheet, scale_of
 from prefetch_sim.experiments.plots.style import look
@@ -26,13 +27,17 @@ FIGURES: dict[str, Callable[[Cut, float], Figure | str]] = {
 
 
 def draw_all(
-    folder: Path, out: Path, formats: Sequence[str] = ("png", "svg"), size: str = "paper"
+    folder: Path,
+    out: Path,
+    formats: Sequence[str] = ("png", "svg"),
+    size: str = "paper",
+    where: Where = (),
 ) -> Iterator[tuple[str, str | None]]:
     """Draw the sweep of ``folder`` into ``out``; (name, why it was skipped or None) of each.
 
     Raises ConfigError where there is nothing to draw, OSError where ``out`` cannot be written.
     """
-    results, scale = read(folder), scale_of(size)
+    results, scale = chosen(read(folder), where)[0], scale_of(size)
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():
         with look(scale):

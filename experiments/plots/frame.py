@@ -167,6 +167,8 @@ def _cut(frame: pd.DataFrame, name: str) -> Cut:
     planned = len(frame)
     if "error" in frame:
         frame = frame[frame["error"].isna()]
+    if "config.predictor" not in frame:
+        raise ConfigError(f"{name}: not the results of a sweep; of a trace: plot --trace {name}")
     if "tpot_ms.mean" not in frame or frame["tpot_ms.mean"].isna().all():
         raise ConfigError(f"{name}: no point of this sweep has a result")
     failed = planned - len(frame)

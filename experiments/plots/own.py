@@ -34,4 +34,6 @@ def draw(
     axes = [by] if isinstance(by, str) else list(by)
     with look(scale := scale_of(size)):
         shown = arrange(read(results), x, y, axes, where, kind)
-        return heat.sheet(shown, scale) if shown.kind == "heat" else lines.sheet(shown, scale)
+        page = heat.sheet(shown, scale) if shown.kind == "heat" else lines.sheet(shown, scale)
+    page.name = f"{shown.measure.name}_by_{shown.x}"
+    return page

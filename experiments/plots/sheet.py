@@ -57,7 +57,8 @@ class Sheet(Figure):
         self.panels: list[Axes] = grid.ravel().tolist()[: count or rows * columns]
         for spare in grid.ravel().tolist()[count or rows * columns :]:
             spare.remove()
-        self.rows, self.columns = rows, columns
+        self.columns = columns
+        self.name, self.caption = "figure", ""  # what a file of it is called; what it tells
 
     def finish(
         self,

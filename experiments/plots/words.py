@@ -11,7 +11,7 @@ _AXES = {
     "hardware": "machine",
     "cache.capacity": "experts cached, %",
     "cache.eviction": "eviction",
-    "cache.scope": "cache",
+    "cache.scope": "cache scope",
     "cache.static": "experts that never leave",
     "cache.warm": "cache at the start",
     "predictor": "predictor",
