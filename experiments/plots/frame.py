@@ -13,6 +13,8 @@ from prefetch_sim.experiments.plots.dimensions import ALWAYS, missing, told
 from prefetch_sim.experiments.plots.words import title_of
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 
+NOT_RUN = "not run yet"  # the `error` of a point that a stopped sweep has no result of
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -164,17 +166,20 @@ def read(source: table.Source) -> Cut:
 
 
 def _cut(frame: pd.DataFrame, name: str) -> Cut:
-    planned = len(frame)
-    if "error" in frame:
-        frame = frame[frame["error"].isna()]
     if "config.predictor" not in frame:
         raise ConfigError(f"{name}: not the results of a sweep; of a trace: plot --trace {name}")
+    planned, notes = len(frame), []
+    if "error" in frame:
+        errors = frame["error"].dropna()
+        frame = frame[frame["error"].isna()]
+        waiting = int((errors == NOT_RUN).sum())
+        for count, what in ((waiting, NOT_RUN), (len(errors) - waiting, "failed")):
+            if count:
+                notes.append(f"{count} of {planned} points {what}")
     if "tpot_ms.mean" not in frame or frame["tpot_ms.mean"].isna().all():
         raise ConfigError(f"{name}: no point of this sweep has a result")
-    failed = planned - len(frame)
     frame, dimensions = told(frame)
-    cut = Cut(_told_apart(frame, list(dimensions)), dimensions)
-    return cut.noted(f"{failed} of {planned} points failed") if failed else cut
+    return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=tuple(notes))
 
 
 def _told_apart(frame: pd.DataFrame, dimensions: list[str]) -> pd.DataFrame:

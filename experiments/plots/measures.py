@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +10,14 @@ import pandas as pd
 
 from prefetch_sim.experiments.plots.words import is_share, measure_words
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.results.paired import ENOUGH, difference
+
+__all__ = ["DECODE", "ENOUGH", "TPOT", "Measure", "measure"]
 
 TPOT = "tpot_ms.mean"
-DECODE = "decode_tokens_per_s"  # 1000 over TPOT, as decoding alone gives it
-ENOUGH = 8  # requests, below which an interval would say more than they know
-RESAMPLES = 2000
-_LISTS = {  # of each request: what to weigh it by
+DECODE = "decode_tokens_per_s"  # from TPOT, where the results lack it
+_MAIN = (TPOT, DECODE, "tokens_per_s", "ttft_ms.mean", "hit_rate.all")
+_LISTS = {  # of each request, and what to weigh it by
     TPOT: ("by_request.tpot_ms", "by_request.output_tokens"),
     DECODE: ("by_request.tpot_ms", "by_request.output_tokens"),
     "ttft_ms.mean": ("by_request.ttft_ms", None),
@@ -41,50 +41,30 @@ class Measure:
         return 100 * values if is_share(self.name) else values
 
     def interval(self, frame: pd.DataFrame) -> tuple[Floats, Floats, list[int]]:
-        """(low, high, requests): the 95 % interval of each row over its requests.
+        """(low, high, requests of each row that has one): 95 % intervals over the requests.
 
         NaN in rows of fewer than ENOUGH requests, or whose measure is of whole runs alone.
         """
         low, high = (np.full(len(frame), np.nan) for _ in range(2))
         counts: list[int] = []
-        values, weights = _LISTS.get(self.name, (None, None))
-        if values is None or values not in frame:
+        lists, weights = _LISTS.get(self.name, (None, None))
+        if lists is None or lists not in frame:
             return low, high, counts
-        turn = self.name == DECODE
-        for row, (cell, weight) in enumerate(zip(frame[values], frame[weights or values])):
-            each, weighed = _known(cell, weight if weights else None)
-            if len(each) >= ENOUGH:
-                found = _bootstrap(each, weighed)
-                low[row], high[row] = 1000 / found[::-1] if turn else found
-                counts.append(len(each))
+        middle = self.of(frame).to_numpy()
+        means = frame[TPOT].to_numpy(dtype=float)
+        for row, cell in enumerate(frame[lists]):
+            if not isinstance(cell, list | np.ndarray):
+                continue
+            weighed = [1.0] * len(cell) if weights is None else frame[weights].iloc[row]
+            # The difference to nothing is the mean itself.
+            found = difference(np.zeros(len(cell)), cell, weighed, weighed)
+            if found.enough:
+                ends = np.array([found.low, found.high])
+                if self.name == DECODE:  # as many times faster as the time is shorter
+                    ends = middle[row] * means[row] / ends[::-1]
+                low[row], high[row] = ends
+                counts.append(found.requests)
         return low, high, counts
-
-
-def _known(cell: Any, weight: Any) -> tuple[Floats, Floats]:
-    """The values of requests that have one, and their weights."""
-    if not isinstance(cell, list | np.ndarray):
-        return np.empty(0), np.empty(0)
-    each = np.array([np.nan if v is None else v for v in cell], dtype=float)
-    weighed = np.ones(len(each)) if weight is None else np.array(weight, dtype=float)
-    there = ~np.isnan(each) & (weighed > 0)
-    return each[there], weighed[there]
-
-
-def _bootstrap(values: Floats, weights: Floats) -> Floats:
-    """(2.5 %, 97.5 %) of the weighted mean over resampled requests.
-
-    The same samples for every point with as many requests: what varies is the points.
-    """
-    drawn = _samples(len(values))
-    means = (drawn @ (values * weights)) / (drawn @ weights)
-    return np.quantile(means, [0.025, 0.975])
-
-
-def _samples(requests: int) -> Floats:
-    """How often each request is in each resample: float [RESAMPLES, requests]."""
-    generator = np.random.default_rng(0)
-    share = np.full(requests, 1 / requests)
-    return generator.multinomial(requests, share, size=RESAMPLES).astype(float)
 
 
 def measure(frame: pd.DataFrame, name: str) -> Measure:
@@ -94,16 +74,16 @@ def measure(frame: pd.DataFrame, name: str) -> Measure:
         if full in known:
             return Measure(full, measure_words(full))
     near = did_you_mean(name, known)
-    main = [one for one in (TPOT, DECODE, "tokens_per_s", "ttft_ms.mean", "hit_rate.all")]
-    near = near if near.startswith("; did") else ""
+    main = [one for one in _MAIN if one in known]
     raise ConfigError(
-        f"--y {name!r}: no measure of these results{near}; there are {', '.join(main)} "
-        f"and {len(known) - len(main)} more, columns of results.csv"
+        f"--y {name!r}: no measure of these results{near if near.startswith('; did') else ''}; "
+        f"there are {', '.join(main)} and {len(known) - len(main)} more columns of results.csv"
     )
 
 
 def _measures(frame: pd.DataFrame) -> list[str]:
-    numbers = frame.select_dtypes("number").columns
-    return [DECODE, *(name for name in map(str, numbers) if not name.startswith("config."))]
-
-
+    """Numbers of the results, not of the config nor of what was swept."""
+    numbers = [str(name) for name in frame.select_dtypes("number").columns]
+    apart = ("config.", "axis.", "recall", "cache.capacity")
+    found = [name for name in numbers if not name.startswith(apart)]
+    return list(dict.fromkeys([DECODE, *found]))
