@@ -79,7 +79,10 @@ def plot(
             return
         ending = figures.format_of(form, _file(out))
         figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, size)
-        path = _file(out) or (out or _beside(folder)) / f"{figure.name}.{ending}"
+        path = _file(out)
+        if path is None:
+            path = (out or _beside(folder)) / f"{figure.name}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
         _write(figure, path, folder)
     elif trace is not None:
         if own or where or form or size != "paper":
@@ -108,8 +111,6 @@ def _write(figure: object, path: Path, *read: Path) -> None:
     from prefetch_sim.experiments.plots.sheet import Sheet
 
     assert isinstance(figure, Sheet)
-    if path.parent.name == "figures":
-        path.parent.mkdir(parents=True, exist_ok=True)
     check_target("--out", path, *read)
     save(figure, path)
     console().print(str(path), markup=False, soft_wrap=True)

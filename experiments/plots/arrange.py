@@ -15,7 +15,7 @@ from prefetch_sim.experiments.plots.words import value_words
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 
 KINDS = ("lines", "heat")
-MOST = {"second": 8, "columns": 4, "rows": 5}  # values of an axis that a place has room for
+MOST = {"second": 7, "columns": 4, "rows": 5}  # values of an axis that a place has room for
 WRAPPED = 6  # panels of one axis alone, which go on in a second row
 
 Where = Mapping[str, Any] | Iterable[str]
@@ -120,11 +120,12 @@ def arrange(
         raise ConfigError(f"--x and --by: {max(used, key=used.count)} is given twice")
     if "recall" not in (*used, *held):
         cut = cut.with_recall_in_names()
+        counts["recall"] = len(cut.values("recall"))
     cut = cut.where(of.of(cut.frame).notna())
     everything = cut
     for axis in (along, *(named[:1] if kind == "heat" else ())):
         cut = _varied(cut, axis, "--x" if axis == along else "--by")
-    left = [d for d in cut.swept if d not in used]
+    left = sorted((d for d in cut.swept if d not in used), key=_eagerness)
     if kind is None:
         first = [d for d in named[:1] if len(cut.numbers(d)) > MOST["second"]]
         kind = "heat" if first and cut.numbers(along) else "lines"
@@ -141,6 +142,14 @@ def arrange(
     if len(fixed.frame) < whole:
         fixed = fixed.noted(f"{len(fixed.frame)} of the sweep's {whole} points")
     return Arranged(fixed, of, kind, along, *places, without=everything if recall else None)
+
+
+def _eagerness(dimension: str) -> int:
+    """Where an axis stands among those that take the places left, the first one colour."""
+    last = ("cache.capacity", "hardware", "trace", "model")
+    if dimension in last:
+        return 3 + last.index(dimension)
+    return {"predictor": 0, "cache.eviction": 1}.get(dimension, 2)
 
 
 def _varied(cut: Cut, axis: str, option: str) -> Cut:
@@ -171,8 +180,9 @@ def _placed(
             f"hold {len(over)} of them: {_holds(cut, axes)}"
         )
     second, columns, rows = (*axes, None, None, None)[:3]
-    if second and kind == "lines" and len(cut.values(second)) > MOST["second"]:
-        raise _crowded(cut, second, MOST["second"], "as lines")
+    most = MOST["second"] + ("none" in cut.values(second) if second else 0)
+    if second and kind == "lines" and len(cut.values(second)) > most:
+        raise _crowded(cut, second, most, "as lines")
     if columns and rows and len(cut.values(columns)) > MOST["columns"] >= len(cut.values(rows)):
         columns, rows = rows, columns
     limit = MOST["columns"] if rows else WRAPPED

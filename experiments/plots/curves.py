@@ -102,7 +102,8 @@ def what_if(results: Cut, scale: float = 1.0) -> Figure | str:
         panel.set(xlabel=axis_words(key), title=fill(own, PANEL_CHARACTERS))
     from_zero(page.panels)
     page.label(y=shown.measure.words)
-    tokens_beside(page)
+    if all(lines.one_at_a_time(cut) for cut in cuts.values()):
+        tokens_beside(page)
     notes = [note for note in _told(cuts[swept[0]]) if note in common]
     about = lines.about(requests, shown)
     return page.finish([*notes, *more, *about], "Latency against swept numbers", "predictor")

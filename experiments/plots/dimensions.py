@@ -12,28 +12,33 @@ from typing import Any
 
 import pandas as pd
 
+from prefetch_sim.experiments.plots.words import axis_words
+
 ALWAYS = (
     "model", "trace", "hardware", "cache.capacity", "cache.eviction", "predictor", "recall",
 )  # fmt: skip
 _NAMES = ("name", "policy", "synthetic")  # of a mapping: what its other keys are figures of
 _ALIKE = {"hardware.name": "hardware", "hardware.gpu": "hardware", "model.name": "model"}
 _WITHIN = ("predictor", "cache.capacity", "cache.eviction")  # paths below are told with these
+_WHOLE = ("model", "trace", "hardware")  # told with the figures beside their names
 _NO_AXES = ("name",)  # no result depends on it
 
 
-def told(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """``frame`` with a column for each dimension, and their names: swept ones first."""
+def told(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
+    """``frame`` with a column for each dimension, their names (swept ones first), and notes.
+
+    What varies with the axes and is none itself, as a capacity of `fill` does, is a note.
+    """
     frame = frame.reset_index(drop=True)
     for word in ("kernels", "overlap"):
         if f"runtime.{word}" in frame:
             frame[f"config.runtime.{word}"] = frame[f"runtime.{word}"]
+    frame["config.model.name"] = _else(frame, "config.model.name", list(frame["model"]))
     predictors = [json.loads(text) for text in frame["config.predictor"]]
     paths = _paths(frame)
     found = {
-        "model": frame["config.model.name"].fillna(frame["model"])
-        if "config.model.name" in frame
-        else frame["model"],
-        "trace": _trace(frame),
+        "model": frame["config.model.name"],
+        "trace": _else(frame, "config.trace", ["synthetic"] * len(frame)),
         "hardware": frame["config.hardware.name"],
         "cache.capacity": (100 * frame["cache.share"]).round(2),
         "cache.eviction": _values(frame, "cache.eviction", []),
@@ -41,27 +46,39 @@ def told(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
         "recall": pd.Series([_recall(p) for p in predictors], frame.index, dtype=float),
     }
     for path in paths:
-        if path not in _WITHIN and (path not in found or path in ("hardware", "model", "trace")):
+        if path not in _WITHIN and (path not in found or path in _WHOLE):
             column = _values(frame, path, paths)
             if column.nunique() > 1:
                 found[path] = column
-    others = tuple(path for path in found if path not in ALWAYS)
+    along = [d for d in ("cache.capacity", *_WHOLE) if found[d].nunique() > 1 and d not in paths]
+    notes = [f"{axis_words(d)}: {_range(found[d])}" for d in along]
+    dimensions = [path for path in found if path not in ALWAYS]
+    dimensions += [path for path in ALWAYS if path not in along]
     kept = frame.drop(columns=[name for name in found if name in frame])
-    return pd.concat([kept, pd.DataFrame(found)], axis=1), (*others, *ALWAYS)
+    return pd.concat([kept, pd.DataFrame(found)], axis=1), tuple(dimensions), notes
+
+
+def _range(column: pd.Series[Any]) -> str:
+    if column.dtype == float:
+        return f"{column.min():g} to {column.max():g}"
+    return ", ".join(map(str, column.unique()))
 
 
 def _paths(frame: pd.DataFrame) -> list[str]:
-    """The axes' paths, but that the whole of ``cache`` is what varies in it.
+    """The paths of axes that vary, but that the whole of ``cache`` is what varies in it.
 
     Where nothing says what the axes were, every key of the config that varies.
     """
     columns = [str(column) for column in frame.columns]
-    keys = [name.removeprefix("config.") for name in columns if name.startswith("config.")]
-    axes = [name.removeprefix("axis.") for name in columns if name.startswith("axis.")]
-    if not axes:
-        axes = [key for key in keys if frame[f"config.{key}"].map(_text).nunique() > 1]
+    keys = [
+        name.removeprefix("config.")
+        for name in columns
+        if name.startswith("config.") and frame[name].map(_text).nunique() > 1
+    ]
+    labels = [name for name in columns if name.startswith("axis.")]
+    axes = [name.removeprefix("axis.") for name in labels if frame[name].nunique() > 1]
     found: dict[str, None] = {}
-    for axis in axes:
+    for axis in axes if labels else keys:
         inner = [key for key in keys if key.startswith("cache.")] if axis == "cache" else [axis]
         for path in inner:
             within = next((one for one in _WITHIN if f"{path}.".startswith(f"{one}.")), path)
@@ -82,7 +99,8 @@ def _values(frame: pd.DataFrame, path: str, paths: list[str]) -> pd.Series[str]:
     if path == "cache.static":  # JSON in one column
         return labels
     pairs = set(zip(labels, texts))
-    return labels if len(pairs) == labels.nunique() == texts.nunique() else texts
+    alike = len(pairs) == labels.nunique() == texts.nunique() and not (labels == "").any()
+    return labels if alike else texts
 
 
 def _texts(frame: pd.DataFrame, path: str, deeper: list[str]) -> pd.Series[str]:
@@ -119,11 +137,11 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _trace(frame: pd.DataFrame) -> pd.Series[str]:
-    """Where the routing is from."""
-    if "config.trace" not in frame:  # no point names a recording
-        return pd.Series("synthetic", frame.index)
-    return frame["config.trace"].fillna("synthetic").astype(object)
+def _else(frame: pd.DataFrame, column: str, others: list[Any]) -> pd.Series[str]:
+    """A column, and where a row has nothing there, that of ``others``."""
+    given = frame[column] if column in frame else [None] * len(frame)
+    values = [other if missing(one) else one for one, other in zip(given, others)]
+    return pd.Series(values, frame.index, dtype=object)
 
 
 def _predictor(predictors: list[dict[str, Any]]) -> str:

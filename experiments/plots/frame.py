@@ -120,7 +120,7 @@ class Cut:
         frame = self.frame.copy()
         several = frame.groupby("predictor")["recall"].transform("nunique") > 1
         names = [
-            f"{name} {recall:g}" if more else name
+            f"{name}, recall {recall:g}" if more else name
             for name, recall, more in zip(frame["predictor"], frame["recall"], several)
         ]
         frame["predictor"] = names
@@ -178,8 +178,8 @@ def _cut(frame: pd.DataFrame, name: str) -> Cut:
                 notes.append(f"{count} of {planned} points {what}")
     if "tpot_ms.mean" not in frame or frame["tpot_ms.mean"].isna().all():
         raise ConfigError(f"{name}: no point of this sweep has a result")
-    frame, dimensions = told(frame)
-    return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=tuple(notes))
+    frame, dimensions, along = told(frame)
+    return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=(*along, *notes))
 
 
 def _told_apart(frame: pd.DataFrame, dimensions: list[str]) -> pd.DataFrame:

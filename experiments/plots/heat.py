@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from prefetch_sim.experiments.plots.arrange import Arranged
 from prefetch_sim.experiments.plots.frame import Cut
@@ -49,7 +50,7 @@ def sheet(shown: Arranged, scale: float) -> Sheet:
         _write(panel, grid, ends, 6 * scale, across)
         crossed |= _crossing(panel, ratio, scale)
         head = [title_of(d, v) for d, v in ((shown.columns, column), (shown.rows, row)) if d]
-        panel.set_title(", ".join(head))
+        page.head(panel, head)
     page.label(x=axis_words(shown.x), y=axis_words(shown.second))
     bar = page.colorbar(image, ax=page.panels, label=shown.measure.words, fraction=0.05, pad=0.02)
     bar.outline.set_visible(False)
@@ -99,5 +100,6 @@ def _crossing(panel: Axes, ratio: Grid, scale: float) -> bool:
     """A line where prefetch breaks even, if it does within the panel."""
     if min(ratio.shape) < 2 or np.isnan(ratio).any() or not ratio.min() < 1 < ratio.max():
         return False
-    panel.contour(ratio, [1.0], colors="white", linewidths=1.6 * scale)
+    line = panel.contour(ratio, [1.0], colors="white", linewidths=1.4 * scale)
+    line.set_path_effects([withStroke(linewidth=2.6 * scale, foreground="black")])
     return True

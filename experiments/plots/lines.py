@@ -48,11 +48,11 @@ def sheet(shown: Arranged, scale: float, title: str | None = None) -> Sheet:
         inside = cut.only(shown.columns, column).only(shown.rows, row)
         requests += (line_panel if lines else _dots)(panel, inside, shown, styles, scale)
         head = [title_of(d, v) for d, v in ((shown.columns, column), (shown.rows, row)) if d]
-        panel.set_title(", ".join(head))
+        page.head(panel, head)
     if lines:
         from_zero(page.panels)
         page.label(x=axis_words(shown.x), y=shown.measure.words)
-        if shown.measure.name == TPOT and _one_at_a_time(cut):
+        if shown.measure.name == TPOT and one_at_a_time(cut):
             tokens_beside(page)
     else:
         page.panels[0].invert_yaxis()
@@ -163,6 +163,6 @@ def about(requests: list[int], shown: Arranged) -> list[str]:
     return [f"{what}: 95 % interval over {of} requests (bootstrap)"]
 
 
-def _one_at_a_time(cut: Cut) -> bool:
+def one_at_a_time(cut: Cut) -> bool:
     """Whether 1000 over TPOT is the tokens/s of the whole machine."""
     return "config.batch_size" not in cut.frame or bool((cut.frame["config.batch_size"] == 1).all())

@@ -51,7 +51,7 @@ class Sheet(Figure):
             layout="constrained",
         )
         FigureCanvasAgg(self)
-        self.scale = scale
+        self.scale, self._wide = scale, wide
         self._body = rows * height * scale
         grid = self.subplots(rows, columns, squeeze=False, **axes)
         self.panels: list[Axes] = grid.ravel().tolist()[: count or rows * columns]
@@ -126,11 +126,17 @@ class Sheet(Figure):
     def _height(self, artist: Any) -> float:
         return float(artist.get_window_extent().height) / self.dpi
 
+    def head(self, panel: Axes, parts: Sequence[str]) -> None:
+        """A panel's title, in as many lines as its width asks for."""
+        width = (TEXT if self._wide else COLUMN) / self.columns
+        panel.set_title(textwrap.fill(", ".join(parts), int(15 * width)))
+
     def label(self, *, x: str | None = None, y: str | None = None) -> None:
         """Words along the lowest panels and the left ones; each axis once."""
         for place, panel in enumerate(self.panels):
             if x is not None and place + self.columns >= len(self.panels):
                 panel.set_xlabel(x)
+                panel.tick_params(axis="x", labelbottom=True)
             if y is not None and place % self.columns == 0:
                 panel.set_ylabel(y)
 
