@@ -14,9 +14,12 @@ import pytest
 from cli_support import ROOT, here, run_cli
 from matplotlib.contour import QuadContourSet
 
+from prefetch_sim.experiments.plots import bars
 from prefetch_sim.experiments.plots.frame import read
 from prefetch_sim.experiments.plots.measures import ENOUGH, measure
 from prefetch_sim.experiments.plots.own import draw
+from prefetch_sim.experiments.plots.sheet import Sheet
+from prefetch_sim.experiments.plots.style import look
 from prefetch_sim.experiments.plots.words import axis_words, measure_words, title_of
 from prefetch_sim.sim.config.errors import ConfigError
 
@@ -328,3 +331,24 @@ def test_a_trace_takes_no_option_of_a_sweep() -> None:
     done = run_cli("plot", "--trace", "mini-gpt-oss", "--x", "recall")
     assert done.code == 2
     assert "the others are of a sweep" in done.err
+
+
+def test_points_that_have_not_run_are_told() -> None:
+    table = results(cache__capacity=[10, 20, 40])
+    table["error"] = [None, None, "not run yet"]
+    assert "1 of 3 points not run yet" in draw(table, x="cache.capacity").caption
+
+
+def test_savings_of_machines_are_paired_by_request() -> None:
+    table = results(requests=9, hardware=["l4", "rtx-4090"], predictor=["none", 0.9])
+    table["config.hardware.name"] = table["axis.hardware"]
+    with look(1.0):
+        figure = bars.hardware_comparison(read(table))
+    assert isinstance(figure, Sheet)
+    speed, gain = figure.panels
+    order = [label.get_text() for label in speed.get_yticklabels()]
+    times = table.set_index(["axis.hardware", "axis.predictor"])["tpot_ms.mean"]
+    saved = [100 * (1 - times[name, "0.9"] / times[name, "none"]) for name in order]
+    (dots,) = (line for line in gain.get_lines() if line.get_linestyle() == "None")
+    assert list(dots.get_xdata()) == pytest.approx(saved)
+    assert "over 9 pairs of requests" in figure.caption

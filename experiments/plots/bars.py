@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -16,6 +19,7 @@ from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.style import PARTS
 from prefetch_sim.experiments.plots.words import value_words
+from prefetch_sim.sim.results.paired import paired
 
 MAX_BARS = 16
 MAX_MACHINES = 6
@@ -86,20 +90,19 @@ def hardware_comparison(results: Cut, scale: float = 1.0) -> Figure | str:
     if not cut.varies("hardware"):
         return "no predictor was run on several machines"
     cut = limited(cut, PREDICTOR, MAX_LINES + 1)
-    times = cut.frame.pivot(index="hardware", columns=PREDICTOR, values=TPOT)
-    most = times.notna().sum()
-    base = "none" if "none" in most and most["none"] == most.max() else str(most.idxmax())
-    times = times[times[base].notna()].sort_values(base)
+    rows = cut.frame.set_index(["hardware", PREDICTOR])
+    run_on = cut.frame[PREDICTOR].value_counts()
+    base = "none" if run_on.get("none", 0) == run_on.max() else str(run_on.idxmax())
+    times = rows[TPOT].xs(base, level=PREDICTOR).sort_values()
+    machines = list(times.index)
     word = "without prefetch" if base == "none" else f"with {base}"
-    page = Sheet(
-        1, 2, height=0.5 + 0.24 * len(times), scale=scale, sharey=True, width_ratios=[1, 1.25]
-    )
+    others = [p for p in cut.values(PREDICTOR) if p != base]
+    savings = {p: [_saved(rows, machine, base, p) for machine in machines] for p in others}
+    height = 0.5 + 0.24 * len(machines)
+    page = Sheet(1, 2, height=height, scale=scale, sharey=True, width_ratios=[1, 1.25])
     speed, gain = page.panels
-    machines = [str(machine) for machine in times.index]
-    others = [p for p in cut.values(PREDICTOR) if p != base and times[p].notna().any()]
-    _speeds(speed, machines, times[base].to_numpy(dtype=float), scale)
-    styles = series_styles(cut, PREDICTOR)
-    _gains(gain, {p: 100 * (1 - times[p] / times[base]).to_numpy() for p in others}, styles)
+    _speeds(speed, machines, times.to_numpy(dtype=float), scale)
+    _gains(gain, savings, series_styles(cut, PREDICTOR), scale)
     speed.set(xlabel=f"time per output token {word}, ms")
     gain.set(xlabel="time per output token saved, %")
     for panel in page.panels:
@@ -108,7 +111,35 @@ def hardware_comparison(results: Cut, scale: float = 1.0) -> Figure | str:
         panel.grid(axis="y", visible=False)
         for border in np.arange(0.5, len(machines) - 1):
             panel.axhline(border, color="#DDDDDD", linewidth=0.4 * scale)
-    return page.finish([*cut.fixed.values(), *cut.notes], "Machines compared", "predictor")
+    counts = {saved.requests for each in savings.values() for saved in each if saved.requests}
+    notes = [f"bar: 95 % interval over {max(counts)} pairs of requests"] if counts else []
+    notes = [*cut.fixed.values(), *cut.notes, *notes]
+    return page.finish(notes, "Machines compared", "predictor")
+
+
+class _Saved(NamedTuple):
+    """Time that a predictor saves, %, and its 95 % interval over pairs of requests."""
+
+    saved: float
+    low: float = math.nan
+    high: float = math.nan
+    requests: int = 0
+
+
+def _saved(rows: pd.DataFrame, machine: str, base: str, predictor: str) -> _Saved:
+    if (machine, predictor) not in rows.index:
+        return _Saved(math.nan)
+    one, other = rows.loc[(machine, base)], rows.loc[(machine, predictor)]
+    saved = 100 * (1 - other[TPOT] / one[TPOT])
+    lists = {name: f"by_request.{name}" for name in ("tpot_ms", "output_tokens")}
+    if not all(isinstance(one.get(column), list | np.ndarray) for column in lists.values()):
+        return _Saved(saved)
+    sides = [{name: side[column] for name, column in lists.items()} for side in (one, other)]
+    found = paired(*sides)
+    if not found.enough:
+        return _Saved(saved)
+    of = 100 / one[TPOT]
+    return _Saved(saved, -of * found.high, -of * found.low, found.requests)
 
 
 def _speeds(panel: Axes, machines: list[str], times: np.ndarray, scale: float) -> None:
@@ -130,10 +161,14 @@ def _speeds(panel: Axes, machines: list[str], times: np.ndarray, scale: float) -
     panel.set_yticks(places, machines)
 
 
-def _gains(panel: Axes, gains: dict[str, np.ndarray], styles: Styles) -> None:
-    spread = np.linspace(-0.3, 0.3, len(gains)) if len(gains) > 1 else [0.0]
-    for (predictor, saved), offset in zip(gains.items(), spread):
-        places = np.arange(len(saved)) + offset
+def _gains(
+    panel: Axes, savings: dict[str, list[_Saved]], styles: Styles, scale: float
+) -> None:
+    spread = np.linspace(-0.3, 0.3, len(savings)) if len(savings) > 1 else [0.0]
+    for (predictor, each), offset in zip(savings.items(), spread):
+        places = np.arange(len(each)) + offset
+        saved, low, high, _ = np.array(each, dtype=float).T
         style = styles[predictor] | {"linestyle": "none"}
+        panel.hlines(places, low, high, color=style["color"], linewidth=0.9 * scale)
         panel.plot(saved, places, label=value_words(PREDICTOR, predictor), **style)
-    panel.axvline(0, color="#333333", linewidth=0.8)
+    panel.axvline(0, color="#333333", linewidth=0.7 * scale)
