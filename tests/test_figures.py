@@ -44,6 +44,7 @@ def results(requests: int = 0, **axes: list[Any]) -> pd.DataFrame:
     """The table of a sweep over the product of ``axes`` (``__`` for a dot), with made-up times."""
     axes = {path.replace("__", "."): values for path, values in axes.items()}
     generator = np.random.default_rng(1)
+    tokens = generator.integers(5, 20, requests)
     rows = []
     for number, values in enumerate(product(*axes.values())):
         point = dict(zip(axes, values))
@@ -51,7 +52,6 @@ def results(requests: int = 0, **axes: list[Any]) -> pd.DataFrame:
         recall = 0.7 if predictor == "none" else predictor if isinstance(predictor, float) else 0.9
         tpot = (100 + number) * (1 - share) * (1.7 - recall) * 12 / point.get(LINK, 12)
         each = tpot * generator.uniform(0.8, 1.2, requests)
-        tokens = generator.integers(5, 20, requests)
         row = {
             **BASE,
             "name": ", ".join(map(str, values)),
