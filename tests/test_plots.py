@@ -290,7 +290,7 @@ def test_a_figure_says_what_it_is_of(finished: Path) -> None:
     for name, draw in FIGURES.items():
         figure = drawn(draw, read(finished))
         shown = texts(figure) + "".join(panel.get_title(loc="left") for panel in figure.axes)
-        assert "tiny, trace small.parquet" in shown, name
+        assert "tiny; trace small.parquet" in shown, name
         assert name == "hardware_comparison" or "a100-pcie-40gb" in shown, name
 
 
@@ -308,11 +308,12 @@ def test_nothing_is_cut_off(tmp_path: Path) -> None:
     figure.draw_without_rendering()
     title, caption = (text.get_window_extent() for text in figure.texts)
     legend = figure.legends[0].get_window_extent()
-    assert legend.y1 < title.y0 and title.y1 <= figure.bbox.y1
-    assert caption.y0 >= 0 and max(caption.x1, legend.x1, title.x1) <= figure.bbox.x1
+    assert legend.y1 < title.y0 < title.y1 <= figure.bbox.y1
+    assert caption.y0 >= 0
+    assert max(caption.x1, legend.x1, title.x1) <= figure.bbox.x1
     for panel in figure.axes:
         box = panel.get_tightbbox()
-        assert caption.y1 < box.y0 and box.y1 < legend.y0
+        assert caption.y1 < box.y0 < box.y1 < legend.y0
         highest = max(max(line.get_ydata()) for line in panel.get_lines())
         assert panel.get_ylim()[1] > 1.04 * highest
 

@@ -23,7 +23,7 @@ from prefetch_sim.sim.results.paired import paired
 
 MAX_BARS = 16
 MAX_MACHINES = 6
-LABEL = 26  # characters of a bar's name, before it is wrapped
+LABEL = 28  # characters of a bar's name, before it is wrapped
 
 
 def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
@@ -43,17 +43,19 @@ def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
         named[::-1], key=lambda column: column.map(order[str(column.name)]), kind="stable"
     )
     frame["bar"] = [
-        textwrap.fill(", ".join(value_words(d, v) for d, v in zip(named, row)), LABEL)
+        textwrap.fill(
+            ", ".join(value_words(d, v) for d, v in zip(named, row)), LABEL, break_on_hyphens=False
+        )
         for row in frame[named].itertuples(index=False)
     ]
     names = list(frame["bar"].unique())
     columns = 1 if len(machines) == 1 else 2 if len(machines) in (2, 4) else 3
-    lines_of = sum(name.count("\n") + 1 for name in names)
+    lines = max(name.count("\n") + 1 for name in names)
     page = Sheet(
         -(-len(machines) // columns),
         columns,
         count=len(machines),
-        height=0.5 + 0.13 * lines_of,
+        height=0.5 + max(0.15, 0.12 * lines) * len(names),
         scale=scale,
         sharey=True,
     )
@@ -161,9 +163,7 @@ def _speeds(panel: Axes, machines: list[str], times: np.ndarray, scale: float) -
     panel.set_yticks(places, machines)
 
 
-def _gains(
-    panel: Axes, savings: dict[str, list[_Saved]], styles: Styles, scale: float
-) -> None:
+def _gains(panel: Axes, savings: dict[str, list[_Saved]], styles: Styles, scale: float) -> None:
     spread = np.linspace(-0.3, 0.3, len(savings)) if len(savings) > 1 else [0.0]
     for (predictor, each), offset in zip(savings.items(), spread):
         places = np.arange(len(each)) + offset

@@ -79,9 +79,7 @@ def series_styles(cut: Cut, dimension: str | None) -> Styles:
     return styles
 
 
-def line_panel(
-    panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float
-) -> list[int]:
+def line_panel(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float) -> list[int]:
     """Draw the lines of ``cut``; the requests behind each interval drawn."""
     numbers = shown.cut.numbers(shown.x)
     values = cut.shown(shown.second)
