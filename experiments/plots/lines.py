@@ -83,7 +83,9 @@ def line_panel(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: fl
     """Draw the lines of ``cut``; the requests behind each interval drawn."""
     numbers = shown.cut.numbers(shown.x)
     values = cut.shown(shown.second)
+    dashes = {"linestyle": "--", "linewidth": 0.9 * scale}
     requests: list[int] = []
+    alone = None
     for value in values:
         frame = cut.only(shown.second, value).frame
         frame = frame.loc[frame[shown.x].map(numbers).sort_values().index]
@@ -97,9 +99,9 @@ def line_panel(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: fl
             _interval(panel, at, low, high, style["color"], scale, band=len(values) <= BANDS)
         alone = without(shown, frame)
         if alone is not None:
-            dashes = {"linestyle": "--", "linewidth": 0.9 * scale}
             panel.axhline(alone, color=style["color"] if shown.second else NONE, **dashes)
-            panel.plot([], [], color=NONE, label="no prefetch", **dashes)
+    if alone is not None:
+        panel.plot([], [], color=NONE, label="no prefetch", **dashes)
     panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return requests
 

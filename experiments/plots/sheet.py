@@ -120,7 +120,9 @@ class Sheet(Figure):
         text = self.text(0, 0, words, size=_SMALL * self.scale, color=_INK, va="bottom")
         if words:
             each = text.get_window_extent().width / self.dpi / len(words)
-            text.set_text("\n".join(textwrap.wrap(words, int(width / each * 0.96), break_on_hyphens=False)))
+            text.set_text(
+                "\n".join(textwrap.wrap(words, int(width / each * 0.96), break_on_hyphens=False))
+            )
         return text
 
     def _height(self, artist: Any) -> float:
