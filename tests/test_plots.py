@@ -262,9 +262,12 @@ def test_two_models_are_never_one_line(tmp_path: Path) -> None:
     results = read(out)
     assert results.values("model") == ["tiny", models[1]]
     figure = drawn(curves.latency_vs_cache, results)
-    (line,) = figure.axes[0].get_lines()
-    assert len(line.get_xdata()) == 2
-    assert "tiny (1 of 2 swept)" in texts(figure)
+    assert [panel.get_title(loc="left") for panel in figure.axes] == [
+        "LRU eviction, tiny", "LRU eviction, wide.yaml",
+    ]  # fmt: skip
+    for panel in figure.axes:
+        (line,) = panel.get_lines()
+        assert len(line.get_xdata()) == 2
     assert "tiny (1 of 2 swept)" in texts(drawn(bars.stall_breakdown, results))
 
 

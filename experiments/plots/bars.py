@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from prefetch_sim.experiments.plots.curves import EVICTION, MAX_LINES, PREDICTOR, limited
 from prefetch_sim.experiments.plots.frame import Cut
 from prefetch_sim.experiments.plots.lines import Styles, series_styles
-from prefetch_sim.experiments.plots.measures import TPOT
+from prefetch_sim.experiments.plots.measures import TPOT, Floats
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.style import PARTS
 from prefetch_sim.experiments.plots.words import value_words
@@ -131,7 +131,8 @@ class _Saved(NamedTuple):
 def _saved(rows: pd.DataFrame, machine: str, base: str, predictor: str) -> _Saved:
     if (machine, predictor) not in rows.index:
         return _Saved(math.nan)
-    one, other = rows.loc[(machine, base)], rows.loc[(machine, predictor)]
+    one: Any = rows.loc[(machine, base)]
+    other: Any = rows.loc[(machine, predictor)]
     saved = 100 * (1 - other[TPOT] / one[TPOT])
     lists = {name: f"by_request.{name}" for name in ("tpot_ms", "output_tokens")}
     if not all(isinstance(one.get(column), list | np.ndarray) for column in lists.values()):
@@ -144,7 +145,7 @@ def _saved(rows: pd.DataFrame, machine: str, base: str, predictor: str) -> _Save
     return _Saved(saved, -of * found.high, -of * found.low, found.requests)
 
 
-def _speeds(panel: Axes, machines: list[str], times: np.ndarray, scale: float) -> None:
+def _speeds(panel: Axes, machines: list[str], times: Floats, scale: float) -> None:
     """A dot a machine, with its tokens/s beside it."""
     places = np.arange(len(machines))
     panel.plot(times, places, "o", color="black", markersize=3.6 * scale)

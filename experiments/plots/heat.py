@@ -63,13 +63,11 @@ def grids(cut: Cut, shown: Arranged) -> tuple[Grid, Grid]:
     assert shown.second is not None
     across, ups = shown.cut.values(shown.x), shown.cut.values(shown.second)
     grid, ratio = (np.full((len(ups), len(across)), np.nan) for _ in range(2))
-    heights = shown.measure.of(cut.frame)
-    for index, row in cut.frame.iterrows():
-        place = ups.index(row[shown.second]), across.index(row[shown.x])
-        grid[place] = heights[index]
-        alone = without(shown, cut.frame.loc[[index]])
-        if alone:
-            ratio[place] = grid[place] / alone
+    at = [ups.index(up) for up in cut.frame[shown.second]]
+    over = [across.index(x) for x in cut.frame[shown.x]]
+    grid[at, over] = shown.measure.of(cut.frame)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio[at, over] = grid[at, over] / without(shown, cut.frame)
     return grid, ratio
 
 

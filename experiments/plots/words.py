@@ -101,7 +101,7 @@ def value_words(dimension: str, value: Any) -> str:
         return f"{_NAMES.get(first, first)} {rest}".strip()
     if dimension == "predictor" and text == "none":
         return "no prefetch"
-    if dimension == "trace":
+    if dimension in ("trace", "model"):
         return Path(text).name
     if text == "none" and dimension.startswith(("hardware.", "runtime.")):
         return f"as the {'machine' if dimension[0] == 'h' else 'runtime'} has it"
