@@ -21,7 +21,10 @@ from prefetch_sim.experiments.plots.own import draw
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.style import look
 from prefetch_sim.experiments.plots.words import axis_words, measure_words, title_of
+from prefetch_sim.experiments.sweeps.points import plan
+from prefetch_sim.experiments.sweeps.points import read as read_sweep
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.run import run
 
 LINK = "hardware.host_link.gb_s"
 RECALLS: list[Any] = ["none", 0.5, 0.75, 1.0]
@@ -292,6 +295,16 @@ def test_a_mapping_is_one_axis_named_as_it_was_written() -> None:
     table["axis.misses"] = ["policy=load up_to=31", "load"]  # the same, given and not
     table["config.misses.policy"], table["config.misses.up_to"] = "load", 31
     assert read(table).others == ["seed"]
+
+
+def test_a_committed_point_comes_out_again() -> None:
+    path = ROOT / "experiments/recall_bandwidth.yaml"
+    planned = plan(read_sweep(path, []), str(path))
+    committed = pd.read_csv(
+        ROOT / "experiments/results/recall_bandwidth/results.csv", dtype={f"axis.{LINK}": str}
+    )
+    assert list(committed["name"]) == [point.config.name for point in planned]
+    assert run(planned[-1].config)["total_ms"] == pytest.approx(committed["total_ms"].iloc[-1])
 
 
 def commands() -> list[str]:

@@ -18,7 +18,7 @@ from prefetch_sim.experiments.plots.lines import Styles, series_styles
 from prefetch_sim.experiments.plots.measures import TPOT, Floats
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.style import PARTS
-from prefetch_sim.experiments.plots.words import value_words
+from prefetch_sim.experiments.plots.words import title_of, value_words
 from prefetch_sim.sim.results.paired import paired
 
 MAX_BARS = 16
@@ -42,9 +42,10 @@ def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
     frame = cut.frame.sort_values(
         named[::-1], key=lambda column: column.map(order[str(column.name)]), kind="stable"
     )
+    said = {d: title_of if cut.numbers(d) else value_words for d in named}
     frame["bar"] = [
         textwrap.fill(
-            ", ".join(value_words(d, v) for d, v in zip(named, row)), LABEL, break_on_hyphens=False
+            ", ".join(said[d](d, v) for d, v in zip(named, row)), LABEL, break_on_hyphens=False
         )
         for row in frame[named].itertuples(index=False)
     ]
