@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.traces.importers import torch_file
-from prefetch_sim.traces.importers.arrays import routed_array
 from prefetch_sim.traces.importers.asked import Asked
+from prefetch_sim.traces.importers.routed_array import routed_array
 from prefetch_sim.traces.importers.source import shown, zip_names
 from prefetch_sim.traces.importers.tidy import noted, take
 from prefetch_sim.traces.models.spec import ModelSpec

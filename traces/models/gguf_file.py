@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from prefetch_sim.traces.errors import describe
+from prefetch_sim.traces.errors import describe, needs
 from prefetch_sim.traces.models.keys import ModelConfigError
 from prefetch_sim.traces.models.mixers import by_layer
 from prefetch_sim.traces.models.precision import Name, Published
@@ -52,9 +52,7 @@ def read_gguf(path: Path, name: str | None = None) -> ModelSpec:
     try:
         from gguf import GGUFReader
     except ImportError:
-        raise ModelConfigError(
-            "reading GGUF needs the package gguf: pip install -e '.[gguf]' in the clone"
-        ) from None
+        raise ModelConfigError(f"reading GGUF {needs('the package gguf', 'gguf')}") from None
     metadata: dict[str, Any] = {}
     tensors: dict[str, _Tensor] = {}
     for part in _parts(path):
