@@ -1,11 +1,12 @@
-"""What a checkpoint's own files say of its experts' bytes, in whatever way they are quantised."""
+"""What a checkpoint's own files say of its experts: their bytes, in whatever they are quantised."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import try_to_load_from_cache
 
@@ -16,22 +17,45 @@ _EXPERTS = re.compile(
     r"\.(?:layers|blocks|h)\.(\d{1,4})\.(?:[\w.]*\.)?"
     r"(?:experts|block_sparse_moe\.(?:input_linear|output_linear))\."
 )
+_PLAIN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _LEAST_BITS, _MOST_BITS = 1, 40  # a weight: else the names were misread
 
 
-def expert_bytes(source: Path | str, spec: ModelSpec) -> tuple[int, ...] | None:
-    """Bytes of one expert by MoE layer, with its scales, from the headers of safetensors files.
+class ExpertTensor(NamedTuple):
+    """A tensor of one or all experts of a transformer layer; its type as safetensors names it."""
 
-    Without biases where ``spec`` keeps them apart. None where no such file is at hand, or where the
-    names in it do not say which tensors are experts'.
+    layer: int
+    name: str
+    dtype: str
+    nbytes: int
+
+
+def expert_tensors(source: Path | str) -> list[ExpertTensor]:
+    """Those in the headers of a model's safetensors files; none where no such file is at hand."""
+    return [
+        ExpertTensor(int(place[1]), name, dtype, nbytes)
+        for file in _files(source)
+        for name, dtype, nbytes in _header(file)
+        if (place := _EXPERTS.search(f".{name}"))
+    ]
+
+
+def plain_dtype(experts: Sequence[ExpertTensor]) -> str | None:
+    """The one type of 16 or 32 bits that all of them have, as a config.json names it."""
+    found = {tensor.dtype for tensor in experts}
+    return _PLAIN.get(found.pop()) if len(found) == 1 else None
+
+
+def expert_bytes(experts: Sequence[ExpertTensor], spec: ModelSpec) -> tuple[int, ...] | None:
+    """Bytes of one expert by MoE layer, with its scales; biases apart where ``spec`` has them so.
+
+    None where the names do not say of every layer which tensors are experts'.
     """
     totals = dict.fromkeys(spec.moe_layer_indices, 0)
-    for file in _files(source):
-        for name, nbytes in _tensors(file):
-            place = _EXPERTS.search(f".{name}")
-            apart = spec.expert_biases and name.endswith("bias")
-            if place and int(place[1]) in totals and not apart:
-                totals[int(place[1])] += nbytes
+    for tensor in experts:
+        apart = spec.expert_biases and tensor.name.endswith("bias")
+        if tensor.layer in totals and not apart:
+            totals[tensor.layer] += tensor.nbytes
     sizes = tuple(round(total / spec.experts) for total in totals.values())
     bits = [8 * size / spec.expert_weights for size in sizes]
     return sizes if all(_LEAST_BITS <= b <= _MOST_BITS for b in bits) else None
@@ -77,11 +101,11 @@ def _at_hand(source: Path | str, name: str) -> Path | None:
     return Path(path) if isinstance(path, str | Path) and Path(path).is_file() else None
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, int]]:
-    """Name and bytes of each tensor of a safetensors file, which has been loaded already."""
+def _header(file: Path) -> Iterator[tuple[str, str, int]]:
+    """Name, type and bytes of each tensor of a safetensors file, which has been loaded already."""
     with file.open("rb") as opened:
         header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     for name, about in header.items():
         if name != "__metadata__":
             first, last = about["data_offsets"]
-            yield name, last - first
+            yield name, about["dtype"], last - first

@@ -14,7 +14,13 @@ from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 
-from prefetch_sim.traces.capture.checkpoint import described, expert_bytes, with_sizes
+from prefetch_sim.traces.capture.checkpoint import (
+    described,
+    expert_bytes,
+    expert_tensors,
+    plain_dtype,
+    with_sizes,
+)
 from prefetch_sim.traces.capture.roles import MoELayer, Roles, find_roles
 from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
@@ -107,9 +113,10 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
     except _CANNOT_LOAD as error:
         raise TraceError(f"{source}: {first_line(error)}") from None
     name = path.name if path.exists() else source.rsplit("/", 1)[-1]
-    stated = _stated(config, model)
+    experts = expert_tensors(source)
+    stated = _stated(config, plain_dtype(experts) or str(model.dtype))
     spec, inferred = model_spec(config.get_text_config(), roles, name, stated)
-    sizes = expert_bytes(source, spec)
+    sizes = expert_bytes(experts, spec)
     known = _precision(stated, roles) is not None
     spec = with_sizes(spec, sizes, known)
     stored = described(spec) if known or sizes else "quantised in a way not known: 16 bits assumed"
@@ -128,12 +135,11 @@ def check_device(device: str) -> None:
         raise TraceError(f"--device {device}: {first_line(error)}") from None
 
 
-def _stated(config: Any, model: Any) -> Config:
-    """What is said of the text model, and how all of it is stored."""
+def _stated(config: Any, dtype: str) -> Config:
+    """What is said of the text model, stored in ``dtype`` where it is not quantised."""
     text, whole = config.get_text_config().to_dict(), config.to_dict()
-    for key in ("quantization_config", "dtype"):
-        text[key] = text.get(key) or whole.get(key)
-    return {**text, "dtype": text["dtype"] or str(model.dtype)}
+    quantised = text.get("quantization_config") or whole.get("quantization_config")
+    return {**text, "quantization_config": quantised, "dtype": dtype}
 
 
 def _precision(stated: Config, roles: Roles) -> Published | None:
