@@ -177,11 +177,11 @@ def other_table(content: bytes, draw: random.Random) -> bytes:
                 values = column.to_pylist()
                 values[draw.randrange(rows)] = draw.choice([*VALUES, *values])
                 table = table.set_column(at, name, pa.array(values))
+        written = io.BytesIO()
+        pq.write_table(table, written)
+        return written.getvalue()
     except (pa.ArrowException, ValueError, TypeError):  # values that no column can have together
         return mutated(content, draw)
-    written = io.BytesIO()
-    pq.write_table(table, written)
-    return written.getvalue()
 
 
 @dataclass
