@@ -165,5 +165,3 @@ def test_tensorrt_folder_of_ranks(tmp_path: Path) -> None:
     about.write_text('{"num_experts": 5}')
     with pytest.raises(TraceError, match="num_experts is 5, of model tiny 4"):
         import_trace(tmp_path, model=TINY)
-
-

@@ -117,4 +117,3 @@ def _build_tensors(self: Any, start: int, fields: Any) -> None:
 _ONLY_HEADER = {
     "_get": _get, "_get_field_parts": _get_field_parts, "_build_tensors": _build_tensors
 }  # fmt: skip
-

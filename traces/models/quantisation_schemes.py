@@ -28,6 +28,7 @@ _WORDS = {
     "head": ("lm_head",),
 }
 
+
 class Statement:
     """Reads one statement: a name for each part of a model."""
 
