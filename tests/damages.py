@@ -44,7 +44,7 @@ class Started:
     """A command in a process of its own, forked from this one, which has imported everything."""
 
     def __init__(self, folder: Path, *arguments: str, cache: Path | None = None) -> None:
-        self._files = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self._files = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         self.pid = os.fork()
         if self.pid == 0:
             code = 1

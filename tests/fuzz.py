@@ -61,7 +61,7 @@ _LARGE = "hardware=b200"  # for models as they are published
 # By folder of the corpus.
 TARGETS: dict[str, Arguments] = {
     "config": lambda path: ["run", path.name, "--json"],
-    "model": _run(_MADE_UP, _LARGE, "cache.capacity=10%"),
+    "model": _run(_MADE_UP, _LARGE, "cache.capacity=25%"),
     "gguf": _run(_MADE_UP),
     "hardware": _run("hardware={0}"),
     "runtime": _run("runtime={0}"),

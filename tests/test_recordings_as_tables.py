@@ -1,4 +1,4 @@
-"""Recordings as tables: Parquet of other tools, plain CSV, counts; and routing that is in memory."""
+"""Recordings as tables: Parquet of other tools, plain CSV, counts; and routing in memory."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from prefetch_sim.experiments.plots import bars, curves
 from prefetch_sim.experiments.plots.frame import Cut, read
 from prefetch_sim.experiments.plots.style import look, remove, save
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.traces.errors import first_line
 
 FIGURES: dict[str, Callable[[Cut], Figure | str]] = {
     "latency_vs_cache": curves.latency_vs_cache,
@@ -21,6 +23,19 @@ FIGURES: dict[str, Callable[[Cut], Figure | str]] = {
 }
 
 
+def _drawn(draw: Callable[[Cut], Figure | str], results: Cut, folder: Path) -> Figure | str:
+    """The figure, or why there is none. Raises ConfigError for columns that hold something else."""
+    try:
+        return draw(results)
+    except KeyError as error:
+        return f"the results have no column {error}"
+    except (TypeError, ValueError, ArithmeticError) as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise ConfigError(
+            f"{folder}: its results are damaged, or not those of a sweep ({why})"
+        ) from error
+
+
 def draw_all(folder: Path, out: Path) -> Iterator[tuple[str, str | None]]:
     """Draw the sweep of ``folder`` into ``out``; (name, why it was skipped or None) of each.
 
@@ -30,7 +45,7 @@ def draw_all(folder: Path, out: Path) -> Iterator[tuple[str, str | None]]:
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():
         with look():
-            figure = draw(results)
+            figure = _drawn(draw, results, folder)
             if isinstance(figure, Figure):
                 save(figure, out / name)
             else:

@@ -138,10 +138,7 @@ def _decode(place: str, model: ModelSpec, text: Any) -> Array:
     """Base64 as an array [tokens, layers, top-k]."""
     try:
         raw = base64.b64decode(text, validate=True)
-        if raw.startswith(b"\x93NUMPY"):
-            array = parse_npy(raw)
-        else:
-            array = np.frombuffer(raw, "<i4")
+        array = parse_npy(raw) if raw.startswith(b"\x93NUMPY") else np.frombuffer(raw, "<i4")
     except DAMAGED:
         raise TraceError(f"{place}: {_ROUTED} is not base64 of an array") from None
     if array.dtype.kind not in "iu":
