@@ -247,7 +247,7 @@ def test_a_package_that_is_missing_is_named(
     pytest.importorskip(module)
     WRITERS[name](tmp_path / "t", TRACE)
     monkeypatch.setitem(sys.modules, module, None)
-    package = module.split(".")[0]
+    package = module.split(".", maxsplit=1)[0]
     refused(tmp_path / "t", f"needs {package}: pip install -e '.[capture]' in the clone")
 
 
