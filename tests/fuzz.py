@@ -294,19 +294,21 @@ def _limited() -> None:
 
 
 def run(counts: dict[str, int], seed: int, jobs: int, keep: Path | None) -> dict[str, Seen]:
-    """Try so many inputs of each target, in ``jobs`` processes, a few hundred inputs each."""
+    """Try so many inputs of each target, in ``jobs`` processes, a thousand inputs or so each."""
     batch = 250
     found = {target: Seen() for target in counts}
-    with ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_limited, max_tasks_per_child=4
-    ) as pool:
-        waiting = [
-            (target, pool.submit(tried, target, min(batch, count - at), seed + at, keep))
-            for target, count in counts.items()
-            for at in range(0, count, batch)
-        ]
-        for target, done in waiting:
-            found[target].add(done.result())
+    batches = [
+        (target, min(batch, count - at), seed + at)
+        for target, count in counts.items()
+        for at in range(0, count, batch)
+    ]
+    together = 4 * jobs  # then new processes: memory that one took is not the next one's
+    for start in range(0, len(batches), together):
+        some = batches[start : start + together]
+        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_limited) as pool:
+            waiting = [pool.submit(tried, *one, keep) for one in some]
+            for (target, *_), done in zip(some, waiting):
+                found[target].add(done.result())
     return found
 
 
