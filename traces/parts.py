@@ -196,8 +196,9 @@ def _unpacked(file: Any) -> int:
         for group in map(about.row_group, range(about.num_row_groups))
         for i in range(group.num_columns)
     ]
-    by_rows: int = about.num_rows * sum(map(_width, file.schema_arrow.types))
-    return max(by_rows, sum(max(4 * c.num_values, c.total_uncompressed_size, 0) for c in columns))
+    by_rows = about.num_rows * sum(map(_width, file.schema_arrow.types))
+    by_columns = (max(4 * c.num_values, c.total_uncompressed_size, 0) for c in columns)
+    return int(max(by_rows, sum(by_columns)))
 
 
 def _width(kind: Any) -> int:
