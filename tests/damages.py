@@ -88,7 +88,7 @@ class Seen:
     def first(self, ended: Ended, right: bool, *names: str) -> bool:
         """Count how a run on something damaged ended; whether it was refused."""
         self.damages += 1
-        lines = ended.err.splitlines()
+        lines = [line for line in ended.err.splitlines() if not line.startswith("points: ")]
         if ended.code == 0 and right:
             self.right += 1
         elif (
@@ -225,8 +225,8 @@ def disks(folder: Path, count: int, draw: random.Random) -> Seen:
     """A disk of 4 MiB, for a sweep, a timeline, a trace, a cache, that fills up at some moment."""
     seen, small = Seen(), folder / "small"
     commands: list[tuple[tuple[str, ...], str]] = [
-        ((*SWEEP, "small/out"), "out/results.csv"),
         ((*RUN, "--timeline", "small/t.json"), "t.json"),
+        ((*SWEEP, "small/out"), "out/results.csv"),
         ((*IMPORT, "small/t.parquet"), "t.parquet"),
         (RUN, ""),  # its cache is there
     ]
