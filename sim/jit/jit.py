@@ -21,12 +21,19 @@ from numba.extending import overload, register_jitable
 
 from prefetch_sim import sim
 from prefetch_sim.sim.jit.kept import KernelCache
-from prefetch_sim.sim.jit.parts import PartCompiler
+from prefetch_sim.sim.jit.parts import KernelCompiler, PartCompiler
 from prefetch_sim.sim.workload.mapped_arrays import cache_root
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PART = {"forceinline": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
+_KERNEL = {
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,
+    "no_cfunc_wrapper": True,  # no C code calls a kernel
+    "pipeline_class": KernelCompiler,
+}
 
 
 def part(function: F) -> F:
@@ -74,8 +81,7 @@ _kept_in = cache(cache_folder)
 
 def kernel(function: F) -> F:
     """What is compiled as a whole, and kept on disk; ``py_func`` is the plain function."""
-    # No C code calls a kernel, so the wrapper for that need not be compiled.
-    made = njit(nogil=True, error_model="numpy", _nrt=False, no_cfunc_wrapper=True)(function)
+    made = njit(**_KERNEL)(function)
     folder = _kept_in(Path(sim.__file__).parent)
     if folder is not None:
         made._cache = KernelCache(function, folder)

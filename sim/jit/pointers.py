@@ -121,7 +121,8 @@ class Fields(types.Type):  # type: ignore[misc]
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
         digest = hashlib.sha256(_description(dtype).encode()).hexdigest()[:16]
-        super().__init__(name=f"Fields({dtype.instance_class.__name__}, {digest})")  # short: as above
+        name = dtype.instance_class.__name__
+        super().__init__(name=f"Fields({name}, {digest})")  # short: as above
 
 
 def _description(t: Any) -> str:
