@@ -26,7 +26,7 @@ from prefetch_sim.sim.workload.mapped_arrays import cache_root
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PART = {"forceinline": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
+PART = {"forceinline": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
 _KERNEL = {
     "nogil": True,
     "error_model": "numpy",
@@ -38,7 +38,7 @@ _KERNEL = {
 
 def part(function: F) -> F:
     """Plain Python that numba compiles where the kernel calls it."""
-    return register_jitable(**_PART)(function)  # type: ignore[no-any-return]
+    return register_jitable(**PART)(function)  # type: ignore[no-any-return]
 
 
 Chosen = Callable[[Any, Any], Any]
@@ -53,7 +53,7 @@ def by_presence(absent: Chosen, present: Chosen) -> Chosen:
     def chosen(state: Any, option: Any) -> Any:
         return (absent if option is None else present)(state, option)
 
-    @overload(chosen, strict=False, jit_options=_PART)  # type: ignore[untyped-decorator]
+    @overload(chosen, strict=False, jit_options=PART)  # type: ignore[untyped-decorator]
     def _(state: Any, option: Any) -> Chosen:
         return absent if isinstance(option, types.NoneType) else present
 
