@@ -18,6 +18,7 @@ from prefetch_sim.experiments.commands import (
     calibrate,
     capture,
     catalogue,
+    compare,
     laboratory,
     new_hardware,
     plot,
@@ -68,6 +69,7 @@ def options(
 
 
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("replay")(replay.replay)
 app.command("validate")(validate.validate)
 app.command("sweep")(sweep.sweep)

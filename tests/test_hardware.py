@@ -230,8 +230,8 @@ def test_unified_memory_has_no_link_to_override() -> None:
 
 
 def test_unknown_name_has_nearest_match() -> None:
-    with pytest.raises(ProfileError, match=r"unknown hardware 'v100-sxm2'.*'v100-sxm2-32gb'"):
-        load_profile("v100-sxm2")
+    with pytest.raises(ProfileError, match=r"unknown hardware 'v100-smx2'.*'v100-sxm2-32gb'"):
+        load_profile("v100-smx2")
 
 
 def _edited(tmp_path: Path, edit: object) -> Path:
@@ -310,5 +310,7 @@ def test_missing_file() -> None:
         load_profile("nowhere.yaml")
 
 
-def test_the_readme_counts_the_profiles() -> None:
-    assert f"There are {len(NAMES)} (`list hardware`)" in (ROOT / "README.md").read_text("utf-8")
+def test_the_page_counts_the_profiles() -> None:
+    assert f"There are {len(NAMES)} (`list hardware`)" in (ROOT / "docs/trust.md").read_text(
+        "utf-8"
+    )

@@ -38,19 +38,30 @@ def run(
     """Simulate one configuration and print its results."""
     import json
 
-    from prefetch_sim.experiments.commands.output import check_target, count, working
+    from prefetch_sim.experiments.commands.output import (
+        check_target,
+        conclude,
+        count,
+        engine_note,
+        working,
+    )
 
     with nothing_to_keep():
+        from prefetch_sim.experiments.conclusions.one_run import of_run
         from prefetch_sim.sim.results import timeline as timelines
         from prefetch_sim.sim.results.summary import results
         from prefetch_sim.sim.run import run_inputs, simulate
+        from prefetch_sim.sim.setup import engine_choice
 
         inputs = load(config, assignments or [])
-    _warn(inputs)
+    warn(inputs)
     if timeline is not None:
         check_target("--timeline", timeline, config, *files_of(inputs.config))
         timelines.check(inputs.workload, timeline)
-    with working(f"simulating {count(inputs.workload.trace.tokens, 'token')}"):
+    watched = timeline is not None
+    compiles = engine_choice.choose(inputs, watched=watched) == "compiled"
+    tokens = count(inputs.workload.trace.tokens, "token")
+    with working(f"simulating {tokens}{engine_note() if compiles else ''}"):
         if timeline is None:
             found = run_inputs(inputs)
         else:
@@ -58,25 +69,51 @@ def run(
             done = simulate(inputs, recorder.watch)
             recorder.write(timeline, done)
             found = results(done)
+        said = of_run(found, _without(inputs))
     if as_json:
-        print(json.dumps(found, indent=2, allow_nan=False))
+        print(json.dumps({**found, "conclusion": said}, indent=2, allow_nan=False))
     else:
         summary(inputs, found)
+        conclude(said)
 
 
-def load(config: Path, assignments: list[str]) -> Inputs:
-    """The checked inputs of a config file. Every error names the file."""
+def _without(inputs: Inputs) -> dict[str, Any] | None:
+    """The results of the same run with nothing predicted, where it predicts.
+
+    None too where that would take long, or a policy of the user's own fails in it.
+    """
+    from dataclasses import replace
+
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.sim.run import run_inputs
+    from prefetch_sim.sim.setup import engine_choice
+
+    if not inputs.predictors:
+        return None
+    config = inputs.config.model_copy(update={"predictor": ()})
+    bare = replace(inputs, config=config, predictors=())
+    long = engine_choice.layer_steps(bare) > engine_choice.WORTH_COMPILING
+    try:
+        if long and engine_choice.choose(bare) == "simpy":
+            return None
+        return run_inputs(bare)
+    except ConfigError:
+        return None
+
+
+def load(config: Path, assignments: list[str], option: str = "--set") -> Inputs:
+    """The checked inputs of a config file. Every error names the file, and ``option`` if set."""
     from prefetch_sim.sim.config import files
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.sim.config.foreign import PolicyError
     from prefetch_sim.sim.setup import inputs
 
-    tree = files.read_yaml(config)
+    tree = files.read_config(config)
     for assignment in assignments:
-        tree = files.set_path(tree, *files.parse_assignment(assignment))
+        tree = files.set_path(tree, *files.parse_assignment(assignment, option))
     if "sweep" in tree:
         raise ConfigError(f"{config}: sweep: this config is a sweep; use 'prefetch-sim sweep'")
-    where = source(config, assignments)
+    where = source(config, assignments, option)
     try:
         return inputs.load(files.parse(tree, where))
     except PolicyError:  # it says where
@@ -87,9 +124,9 @@ def load(config: Path, assignments: list[str]) -> Inputs:
         raise ConfigError(prefix + message) from error
 
 
-def source(config: Path, assignments: list[str]) -> str:
+def source(config: Path, assignments: list[str], option: str = "--set") -> str:
     """What errors of a config name."""
-    return f"{config} with --set" if assignments else str(config)
+    return f"{config} with {option}" if assignments else str(config)
 
 
 def _costless(runtime: RuntimeProfile) -> bool:
@@ -103,7 +140,10 @@ def files_of(config: RunConfig) -> list[Path]:
     """What a config may name as a file; of a folder, what is in it too."""
     static, trace, machine = config.cache.static, config.trace, config.hardware
     names: list[Any] = [config.model.name, machine.name, config.runtime.name]
-    names += [trace] if isinstance(trace, str) else [trace.synthetic, trace.loads_per_step]
+    if trace is None or isinstance(trace, str):
+        names.append(trace)
+    else:
+        names += [trace.synthetic, trace.loads_per_step]
     names += [static.counts, static.experts] if static else []
     parts = (machine.params.get(section) for section in ("cpu", "storage"))
     names += [part.get("name") for part in parts if isinstance(part, dict)]
@@ -116,18 +156,22 @@ def files_of(config: RunConfig) -> list[Path]:
     return found
 
 
-def _warn(inputs: Inputs) -> None:
+def warn(inputs: Inputs, of: str = "") -> None:
+    """Say what is likely no intention; ``of`` is said first."""
     from prefetch_sim.experiments.commands.output import say, size
 
+    for note in inputs.notes:
+        say(note)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
-        say(f"warning: the trace is of an unfinished capture: {trace.missing:,} requests to come")
+        to_come = f"{trace.missing:,} requests to come"
+        say(f"warning: {of}the trace is of an unfinished capture: {to_come}")
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:
         lru = inputs.config.cache.eviction.name == "lru"
         say(
-            f"warning: the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
+            f"warning: {of}the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
             f"layers x top-{inputs.workload.top_k} ({size(lap)}): it cannot hold what one token "
             "uses" + (", and LRU keeps none of it for the next" if lru else "")
         )
@@ -141,13 +185,18 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     out = console()
     names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
     static = f"with {size(found['cache']['static']['bytes'])} static " if inputs.static else ""
+    given = inputs.as_given
     out.print(
-        f"{config.name}: {inputs.model.name} on {inputs.profile.name}, runtime "
-        f"{inputs.runtime.name}, predictor {names}, "
+        f"{config.name}: {given['model']} on {given['hardware']}, runtime "
+        f"{given['runtime']}, predictor {names}, "
         f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} {static}"
         f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
+        soft_wrap=True,
     )
+    speed = grid("speed", "tokens/s", right=1)
+    speed.add_row("decode", number(found["decode_tokens_per_s"]))
+    speed.add_row("whole run, prefill included", number(found["tokens_per_s"]))
     latency = grid("latency, ms", "mean", "p50", "p95", "p99", right=4)
     for label, key in (("per output token", "tpot_ms"), ("to first token", "ttft_ms")):
         latency.add_row(label, *(number(found[key][p]) for p in ("mean", "p50", "p95", "p99")))
@@ -177,12 +226,11 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     shares = ("predicted", "slot_recall", "exact_set", "layer0_slot_recall")
     for label, q in found["predictors"].items():
         quality.add_row(label, *(percent(q[share]) for share in shares))
-    tables = [latency, time, *([bounds] if simulated else []), cache, moved]
+    tables = [speed, latency, time, *([bounds] if simulated else []), cache, moved]
     for table in [*tables, prefetch, quality] if found["predictors"] else tables:
         out.print()
         out.print(table)
-    rate = found["tokens_per_s"]
-    out.print(f"\n{number(rate)} tokens/s, {found['loads']:,} loads", markup=False)
+    out.print(f"\n{count(found['loads'], 'load')}", markup=False)
     if inputs.cpu_computes:
         share = percent(found["cpu_rate"])
         out.print(f"{share} of routed experts computed on the CPU", markup=False)

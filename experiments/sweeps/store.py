@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.traces.errors import first_line
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -73,6 +74,9 @@ class Store:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._db.close()
         self._lock.close()
 
@@ -88,6 +92,12 @@ class Store:
     def finished(self) -> set[str]:
         """Keys of the runs that have a result."""
         return {key for key, outcome in self._rows() if outcome.result is not None}
+
+    def has_results(self) -> bool:
+        """Whether any run has a result."""
+        with self._told():
+            found = self._db.execute("SELECT 1 FROM runs WHERE result IS NOT NULL LIMIT 1")
+            return found.fetchone() is not None
 
     def get(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """The outcomes of those of ``keys`` that have one."""
@@ -118,7 +128,7 @@ def _digest(*row: object) -> str:
 
 def _reason(error: Exception) -> str:
     """What became of the file, and what to do."""
-    said = " ".join(str(error).split())
+    said = first_line(error)
     if "is full" in said:
         return f"cannot be written ({said}); what is whole is kept: make room and run again"
     if isinstance(error, sqlite3.OperationalError) and "malformed" not in said:
