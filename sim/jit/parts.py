@@ -35,7 +35,6 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
-
 # Parts.
 
 
