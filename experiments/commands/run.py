@@ -158,15 +158,14 @@ def files_of(config: RunConfig) -> list[Path]:
 
 def warn(inputs: Inputs, of: str = "") -> None:
     """Say what is likely no intention; ``of`` is said first."""
-    from prefetch_sim.experiments.commands.output import say, size
+    from prefetch_sim.experiments.commands.output import count, say, size
 
     for note in inputs.notes:
         say(note)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
-        say(
-            f"warning: {of}the trace is of an unfinished capture: {trace.missing:,} requests to come"
-        )
+        left = count(trace.missing, "request")
+        say(f"warning: {of}the trace is of an unfinished capture: {left} to come")
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:
