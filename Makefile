@@ -3,7 +3,7 @@ PYTHON ?= python3
 OUT ?= out/default
 COUNT ?= 500
 
-.PHONY: run results test lint bench fuzz clean
+.PHONY: run results test lint bench fuzz damages clean
 
 .venv/run.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,6 +22,10 @@ run: .venv/run.stamp  ## sweep a bundled trace over predictors, evictions, kerne
 
 results: run  ## the same into the repository; tests/test_readme.py says what the README then quotes
 	cp $(OUT)/results.csv $(OUT)/figures/*.png experiments/results/default/
+	.venv/bin/prefetch-sim sweep experiments/recall_bandwidth.yaml --out out/recall_bandwidth
+	cp out/recall_bandwidth/results.csv experiments/results/recall_bandwidth/
+	.venv/bin/prefetch-sim plot out/recall_bandwidth --kind heat --x recall \
+		--by hardware.host_link.gb_s --out experiments/results/recall_bandwidth/heat.png
 
 lint: .venv-test/test.stamp
 	.venv-test/bin/ruff check .
@@ -36,6 +40,9 @@ bench: .venv-test/test.stamp  ## every speed in docs/benchmark.md; TRACE: a reco
 
 fuzz: .venv-test/test.stamp  ## COUNT bad inputs for each reader, as docs/limits.md has it
 	cd tests && ../.venv-test/bin/python fuzz.py $(COUNT)
+
+damages: .venv-test/test.stamp  ## damaged kernels, arrays and stores, small disks: docs/fuzz.log
+	cd tests && ../.venv-test/bin/python damages.py
 
 clean:
 	rm -rf .venv .venv-test out

@@ -158,14 +158,14 @@ def files_of(config: RunConfig) -> list[Path]:
 
 def warn(inputs: Inputs, of: str = "") -> None:
     """Say what is likely no intention; ``of`` is said first."""
-    from prefetch_sim.experiments.commands.output import count, say, size
+    from prefetch_sim.experiments.commands.output import say, size
 
     for note in inputs.notes:
-        say(note)
+        say(f"{of}{note}")
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
-        left = count(trace.missing, "request")
-        say(f"warning: {of}the trace is of an unfinished capture: {left} to come")
+        to_come = f"{trace.missing:,} requests to come"
+        say(f"warning: {of}the trace is of an unfinished capture: {to_come}")
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:
@@ -192,6 +192,7 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
         f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} {static}"
         f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
+        soft_wrap=True,
     )
     speed = grid("speed", "tokens/s", right=1)
     speed.add_row("decode", number(found["decode_tokens_per_s"]))

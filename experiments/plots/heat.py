@@ -1,0 +1,115 @@
+"""A measure over two axes as a heat map, with what it takes to beat no prefetch."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+
+from prefetch_sim.experiments.plots.arrange import Arranged
+from prefetch_sim.experiments.plots.frame import Cut
+from prefetch_sim.experiments.plots.lines import without
+from prefetch_sim.experiments.plots.sheet import Sheet
+from prefetch_sim.experiments.plots.words import axis_words, title_of, value_words
+
+WRITTEN = 9  # cells beside each other, up to which each has its number
+LINE = "white line: as without prefetch"
+
+Grid = npt.NDArray[np.float64]
+
+
+def sheet(shown: Arranged, scale: float) -> Sheet:
+    """The figure: panels of one colour scale, which is right of them."""
+    cut = shown.cut
+    assert shown.second is not None
+    columns, rows = cut.shown(shown.columns), cut.shown(shown.rows)
+    places = list(product(rows, columns))
+    across = len(columns)
+    if shown.rows is None and across > 4:
+        across = 3
+    down = -(-len(places) // across)
+    ups = cut.values(shown.second)
+    page = Sheet(
+        down, across, count=len(places), height=min(0.9 + 0.2 * len(ups), 2.6), scale=scale,
+        sharex=True, sharey=True,
+    )  # fmt: skip
+    values = shown.measure.of(cut.frame)
+    ends = float(values.min()), float(values.max())
+    beside: dict[str, list[str]] = {}
+    for panel, (row, column) in zip(page.panels, places):
+        inside = cut.only(shown.columns, column).only(shown.rows, row)
+        grid, ratio = grids(inside, shown)
+        image = panel.imshow(grid, origin="lower", aspect="auto", cmap="viridis",
+                             vmin=ends[0], vmax=ends[1])  # fmt: skip
+        panel.set_facecolor("#DDDDDD")  # where no point was run
+        panel.grid(visible=False)
+        _ticks(panel, shown)
+        _write(panel, grid, ends, 6 * scale, across)
+        head = [title_of(d, v) for d, v in ((shown.columns, column), (shown.rows, row)) if d]
+        beside.setdefault(_crossing(panel, ratio, scale), []).append(", ".join(head))
+        page.head(panel, head)
+    page.label(x=axis_words(shown.x), y=axis_words(shown.second))
+    bar = page.colorbar(image, ax=page.panels, label=shown.measure.words, fraction=0.05, pad=0.02)
+    bar.outline.set_visible(False)
+    notes = [*cut.fixed.values(), *cut.notes, *_about(beside)]
+    return page.finish(notes)
+
+
+def grids(cut: Cut, shown: Arranged) -> tuple[Grid, Grid]:
+    """(the measure, the measure over that without prefetch): [second, x], NaN where not run."""
+    assert shown.second is not None
+    across, ups = shown.cut.values(shown.x), shown.cut.values(shown.second)
+    grid, ratio = (np.full((len(ups), len(across)), np.nan) for _ in range(2))
+    at = [ups.index(up) for up in cut.frame[shown.second]]
+    over = [across.index(x) for x in cut.frame[shown.x]]
+    grid[at, over] = shown.measure.of(cut.frame)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio[at, over] = grid[at, over] / without(shown, cut.frame)
+    return grid, ratio
+
+
+def _ticks(panel: Axes, shown: Arranged) -> None:
+    assert shown.second is not None
+    for axis, dimension in ((panel.xaxis, shown.x), (panel.yaxis, shown.second)):
+        names = [value_words(dimension, value) for value in shown.cut.values(dimension)]
+        axis.set_ticks(range(len(names)), names)
+        axis.set_tick_params(length=0)
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+
+
+def _write(panel: Axes, grid: Grid, ends: tuple[float, float], size: float, across: int) -> None:
+    """Each cell's number, dark on light and light on dark."""
+    if grid.shape[1] * across > 2 * WRITTEN:
+        return
+    middle = (ends[0] + ends[1]) / 2
+    digits = 0 if ends[1] >= 100 else 1 if ends[1] >= 10 else 2
+    for (up, over), value in np.ndenumerate(grid):
+        if not np.isnan(value):
+            ink = "black" if value > middle else "white"
+            panel.text(over, up, f"{value:,.{digits}f}", size=size, color=ink, ha="center",
+                       va="center")  # fmt: skip
+
+
+def _crossing(panel: Axes, ratio: Grid, scale: float) -> str:
+    """Draw the line where prefetch changes nothing; where the panel is, if there is none in it."""
+    if np.isnan(ratio).any():
+        return ""
+    if not ratio.min() < 1 < ratio.max() or min(ratio.shape) < 2:
+        return "lower" if ratio.max() < 1 else "higher" if ratio.min() > 1 else ""
+    line = panel.contour(ratio, [1.0], colors="white", linewidths=1.2 * scale)
+    line.set_path_effects([withStroke(linewidth=2.2 * scale, foreground="black")])
+    return LINE
+
+
+def _about(beside: dict[str, list[str]]) -> list[str]:
+    """What the lines say, and of the panels that have none, on which side they are."""
+    notes = [LINE] if LINE in beside else []
+    for side in ("lower", "higher"):
+        if side in beside:
+            where = ", ".join(filter(None, beside[side]))
+            notes.append(f"{where}: " * bool(where) + f"{side} than without prefetch throughout")
+    return notes
