@@ -473,7 +473,7 @@ def test_a_sweep_ends_with_its_conclusion(folder: Path) -> None:
         "cache.capacity": ["30%", "50%", "70%"],
     }
     config = write_config(folder / "s.yaml", trace="small.parquet", sweep=axes)
-    done = here("sweep", config, "--out", "out", "--jobs", 2, cwd=folder)
+    done = here("sweep", config, "--out", "out", "--jobs", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     table, _, conclusion = done.stdout.partition("\n\n")
     assert sum(row.startswith("guess") for row in table.splitlines()) == 3  # best of each capacity
