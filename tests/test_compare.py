@@ -67,7 +67,13 @@ def test_figures_are_those_of_the_two_runs(folder: Path, early: Comparison) -> N
     alone = run(config(folder))
     assert early.a == alone
     assert early.tpot_ms.a == alone["tpot_ms"]["mean"]
-    for figure in (early.tpot_ms, early.tokens_per_s, early.ttft_ms):
+    assert early.decode_tokens_per_s.a == alone["decode_tokens_per_s"]
+    for figure in (
+        early.tpot_ms,
+        early.decode_tokens_per_s,
+        early.tokens_per_s,
+        early.ttft_ms,
+    ):
         assert figure.paired is not None
         assert figure.a is not None
         assert figure.b is not None
@@ -144,7 +150,7 @@ def test_a_request_with_no_output_has_nothing_to_compare(folder: Path) -> None:
 def test_batches_share_steps(folder: Path) -> None:
     batched = {"batch_size": 4}
     found = compare(config(folder, **batched), config(folder, cache={"capacity": "90%"}, **batched))
-    assert found.tokens_per_s.paired is None
+    assert found.tokens_per_s.paired is found.decode_tokens_per_s.paired is None
     assert found.tpot_ms.paired is not None
     assert found.tpot_ms.paired.requests == 10
     assert words.caveats(found)[0].startswith("Requests of a batch share steps")

@@ -149,10 +149,8 @@ def show(found: Comparison) -> None:
     from prefetch_sim.experiments.comparing import words
 
     out = console()
-    a, b = (
-        f"{side['model']} on {side['hardware']}, runtime {side['runtime']['name']}"
-        for side in (found.a, found.b)
-    )
+    given = [side["as_given"] for side in (found.a, found.b)]
+    a, b = (f"{of['model']} on {of['hardware']}, runtime {of['runtime']}" for of in given)
     requests = count(len(found.a["by_request"]["output_tokens"]), "request")
     sides = f"A and B: {a}" if a == b else f"A: {a}; B: {b}"
     out.print(f"{sides} (the same {requests})\n", markup=False)
@@ -161,7 +159,8 @@ def show(found: Comparison) -> None:
         differ.add_row(*row)
     speed = grid("", "A", "B", "B - A", "95 % interval", "change", right=5)
     for label, figure in (
-        ("tokens/s", found.tokens_per_s),
+        ("decode tokens/s", found.decode_tokens_per_s),
+        ("tokens/s, prefill too", found.tokens_per_s),
         ("ms per output token", found.tpot_ms),
         ("ms to first token", found.ttft_ms),
     ):

@@ -161,7 +161,7 @@ def warn(inputs: Inputs, of: str = "") -> None:
     from prefetch_sim.experiments.commands.output import say, size
 
     for note in inputs.notes:
-        say(note)
+        say(f"{of}{note}")
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
         to_come = f"{trace.missing:,} requests to come"

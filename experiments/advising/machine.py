@@ -1,0 +1,238 @@
+"""Where it is to run: what was said of the machine, what is found here, what is assumed."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from prefetch_sim.experiments.advising.question import Question, rate
+from prefetch_sim.hardware_profiles import (
+    HardwareProfile,
+    ProfileError,
+    load_machine,
+    load_profile,
+    machine_name,
+    part_name,
+)
+from prefetch_sim.sim.calibration.machine import describe
+from prefetch_sim.sim.config.files import Tree
+
+GIB = 2**30
+# Of a memory, what its system and other programs keep: at least 2 GiB. macOS lets the GPU have
+# three quarters (iogpu.wired_limit_mb unset).
+_SYSTEM, _LEAST_SYSTEM, _MACOS = 0.1, 2 * GIB, 0.25
+MACS = ("m2-ultra", "m4-max", "m5-pro")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One thing that the answer rests on, and where it is from."""
+
+    what: str
+    value: str
+    how: Literal["said", "detected", "assumed"]
+    why: str = ""
+
+
+class Machine(NamedTuple):
+    hardware: Tree  # as a config has it
+    profile: HardwareProfile
+    host_bytes: int  # host memory that experts may have; 0 where there is one memory
+    taken: tuple[Taken, ...]
+
+
+_MEMORY = re.compile(r"\b(\d+) ?gi?b\b", re.IGNORECASE)
+_FILES = (".yaml", ".yml")
+
+
+class Here(NamedTuple):
+    """What this machine says of itself; None where it does not."""
+
+    gpu: str | None
+    gpu_gib: float | None
+    cpu: str
+    ram: int
+
+
+def here() -> Here:
+    """This machine, from nvidia-smi or sysctl, and from its system."""
+    found = describe()
+    ram, cpu = round(found.host_gib * GIB), found.name
+    if platform.system() == "Darwin":
+        brand = _said_by("sysctl", "-n", "machdep.cpu.brand_string")
+        return Here(brand, None, brand or cpu, ram)
+    query = "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"
+    line = (_said_by("nvidia-smi", *query) or "").partition("\n")[0]
+    name, _, mib = line.rpartition(",")
+    gib = None
+    with suppress(ValueError):
+        gib = float(round(float(mib) / 1024))
+    return Here(name.strip() or None, gib, cpu, ram)
+
+
+def _said_by(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def find(question: Question, look: Callable[[], Here] = here) -> Machine:
+    """The machine of ``question``; ``look`` says what is here. Raises ProfileError.
+
+    This machine is meant where no GPU is named, or the one that is here: then its host memory and
+    CPU are taken as found. Another machine's are the catalogue's.
+    """
+    found = look()
+    taken: list[Taken] = []
+    if question.gpu is not None:
+        name, size = _card_name(question.gpu)
+        taken.append(Taken("gpu", name, "said", _as(question.gpu, name)))
+    elif found.gpu is None:
+        raise ProfileError("gpu: none is found here; name a card or a machine: --gpu 'RTX 4090'")
+    else:
+        name, size = _card_name(found.gpu)[0], found.gpu_gib
+        taken.append(Taken("gpu", name, "detected", _as(found.gpu, name)))
+    base = load_profile(name)
+    is_here = question.gpu is None
+    if not is_here and found.gpu is not None:
+        with suppress(ProfileError):
+            is_here = name == _card_name(found.gpu)[0]
+    changes: dict[str, Any] = {}
+    if base.unified_memory:
+        for what in ("cpu", "link"):
+            if getattr(question, what) is not None:
+                raise ProfileError(f"{what}: {name} has one memory, so there is none")
+        changes |= _one_memory(question, base, size, found if is_here else None, taken)
+    else:
+        changes |= _card(base, size, taken) | _host(question, base, found, is_here, taken)
+    changes |= _drive(question, base, taken)
+    profile = load_machine(name, changes)
+    usable = 0
+    if profile.host is not None:
+        usable = _usable(profile.host.memory_gib.value * GIB, _SYSTEM)
+    return Machine({"name": name, **changes}, profile, usable, tuple(taken))
+
+
+def _usable(nbytes: float, share: float) -> int:
+    return round(nbytes - max(share * nbytes, min(_LEAST_SYSTEM, nbytes / 2)))
+
+
+def _one_memory(
+    question: Question,
+    base: HardwareProfile,
+    size: float | None,
+    found: Here | None,
+    taken: list[Taken],
+) -> dict[str, Any]:
+    whole, how = base.compute.memory_gib.value * GIB, "assumed"
+    if question.ram is not None or size is not None:
+        whole, how = question.ram or (size or 0) * GIB, "said"
+    elif found is not None:
+        whole, how = found.ram, "detected"
+    usable = _usable(whole, _MACOS if base.name in MACS else _SYSTEM)
+    rest = f"of {_gib(whole)}, {how}; the system keeps the rest"
+    taken.append(Taken("memory", _gib(usable), "assumed", rest))
+    return {"compute": {"memory_gib": round(usable / GIB, 3)}}
+
+
+def _card(base: HardwareProfile, size: float | None, taken: list[Taken]) -> dict[str, Any]:
+    if size in (None, base.compute.memory_gib.value):
+        return {}
+    taken.append(Taken("vram", f"{size:g} GiB", "said", f"else as {base.name}"))
+    return {"compute": {"memory_gib": size}}
+
+
+def _host(
+    question: Question, base: HardwareProfile, found: Here, is_here: bool, taken: list[Taken]
+) -> dict[str, Any]:
+    assert base.host is not None
+    assert base.host_link is not None
+    usual = f"usual beside {base.name}"
+    changes: dict[str, Any] = {}
+    if question.ram is not None or is_here:
+        ram = question.ram or found.ram
+        taken.append(Taken("ram", _gib(ram), "said" if question.ram else "detected"))
+        changes["host"] = {"memory_gib": round(ram / GIB, 3)}
+    else:
+        taken.append(Taken("ram", f"{base.host.memory_gib.value:g} GiB", "assumed", usual))
+    part = base.cpu.name if base.cpu is not None else None
+    if question.cpu is not None:
+        part = _part("cpu", question.cpu)
+        taken.append(Taken("cpu", part, "said", _as(question.cpu, part)))
+        changes["cpu"] = part
+    elif is_here and (known := _known_cpu(found.cpu)):
+        taken.append(Taken("cpu", known, "detected", _as(found.cpu, known)))
+        changes["cpu"] = known
+    else:
+        unknown = f"; {found.cpu} is in no list" if is_here else ""
+        taken.append(Taken("cpu", part or "none", "assumed", usual + unknown))
+    link = question.link or base.host_link.gb_s.value
+    how: Any = "said" if question.link else "assumed"
+    taken.append(Taken("link", f"{link:g} GB/s", how, "" if question.link else f"as {base.name}"))
+    if question.link is not None:
+        changes["host_link"] = {"gb_s": question.link}
+    return changes
+
+
+def _drive(question: Question, base: HardwareProfile, taken: list[Taken]) -> dict[str, Any]:
+    if question.drive is None:
+        named = base.storage.name or f"{base.storage.gb_s.value:g} GB/s"
+        taken.append(Taken("drive", named, "assumed", f"as {base.name}"))
+        return {}
+    with suppress(ValueError):
+        gb_s = rate(question.drive)
+        taken.append(Taken("drive", f"{gb_s:g} GB/s", "said"))
+        stream = min(gb_s, base.storage.stream_gb_s.value)
+        return {"storage": {"gb_s": gb_s, "stream_gb_s": stream}}
+    part = _part("storage", question.drive)
+    taken.append(Taken("drive", part, "said", _as(question.drive, part)))
+    return {"storage": part}
+
+
+def _card_name(text: str) -> tuple[str, float | None]:
+    """The catalogue's name of a card or machine, or its file; and GiB that ``text`` says it has.
+
+    Raises ProfileError with the nearest name.
+    """
+    if text.endswith(_FILES):
+        return text, None
+    size = _MEMORY.search(text)
+    try:
+        return machine_name(text), None
+    except ProfileError as error:
+        if size is None:
+            raise ProfileError(f"gpu: {error}") from None
+        with suppress(ProfileError):  # the card with another memory
+            return machine_name(_MEMORY.sub(" ", text)), float(size[1])
+        raise ProfileError(f"gpu: {error}") from None
+
+
+def _part(section: str, text: str) -> str:
+    """The catalogue's name of a part, or its file. Raises ProfileError with the nearest name."""
+    if text.endswith(_FILES):
+        return text
+    try:
+        return part_name(section, text)
+    except ProfileError as error:
+        raise ProfileError(f"{'drive' if section == 'storage' else section}: {error}") from None
+
+
+def _known_cpu(text: str) -> str | None:
+    with suppress(ProfileError):
+        return part_name("cpu", text)
+    return None
+
+
+def _as(text: str, name: str) -> str:
+    return "" if text == name else f"for {text}"
+
+
+def _gib(nbytes: float) -> str:
+    return f"{nbytes / GIB:.3g} GiB"
