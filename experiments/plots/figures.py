@@ -33,6 +33,8 @@ def _drawn(
     """The figure, or why there is none. Raises ConfigError for columns that hold something else."""
     try:
         return draw(results, scale)
+    except ConfigError:
+        raise
     except KeyError as error:
         return f"the results have no column {error}"
     except (TypeError, ValueError, ArithmeticError) as error:
