@@ -41,6 +41,12 @@ _RENAMED = {"eviction": {"passed": "not_routed"}}
 _INTERNAL = {"base", "lists"}
 
 
+def words(kind: str) -> str:
+    """What a policy of ``kind`` is called in a sentence."""
+    what = _WORDS.get(kind, kind)
+    return what if what.endswith("policy") else f"{what} policy"
+
+
 @cache
 def names(kind: str) -> tuple[str, ...]:
     """Names of the built-in policies of ``kind``, sorted."""
@@ -70,8 +76,7 @@ def find(kind: str, name: str, others: tuple[str, ...] = ()) -> ModuleType:
 
 def _foreign(kind: str, name: str) -> ModuleType:
     """The policy at an import path."""
-    what = _WORDS.get(kind, kind)
-    what = what if what.endswith("policy") else f"{what} policy"
+    what = words(kind)
     module = find_module(name, what, CONTRACTS[kind])
     for option in _OPTIONS.get(kind, ()):
         if not callable(getattr(module, option, callable)):

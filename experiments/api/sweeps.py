@@ -1,0 +1,122 @@
+"""A sweep in Python: its points as a DataFrame, its figures, and how a notebook shows it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from prefetch_sim.experiments.api import html
+from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
+from prefetch_sim.experiments.commands.output import count, number, percent
+from prefetch_sim.experiments.sweeps import export, points, pools
+from prefetch_sim.experiments.sweeps.runner import Sweep as Folder
+from prefetch_sim.experiments.text import one_line
+from prefetch_sim.sim.config.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 24  # rows in a notebook
+_WORTH_A_PROCESS = 8  # points, as a process takes as long to start as some take to run
+
+
+def sweep(
+    config: Config,
+    overrides: Overrides = None,
+    /,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    **keys: Any,
+) -> Sweep:
+    """Run every point of a config's ``sweep``, a mapping of dotted paths to lists of values.
+
+    ``config``, ``overrides`` and ``keys`` are as ``run`` takes them; ``sweep={...}`` gives or
+    replaces the axes. ``out``: a folder that keeps the results, so that a sweep that was stopped
+    goes on; without one they last as long as what is returned. ``jobs``: processes, 1 for this
+    one alone (default: up to one a CPU, one for 8 points). Raises ConfigError, a ValueError,
+    before anything runs if a point cannot.
+    """
+    tree, source = read(config)
+    changed = changes(overrides, keys)
+    tree, objects = named(points.assigned(tree, changed))
+    points.check(tree, changed, source)
+    if objects and out is not None:
+        raise ConfigError(
+            f"{source}: {objects[0]}: results of a policy that is a Python object cannot be told "
+            "from those of another later: leave out= out, or give its import path"
+        )
+    if objects and jobs not in (None, 1):
+        raise ConfigError(f"{source}: {objects[0]}: a Python object runs in this process: jobs=1")
+    plan = points.plan(tree, source)
+    if objects:
+        jobs = 1
+    elif jobs is None:
+        jobs = max(1, min(os.cpu_count() or 1, len(plan) // _WORTH_A_PROCESS))
+    temporary = TemporaryDirectory(prefix="prefetch-sim-") if out is None else None
+    folder = Path(temporary.name if temporary else os.fspath(out or ""))
+    workers = nullcontext(pools.here()) if jobs == 1 else pools.local(jobs)
+    with workers as pool, Folder(folder, tree) as work:
+        work.run(plan, pool)
+        rows = export.write(folder, plan, work.store)
+    failed = [row for row in rows if row["error"] is not None]
+    if failed:
+        reason = one_line((failed[0]["error"].splitlines() or [""])[-1])
+        warnings.warn(
+            f"{len(failed)} of {count(len(plan), 'point')} failed; {failed[0]['name']}: {reason}",
+            stacklevel=2,
+        )
+    import pandas as pd
+
+    frame = pd.read_parquet(folder / "results.parquet")
+    varied = [path for path in plan[0].axes if len({point.axes[path] for point in plan}) > 1]
+    return Sweep(frame, folder, tuple(varied), temporary)
+
+
+@dataclass(frozen=True, repr=False)
+class Sweep:
+    """A finished sweep. ``frame`` has a row a point and the columns of ``results.csv``.
+
+    ``axis.PATH`` are the swept values as text, ``config.PATH`` the whole config, the rest results
+    as ``run --json`` names them (``tpot_ms.mean``, ms).
+    """
+
+    frame: pd.DataFrame
+    folder: Path
+    axes: tuple[str, ...]  # dotted paths of more than one value
+    _temporary: TemporaryDirectory[str] | None = None  # removed with this
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __repr__(self) -> str:
+        values = (f"{path} ({self.frame[f'axis.{path}'].nunique()})" for path in self.axes)
+        best = self.frame["tpot_ms.mean"].min()
+        return (
+            f"<Sweep {count(len(self), 'point')} over {', '.join(values) or 'nothing'}: "
+            f"best {number(None if best != best else best)} ms per output token>"  # noqa: PLR0124
+        )
+
+    def _repr_html_(self) -> str:
+        headings = [*self.axes, "ms per output token", "tokens/s", "hit rate"]
+        rows = []
+        for row in self.frame.head(_SHOWN).to_dict("records"):
+            cells = [str(row[f"axis.{path}"]) for path in self.axes]
+            tpot, rate, hits = (
+                None if row.get(key) != row.get(key) else row.get(key)  # noqa: PLR0124 - NaN
+                for key in ("tpot_ms.mean", "tokens_per_s", "hit_rate.all")
+            )
+            rows.append([*cells, number(tpot), number(rate), percent(hits)])
+        title = count(len(self), "point")
+        if len(self) > _SHOWN:
+            title += f", the first {_SHOWN}"
+        return html.block(title, [html.table(headings, rows, right=3)], self._said())
+
+    def _said(self) -> list[str]:
+        """The conclusion in words."""
+        return []
