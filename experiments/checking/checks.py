@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from traceback import walk_tb
 from types import FunctionType, ModuleType
@@ -99,17 +97,11 @@ def check(
 
 def _found(name: str, kind: str | None) -> tuple[str, ModuleType]:
     """The kind and the module of a file, an import path or a built-in name."""
-    if Path(name).suffix == ".py":
-        module = _of_file(Path(name))
-        kind = kind or _kind_of(module)
-        return kind, registry.find(kind, name_of(kind, module))
     of = [one for one in ([kind] if kind else KINDS) if name in registry.names(one)]
-    if of:
-        return of[0], registry.find(of[0], name)
-    if "." not in name:
+    if not of and "." not in name:
         known = [known for one in KINDS for known in registry.names(one)]
         raise ConfigError(f"no file, import path or policy {name!r}{did_you_mean(name, known)}")
-    kind = kind or _kind_of(find_module(name, "policy", ()))
+    kind = kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
     return kind, registry.find(kind, name)
 
 
@@ -135,29 +127,6 @@ def _kind_of(policy: Any) -> str:
         for kind, needed in registry.CONTRACTS.items()
     )
     raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs})")
-
-
-def _of_file(path: Path) -> ModuleType:
-    """The module in a file; in a package, by its name there. Raises ConfigError."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    path = path.resolve()
-    parts, folder = [path.stem], path.parent
-    while (folder / "__init__.py").is_file():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    name = ".".join(parts)
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # the file's own code runs here
-        raise ConfigError(f"{path}: cannot be imported: {_told(error)}") from error
-    return module
 
 
 def _verdicts(module: ModuleType, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:

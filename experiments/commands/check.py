@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prefetch_sim.experiments.interrupts import nothing_to_keep
+
+if TYPE_CHECKING:
+    from prefetch_sim.experiments.checking.checks import Checked
 
 
 class Kind(str, Enum):
@@ -46,7 +49,7 @@ def check(
     import json
     from dataclasses import asdict
 
-    from prefetch_sim.experiments.commands.output import console, grid, working
+    from prefetch_sim.experiments.commands.output import working
 
     with nothing_to_keep():
         from prefetch_sim.experiments.checking import checks
@@ -58,13 +61,23 @@ def check(
     if as_json:
         print(json.dumps({**asdict(found), "held": found.held}, indent=2))
     else:
-        out = console()
-        out.print(found.title, markup=False)
-        shown = grid("", "rule")
-        for verdict in found.verdicts:
-            shown.add_row("kept" if verdict.held else "BROKEN", verdict.rule)
-            if verdict.counterexample is not None:
-                shown.add_row("", f"  {verdict.counterexample}")
-        out.print(shown)
+        _show(found, policy)
     if not found.held:
         raise typer.Exit(1)
+
+
+def _show(found: Checked, policy: str) -> None:
+    from prefetch_sim.experiments.api.given import PLACES
+    from prefetch_sim.experiments.commands.output import console, grid
+
+    out = console()
+    out.print(found.title, markup=False)
+    shown = grid("", "rule")
+    for verdict in found.verdicts:
+        shown.add_row("kept" if verdict.held else "BROKEN", verdict.rule)
+        if verdict.counterexample is not None:
+            shown.add_row("", f"  {verdict.counterexample}")
+    out.print(shown)
+    if found.held:
+        (place,) = (path for path, kind in PLACES.items() if kind == found.kind)
+        out.print(f"In a config: {place}: {policy}", markup=False)

@@ -1,8 +1,9 @@
-"""Find a policy by name or by import path.
+"""Find a policy by name, by import path or in a file.
 
 A name is a file of ``sim/predictors``, ``sim/prefetch``, ``sim/eviction`` or ``sim/misses``
 (``least-stale`` is ``least_stale.py``); an import path (``my_package.my_policy``) is any module
-that can be imported, from the working directory too, and follows the same contract. Nothing is
+that can be imported, from the working directory too, and a file (``my_policy.py``) any that is there;
+both follow the same contract. Nothing is
 registered anywhere else.
 """
 
@@ -75,7 +76,7 @@ def find(kind: str, name: str, others: tuple[str, ...] = ()) -> ModuleType:
 
 
 def _foreign(kind: str, name: str) -> ModuleType:
-    """The policy at an import path."""
+    """The policy at an import path, or in a file."""
     what = words(kind)
     module = find_module(name, what, CONTRACTS[kind])
     for option in _OPTIONS.get(kind, ()):
