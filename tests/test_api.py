@@ -127,10 +127,7 @@ def test_a_sweep_is_a_frame_of_what_the_command_writes(config: Path, tmp_path: P
     pd.testing.assert_frame_equal(swept.frame, pd.read_parquet(tmp_path / "out/results.parquet"))
     assert repr(swept).startswith("<Sweep 4 points over cache.capacity (2), seed (2): best ")
     assert "ms per output token" in swept._repr_html_()
-    folder = swept.folder
-    assert folder.exists()
-    del swept
-    assert not folder.exists()  # without out, the results last as long as the object
+    assert swept.folder is None
 
 
 def test_a_sweep_with_a_folder_runs_nothing_twice(config: Path, tmp_path: Path) -> None:
@@ -265,7 +262,7 @@ def test_a_sweep_over_objects_is_kept_by_no_folder(config: Path, tmp_path: Path)
         ps.sweep(config, sweep=axes, out=tmp_path / "out")
     with pytest.raises(ps.ConfigError, match="jobs=1"):
         ps.sweep(config, sweep=axes, jobs=2)
-    with pytest.raises(ps.ConfigError, match="has no form of the predictor|has no form"):
+    with pytest.raises(ps.ConfigError, match="compiled has no form"):
         ps.run(config, {"cache.eviction": Coldest}, engine="compiled")
 
 
@@ -332,3 +329,58 @@ def test_advise_is_the_commands() -> None:
     assert "qwen3-30b-a3b" in repr(found)
     assert "<table>" in found._repr_html_()
     assert dict(found.said)["speed"]
+
+
+FILE = '''
+"""The same experts of every layer."""
+
+from prefetch_sim.sim.predictors.base import Online, Prediction, PredictorParams
+
+
+class Params(PredictorParams):
+    first: int = 0
+
+
+class Predictor(Online):
+    distance = 1
+
+    def __init__(self, params: Params, context: object) -> None:
+        super().__init__(context)
+        self.first = params.first
+
+    def predict(self, step, target):
+        base = 8 * target
+        return Prediction([base + self.first, base + NEXT] * len(step.rows), [1.0, 0.5] * len(step.rows))
+
+    def observe(self, step, layer):
+        pass
+'''
+
+
+def test_a_policy_is_a_file_and_an_edited_one_another(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+
+    def write(following: int) -> None:
+        path.write_text(FILE.replace("NEXT", str(following)))
+        os.utime(path, ns=(following, following))
+
+    def sweep() -> Any:
+        axes = {"predictor": [{"name": "mine.py"}, {"name": "mine.py", "first": 3}]}
+        swept = ps.sweep(config, sweep=axes, out=tmp_path / "out", jobs=1)
+        assert swept.frame["error"].isna().all()
+        return swept.frame
+
+    write(1)
+    first = sweep()
+    assert first["tpot_ms.mean"].nunique() == 2
+    by_import = ps.run(config, predictor={"name": "./mine.py"}).results
+    assert by_import["tpot_ms"]["mean"] == first["tpot_ms.mean"][0]
+    write(2)
+    assert sweep()["tpot_ms.mean"][0] != first["tpot_ms.mean"][0]
+    write(1)
+    assert sweep()["tpot_ms.mean"].tolist() == first["tpot_ms.mean"].tolist()
+    done = run_cli("run", config, "--set", "predictor=mine.py", "--json")
+    assert json.loads(done.out)["tpot_ms"]["mean"] == first["tpot_ms.mean"][0]
+    done = run_cli("run", config, "--set", "predictor=none.py")
+    assert done.code == 2
+    assert "predictor policy 'none.py': no such file" in done.err

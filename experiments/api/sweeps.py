@@ -8,7 +8,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
@@ -18,8 +20,6 @@ from prefetch_sim.experiments.sweeps.runner import Sweep as Folder
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config.errors import ConfigError
 
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SHOWN = 24  # rows in a notebook
 _WORTH_A_PROCESS = 8  # points, as a process takes as long to start as some take to run
@@ -38,10 +38,12 @@ def sweep(
 
     ``config``, ``overrides`` and ``keys`` are as ``run`` takes them; ``sweep={...}`` gives or
     replaces the axes. ``out``: a folder that keeps the results, so that a sweep that was stopped
-    goes on; without one they last as long as what is returned. ``jobs``: processes, 1 for this
+    goes on; without one they are in what is returned alone. ``jobs``: processes, 1 for this
     one alone (default: up to one a CPU, one for 8 points). Raises ConfigError, a ValueError,
     before anything runs if a point cannot.
     """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs: {jobs} is below 1")
     tree, source = read(config)
     changed = changes(overrides, keys)
     tree, objects = named(points.assigned(tree, changed))
@@ -58,12 +60,14 @@ def sweep(
         jobs = 1
     elif jobs is None:
         jobs = max(1, min(os.cpu_count() or 1, len(plan) // _WORTH_A_PROCESS))
-    temporary = TemporaryDirectory(prefix="prefetch-sim-") if out is None else None
-    folder = Path(temporary.name if temporary else os.fspath(out or ""))
+    kept = nullcontext(os.fspath(out)) if out is not None else TemporaryDirectory()
     workers = nullcontext(pools.here()) if jobs == 1 else pools.local(jobs)
-    with workers as pool, Folder(folder, tree) as work:
-        work.run(plan, pool)
-        rows = export.write(folder, plan, work.store)
+    with kept as place:
+        folder = Path(place)
+        with workers as pool, Folder(folder, tree) as work:
+            work.run(plan, pool)
+            rows = export.write(folder, plan, work.store)
+        frame = pd.read_parquet(folder / export.EXPORTS[0])
     failed = [row for row in rows if row["error"] is not None]
     if failed:
         reason = one_line((failed[0]["error"].splitlines() or [""])[-1])
@@ -71,11 +75,8 @@ def sweep(
             f"{len(failed)} of {count(len(plan), 'point')} failed; {failed[0]['name']}: {reason}",
             stacklevel=2,
         )
-    import pandas as pd
-
-    frame = pd.read_parquet(folder / "results.parquet")
     varied = [path for path in plan[0].axes if len({point.axes[path] for point in plan}) > 1]
-    return Sweep(frame, folder, tuple(varied), temporary)
+    return Sweep(frame, tuple(varied), None if out is None else Path(out))
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,9 +88,8 @@ class Sweep:
     """
 
     frame: pd.DataFrame
-    folder: Path
     axes: tuple[str, ...]  # dotted paths of more than one value
-    _temporary: TemporaryDirectory[str] | None = None  # removed with this
+    folder: Path | None  # where the results are kept
 
     def __len__(self) -> int:
         return len(self.frame)
