@@ -8,6 +8,7 @@ stand: `cpu: ddr4-dual`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from prefetch_sim.hardware_profiles.schema import (
     schema_paths,
 )
 from prefetch_sim.hardware_profiles.yaml_file import YamlError, read_yaml
+from prefetch_sim.traces.names import UnknownName, resolve
 
 __all__ = [
     "PARTS",
@@ -44,7 +46,10 @@ __all__ = [
     "load_part",
     "load_profile",
     "load_runtime",
+    "machine_name",
     "override",
+    "part_name",
+    "runtime_name",
 ]
 
 P = TypeVar("P", bound=Profile)
@@ -69,6 +74,11 @@ _UNITS = {
 # keep a run from ending. Not in the schema, as systems worked by hand have chunks of a few bytes.
 _CHUNKS = {"host_link.chunk_mib", "storage.read_mib"}
 _LEAST_CHUNK_MIB = 4 / 1024
+# Words of a name that tell no two machines or parts apart.
+_IDLE = re.compile(
+    r"nvidia|geforce|tesla|quadro|amd|radeon|intel|apple|qualcomm|r|tm|cores?|processor|cpu|gpu|"
+    r"graphics|card|ssd|nvme|drive|hbm\d?e?|\d+tb|blackwell|workstation|edition"
+)
 _OVERRIDE_SOURCE = "override in the run's config"
 _MOST_NAMED = 30  # missing figures that one message names
 
@@ -77,22 +87,37 @@ class ProfileError(ValueError):
     """A profile that does not exist or does not hold; the message is one line for the user."""
 
 
-@cache
 def list_profiles() -> tuple[str, ...]:
     """Names of the machines that come with the project, sorted."""
     return _names(_FOLDER)
 
 
-@cache
 def list_parts(section: str) -> tuple[str, ...]:
     """Names of the parts that can stand for a ``section``, sorted."""
-    return _names(_FOLDER / "parts" / section)
+    return _names(_parts(section))
 
 
-@cache
 def list_runtimes() -> tuple[str, ...]:
     """Names of the runtimes that come with the project, sorted."""
     return _names(_RUNTIMES)
+
+
+def machine_name(text: str) -> str:
+    """The catalogue's name of a machine as people write it: ``rtx-4090`` of ``GeForce RTX 4090``.
+
+    Raises ProfileError where no machine has that name, or several have.
+    """
+    return _named(HardwareProfile.WHAT, text, _FOLDER)
+
+
+def part_name(section: str, text: str) -> str:
+    """Likewise of a part that can stand for a ``section``."""
+    return _named(PARTS[section].WHAT, text, _parts(section))
+
+
+def runtime_name(text: str) -> str:
+    """Likewise of a runtime."""
+    return _named(RuntimeProfile.WHAT, text, _RUNTIMES)
 
 
 def load_profile(name_or_path: str | Path) -> HardwareProfile:
@@ -100,35 +125,30 @@ def load_profile(name_or_path: str | Path) -> HardwareProfile:
 
     Raises ProfileError naming the file and dotted path at fault, or the nearest known name.
     """
-    return _load(HardwareProfile, str(name_or_path), _FOLDER, list_profiles())
+    return _load(HardwareProfile, str(name_or_path), _FOLDER)
 
 
 def load_runtime(name_or_path: str | Path) -> RuntimeProfile:
     """Read a runtime's profile, likewise."""
-    return _load(RuntimeProfile, str(name_or_path), _RUNTIMES, list_runtimes())
+    return _load(RuntimeProfile, str(name_or_path), _RUNTIMES)
 
 
 def load_part(section: str, name_or_path: str | Path) -> CpuPart | StoragePart:
     """Read a part that can stand for a ``section``, likewise."""
-    folder = _FOLDER / "parts" / section
-    return _load(PARTS[section], str(name_or_path), folder, list_parts(section))
+    return _load(PARTS[section], str(name_or_path), _parts(section))
 
 
 def load_any(name_or_path: str | Path) -> Profile:
     """Read a machine or a part, whichever it is."""
     text = str(name_or_path)
-    for section in PARTS:
-        if text in list_parts(section):
-            return load_part(section, text)
     if text.endswith(_SUFFIXES):
         content = _content(Path(text))
         kinds = [section for section in PARTS if section in content]
-        if "unified_memory" not in content and "compute" not in content and len(kinds) == 1:
-            return load_part(kinds[0], text)
-    elif text not in list_profiles():
-        names = [*list_profiles(), *(name for section in PARTS for name in list_parts(section))]
-        raise ProfileError(f"unknown hardware {text!r}{_nearest(text, names)}")
-    return load_profile(text)
+        whole = "unified_memory" in content or "compute" in content or len(kinds) != 1
+        return load_profile(text) if whole else load_part(kinds[0], text)
+    sections = {name: section for section in PARTS for name in list_parts(section)}
+    name = _named(HardwareProfile.WHAT, text, _FOLDER, *map(_parts, PARTS))
+    return load_part(sections[name], name) if name in sections else load_profile(name)
 
 
 def load_machine(name_or_path: str | Path, changes: Mapping[str, Any]) -> HardwareProfile:
@@ -177,21 +197,46 @@ def _sections(part: CpuPart | StoragePart) -> dict[str, Any]:
     return {"storage": part.storage.model_copy(update={"name": part.name})}
 
 
+def _parts(section: str) -> Path:
+    return _FOLDER / "parts" / section
+
+
+@cache
 def _names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
 
 
-def _load(model: type[P], text: str, folder: Path, names: tuple[str, ...]) -> P:
-    if text in names:
-        path = folder / f"{text}.yaml"
-    elif text.endswith(_SUFFIXES):
+def _load(model: type[P], text: str, folder: Path) -> P:
+    if text.endswith(_SUFFIXES):
         path = Path(text)
     else:
-        raise ProfileError(f"unknown {model.WHAT} {text!r}{_nearest(text, names)}")
+        path = folder / f"{_named(model.WHAT, text, folder)}.yaml"
     content = _content(path)
     if model is HardwareProfile:
         content = _with_parts(content, path)
     return _validated(model, content, str(path))
+
+
+def _named(what: str, text: str, *folders: Path) -> str:
+    if any(text in _names(folder) for folder in folders):
+        return text  # before any file is read
+    known = {name: said for folder in folders for name, said in _vendors_names(folder).items()}
+    try:
+        return resolve(what, text, known, _IDLE)
+    except UnknownName as error:
+        raise ProfileError(str(error)) from None
+
+
+@cache
+def _vendors_names(folder: Path) -> dict[str, str]:
+    """How vendors call the entries of a folder: descriptions begin with it."""
+    found = {}
+    for name in _names(folder):
+        text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        said = text.partition("\ndescription: ")[2].partition("\n")[0]
+        plain = re.sub(r"\(.*?\)", "", said)
+        found[name] = re.split(r",| in | on | with | at ", plain)[0]
+    return found
 
 
 def _content(path: Path) -> Mapping[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from prefetch_sim.traces.errors import looked_for
+
 MOST_BYTES = 1 << 20  # of a file
 MOST_DEPTH, MOST_NODES, MOST_DIGITS = 50, 250_000, 40  # an alias counts for all it stands for
 _MARKS = (  # the longest first: that of UTF-16 is the beginning of that of UTF-32
@@ -26,8 +28,20 @@ class YamlError(ValueError):
 class _Loader(yaml.SafeLoader):
     """YAML with the scalars of version 1.2: in PyYAML's 1.1, 10:20 is 620 and 1e2 a string.
 
-    A key that is no name, or that is given twice, is an error.
+    A key that is no name, or that is given twice, is an error, as is half of a surrogate pair.
     """
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and not value.isascii():
+            try:  # JSON writes one character as two escapes
+                return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            except UnicodeDecodeError:
+                problem = f"{value!a} has half of a character"
+                raise yaml.constructor.ConstructorError(
+                    None, None, problem, node.start_mark
+                ) from None
+        return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -79,7 +93,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         data = parse_yaml(_text(path))
     except FileNotFoundError:
-        raise YamlError(f"{path}: no such file") from None
+        raise YamlError(f"{path}: no such file{looked_for(path)}") from None
     except OSError as error:
         raise YamlError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

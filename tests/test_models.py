@@ -98,8 +98,8 @@ def test_sliding_window_and_latent_attention() -> None:
 
 
 def test_unknown_name_has_nearest_match() -> None:
-    with pytest.raises(ModelError, match=r"unknown model 'mixtral8x7b'.*'mixtral-8x7b'"):
-        load_model("mixtral8x7b")
+    with pytest.raises(ModelError, match=r"unknown model 'mixtral-8x9b'.*'mixtral-8x7b'"):
+        load_model("mixtral-8x9b")
 
 
 def test_yaml_of_ones_own(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ LEVEL = {room: level for level, row in enumerate(ROOMS) for room in row}
 # What each folder may know beside itself.
 BELOW = {
     "traces": set(),
-    "hardware_profiles": set(),
+    "hardware_profiles": {"traces"},  # how names are written
     "sim": {"traces", "hardware_profiles"},
     "experiments": {"traces", "hardware_profiles", "sim"},
 }

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+_MOST_PLACES = 3  # of a key: one that is in more says nothing of where it was meant to be
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -17,6 +22,11 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def looked_for(path: str | Path) -> str:
+    """``"; looked for /home/me/box.yaml"`` of a path that does not say so itself."""
+    return "" if os.path.isabs(path) else f"; looked for {os.path.abspath(path)}"
 
 
 def first_line(error: Exception) -> str:
@@ -32,12 +42,41 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
     parts, known = _locate(model, first["loc"], unknown)
     path = ".".join([prefix, *parts] if prefix else parts)
     if unknown:
-        return f"{path}: unknown key{did_you_mean(parts[-1], known)}"
+        return f"{path}: unknown key{_meant(parts, known, model)}"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     if isinstance(given, str | int | float | bool) and repr(given) not in message:
         message += f", not {given!r}"
     return f"{path}: {message}" if path else message
+
+
+def _meant(parts: list[str], known: list[str], model: type[BaseModel]) -> str:
+    """As ``did_you_mean``, of a key that may belong elsewhere in ``model``: then by its path.
+
+    ``known``: the keys beside it.
+    """
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in _paths(model):
+        places[path.rpartition(".")[2]].append(path)
+    *above, key = parts
+    here = places.get(key, [])
+    if 0 < len(here) <= _MOST_PLACES:
+        return f"; did you mean {' or '.join(map(repr, here))}?"
+    if not above:
+        deep = {last: paths[0] for last, paths in places.items() if len(paths) <= _MOST_PLACES}
+        deep |= {name: name for name in known}
+        near = get_close_matches(key, deep, n=1, cutoff=0.6)
+        if near:
+            return f"; did you mean {deep[near[0]]!r}?"
+    return did_you_mean(key, known)
+
+
+def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted path of every key."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for nested in _models(field.annotation):
+            yield from _paths(nested, f"{prefix}{name}.")
 
 
 def _locate(

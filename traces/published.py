@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from prefetch_sim.traces.errors import looked_for
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.synthetic import check_size, made_up
 from prefetch_sim.traces.trace import Array, Trace, TraceError
@@ -34,7 +35,8 @@ def read_loads(path: str | Path) -> tuple[int, ...]:
     # Beside what is no text: no such user's home, a path with a NUL.
     except (OSError, RuntimeError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise TraceError(f"{path}: cannot be read ({reason})") from error
+        looked = looked_for(path) if isinstance(error, FileNotFoundError) else ""
+        raise TraceError(f"{path}: cannot be read ({reason}){looked}") from error
     for i, text in enumerate(found, start=1):
         digits = (text or "").strip()
         if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):

@@ -22,12 +22,35 @@ class Kind(StrEnum):
     hardware = "hardware"
     runtimes = "runtimes"
     models = "models"
+    traces = "traces"
 
 
-def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+_KINDS = {
+    Kind.predictors: "what says early which experts a layer will need",
+    Kind.prefetch: "policies that turn predictions into loads",
+    Kind.evictions: "who leaves a full cache",
+    Kind.misses: "whether a missing expert is loaded, or computed on the CPU",
+    Kind.hardware: "machines, and CPUs and drives to put into them",
+    Kind.runtimes: "serving engines",
+    Kind.models: "shapes of published models",
+    Kind.traces: "bundled recordings of routing",
+}
+
+
+def list_names(
+    kind: Annotated[
+        Kind | None, typer.Argument(help="What to list.", show_default="the kinds")
+    ] = None,
+) -> None:
     """List what a config can name, with one line on each."""
     from prefetch_sim.experiments.commands.output import console, grid
 
+    if kind is None:
+        table = grid("prefetch-sim list ...", "what it lists")
+        for one, summary in _KINDS.items():
+            table.add_row(one.value, summary)
+        console().print(table)
+        return
     if kind is Kind.hardware:
         _hardware()
         return
@@ -130,22 +153,34 @@ def _entries(kind: Kind) -> list[tuple[str, str]]:
     from prefetch_sim.hardware_profiles import list_runtimes, load_runtime
     from prefetch_sim.sim.config import registry
     from prefetch_sim.sim.config.models import load_model
+    from prefetch_sim.sim.setup.traces import shape
     from prefetch_sim.traces.models import catalogue
 
     if kind is Kind.runtimes:
         return [(name, load_runtime(name).description) for name in list_runtimes()]
+    if kind is Kind.traces:
+        return _traces()
     if kind is Kind.models:
         specs = [(name, load_model(name)) for name in catalogue.names()]
-        return [
-            (name, f"{m.moe_layers} MoE layers x {m.experts} experts, top-{m.top_k}, {m.precision}")
-            for name, m in specs
-        ]
+        return [(name, f"{shape(model)}, {model.precision}") for name, model in specs]
     package = "eviction" if kind is Kind.evictions else kind.value
     found = [(name, registry.summary(package, name)) for name in registry.names(package)]
     if kind is Kind.predictors:
         found = [("none", "No prediction: every expert is loaded on demand."), *found]
         found += _recorded()
     return found
+
+
+def _traces() -> list[tuple[str, str]]:
+    from prefetch_sim.sim.setup.traces import shape
+    from prefetch_sim.traces.format import read_meta
+    from prefetch_sim.traces.samples import sample_path, samples
+
+    metas = {name: read_meta(sample_path(name)) for name in samples()}
+    return [
+        (name, f"{shape(meta.model)}, predictors {', '.join(meta.predictions) or 'none'}")
+        for name, meta in metas.items()
+    ]
 
 
 def _recorded() -> list[tuple[str, str]]:

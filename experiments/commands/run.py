@@ -71,7 +71,7 @@ def load(config: Path, assignments: list[str]) -> Inputs:
     from prefetch_sim.sim.config.foreign import PolicyError
     from prefetch_sim.sim.setup import inputs
 
-    tree = files.read_yaml(config)
+    tree = files.read_config(config)
     for assignment in assignments:
         tree = files.set_path(tree, *files.parse_assignment(assignment))
     if "sweep" in tree:
@@ -103,7 +103,10 @@ def files_of(config: RunConfig) -> list[Path]:
     """What a config may name as a file; of a folder, what is in it too."""
     static, trace, machine = config.cache.static, config.trace, config.hardware
     names: list[Any] = [config.model.name, machine.name, config.runtime.name]
-    names += [trace] if isinstance(trace, str) else [trace.synthetic, trace.loads_per_step]
+    if trace is None or isinstance(trace, str):
+        names.append(trace)
+    else:
+        names += [trace.synthetic, trace.loads_per_step]
     names += [static.counts, static.experts] if static else []
     parts = (machine.params.get(section) for section in ("cpu", "storage"))
     names += [part.get("name") for part in parts if isinstance(part, dict)]
@@ -119,6 +122,8 @@ def files_of(config: RunConfig) -> list[Path]:
 def _warn(inputs: Inputs) -> None:
     from prefetch_sim.experiments.commands.output import say, size
 
+    for note in inputs.notes:
+        say(note)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
         say(f"warning: the trace is of an unfinished capture: {trace.missing:,} requests to come")
@@ -141,9 +146,10 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     out = console()
     names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
     static = f"with {size(found['cache']['static']['bytes'])} static " if inputs.static else ""
+    given = inputs.as_given
     out.print(
-        f"{config.name}: {inputs.model.name} on {inputs.profile.name}, runtime "
-        f"{inputs.runtime.name}, predictor {names}, "
+        f"{config.name}: {given['model']} on {given['hardware']}, runtime "
+        f"{given['runtime']}, predictor {names}, "
         f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} {static}"
         f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,

@@ -52,6 +52,8 @@ def sweep(
                 f"warning: the cache of {small} of {total} is below one lap "
                 "(layers x top-k): it cannot hold what one token uses"
             )
+        for note in dict.fromkeys(note for point in plan for note in point.notes):
+            say(note)
         try:
             work.run(plan, pool)
         except KeyboardInterrupt:

@@ -10,12 +10,19 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from prefetch_sim.experiments.sweeps.sources import PACKAGES, ROOT, sources
 from prefetch_sim.sim.config.foreign import is_own
 from prefetch_sim.sim.config.schema import SyntheticTrace
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.traces import trace_path
+
+# Keys of a config that only name something, which is here by what it is; `engine` changes nothing.
+_NAMES: Any = {
+    **dict.fromkeys(("name", "engine", "predictor", "trace", "model", "hardware", "runtime"), True),
+    "cache": {"static"},
+}
 
 # Digests of what a run depends on, by name.
 Identity = dict[str, str]
@@ -25,13 +32,13 @@ def identify(inputs: Inputs) -> Identity:
     """Everything that the results of this run depend on, its name apart."""
     config = inputs.config
     known = {
-        "config": config.model_dump(mode="json", exclude={"name", "predictor", "engine"}),
+        "config": config.model_dump(mode="json", exclude=_NAMES),
         # As understood, so that a default written out is no other run.
         "predictors": [
             [type(predictor).__module__, params.model_dump(mode="json")]
             for _, predictor, params in inputs.predictors
         ],
-        "trace": _trace(config.trace),
+        "trace": [_trace(config.trace), inputs.workload.trace.model.model_dump(mode="json")],
         "model": inputs.model.model_dump(mode="json"),
         "hardware": inputs.profile.model_dump(mode="json"),
         "runtime": inputs.runtime.model_dump(mode="json"),
@@ -63,9 +70,12 @@ def _sources(module: str) -> list[tuple[str, str]]:
     return [(name, _file(path)) for name, path in sorted(sources(module).items())]
 
 
-def _trace(trace: str | SyntheticTrace) -> list[str]:
+def _trace(trace: str | SyntheticTrace | None) -> list[Any]:
     if isinstance(trace, SyntheticTrace):
-        return [_file(Path(trace.loads_per_step).expanduser())] if trace.loads_per_step else []
+        drawn = trace.model_dump(mode="json", exclude={"synthetic", "loads_per_step"})
+        loads = trace.loads_per_step
+        return [drawn, loads and _file(Path(loads).expanduser())]
+    assert trace is not None  # in a config that is loaded
     path = trace_path(trace)
     parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     return [_file(part) for part in parts]

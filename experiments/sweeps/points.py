@@ -16,7 +16,7 @@ from typing import Any
 from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.files import Tree, is_index, parse, read_yaml, set_path, spelled
+from prefetch_sim.sim.config.files import Tree, is_index, parse, read_config, set_path, spelled
 from prefetch_sim.sim.config.foreign import PolicyError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.setup import engine_choice, inputs
@@ -38,6 +38,7 @@ class Point:
     cache_bytes: int
     model_bytes: int  # of all routed experts
     lap_bytes: int  # of the experts that one token uses
+    notes: tuple[str, ...]  # what a person should be told before it runs
 
     @property
     def work(self) -> tuple[RunConfig, Engine, Identity]:
@@ -47,7 +48,7 @@ class Point:
 
 def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
     """The config file with ``assignments`` made. Raises ConfigError."""
-    tree = assigned(read_yaml(path), assignments)
+    tree = assigned(read_config(path), assignments)
     check(tree, assignments, str(path))
     return tree
 
@@ -134,6 +135,7 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         tree = _tree(base, values)
         config = parse(tree, where)
         checked = inputs.load(config)
+        config = checked.config  # with what it leaves open
         resolved = config.model_dump()
         parts = {"cpu": checked.profile.cpu, "storage": checked.profile.storage}
         names = {section: part.name for section, part in parts.items() if part is not None}
@@ -174,6 +176,7 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         cache_bytes=sum(checked.cache_bytes),
         model_bytes=layer * checked.model.experts,
         lap_bytes=layer * checked.model.top_k,
+        notes=checked.notes,
     )
 
 

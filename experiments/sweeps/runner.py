@@ -22,6 +22,7 @@ from prefetch_sim.experiments.sweeps.store import Outcome, Store
 from prefetch_sim.experiments.sweeps.worker import execute
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree
+from prefetch_sim.sim.config.paths import seen_from
 from prefetch_sim.traces.files import replacing
 
 Finished = Callable[[Point, Outcome], None]
@@ -36,6 +37,7 @@ class Sweep:
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--out {folder}: is a file, not a folder")
         folder.mkdir(parents=True, exist_ok=True)
+        tree = seen_from(folder, tree)  # as its file there has to say it
         self.store = Store(folder)
         for name in EXPORTS:  # of an earlier sweep: they would pass for this one's
             (folder / name).unlink(missing_ok=True)

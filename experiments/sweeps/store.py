@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.traces.errors import first_line
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -118,7 +119,7 @@ def _digest(*row: object) -> str:
 
 def _reason(error: Exception) -> str:
     """What became of the file, and what to do."""
-    said = " ".join(str(error).split())
+    said = first_line(error)
     if "is full" in said:
         return f"cannot be written ({said}); what is whole is kept: make room and run again"
     if isinstance(error, sqlite3.OperationalError) and "malformed" not in said:

@@ -10,6 +10,7 @@ from prefetch_sim.hardware_profiles import load_profile, load_runtime
 from prefetch_sim.sim.calibration.profile import COPIES
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, read_yaml, set_path
+from prefetch_sim.sim.config.paths import seen_from_here
 from prefetch_sim.sim.config.schema import RunConfig
 
 DISK, MEMORY = "disk", "memory"  # experts come off storage, or are copied within host memory
@@ -52,7 +53,7 @@ def kept(machine: Machine, folder: Path) -> Machine:
 def placed(tree: Tree, machine: Machine, source: Path) -> Tree:
     """``tree`` with ``disk`` and ``memory`` under ``hardware`` as that machine, and its runtime.
 
-    Overlap and kernels are the config's, if it says so. A model's file may lie beside the config.
+    Overlap and kernels are the config's, if it says so; its paths start where it lies.
     Raises ConfigError.
     """
 
@@ -69,24 +70,19 @@ def placed(tree: Tree, machine: Machine, source: Path) -> Tree:
             )
         return str(machine.hardware[value])
 
-    found = dict(tree)
+    found = seen_from_here(tree, source.parent)
     if "hardware" in found:
-        found["hardware"] = which(found["hardware"])
+        found = {**found, "hardware": which(found["hardware"])}
     sweep = found.get("sweep")
     if isinstance(sweep, dict) and isinstance(sweep.get("hardware"), list):
-        found["sweep"] = {**sweep, "hardware": [which(value) for value in sweep["hardware"]]}
+        here = [which(value) for value in sweep["hardware"]]
+        found = {**found, "sweep": {**sweep, "hardware": here}}
     elif "hardware" not in found:
         raise ConfigError(f"{source}: hardware: say {DISK}, {MEMORY}, or both under sweep")
     runtime = found.get("runtime", {})
     if not isinstance(runtime, dict) or "name" in runtime:
         raise ConfigError(f"{source}: runtime: is the replay's own; only its figures can be set")
-    found = set_path(found, "runtime", {**runtime, "name": str(machine.runtime)})
-    model = found.get("model")
-    if isinstance(model, str) and not Path(model).exists():
-        beside = source.parent / model
-        if beside.is_file():
-            found["model"] = str(beside)
-    return found
+    return set_path(found, "runtime", {**runtime, "name": str(machine.runtime)})
 
 
 def check_alone(path: Path) -> Tree:

@@ -10,8 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from prefetch_sim.hardware_profiles import yaml_file
+from prefetch_sim.sim.config.choices import HARDWARE, RUNTIME
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.schema import HARDWARE, RUNTIME, RunConfig
+from prefetch_sim.sim.config.paths import seen_from_here
+from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.traces.errors import describe
 
 Tree = dict[str, Any]
@@ -23,6 +25,11 @@ def read_yaml(path: str | Path) -> Tree:
         return yaml_file.read_yaml(path)
     except yaml_file.YamlError as error:
         raise ConfigError(str(error)) from error
+
+
+def read_config(path: str | Path) -> Tree:
+    """A config's file, its paths as the working directory sees them. Raises ConfigError."""
+    return seen_from_here(read_yaml(path), Path(path).parent)
 
 
 # Keys that take a name, whose mapping is the name and what goes with it; the name that is meant

@@ -9,15 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import read_yaml
-from prefetch_sim.traces.errors import describe
+from prefetch_sim.traces.errors import describe, looked_for
 from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.gguf_file import read_gguf
 from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
 from prefetch_sim.traces.models.precision import Stored
 from prefetch_sim.traces.models.quantisation import FILES
 from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.names import UnknownName
 
 _MOST_BYTES = 16 << 20  # of a config.json
 
@@ -29,19 +30,23 @@ class ModelError(ConfigError):
 def load_model(name_or_path: str | Path, precision: Stored = None) -> ModelSpec:
     """The spec of a catalogue name, of a YAML file, of a Hugging Face model or of a GGUF file.
 
+    A name is taken as people write it (``Qwen/Qwen3-30B-A3B``); one written as the catalogue has it
+    goes before a folder called so, any other after.
     Of a Hugging Face model, the folder or the ``config.json`` in it, after which it is named; of a
     GGUF file in parts, the first. ``precision``: what a run says the weights are in, which stands
     for a quantisation that cannot be read. Raises ModelError naming the file and key at fault, or
     the nearest known name.
     """
     text = str(name_or_path)
+    if text in catalogue.names():
+        return catalogue.shape(text)
     path = Path(text)
     if (path / "config.json").is_file():
         path = path / "config.json"
-    if text in catalogue.names():
-        return catalogue.shape(text)
     if path.suffix in (".yaml", ".yml"):
         return _spec(path)
+    if path.suffix in (".gguf", ".json") and not path.exists():
+        raise ModelError(f"{path}: no such file{looked_for(path)}")
     try:
         if path.suffix == ".gguf":
             return _gguf(path, _stamp(path))
@@ -51,7 +56,11 @@ def load_model(name_or_path: str | Path, precision: Stored = None) -> ModelSpec:
             return read_hf_config(_json(path), name, beside=beside, precision=precision)
     except ModelConfigError as error:
         raise ModelError(f"{path}: {error}") from error
-    raise ModelError(f"unknown model {text!r}{did_you_mean(text, catalogue.names())}")
+    try:
+        return catalogue.shape(catalogue.model_name(text))
+    except UnknownName as error:
+        place = f"; and no folder {text} has a config.json" if "/" in text else ""
+        raise ModelError(f"{error}{place}") from None
 
 
 def with_figures(model: ModelSpec, figures: dict[str, Any]) -> ModelSpec:

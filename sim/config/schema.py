@@ -7,149 +7,30 @@ expanded on reading (``hardware: l4`` is ``hardware: {name: l4}``), so every key
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from prefetch_sim.sim.config.choices import (
+    HARDWARE,
+    RUNTIME,
+    Choice,
+    Machine,
+    ModelChoice,
+    Named,
+    Runtime,
 )
-
 from prefetch_sim.sim.config.errors import did_you_mean
+from prefetch_sim.sim.config.values import INT64, Capacity, Section, parse_slice
 from prefetch_sim.traces.models.precision import Precision
 
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-INT64 = 2**63 - 1  # the largest that arrays and compiled code hold
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def named(value: Any) -> Any:
-    """``"lru"`` → ``{"name": "lru"}``: a bare name is a mapping with nothing else in it."""
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, dict | Choice):
-        return value
-    raise ValueError(f"expected a name, or a mapping with a name, not {value!r}")
-
-
-class Choice(BaseModel):
-    """A component by name, with its own parameters beside the name."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-
-Named = Annotated[Choice, BeforeValidator(named)]
-
-
-def _named_else(default: str) -> BeforeValidator:
-    """As ``named``; figures alone are of the default."""
-
-    def parse(value: Any) -> Any:
-        return {"name": default, **value} if isinstance(value, dict) else named(value)
-
-    return BeforeValidator(parse)
-
-
-class ModelChoice(BaseModel):
-    """A model by name, or else the trace's, with figures of its shape that are others."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str | None = None
-    top_k: int | None = Field(default=None, gt=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return {} if value is None else named(value) if isinstance(value, str) else value
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"name"}, exclude_none=True)
-
-
-HARDWARE, RUNTIME = "rtx-4090", "ideal"  # where a config does not say
-
-
-def _assembled(value: Any) -> Any:
-    """``gpu`` is another word for ``name``; the names of other parts are mappings with a name."""
-    if not isinstance(value, dict):
-        return value
-    if "gpu" in value and "name" in value:
-        raise ValueError("give name or gpu, not both: each is the machine that is taken")
-    whole = {"name" if key == "gpu" else key: part for key, part in value.items()}
-    for section in ("cpu", "storage"):
-        if section in whole and (whole[section] is None or isinstance(whole[section], str)):
-            whole[section] = {"name": whole[section] or "none"}
-    return whole
-
-
-class Capacity(Section):
-    """How much fits: a share of all experts, a number of experts, bytes, or what is left (fill)."""
-
-    share: float | None = Field(default=None, gt=0, le=1)
-    experts: int | None = Field(default=None, gt=0, le=INT64)
-    bytes: int | None = Field(default=None, gt=0, le=INT64)
-    fill: Literal[True] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, value: Any) -> Any:
-        if isinstance(value, dict | Capacity):
-            return value
-        if value == "fill":
-            return {"fill": True}
-        match = re.fullmatch(r"\s*([0-9.]+)\s*(%|[KMG]i?B|B)\s*", str(value))
-        if match is None:
-            raise ValueError(
-                f"{value!r} is not a capacity: write '25%', '4000MiB', 'fill' or {{experts: 384}}"
-            )
-        try:
-            number = float(match[1])
-        except ValueError:
-            raise ValueError(f"{match[1]!r} is not a number") from None
-        if match[2] == "%":
-            if not 0 < number <= 100:
-                raise ValueError(f"{value!r} is outside 0 % < share <= 100 %")
-            return {"share": number / 100}
-        size = number * UNITS[match[2]]
-        if size > INT64:
-            raise ValueError(f"{value!r} is more than any memory holds")
-        return {"bytes": round(size)}
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Capacity:
-        given = (self.share, self.experts, self.bytes, self.fill)
-        if sum(v is not None for v in given) != 1:
-            raise ValueError("give exactly one of a share, {experts: N}, bytes or fill")
-        return self
-
-    def resolve(self, sizes: list[int], left: int) -> int:
-        """Bytes, for a model whose experts have these ``sizes`` (one entry per expert).
-
-        A number of experts is that many of the largest, so that it always fits them. ``left``:
-        bytes that the memory has beside all else, of which no more are filled than experts take.
-        """
-        if self.fill:
-            return min(left, sum(sizes))
-        if self.bytes is not None:
-            return self.bytes
-        if self.experts is not None:
-            return self.experts * max(sizes)
-        assert self.share is not None
-        return round(self.share * sum(sizes))
+# Keys that people write at the top, and where they are.
+_WRITTEN = {
+    **dict.fromkeys(("kernels", "overlap"), "runtime."),
+    **dict.fromkeys(("gpu", "cpu", "storage", "host_link"), "hardware."),
+    **dict.fromkeys(("recall", "distance"), "predictor."),
+}
+_PRECISION = ("quant", "quantization", "quantisation", "dtype")
 
 
 def _counted(value: Any) -> bool:
@@ -296,7 +177,8 @@ class RunConfig(Section):
     """Everything one run depends on."""
 
     name: str = "run"
-    trace: str | SyntheticTrace = "mini-gpt-oss"
+    # None: the bundled routing of the model, see setup/traces.py.
+    trace: str | SyntheticTrace | None = None
     # Parts of a recording: some requests, some tokens of each, some MoE layers. Slices: "0:20".
     requests: str | None = None
     tokens: str | None = None
@@ -304,10 +186,8 @@ class RunConfig(Section):
     model: ModelChoice = ModelChoice()
     precision: Precision = Precision()
     context: int | None = Field(default=None, gt=0, le=INT64)
-    hardware: Annotated[Choice, _named_else(HARDWARE), BeforeValidator(_assembled)] = Choice(
-        name=HARDWARE
-    )
-    runtime: Annotated[Choice, _named_else(RUNTIME)] = Choice(name=RUNTIME)
+    hardware: Machine = Choice(name=HARDWARE)
+    runtime: Runtime = Choice(name=RUNTIME)
     cache: CacheConfig = Field(default_factory=CacheConfig)
     host: HostConfig = Field(default_factory=HostConfig)
     predictor: tuple[Named, ...] = ()
@@ -320,9 +200,11 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _moved(cls, value: Any) -> Any:
-        for key in ("kernels", "overlap"):
-            if isinstance(value, dict) and key in value:
-                raise ValueError(f"{key!r} is of the runtime: write runtime.{key}")
+        for key in value if isinstance(value, dict) else ():
+            if key in _WRITTEN:
+                raise ValueError(f"{key!r} is written {_WRITTEN[key]}{key}")
+            if key in _PRECISION:
+                raise ValueError(f"{key!r} is written precision")
         return value
 
     @field_validator("trace", mode="before")
@@ -346,14 +228,3 @@ class RunConfig(Section):
         if value is not None:
             parse_slice(str(value), info.field_name or "")
         return value
-
-
-def parse_slice(text: str, of: str = "requests") -> slice:
-    """``"0:20"`` → ``slice(0, 20)``; raises ValueError on anything but START:STOP, both >= 0."""
-    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a slice of {of}: write '0:20'")
-    start, stop = (int(part) if part else None for part in match.groups())
-    if stop is not None and (start or 0) >= stop:
-        raise ValueError(f"{text!r} names no {of.removesuffix('s')}")
-    return slice(start, stop)

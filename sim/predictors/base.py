@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from prefetch_sim.sim.config.schema import Section
+from prefetch_sim.sim.config.values import Section
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.models.spec import ModelSpec

@@ -36,6 +36,7 @@ def results(done: Simulation) -> dict[str, Any]:
         "name": inputs.config.name,
         "model": inputs.model.name,
         "hardware": inputs.profile.name,
+        "as_given": inputs.as_given,
         "runtime": {
             **inputs.runtime.model_dump(include={"name", "kernels", "overlap"}),
             "lacks": " + ".join(inputs.lacking) or None,

@@ -7,8 +7,10 @@ apart: ``traces``, ``predictors``, ``capacities``, and ``engine_choice`` beside 
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from prefetch_sim.hardware_profiles import (
     HardwareProfile,
@@ -19,17 +21,19 @@ from prefetch_sim.hardware_profiles import (
     override,
 )
 from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.choices import Choice
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.foreign import blamed
 from prefetch_sim.sim.config.models import ModelError, load_model, with_figures
-from prefetch_sim.sim.config.schema import Choice, RunConfig
+from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.cost.reserve import longest, reserve
 from prefetch_sim.sim.misses import load as load_all
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
 from prefetch_sim.sim.setup.capacities import cache_bytes, cache_total, host_bytes, static_bytes
+from prefetch_sim.sim.setup.notes import notes
 from prefetch_sim.sim.setup.predictors import make_predictor
 from prefetch_sim.sim.setup.static_experts import static_experts
-from prefetch_sim.sim.setup.traces import load_workload
+from prefetch_sim.sim.setup.traces import cure, load_workload, shape, with_trace
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.models.spec import ModelSpec
 
@@ -51,6 +55,7 @@ class Inputs:
     cache_bytes: list[int]  # by partition, static experts included
     host_bytes: int | None  # None: every expert is in host memory
     static: tuple[int, ...] = ()  # flat ids of experts that never leave the cache, in order
+    notes: tuple[str, ...] = ()  # what a person should be told before the run, a line each
 
     @property
     def rooms(self) -> list[int]:
@@ -59,6 +64,19 @@ class Inputs:
         if len(self.cache_bytes) == 1:
             held = [sum(held)]
         return list(map(operator.sub, self.cache_bytes, held))
+
+    @property
+    def as_given(self) -> dict[str, str]:
+        """Model, hardware and runtime by name, with what the config changes of each.
+
+        ``rtx-4090 with host_link.gb_s 12.3``.
+        """
+        config = self.config
+        return {
+            "model": _with(self.model.name, config.model.figures),
+            "hardware": _with(self.profile.name, config.hardware.params),
+            "runtime": _with(self.runtime.name, config.runtime.params),
+        }
 
     @property
     def lacking(self) -> list[str]:
@@ -79,6 +97,7 @@ class Inputs:
 @blamed
 def load(config: RunConfig) -> Inputs:
     """Read and check all that ``config`` names. Raises ConfigError."""
+    asked, config = config, with_trace(config)
     workload = load_workload(config)
     trace_model = workload.trace.meta.model
     key = "model"
@@ -96,8 +115,9 @@ def load(config: RunConfig) -> Inputs:
         raise ConfigError(f"{key}: {error}") from error
     if model.topology != trace_model.topology:
         raise ConfigError(
-            f"model: {model.name} routes {_shape(model)}, "
-            f"but the trace was recorded on {trace_model.name} with {_shape(trace_model)}"
+            f"model: {model.name} routes {shape(model)}, "
+            f"but the trace was recorded on {trace_model.name} with {shape(trace_model)}"
+            f"{_cure(config, model)}"
         )
     if config.prefetch.extra > model.experts:
         extra = config.prefetch.extra
@@ -134,6 +154,7 @@ def load(config: RunConfig) -> Inputs:
         cache_bytes(config, model, sizes, total, static, loads=misses is load_all),
         host_bytes(config, model, sizes, profile, static),
         static,
+        notes(asked, config, workload, model, sizes),
     )
     if inputs.host_bytes is not None and inputs.cpu_computes and not _all_can_come(inputs):
         raise ConfigError(
@@ -153,9 +174,25 @@ def _all_can_come(inputs: Inputs) -> bool:
     )
 
 
-def _shape(model: ModelSpec) -> str:
-    layers, experts, k = model.topology
-    return f"{layers} MoE layers x {experts} experts, top-{k}"
+def _cure(config: RunConfig, model: ModelSpec) -> str:
+    """Only where the whole of a named model is meant."""
+    return f"; {cure(config, model)}" if config.model.name and config.layers is None else ""
+
+
+def _with(name: str, changes: Mapping[str, Any]) -> str:
+    said = ", ".join(f"{path} {value}" for path, value in _changes(changes))
+    return f"{name} with {said}" if said else name
+
+
+def _changes(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """By dotted path; of a figure written out its value, of a part its name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and "value" in value:
+            yield prefix + key, value["value"]
+        elif isinstance(value, Mapping):
+            yield from _changes(value, f"{prefix}{key}.")
+        else:
+            yield (prefix + key).removesuffix(".name"), value
 
 
 def _find(key: str, kind: str, choice: Choice) -> ModuleType:

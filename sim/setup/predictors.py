@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import ValidationError
 
 from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.choices import Choice
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.schema import Choice, RunConfig
+from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.predictors.base import Context, Predictor, PredictorParams
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.errors import describe
 from prefetch_sim.traces.models.spec import ModelSpec
+
+# A name and a number in one: oracle:0.8, oracle(80%), cross-layer=2.
+_IN_ONE = re.compile(r"([\w-]+)\s*[:=@( ]\s*(\d+(?:\.\d+)?)\s*(%?)\)?")
 
 
 def make_predictor(
@@ -22,6 +28,7 @@ def make_predictor(
     if name in recorded:
         name, params = "recorded", {"column": choice.name, **params}
     try:
+        _check_name(name, (*registry.names("predictors"), *recorded))
         module = registry.find("predictors", name, ("none", *recorded))
         if not (isinstance(module.Params, type) and issubclass(module.Params, PredictorParams)):
             raise ConfigError(
@@ -41,3 +48,14 @@ def make_predictor(
         raise ConfigError(f"{key}: {error}{note}") from error
     label = parsed.column if name == "recorded" else choice.name  # type: ignore[attr-defined]
     return label, predictor, parsed
+
+
+def _check_name(name: str, known: tuple[str, ...]) -> None:
+    """Raises ConfigError for a name with a parameter in it, which says how to write both."""
+    match = _IN_ONE.fullmatch(name)
+    if match is None or match[1] not in known:
+        return
+    _, number, percent = match.groups()
+    value = f"{float(number) / 100:g}" if percent else number
+    key = "recall" if percent or "." in number else "distance"
+    raise ConfigError(f"{name!r} is no name: write {{name: {match[1]}, {key}: {value}}}")

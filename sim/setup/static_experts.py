@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.schema import Capacity, StaticConfig
+from prefetch_sim.sim.config.schema import StaticConfig
+from prefetch_sim.sim.config.values import Capacity
 from prefetch_sim.sim.setup.coli_usage import is_usage, read_usage
 from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.errors import looked_for
 from prefetch_sim.traces.models.spec import ModelSpec
 
 Counts = npt.NDArray[np.int64]  # [layers, experts]: how much each is used
@@ -174,7 +176,8 @@ def _rows(key: str, file: str, columns: tuple[str, ...]) -> list[tuple[str, list
     # Beside what is no text: no such user's home, a path with a NUL.
     except (OSError, RuntimeError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{key}: {file}: cannot be read ({reason})") from error
+        looked = looked_for(file) if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{key}: {file}: cannot be read ({reason}){looked}") from error
     if not found:
         raise ConfigError(f"{key}: {file}: no rows")
     numbers = []

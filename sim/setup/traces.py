@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,81 @@ import numpy as np
 
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 from prefetch_sim.sim.config.models import ModelError, load_model, with_figures
-from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace, parse_slice
+from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace
+from prefetch_sim.sim.config.values import parse_slice
 from prefetch_sim.sim.setup.capacities import per_expert
 from prefetch_sim.sim.workload.mapped_arrays import mapped
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.cut import some_layers, some_tokens
+from prefetch_sim.traces.errors import looked_for
 from prefetch_sim.traces.format import Trace, TraceError, read_meta, read_trace
 from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.precision import Precision
+from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.parts import part_paths
 from prefetch_sim.traces.published import Cache, Drawn, read_loads, with_hit_rate, with_loads
 from prefetch_sim.traces.samples import sample_path, samples
 from prefetch_sim.traces.synthetic import synthesise
 
+MODEL, TRACE = "gpt-oss-20b", "mini-gpt-oss"  # where a config says neither
 REQUESTS, DECODE = 4, 64  # of made-up routing, where a config does not say
 
 
+def with_trace(config: RunConfig) -> RunConfig:
+    """``config``, where it names no trace with the bundled routing of its model's topology.
+
+    Where it names no model either, with MODEL, whose sizes are a published model's. Raises
+    ConfigError where no bundled trace routes as the model does.
+    """
+    if config.trace is not None:
+        return config
+    if config.model.name is None:
+        named = config.model.model_copy(update={"name": MODEL})
+        return config.model_copy(update={"model": named, "trace": TRACE})
+    try:
+        figures = {key: value for key, value in config.model.figures.items() if key != "top_k"}
+        model = with_figures(load_model(config.model.name, config.precision), figures)
+    except ModelError as error:
+        raise ConfigError(f"model: {error}") from error
+    sample = sample_of(model)
+    if sample is None:
+        raise ConfigError(
+            f"trace: none is given, and no bundled one routes as {model.name} does, "
+            f"{shape(model)}: {cure(config, model)}"
+        )
+    return config.model_copy(update={"trace": sample})
+
+
+def cure(config: RunConfig, model: ModelSpec) -> str:
+    """What to write for a trace of the config's ``model``."""
+    made_up = f"{{synthetic: {config.model.name}}}"
+    return f"write trace: {sample_of(model) or made_up}"
+
+
+def sample_of(model: ModelSpec) -> str | None:
+    """The bundled trace whose routing is of this model's topology."""
+    known = [name for name, its in _topologies().items() if its == model.topology]
+    return f"mini-{model.name}" if f"mini-{model.name}" in known else next(iter(known), None)
+
+
+def shape(model: ModelSpec) -> str:
+    """``24 MoE layers x 32 experts, top-4``."""
+    layers, experts, k = model.topology
+    return f"{layers} MoE layers x {experts} experts, top-{k}"
+
+
+@cache
+def _topologies() -> dict[str, tuple[int, int, int]]:
+    return {name: read_meta(sample_path(name)).model.topology for name in samples()}
+
+
 def trace_path(name: str) -> Path:
-    """A bundled sample by name, or a path. Raises ConfigError where there is neither."""
+    """A bundled sample by name, or a path; a file called as a sample is ``./NAME``.
+
+    Raises ConfigError where there is neither.
+    """
+    if name in samples():
+        return sample_path(name)
     try:
         path = Path(name).expanduser()
         if path.exists():
@@ -37,15 +95,24 @@ def trace_path(name: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user's home, a NUL
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"trace: {name!r}: {reason}") from error
-    if name in samples():
-        return sample_path(name)
-    raise ConfigError(f"trace: no file or sample {name!r}{did_you_mean(name, samples())}")
+    looked = looked_for(path) if path.suffix or len(path.parts) > 1 else ""
+    near = did_you_mean(name, [*samples(), *_beside(path, name)])
+    raise ConfigError(f"trace: no file or sample {name!r}{looked}{near}")
+
+
+def _beside(path: Path, name: str) -> Iterator[str]:
+    """Files of the same kind in the folder of ``path``, as ``name`` would have them."""
+    with suppress(OSError):
+        for other in sorted(path.parent.iterdir()):
+            if path.suffix and other.suffix == path.suffix:
+                yield name.removesuffix(path.name) + other.name
 
 
 def load_workload(config: RunConfig) -> Workload:
     if isinstance(config.trace, SyntheticTrace):
         return _made_up(config, config.trace)
-    path = trace_path(config.trace)
+    assert config.trace is not None  # see with_trace
+    path = trace_path(config.trace).resolve()  # however it is spelled, it is read once
     stamp = _stamp(path)
     known = _predictions(path, stamp)
     # The trace's columns that the config's predictors read.
@@ -76,7 +143,12 @@ def _made_up(config: RunConfig, made: SyntheticTrace) -> Workload:
                 loads = read_loads(made.loads_per_step)
             except TraceError as error:
                 raise ConfigError(f"trace.loads_per_step: {error}") from error
-    drawn = made.model_dump_json(), precision, loads, config.model.top_k
+    try:
+        model = load_model(made.synthetic, precision)
+    except ModelError as error:
+        raise ConfigError(f"trace.synthetic: {error}") from error
+    how = made.model_copy(update={"synthetic": "", "loads_per_step": None})  # read already
+    drawn = how, loads, model, precision, config.model.top_k
     return _kept(_synthetic, config.batch_size, *drawn)
 
 
@@ -148,13 +220,12 @@ def _best(trace: Trace, top_k: int) -> Trace:
 
 
 def _synthetic(
-    parameters: str, precision: Precision, loads: tuple[int, ...], top_k: int | None
+    p: SyntheticTrace,
+    loads: tuple[int, ...],
+    model: ModelSpec,
+    precision: Precision,
+    top_k: int | None,
 ) -> Trace:
-    p = SyntheticTrace.model_validate_json(parameters)
-    try:
-        model = load_model(p.synthetic, precision)
-    except ModelError as error:
-        raise ConfigError(f"trace.synthetic: {error}") from error
     try:
         model = with_figures(model, {} if top_k is None else {"top_k": top_k})
     except ModelError as error:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
 import yaml
 
 from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.names import resolve
 
 _FOLDER = Path(__file__).parent
+# What follows a model's name where the shape is the same: tuned for something, dated, repacked.
+_IDLE = re.compile(r"instruct|chat|base|thinking|it|hf|gguf|v0\.\d|\d{4}")
 
 
 @cache
 def names() -> tuple[str, ...]:
     """Names in the catalogue, sorted."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def model_name(text: str) -> str:
+    """The catalogue's name of a model as people write it: also of ``Qwen/Qwen3-30B-A3B-Instruct``.
+
+    Raises UnknownName where no model has that name, or several have.
+    """
+    if text in names():
+        return text
+    _, _, last = text.rpartition("/")  # what stands before it is who published it
+    return resolve("model", last, dict.fromkeys(names(), ""), _IDLE)
 
 
 @cache

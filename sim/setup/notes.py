@@ -1,0 +1,44 @@
+"""What a run takes that its config does not say, and what in it has no effect: a line each."""
+
+from __future__ import annotations
+
+from prefetch_sim.sim.config.choices import ModelChoice
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.setup.traces import sample_of, shape
+from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.models import catalogue
+from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.samples import samples
+
+
+def notes(
+    asked: RunConfig, config: RunConfig, workload: Workload, model: ModelSpec, sizes: list[int]
+) -> tuple[str, ...]:
+    """``asked``: the config as it was given; ``sizes``: bytes of an expert, by layer."""
+    found = []
+    each = f"{shape(model)}, {sum(sizes) / len(sizes) / 2**20:.3g} MiB an expert"
+    if asked.trace is None and asked.model.name is None:
+        found.append(
+            f"model: none given; simulates {model.name} ({each}) with the routing of {config.trace}"
+        )
+    elif asked.trace is None:
+        found.append(f"trace: none given; takes the routing of {config.trace}")
+    elif asked.trace in samples() and asked.model == ModelChoice():
+        found.append(
+            f"warning: model: none given; simulates {model.name}, the small model that the trace "
+            f"was recorded on ({each}); write model: {_published(model)} for a published one's sizes"
+        )
+    requests = len(workload.requests)
+    if config.batch_size > requests:
+        are = f"are {requests} requests" if requests > 1 else "is one request"
+        found.append(f"warning: batch_size: {config.batch_size} at a time, but there {are}")
+    return tuple(found)
+
+
+def _published(model: ModelSpec) -> str:
+    """The published model in whose topology a bundled trace's small one was made."""
+    name = model.name.removeprefix("mini-")
+    if name in catalogue.names():
+        return name
+    alike = (name for name in catalogue.names() if sample_of(catalogue.shape(name)) == model.name)
+    return next(alike, "NAME")
