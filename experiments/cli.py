@@ -19,6 +19,7 @@ from prefetch_sim.experiments.commands import (
     capture,
     catalogue,
     check,
+    compare,
     laboratory,
     new_hardware,
     plot,
@@ -69,6 +70,7 @@ def options(
 
 
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("replay")(replay.replay)
 app.command("validate")(validate.validate)
 app.command("sweep")(sweep.sweep)

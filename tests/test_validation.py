@@ -204,6 +204,89 @@ def test_a_damaged_file_is_one_line(here: Path, done: Tables) -> None:
         study(here).summarise(3)
 
 
+# What a measurement depends on
+
+
+def keys(folder: Path, **changes: Any) -> list[str]:
+    """Of the points of a config with ``changes``."""
+    write(folder, **changes)
+    return study(folder)._keys
+
+
+def figure(folder: Path, path: str, value: float | None) -> None:
+    """Set a figure of both profiles of the machine."""
+    for name in ("machine.yaml", "machine.copies.yaml"):
+        tree = yaml.safe_load((folder / name).read_text())
+        section, key = path.split(".")
+        if section in tree:
+            like = tree[section].get(key) or {"kind": "estimate", "uncertainty": 0.3}
+            tree[section][key] = {**like, "value": value}
+            (folder / name).write_text(yaml.safe_dump(tree))
+
+
+def test_a_cache_that_fills_depends_on_what_it_fills(here: Path) -> None:
+    fills = {"sweep": {"hardware": ["disk"], "cache.capacity": ["fill"]}}
+    before = keys(here, **fills)
+    figure(here, "compute.memory_gb_s", 10)
+    assert keys(here, **fills) == before
+    figure(here, "compute.memory_gib", 0.1)
+    assert keys(here, **fills) != before
+
+
+def test_chunks_of_a_copy_count(here: Path) -> None:
+    before = keys(here)
+    figure(here, "host_link.chunk_mib", 0.0625)
+    after = keys(here)
+    same = [one == other for one, other in zip(before, after)]
+    assert same == [True] * 4 + [False] * 4  # off a drive, and copied
+
+
+def test_what_is_told_times_depends_on_them(here: Path) -> None:
+    timed = {"prefetch": {"policy": "deadline-aware"}}
+    before, plain = keys(here, **timed), keys(here)
+    figure(here, "compute.memory_gb_s", 10)
+    assert not set(keys(here, **timed)) & set(before)
+    assert keys(here) == plain
+
+
+def test_another_seed_has_outputs_of_its_own(here: Path) -> None:
+    work = study(here)
+    work.measure(1, None, FakeReplay())
+    write(here, seed=3)
+    fake = FakeReplay()
+    other = study(here)
+    other.measure(1, None, fake)
+    assert fake.runs == 9  # with the reference
+    assert len(list((here / "out" / RUNS).glob("outputs-*.npz"))) == 2
+
+
+def test_errors_are_of_the_device_whatever_its_profile_is_called(here: Path) -> None:
+    class Known(FakeReplay):
+        def __call__(self, *given: Any, **named: Any) -> Any:
+            found = super().__call__(*given, **named)
+            found.machine["processor"] = "Some CPU"
+            return found
+
+    work = study(here)
+    work.measure(1, None, Known())
+    assert work.ran_on() == "Some CPU"
+
+
+def test_a_calibration_that_is_stopped_leaves_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prefetch_sim.experiments.commands.calibrate.calibrate", stopped)
+    ended = run_cli("validate", here / "config.yaml", "-o", here / "new" / "out")
+    assert ended.code == 130
+    assert "stopped: a calibration is kept whole or not at all" in ended.err
+    assert not (here / "new").exists()
+
+
 # The arithmetic, by hand
 
 

@@ -46,7 +46,7 @@ def run(
         from prefetch_sim.sim.run import run_inputs, simulate
 
         inputs = load(config, assignments or [])
-    _warn(inputs)
+    warn(inputs)
     if timeline is not None:
         check_target("--timeline", timeline, config, *files_of(inputs.config))
         timelines.check(inputs.workload, timeline)
@@ -64,8 +64,8 @@ def run(
         summary(inputs, found)
 
 
-def load(config: Path, assignments: list[str]) -> Inputs:
-    """The checked inputs of a config file. Every error names the file."""
+def load(config: Path, assignments: list[str], option: str = "--set") -> Inputs:
+    """The checked inputs of a config file. Every error names the file, and ``option`` if set."""
     from prefetch_sim.sim.config import files
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.sim.config.foreign import PolicyError
@@ -73,10 +73,10 @@ def load(config: Path, assignments: list[str]) -> Inputs:
 
     tree = files.read_config(config)
     for assignment in assignments:
-        tree = files.set_path(tree, *files.parse_assignment(assignment))
+        tree = files.set_path(tree, *files.parse_assignment(assignment, option))
     if "sweep" in tree:
         raise ConfigError(f"{config}: sweep: this config is a sweep; use 'prefetch-sim sweep'")
-    where = source(config, assignments)
+    where = source(config, assignments, option)
     try:
         return inputs.load(files.parse(tree, where))
     except PolicyError:  # it says where
@@ -87,9 +87,9 @@ def load(config: Path, assignments: list[str]) -> Inputs:
         raise ConfigError(prefix + message) from error
 
 
-def source(config: Path, assignments: list[str]) -> str:
+def source(config: Path, assignments: list[str], option: str = "--set") -> str:
     """What errors of a config name."""
-    return f"{config} with --set" if assignments else str(config)
+    return f"{config} with {option}" if assignments else str(config)
 
 
 def _costless(runtime: RuntimeProfile) -> bool:
@@ -119,20 +119,21 @@ def files_of(config: RunConfig) -> list[Path]:
     return found
 
 
-def _warn(inputs: Inputs) -> None:
+def warn(inputs: Inputs, of: str = "") -> None:
+    """Say what is likely no intention; ``of`` is said first."""
     from prefetch_sim.experiments.commands.output import say, size
 
     for note in inputs.notes:
         say(note)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
-        say(f"warning: the trace is of an unfinished capture: {trace.missing:,} requests to come")
+        say(f"warning: {of}the trace is of an unfinished capture: {trace.missing:,} requests to come")
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:
         lru = inputs.config.cache.eviction.name == "lru"
         say(
-            f"warning: the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
+            f"warning: {of}the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
             f"layers x top-{inputs.workload.top_k} ({size(lap)}): it cannot hold what one token "
             "uses" + (", and LRU keeps none of it for the next" if lru else "")
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,10 +53,11 @@ def validate(
         tree = machines.check_alone(config)
         if (hardware is None) != (runtime is None):
             raise ConfigError("--hardware and --runtime go together: one calibration wrote both")
-        if hardware is None or runtime is None:
-            machine = _calibrated(device, storage, out)
-        else:
-            machine = machines.given(hardware, runtime)
+    if hardware is None or runtime is None:
+        machine = _calibrated(device, storage, out)  # which cleans up after itself if it is stopped
+    else:
+        machine = machines.given(hardware, runtime)
+    with nothing_to_keep():
         study = Study(tree, config, machine, out or Path("validation") / machine.name, device.value)
         if out is None:
             study.out /= study.model
@@ -69,7 +71,7 @@ def validate(
         raise typer.Exit(130) from None
     tables = study.summarise(repeats)
     _show(tables)
-    for line in accuracy.told(accuracy.errors(study.machine.name, study.model, tables)):
+    for line in accuracy.told(accuracy.errors(study.ran_on(), study.model, tables)):
         say(line)
     say(f"{total} replays in {study.out}: summary.csv, points.csv, measured.csv and more")
 
@@ -84,10 +86,20 @@ def _calibrated(device: Device, storage: Path | None, out: Path | None) -> Machi
     file = folder / f"{device.value}.yaml"
     costs = file.with_name(f"{file.stem}.runtime.yaml")
     if not costs.is_file():
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         say("calibrating first: about two minutes")
-        kind = calibrate.Device(device.value)
-        calibrate.calibrate(file, kind, storage, False, [], None, True)
+        try:
+            kind = calibrate.Device(device.value)
+            calibrate.calibrate(file, kind, storage, False, [], None, True)
+        except BaseException as error:
+            with suppress(OSError):  # of a folder that is not empty
+                for path in made:
+                    path.rmdir()
+            if isinstance(error, KeyboardInterrupt):
+                say("stopped: a calibration is kept whole or not at all")
+                raise typer.Exit(130) from None
+            raise
     return machines.given(file, costs)
 
 

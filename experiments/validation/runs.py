@@ -70,20 +70,43 @@ def measured(
 
 
 def key(point: Point, device: Kind) -> str:
-    """What a measurement depends on: not on what its machine is said to reach."""
+    """What a measurement depends on: not on what its machine is said to reach.
+
+    A policy that is told times decides by that, so of its measurements all of it counts.
+    """
     inputs = setup.load(point.config)
+    profile, link = inputs.profile, inputs.profile.host_link
+    chunk = link and link.chunk_mib
+    timed = getattr(inputs.policy, "TIMED", False)
+    told = (profile, inputs.runtime) if timed else ()
     config = point.config.model_dump(mode="json", exclude={"name", "engine", "hardware", "runtime"})
-    config["model"] = inputs.model.model_dump(mode="json")
-    config["trace"] = point.identity["trace"]
     known = {
-        "config": config,
-        "device": device,
-        "one_memory": inputs.profile.unified_memory,
+        "config": config | _computed(point, inputs, device),
+        "cache": inputs.cache_bytes,  # also where it is what a memory has left
+        "chunk": chunk and chunk.value,
+        "told": [part.model_dump(mode="json") for part in told],
+        "one_memory": profile.unified_memory,
         "host": inputs.host_bytes,
-        "lanes": inputs.profile.storage.queue_depth.value,
-        "read": inputs.profile.storage.read_mib.value,
+        "lanes": profile.storage.queue_depth.value,
+        "read": profile.storage.read_mib.value,
         "runtime": inputs.runtime.model_dump(mode="json", include={"kernels", "overlap"}),
     }
+    return _digest(known)
+
+
+def outputs_key(point: Point, device: Kind) -> str:
+    """What the outputs of a replay depend on, whatever is cached and whenever it lands."""
+    keys = {"requests", "tokens", "layers", "precision", "batch_size", "seed"}
+    config = point.config.model_dump(mode="json", include=keys)
+    return _digest(config | _computed(point, setup.load(point.config), device))
+
+
+def _computed(point: Point, inputs: Inputs, device: Kind) -> dict[str, Any]:
+    model = inputs.model.model_dump(mode="json")
+    return {"model": model, "trace": point.identity["trace"], "device": device}
+
+
+def _digest(known: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -130,20 +153,19 @@ class Kept:
     def _path(self, name: str, repeat: int) -> Path:
         return self.folder / f"{name}-{repeat}.npz"
 
-    @property
-    def _outputs(self) -> Path:
-        return self.folder / "outputs.npz"
-
-    def reference(self, make: Callable[[], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        """What every replay has to compute: kept, or made now."""
-        if self._outputs.is_file():
+    def reference(
+        self, name: str, make: Callable[[], npt.NDArray[np.float32]]
+    ) -> npt.NDArray[np.float32]:
+        """What every replay has to compute: kept under ``name``, or made now."""
+        path = self.folder / f"outputs-{name}.npz"
+        if path.is_file():
             try:
-                with np.load(self._outputs, allow_pickle=False) as found:
+                with np.load(path, allow_pickle=False) as found:
                     return np.asarray(found["outputs"], dtype=np.float32)
             except _UNREADABLE as error:
-                raise ConfigError(f"{self._outputs}: damaged; remove it ({error})") from error
+                raise ConfigError(f"{path}: damaged; remove it ({error})") from error
         outputs = make()
-        with replacing(self._outputs) as temporary, temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, outputs=outputs)
         return outputs
 

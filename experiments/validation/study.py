@@ -72,7 +72,7 @@ class Study:
             whole = self._whole()
             return runs.measured(whole, self.device, storage, replay)[1]
 
-        wanted = self._kept.reference(reference)
+        wanted = self._kept.reference(runs.outputs_key(self.points[0], self.device), reference)
         with progress("replays", total, total - len(left)) as advance:
             for repeat, point in left:
                 inputs = setup.load(point.config)
@@ -113,6 +113,11 @@ class Study:
             inputs = setup.load(point.config)
             figures.token(title, inputs.workload.table, ours, real, self.out)
         return tables
+
+    def ran_on(self) -> str:
+        """The device that was measured, as it names itself; a profile may be called anything."""
+        about = self._kept.get(self._keys[0], 0).about
+        return about.get("gpu") or about.get("processor") or self.machine.name
 
     def _label(self, point: Point) -> Row:
         return axes(point, {str(path): way for way, path in self.machine.hardware.items()})

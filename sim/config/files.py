@@ -101,16 +101,16 @@ def _key(node: Any, part: str, path: str) -> Any:
     return int(part)
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
+def parse_assignment(text: str, option: str = "--set") -> tuple[str, Any]:
     """``"cache.capacity=25%"`` → path and value, the value read as YAML."""
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
-        raise ConfigError(f"--set {text!r}: write --set path=value")
+        raise ConfigError(f"{option} {text!r}: write {option} path=value")
     try:
         return path.strip(), yaml_file.parse_yaml(value)
     except (yaml.YAMLError, ValueError) as error:
         problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"--set {text!r}: not YAML ({problem}); are quotes missing?") from error
+        raise ConfigError(f"{option} {text!r}: not YAML ({problem}); are quotes missing?") from error
 
 
 def parse(tree: Tree, source: str) -> RunConfig:

@@ -1,0 +1,127 @@
+"""Two points of a finished sweep side by side, or two at each value of the sweep's other axes.
+
+Nothing runs: results are read from ``results.parquet``. Sides are named by labels of axes, as the
+sweep's table shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefetch_sim.experiments.comparing.comparison import Comparison, compared
+from prefetch_sim.experiments.sweeps.export import EXPORTS
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+
+Row = dict[str, Any]
+Side = Mapping[str, str]  # labels by axis: which points are meant
+
+_AXIS, _CONFIG, _PREDICTORS = "axis.", "config.", "predictors."
+_REQUESTS = ("config.trace", "config.requests", "config.tokens", "config.layers")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where two points were compared: the labels of the axes that A and B share."""
+
+    at: dict[str, str]
+    comparison: Comparison
+
+
+def compare_points(folder: Path, a: Side, b: Side) -> list[Place]:
+    """Compare the finished points of A with those of B that are alike in all axes that neither names.
+
+    Raises ConfigError, which names ``--a`` or ``--b``, for what the sweep does not have.
+    """
+    rows = _read(folder)
+    axes = [name.removeprefix(_AXIS) for name in rows[0] if name.startswith(_AXIS)]
+    shared = [axis for axis in axes if axis not in {*a, *b}]
+    in_a, in_b = (
+        _by_place(rows, axes, shared, option, side, folder)
+        for option, side in (("--a", a), ("--b", b))
+    )
+    places = [
+        Place(dict(zip(shared, labels)), _compared(in_a[labels], in_b[labels]))
+        for labels in in_a
+        if labels in in_b
+    ]
+    if not places:
+        raise ConfigError(f"{folder}: A and B have no value of {' and '.join(shared)} in common")
+    return places
+
+
+def _read(folder: Path) -> list[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder / EXPORTS[0]
+    if not path.is_file():
+        raise ConfigError(f"--sweep: {path}: no such file; is {folder} a finished sweep?")
+    try:
+        rows: list[Row] = pq.read_table(path, page_checksum_verification=True).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"--sweep: {path}: cannot be read ({type(error).__name__})") from error
+    rows = [row for row in rows if row.get("error") is None]
+    if not rows or "by_request.tpot_ms" not in rows[0]:
+        raise ConfigError(
+            f"--sweep: {path}: has no results by request; if it is a sweep, run it again"
+        )
+    return rows
+
+
+def _by_place(
+    rows: list[Row], axes: list[str], shared: list[str], option: str, side: Side, folder: Path
+) -> dict[tuple[str, ...], Row]:
+    """The points of one side, by their labels of the ``shared`` axes."""
+    for axis, text in side.items():
+        if axis not in axes:
+            raise ConfigError(f"{option} {axis}: no axis of {folder}{did_you_mean(axis, axes)}")
+        rows = [row for row in (known := rows) if row[_AXIS + axis] == text]
+        if not rows:
+            labels = list(dict.fromkeys(row[_AXIS + axis] for row in known))
+            near = did_you_mean(text, labels)
+            raise ConfigError(f"{option} {axis}={text}: no such point in {folder}{near}")
+    found: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        place = tuple(row[_AXIS + axis] for axis in shared)
+        if place in found:
+            differ = next(axis for axis in axes if row[_AXIS + axis] != found[place][_AXIS + axis])
+            raise ConfigError(f"{option}: several points; say with {option} {differ}=… which")
+        found[place] = row
+    return found
+
+
+def _compared(a: Row, b: Row) -> Comparison:
+    for name in dict.fromkeys([*a, *b]):
+        if name.startswith(_REQUESTS) and a.get(name) != b.get(name):
+            key = name.removeprefix(_CONFIG)
+            raise ConfigError(
+                f"{key}: A has {a.get(name)} and B has {b.get(name)}: only runs of the same "
+                "requests can be compared"
+            )
+    return compared(_results(a), _results(b))
+
+
+def _results(row: Row) -> Row:
+    """As ``run --json`` has them; of the config, the axes by their labels."""
+    config = {name.removeprefix(_AXIS): text for name, text in row.items() if name.startswith(_AXIS)}
+    found: Row = {"predictors": {}}
+    for name, value in row.items():
+        if value is None and name.startswith(("link_busy.", _PREDICTORS)):
+            continue  # of other points
+        if name.startswith(_PREDICTORS):  # whose label may have a dot
+            label, _, measure = name.removeprefix(_PREDICTORS).rpartition(".")
+            _put(found, ("predictors", label, measure), value)
+        elif not name.startswith((_AXIS, _CONFIG)):
+            _put(found, name.split("."), value)
+    found["config"] = {**config, "batch_size": row["config.batch_size"]}
+    return found
+
+
+def _put(tree: Row, path: Iterable[str], value: Any) -> None:
+    *above, last = path
+    for key in above:
+        tree = tree.setdefault(key, {})
+    tree[last] = value

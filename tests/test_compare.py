@@ -1,0 +1,372 @@
+"""Two runs side by side: pairs of the same requests, parts that add up, words that hold."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cli_support import ROOT, here, small_trace, write_config
+
+from prefetch_sim.experiments.comparing import words
+from prefetch_sim.experiments.comparing.comparison import Comparison, compare, compared
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.run import run
+
+PAGE = ROOT / "docs/compare.md"
+RUNTIME = {
+    "name": "ideal",
+    "kernels": "eager",
+    "overlap": "grouped",
+    "miss.us": 3,
+}  # keeps books, so that its own work is a part
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compare")
+    small_trace(path / "small.parquet", requests=10)
+    write_config(path / "run.yaml", trace="small.parquet", runtime=RUNTIME)
+    write_config(
+        path / "early.yaml", trace="small.parquet", runtime=RUNTIME,
+        predictor={"name": "guess", "placement": "inline", "cost_us": 2},
+    )  # fmt: skip
+    return path
+
+
+def config(folder: Path, **keys: Any) -> RunConfig:
+    base = yaml.safe_load((folder / "run.yaml").read_text())
+    return RunConfig.model_validate({**base, "trace": str(folder / "small.parquet"), **keys})
+
+
+@pytest.fixture(scope="module")
+def early(folder: Path) -> Comparison:
+    """Nothing predicted in A, all predicted in B, which takes time of the compute engine."""
+    guess = {"name": "guess", "placement": "inline", "cost_us": 2}
+    return compare(config(folder), config(folder, predictor=guess))
+
+
+def test_parts_add_up_to_the_nanosecond(early: Comparison) -> None:
+    parts = early.parts.values()
+    assert sum(part.a for part in parts) == early.total.a
+    assert sum(part.b for part in parts) == early.total.b
+    assert sum(part.difference for part in parts) == early.total.difference
+    assert early.total.a == round(early.a["total_ms"] * 1e6)
+    assert {name for name, part in early.parts.items() if part.difference} >= {
+        "compute",
+        "stall: demand_miss",
+        "stall: late_prefetch",
+    }
+
+
+def test_figures_are_those_of_the_two_runs(folder: Path, early: Comparison) -> None:
+    alone = run(config(folder))
+    assert early.a == alone
+    assert early.tpot_ms.a == alone["tpot_ms"]["mean"]
+    for figure in (early.tpot_ms, early.tokens_per_s, early.ttft_ms):
+        assert figure.paired is not None
+        assert figure.a is not None
+        assert figure.b is not None
+        assert figure.paired.requests == 10
+        assert figure.paired.difference == pytest.approx(figure.b - figure.a, abs=2e-6)
+        assert figure.paired.low <= figure.paired.difference <= figure.paired.high
+
+
+def test_what_differs_is_named_by_path(folder: Path) -> None:
+    found = compare(
+        config(folder, hardware={"name": "a100-pcie-40gb", "host_link": {"gb_s": 12}}),
+        config(folder, cache={"capacity": {"experts": 12}, "eviction": "belady"}, name="other"),
+    )
+    assert words.changes(found) == [
+        ("hardware.host_link", "gb_s=12", "none"),
+        ("cache.capacity", "50 %", "12 experts"),
+        ("cache.eviction.name", "lru", "belady"),
+    ]
+
+
+def test_words_of_a_difference_that_is_real(early: Comparison) -> None:
+    pairs = early.tpot_ms.paired
+    assert pairs is not None
+    assert pairs.real
+    said = words.said(early)
+    faster = "faster" if pairs.difference < 0 else "slower"
+    assert said[0].startswith(f"B is {faster}: ")
+    assert "over 10 requests." in said[0]
+    text = " ".join(said)
+    hits = [f"{100 * side['hit_rate']['all']:.1f} %" for side in (early.a, early.b)]
+    assert f"from {hits[0]} to {hits[1]} of routed experts" in text
+    assert f"Of B's prefetches {early.b['prefetch']['timely']:,} are in time" in text
+    compute = early.parts["compute"].difference
+    assert compute > 0
+    assert f"Compute changes by +{compute / 1e6:.3f} ms, what predictors take" in text
+    assert "Of A's" not in text
+    shown = {what: (a, b) for what, a, b in words.facts(early)}
+    assert shown["slot recall, guess"] == ("–", "100.0 %")
+    assert "to the GPU, ahead" in shown
+
+
+def test_too_few_requests_are_said_to_be(folder: Path) -> None:
+    few = [config(folder, requests="0:3", seed=seed, cache={"capacity": c, "eviction": "random"})
+           for seed, c in ((1, "50%"), (2, "60%"))]  # fmt: skip
+    said = words.verdict(compare(*few))
+    assert said.startswith("Too few requests to tell: 3 of the 8 that it takes. On them, B takes ")
+    assert "ms a token" in said
+
+
+def test_a_difference_of_draws_is_not_real(folder: Path) -> None:
+    a, b = (config(folder, seed=s, cache={"capacity": "50%", "eviction": "random"}) for s in (1, 2))
+    found = compare(a, b)
+    pairs = found.tpot_ms.paired
+    assert pairs is not None
+    assert pairs.difference != 0
+    assert not pairs.real
+    assert words.verdict(found).startswith("No difference can be told: on these 10 requests B takes")
+
+
+def test_the_same_twice(folder: Path) -> None:
+    found = compare(config(folder), config(folder, name="again"))
+    assert words.said(found) == ["A and B take the same time."]
+    assert words.changes(found) == words.facts(found) == []
+
+
+def test_a_request_with_no_output_has_nothing_to_compare(folder: Path) -> None:
+    found = compare(config(folder, tokens=":4"), config(folder, tokens=":4", seed=3))
+    assert words.verdict(found).startswith("No request has output tokens")
+    assert found.as_json()["tpot_ms"]["difference"] is None
+
+
+def test_batches_share_steps(folder: Path) -> None:
+    batched = {"batch_size": 4}
+    found = compare(config(folder, **batched), config(folder, cache={"capacity": "90%"}, **batched))
+    assert found.tokens_per_s.paired is None
+    assert found.tpot_ms.paired is not None
+    assert found.tpot_ms.paired.requests == 10
+    assert words.caveats(found)[0].startswith("Requests of a batch share steps")
+    assert sum(part.difference for part in found.parts.values()) == found.total.difference
+
+
+def test_other_models_and_machines_of_one_topology(folder: Path) -> None:
+    model = {"name": None, "expert_hidden": 1024}
+    found = compare(config(folder), config(folder, model=model, hardware="l4"))
+    pairs = found.tpot_ms.paired
+    assert pairs is not None
+    assert pairs.real
+    assert pairs.difference > 0
+    assert any("GB/s in place of" in reason for reason in words.reasons(found))
+    fewer = compare(config(folder), config(folder, model={"top_k": 1}))
+    assert fewer.total.difference < 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"requests": "0:5"}, "requests: A has all and B has '0:5'"),
+        ({"tokens": "0:6"}, "tokens: A has all and B has '0:6'"),
+        ({"layers": "0:2"}, "layers: A has all and B has '0:2'"),
+        ({"trace": {"synthetic": "gpt-oss-20b", "requests": 2, "decode": 2}}, "trace: A has '"),
+    ],
+)
+def test_other_requests_are_refused(folder: Path, keys: dict[str, Any], says: str) -> None:
+    model = {"layers": 2} if "layers" in keys else {}
+    with pytest.raises(ConfigError) as refused:
+        compare(config(folder), config(folder, **keys, model=model))
+    assert str(refused.value).startswith(says)
+    assert str(refused.value).endswith("only runs of the same requests can be compared")
+
+
+def test_the_same_requests_by_another_slice_or_copy(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.parquet"
+    copy.write_bytes((folder / "small.parquet").read_bytes())
+    found = compare(config(folder), config(folder, requests="0:10", trace=str(copy)))
+    assert found.total.difference == 0
+
+
+def test_finished_runs_are_compared_without_running_again(folder: Path, early: Comparison) -> None:
+    assert compared(early.a, early.b) == early
+    with pytest.raises(ValueError, match="no pairs"):
+        compared(early.a, run(config(folder, requests="0:3")))
+
+
+# The command
+
+
+def test_the_command_says_what_the_function_says(folder: Path, early: Comparison) -> None:
+    options = ("--b", "predictor={name: guess, placement: inline, cost_us: 2}")
+    done = here("compare", "run.yaml", *options, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    plain = " ".join(done.stdout.split())
+    for sentence in words.said(early):
+        assert sentence in plain
+    assert "predictor none guess placement=inline cost_us=2" in plain
+    total = next(line for line in done.stdout.splitlines() if line.startswith("total "))
+    assert len(total.split()) == 4
+    told = json.loads(here("compare", "run.yaml", *options, "--json", cwd=folder).stdout)
+    assert told["says"] == words.said(early)
+    assert told["tpot_ms"] == early.as_json()["tpot_ms"]
+    parts = [part["difference"] for part in told["parts_ms"].values()]
+    assert sum(parts) == pytest.approx(told["total_ms"]["difference"], abs=1e-9)
+    assert told["b"]["config"]["predictor"][0]["name"] == "guess"
+
+
+def test_sides_may_be_files_and_more(folder: Path, early: Comparison) -> None:
+    ways = (
+        ("run.yaml", "--b", "early.yaml"),
+        ("--a", "run.yaml", "--b", "early.yaml"),
+        ("early.yaml", "--a", "predictor=none"),
+        ("--a", "early.yaml", "--a", "predictor=none", "--b", "early.yaml", "--set", "requests=:10"),
+    )
+    for way in ways:
+        done = here("compare", *way, "--json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        flipped = way[0] == "early.yaml"
+        assert told["total_ms"]["difference"] == early.as_json()["total_ms"]["difference"], way
+        assert (told["a"]["prefetch"]["proposed"] > 0) is False, (way, flipped)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run.yaml"], "nothing to compare: say what differs, as with --b predictor=none"),
+        (["run.yaml", "--b", "predictor"], "--b 'predictor': write --b path=value, or name a"),
+        (["run.yaml", "--a", "=3"], "--a '=3': write --a path=value"),
+        (["run.yaml", "--a", "seed=[1"], "--a 'seed=[1': not YAML"),
+        (["run.yaml", "--a", "seed=1", "--set", "seed"], "--set 'seed': write --set path=value"),
+        (["run.yaml", "--a", "sead=1"], "run.yaml with --a: 'sead'"),
+        (["run.yaml", "--b", "cache.eviction=lrru"], "run.yaml with --b: cache.eviction:"),
+        (["--b", "seed=1"], "--a: of which config? Give CONFIG, or --a FILE"),
+        (["--a", "run.yaml", "--b", "seed=1"], "--b: of which config? Give CONFIG, or --b FILE"),
+        (["--a", "run.yaml", "--a", "early.yaml"], "--a: one config file, not both run.yaml and"),
+        (["none.yaml", "--a", "seed=1"], "none.yaml: "),
+        (["run.yaml", "--b", "requests=:4"], "requests: A has all and B has ':4': only runs of"),
+    ],
+)
+def test_mistakes_are_one_line(folder: Path, arguments: list[str], says: str) -> None:
+    refused = here("compare", *arguments, cwd=folder)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith("error: ")
+    assert says in refused.stderr
+
+
+def test_warnings_say_whose_they_are(folder: Path) -> None:
+    told = here("compare", "run.yaml", "--b", "cache.capacity={experts: 7}", cwd=folder).stderr
+    assert told.startswith("warning: B: the cache (")
+    assert told.count("warning") == 1
+
+
+# Points of a sweep
+
+
+@pytest.fixture(scope="module")
+def sweep(folder: Path) -> Path:
+    axes = {
+        "predictor": ["none", "guess", [{"name": "guess"}, {"name": "oracle", "recall": 0.5}]],
+        "cache.capacity": ["50%", {"experts": 12}],
+    }
+    write_config(folder / "sweep.yaml", trace="small.parquet", runtime=RUNTIME, sweep=axes)
+    done = here("sweep", "sweep.yaml", "--out", "swept", "--jobs", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "swept"
+
+
+def test_points_of_a_sweep_are_compared_as_runs_are(folder: Path, sweep: Path) -> None:
+    options = ("--a", "predictor=none", "--b", "predictor=[guess, {name: oracle, recall: 0.5}]")
+    told = json.loads(here("compare", "--sweep", sweep, *options, "--json", cwd=folder).stdout)
+    places = {place["at"]["cache.capacity"]: place for place in told["places"]}
+    assert list(places) == ["50%", "experts=12"]
+    for label, capacity in (("50%", "50%"), ("experts=12", {"experts": 12})):
+        both = [{"name": "guess"}, {"name": "oracle", "recall": 0.5}]
+        cache = {"capacity": capacity}
+        direct = compare(config(folder, cache=cache), config(folder, cache=cache, predictor=both))
+        assert places[label]["says"] == words.said(direct)
+        assert places[label]["parts_ms"] == direct.as_json()["parts_ms"]
+        assert places[label]["changed"] == {
+            "predictor": ["none", "guess + oracle recall=0.5"],
+        }
+        assert places[label]["b"]["predictors"] == direct.b["predictors"]
+
+
+def test_a_table_of_places_and_one_place_in_full(folder: Path, sweep: Path) -> None:
+    options = ("--sweep", sweep, "--a", "predictor=none", "--b", "predictor=guess")
+    shown = here("compare", *options, cwd=folder).stdout
+    assert "ms per output token, A: predictor=none, B: predictor=guess" in shown
+    assert [line.split()[0] for line in shown.splitlines()[2:4]] == ["50%", "experts=12"]
+    assert shown.splitlines()[-1].startswith("B is, of 2 places: ")
+    one = here("compare", *options, "--a", "cache.capacity=50%", "--b", "cache.capacity=50%",
+               cwd=folder).stdout  # fmt: skip
+    assert "what it is made of" in one
+    direct = here("compare", "run.yaml", "--b", "predictor=guess", cwd=folder).stdout
+    assert one.splitlines()[-3:] == direct.splitlines()[-3:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--b", "predictr=none"], "--b predictr: no axis of swept; did you mean 'predictor'?"),
+        (["--b", "predictor=gess"], "--b predictor=gess: no such point in swept; did you mean"),
+        (["--b", "cache.capacity=50%"], "--a: several points; say with --a predictor=… which"),
+        (["run.yaml", "--b", "predictor=none"], "--sweep: its points are finished; give no CONFIG"),
+        (["--b", "predictor"], "--b 'predictor': write --b path=value"),
+    ],
+)
+def test_mistakes_of_a_sweep(folder: Path, sweep: Path, arguments: list[str], says: str) -> None:
+    a = [] if arguments[1] == "cache.capacity=50%" else ["--a", "predictor=none"]
+    refused = here("compare", "--sweep", "swept", *a, *arguments, cwd=folder)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"error: {says}")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_folder_that_is_no_sweep(folder: Path, tmp_path: Path) -> None:
+    options = ("--a", "predictor=none", "--b", "predictor=guess")
+    refused = here("compare", "--sweep", tmp_path, *options, cwd=folder)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "is " in refused.stderr
+    (tmp_path / "results.parquet").write_bytes((folder / "small.parquet").read_bytes())
+    other = here("compare", "--sweep", tmp_path, *options, cwd=folder)
+    assert "has no results by request" in other.stderr
+    (tmp_path / "results.parquet").write_bytes(b"PAR1")
+    damaged = here("compare", "--sweep", tmp_path, *options, cwd=folder)
+    assert (damaged.returncode, damaged.stderr.count("\n")) == (2, 1)
+    assert "cannot be read" in damaged.stderr
+
+
+# The page
+
+
+def blocks() -> list[tuple[str, str]]:
+    """(command, what it prints) of the page; nothing where it shows none."""
+    parts = PAGE.read_text(encoding="utf-8").split("```")
+    found = []
+    for i in range(1, len(parts), 2):
+        if parts[i].startswith("sh\n"):
+            after = parts[i + 2] if i + 2 < len(parts) and parts[i + 2][0] == "\n" else ""
+            lines = parts[i].removeprefix("sh\n").replace("\\\n", " ").splitlines()
+            found += [(line.strip(), "") for line in lines[:-1]] + [(lines[-1].strip(), after)]
+    return found
+
+
+def test_the_page_shows_what_its_commands_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every line that is shown, in its order."""
+    monkeypatch.setenv("COLUMNS", "200")
+    compared = 0
+    for text, shown in blocks():
+        arguments = [
+            str(tmp_path / "swept") if word == "out/compared" else word
+            for word in shlex.split(text)
+        ]
+        assert arguments.pop(0) == "prefetch-sim"
+        done = here(*arguments, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        compared += arguments[0] == "compare"
+        printed = iter([" ".join(line.split()) for line in done.stdout.splitlines()])
+        for line in filter(None, (" ".join(line.split()) for line in shown.splitlines())):
+            assert line in printed, f"{text} does not print, or not there: {line}"
+    assert compared == 2
