@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def drawn(draw: Any, cut: Cut) -> Figure:
-    with look():
+    with look(1.0):
         figure = draw(cut)
     assert isinstance(figure, Figure), figure
     return figure
@@ -88,9 +88,9 @@ def test_figures_are_the_same_bytes_twice(finished: Path, tmp_path: Path) -> Non
 
 def test_axes_have_units(finished: Path) -> None:
     for name, draw in FIGURES.items():
-        for panel in drawn(draw, read(finished)).axes:
-            assert panel.get_xlabel(), name
-        assert any(a.get_ylabel() or a.get_yticklabels() for a in drawn(draw, read(finished)).axes)
+        figure = drawn(draw, read(finished))
+        assert any(panel.get_xlabel() for panel in figure.axes), name
+        assert any(panel.get_ylabel() or panel.get_yticklabels() for panel in figure.axes), name
 
 
 def test_latency_vs_cache_draws_each_point_once(finished: Path) -> None:
@@ -99,19 +99,23 @@ def test_latency_vs_cache_draws_each_point_once(finished: Path) -> None:
     lines = {
         (a.get_title(loc="left"), l.get_label()): l for a in figure.axes for l in a.get_lines()
     }
-    assert {key[0] for key in lines} == {"lru", "belady"}
-    assert {key[1] for key in lines} == {"none", "guess", "oracle"}
+    assert {key[0] for key in lines} == {
+        f"{e} eviction, {machine}"
+        for e in ("LRU", "Belady")
+        for machine in ("a100-pcie-40gb", "snapdragon-8")
+    }
+    assert {key[1] for key in lines} == {"no prefetch", "guess", "oracle"}
     frame = results.frame
-    for (eviction, predictor), line in lines.items():
+    for (title, predictor), line in lines.items():
+        eviction, machine = title.split(" eviction, ")
         rows = frame[
-            (frame["eviction"] == eviction)
-            & (frame["predictor"] == predictor)
-            & (frame["hardware"] == "a100-pcie-40gb")
-            & (frame["config.hardware.host_link.gb_s"] == "none")
+            (frame["cache.eviction"] == eviction.lower())
+            & (frame["predictor"] == predictor.replace("no prefetch", "none"))
+            & (frame["hardware"] == machine)
+            & (frame["hardware.host_link.gb_s"] == "none")
             & (frame["recall"].isna() | (frame["recall"] == 1))
-        ].sort_values("capacity")
+        ].sort_values("cache.capacity")
         assert list(line.get_ydata()) == list(rows["tpot_ms.mean"])
-    assert "a100-pcie-40gb (1 of 2 swept)" in texts(figure)
     assert "oracle recall 1 (1 of 3 swept)" in texts(figure)
 
 
@@ -120,13 +124,15 @@ def test_each_kind_of_kernels_has_a_row_of_latency_vs_cache(tmp_path: Path) -> N
     results = read(run_sweep(tmp_path, {"runtime.kernels": ["fused", "eager"], **axes}))
     figure = drawn(curves.latency_vs_cache, results)
     titles = [panel.get_title(loc="left") for panel in figure.axes]
-    assert titles == [f"{e}, {k} kernels" for k in ("fused", "eager") for e in ("lru", "belady")]
+    assert titles == [
+        f"{e} eviction, {k} kernels" for k in ("fused", "eager") for e in ("LRU", "Belady")
+    ]
     for panel, title in zip(figure.axes, titles):
-        eviction, kernels = title.removesuffix(" kernels").split(", ")
+        eviction, kernels = title.removesuffix(" kernels").lower().split(" eviction, ")
         frame = results.frame
-        rows = frame[(frame["eviction"] == eviction) & (frame["config.runtime.kernels"] == kernels)]
+        rows = frame[(frame["cache.eviction"] == eviction) & (frame["runtime.kernels"] == kernels)]
         (line,) = panel.get_lines()
-        assert list(line.get_ydata()) == list(rows.sort_values("capacity")["tpot_ms.mean"])
+        assert list(line.get_ydata()) == list(rows.sort_values("cache.capacity")["tpot_ms.mean"])
     fused, _, eager, _ = (panel.get_ylim() for panel in figure.axes)
     assert fused != eager
 
@@ -135,37 +141,55 @@ def test_kernels_of_no_curve_have_no_row(tmp_path: Path) -> None:
     axes = {"cache.capacity": ["30%", "60%"], "cache.eviction": ["lru", "belady"]}
     results = read(run_sweep(tmp_path, [axes, {"runtime.kernels": ["eager"]}]))
     figure = drawn(curves.latency_vs_cache, results)
-    assert [panel.get_title(loc="left") for panel in figure.axes] == ["lru", "belady"]
-    assert "runtime.kernels fused (1 of 2 swept)" in texts(figure)
+    titles = [panel.get_title(loc="left") for panel in figure.axes]
+    assert titles == ["LRU eviction", "Belady eviction"]
+    assert "fused kernels (1 of 2 swept)" in texts(figure)
 
 
 def test_what_if_draws_swept_numbers_in_their_order(finished: Path) -> None:
     results = read(finished)
     figure = drawn(curves.what_if, results)
     (panel,) = figure.axes
-    assert panel.get_xlabel() == "hardware.host_link.gb_s"
+    assert panel.get_xlabel() == "host link, GB/s"
     lines = {line.get_label(): line for line in panel.get_lines()}
-    assert set(lines) == {"none", "oracle"}
+    assert set(lines) == {"no prefetch", "oracle"}
     for predictor, line in lines.items():
-        rows = results.frame[results.frame["predictor"] == predictor]
-        times = dict(zip(rows["config.hardware.host_link.gb_s"], rows["tpot_ms.mean"]))
+        name = predictor.replace("no prefetch", "none")
+        rows = results.frame[results.frame["predictor"] == name]
+        times = dict(zip(rows["hardware.host_link.gb_s"], rows["tpot_ms.mean"]))
         assert list(line.get_xdata()) == [5, 10, 20]
-        assert list(line.get_ydata()) == [times["5.0"], times["10.0"], times["20.0"]]
+        assert list(line.get_ydata()) == [times["5"], times["10"], times["20"]]
 
 
 @pytest.mark.parametrize(
-    "sweep",
+    ("sweep", "why"),
     [
-        [{"context": [100], "runtime": [{"name": "ideal", "step_us": 3}]}, {"context": [400]}],
-        {"misses": ["cpu", {"policy": "cheapest", "up_to": 5}, {"policy": "load", "up_to": 7}]},
+        (
+            [{"context": [100], "runtime": [{"name": "ideal", "step_us": 3}]}, {"context": [400]}],
+            "no predictor was run at several values of a number with all else alike",
+        ),
+        # A whole mapping is one axis, whatever stands in it.
+        (
+            {"misses": ["cpu", {"policy": "cheapest", "up_to": 5}, {"policy": "load", "up_to": 7}]},
+            "needs several values of a number, such as hardware.host_link.gb_s",
+        ),
     ],
 )
-def test_a_number_that_varies_with_something_else_is_no_line(tmp_path: Path, sweep: Any) -> None:
+def test_a_number_that_varies_with_something_else_is_no_line(
+    tmp_path: Path, sweep: Any, why: str
+) -> None:
     told = dict(draw_all(run_sweep(tmp_path, sweep), tmp_path / "figures"))
-    assert (
-        told["what_if"] == "no predictor was run at several values of a number with all else alike"
-    )
+    assert told["what_if"] == why
     assert told["hit_rate_by_layer"] is None
+
+
+def test_what_becomes_of_misses_is_compared_where_it_is_what_was_swept(tmp_path: Path) -> None:
+    misses = ["load", "cpu", {"policy": "cheapest", "up_to": 5}]
+    results = read(run_sweep(tmp_path, {"misses": misses}))
+    assert results.others == ["misses"]
+    (panel,) = drawn(bars.stall_breakdown, results).axes
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert names == ["load", "cpu", "cheapest up_to 5"]
 
 
 def test_a_number_without_a_line_has_no_panel(tmp_path: Path) -> None:
@@ -174,7 +198,7 @@ def test_a_number_without_a_line_has_no_panel(tmp_path: Path) -> None:
         {"misses": ["cpu", {"policy": "cheapest", "up_to": 5}]},
     ]
     (panel,) = drawn(curves.what_if, read(run_sweep(tmp_path, sweep))).axes
-    assert panel.get_xlabel() == "hardware.host_link.gb_s"
+    assert panel.get_xlabel() == "host link, GB/s"
 
 
 def test_a_capacity_that_varies_with_the_policy_is_no_line(tmp_path: Path) -> None:
@@ -200,7 +224,7 @@ def test_latency_vs_recall_shows_bounds_that_hold(finished: Path) -> None:
 def test_stall_bars_add_up_to_the_time_of_the_run(finished: Path) -> None:
     results = read(finished)
     figure = drawn(bars.stall_breakdown, results)
-    cut = results.held(("predictor", "eviction", "hardware"))
+    cut = results.held(("predictor", "cache.eviction", "hardware"))
     for panel in figure.axes:
         ends = [patch.get_x() + patch.get_width() for patch in panel.patches]
         rows = cut.frame[cut.frame["hardware"] == panel.get_title(loc="left")]
@@ -220,12 +244,12 @@ def test_a_figure_without_its_axes_is_skipped_with_the_reason(tmp_path: Path) ->
     assert names == {"stall_breakdown", "hit_rate_by_layer"}
     held = read(out).held(("predictor",))
     assert len(held.frame) == 2
-    assert "cache.scope global (1 of 2 swept)" in held.fixed.values()
+    assert "cache scope global (1 of 2 swept)" in held.fixed.values()
 
 
 def test_holding_leaves_one_point_for_each_free_value(finished: Path) -> None:
     results = read(finished)
-    for free in (("predictor",), ("capacity", "eviction"), ("hardware",)):
+    for free in (("predictor",), ("cache.capacity", "cache.eviction"), ("hardware",)):
         cut = results.held(free)
         assert len(cut.frame) == len(cut.frame.drop_duplicates(list(free)))
 
@@ -271,7 +295,7 @@ def test_a_figure_says_what_it_is_of(finished: Path) -> None:
 
 
 def test_nothing_is_cut_off(tmp_path: Path) -> None:
-    """A subtitle of many axes, and markers at the ends of the data."""
+    """A caption of many axes, and markers at the ends of the data."""
     sweep = {
         "prefetch.extra": [0, 1],
         "prefetch.policy": ["top-k", "threshold"],
@@ -282,11 +306,13 @@ def test_nothing_is_cut_off(tmp_path: Path) -> None:
     }
     figure = drawn(curves.latency_vs_cache, read(run_sweep(tmp_path, sweep)))
     figure.draw_without_rendering()
-    title, subtitle = (text.get_window_extent() for text in figure.texts)
-    assert subtitle.x1 < figure.legends[0].get_window_extent().x0
-    assert subtitle.y1 < title.y0
+    title, caption = (text.get_window_extent() for text in figure.texts)
+    legend = figure.legends[0].get_window_extent()
+    assert legend.y1 < title.y0 and title.y1 <= figure.bbox.y1
+    assert caption.y0 >= 0 and max(caption.x1, legend.x1, title.x1) <= figure.bbox.x1
     for panel in figure.axes:
-        assert panel.get_tightbbox().y1 < subtitle.y0
+        box = panel.get_tightbbox()
+        assert caption.y1 < box.y0 and box.y1 < legend.y0
         highest = max(max(line.get_ydata()) for line in panel.get_lines())
         assert panel.get_ylim()[1] > 1.04 * highest
 

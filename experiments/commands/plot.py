@@ -13,45 +13,114 @@ from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 def plot(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="A finished sweep.")
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="A finished sweep, or its results.csv or .parquet."),
     ] = None,
     trace: Annotated[
         str | None,
         typer.Option(metavar="TRACE", help="Or a trace: a file, or a bundled one's name."),
     ] = None,
+    x: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="One figure of your own: the axis along x."),
+    ] = None,
+    y: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEASURE", help="What it shows, a column of results.csv.", show_default="tpot_ms"
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH", help="Axis shown as colour (heat: up the side), columns, rows; repeat."
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH=VALUE", help="Only these points; repeat."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="lines|heat", help="How it is drawn.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="paper|slide", help="For a column or a page of text, or a slide.")
+    ] = "paper",
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="png|svg|pdf", help="What is written.", show_default="png and svg"
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR",
-            help="Where the figures go; of a trace ./NAME-figures.",
+            metavar="PATH",
+            help="Folder for the figures, or the file of one; of a trace ./NAME-figures.",
             show_default="DIR/figures",
         ),
     ] = None,
 ) -> None:
-    """Draw every figure that a sweep's axes, or a trace's columns, allow, as PNG and SVG."""
+    """Draw every figure that a sweep's axes, or a trace's columns, allow; or one by --x and --y."""
     from prefetch_sim.sim.config.errors import ConfigError
 
     if (folder is None) == (trace is None):
         raise ConfigError("plot: give either a sweep's folder or --trace")
+    own = any((x, y, by, kind))
     if folder is not None:
         with nothing_to_keep():
-            from prefetch_sim.experiments.plots.figures import draw_all
+            from prefetch_sim.experiments.plots import figures
+            from prefetch_sim.experiments.plots.own import draw
 
-        target = out or folder / "figures"
-        _tell(target, draw_all(folder, target))
+        if not own:
+            made = [figures.format_of(form, None)] if form else ["png", "svg"]
+            target = out or _beside(folder)
+            _tell(target, figures.draw_all(folder, target, made, size, where or ()), made)
+            return
+        ending = figures.format_of(form, _file(out))
+        figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, size)
+        path = _file(out)
+        if path is None:
+            path = (out or _beside(folder)) / f"{figure.name}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+        _write(figure, path, folder)
     elif trace is not None:
+        if own or where or form or size != "paper":
+            raise ConfigError("plot --trace: takes no option but --out; the others are of a sweep")
         with nothing_to_keep():
             from prefetch_sim.experiments.plots.trace_figures import draw_trace
             from prefetch_sim.sim.setup.traces import trace_path
             from prefetch_sim.traces.format import read_trace
 
         target = out or Path(f"{Path(trace).stem}-figures")
-        _tell(target, draw_trace(read_trace(trace_path(trace)), target))
+        _tell(target, draw_trace(read_trace(trace_path(trace)), target), ["png", "svg"])
 
 
-def _tell(target: Path, drawn: Iterable[tuple[str, str | None]]) -> None:
+def _beside(folder: Path) -> Path:
+    return (folder.parent if folder.is_file() else folder) / "figures"
+
+
+def _file(out: Path | None) -> Path | None:
+    """``out`` where it names a file, and no folder."""
+    return out if out is not None and out.suffix and not out.is_dir() else None
+
+
+def _write(figure: object, path: Path, *read: Path) -> None:
+    from prefetch_sim.experiments.commands.output import check_target, console
+    from prefetch_sim.experiments.plots.figures import save
+    from prefetch_sim.experiments.plots.sheet import Sheet
+
+    assert isinstance(figure, Sheet)
+    check_target("--out", path, *read)
+    save(figure, path)
+    console().print(str(path), markup=False, soft_wrap=True)
+    console().print(figure.caption, markup=False, soft_wrap=True)
+
+
+def _tell(target: Path, drawn: Iterable[tuple[str, str | None]], made: list[str]) -> None:
     from prefetch_sim.experiments.commands.output import console
 
+    endings = ", ".join(f".{ending}" for ending in made)
     for name, skipped in drawn:
-        line = f"{name}: skipped, {skipped}" if skipped else f"{target / name}.png, .svg"
+        line = f"{name}: skipped, {skipped}" if skipped else f"{target / name}{endings}"
         console().print(line, markup=False, soft_wrap=True)

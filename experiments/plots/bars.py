@@ -2,93 +2,173 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
+from typing import NamedTuple
+
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from prefetch_sim.experiments.plots.curves import MAX_LINES, MAX_PANELS, limited
+from prefetch_sim.experiments.plots.curves import EVICTION, MAX_LINES, PREDICTOR, limited
 from prefetch_sim.experiments.plots.frame import Cut
-from prefetch_sim.experiments.plots.style import PARTS, legend, palette, panels, wrapped
+from prefetch_sim.experiments.plots.lines import Styles, series_styles
+from prefetch_sim.experiments.plots.measures import TPOT
+from prefetch_sim.experiments.plots.sheet import Sheet
+from prefetch_sim.experiments.plots.style import PARTS
+from prefetch_sim.experiments.plots.words import value_words
+from prefetch_sim.sim.results.paired import paired
 
 MAX_BARS = 16
+MAX_MACHINES = 6
+LABEL = 26  # characters of a bar's name, before it is wrapped
 
 
-def stall_breakdown(results: Cut) -> Figure | str:
-    """Where a token's time goes: a bar a predictor and eviction, a panel a machine."""
-    cut = results.held(("predictor", "eviction", "hardware"))
-    if len(cut.values("predictor")) * len(cut.values("eviction")) > MAX_BARS:
-        cut = cut.held(("predictor", "hardware"))
-    hardware, more = limited(cut, "hardware", MAX_PANELS)
-    frame = cut.frame.assign(bar=cut.frame["predictor"])
-    if cut.varies("eviction"):
-        frame["bar"] = frame["predictor"] + ", " + frame["eviction"]
-    places = {eviction: i for i, eviction in enumerate(cut.values("eviction"))}
-    frame["bar"] = frame["bar"].map(wrapped)
-    names = list(
-        frame.sort_values("eviction", key=lambda e: e.map(places), kind="stable")["bar"].unique()
+def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
+    """Where a token's time goes: a bar a predictor and what else fits, a panel a machine."""
+    named = [PREDICTOR]
+    cut = results.held(("hardware", *named))
+    for more in (EVICTION, *results.others, "model", "trace"):
+        both = results.held(("hardware", *named, more))
+        bars = both.frame[[*named, more]].drop_duplicates()
+        if len(bars) <= MAX_BARS and (both.frame.groupby("hardware")[more].nunique() > 1).all():
+            named, cut = [*named, more], both
+    cut = limited(cut, "hardware", MAX_MACHINES)
+    machines = cut.values("hardware")
+    named = [d for d in named if cut.varies(d)] or [PREDICTOR]
+    order = {d: {value: i for i, value in enumerate(cut.values(d))} for d in named}
+    frame = cut.frame.sort_values(
+        named[::-1], key=lambda column: column.map(order[str(column.name)]), kind="stable"
     )
-    height = 0.22 * len(names) + 1.2
-    figure, axes = panels(
-        len(hardware),
-        "Where the time goes",
-        [*cut.fixed.values(), *more],
-        height=height,
+    frame["bar"] = [
+        textwrap.fill(", ".join(value_words(d, v) for d, v in zip(named, row)), LABEL)
+        for row in frame[named].itertuples(index=False)
+    ]
+    names = list(frame["bar"].unique())
+    columns = 1 if len(machines) == 1 else 2 if len(machines) in (2, 4) else 3
+    lines_of = sum(name.count("\n") + 1 for name in names)
+    page = Sheet(
+        -(-len(machines) // columns),
+        columns,
+        count=len(machines),
+        height=0.5 + 0.13 * lines_of,
+        scale=scale,
         sharey=True,
     )
-    for panel, machine in zip(axes, hardware):
-        rows = frame[frame["hardware"] == machine].set_index("bar")
-        rows = rows.reindex(names)
+    for panel, machine in zip(page.panels, machines):
+        rows = frame[frame["hardware"] == machine].set_index("bar").reindex(names)
         tokens = rows["tokens_per_s"] * rows["total_ms"] / 1000
         left = np.zeros(len(names))
         for part, colour in PARTS.items():
             own = part in ("compute", "runtime")
             key = f"{part}_ms" if own else f"stall_ms.{part.replace(' ', '_')}"
-            if part == "runtime" and not frame[key].any():
-                continue  # the ideal one
+            if key not in frame or not frame[key].any():
+                continue
             width = (rows[key] / tokens).fillna(0).to_numpy()
             panel.barh(names, width, left=left, color=colour, label=part, height=0.7)
             left += width
-        panel.set(title=machine, xlabel="ms per output token, prefill included")
+        panel.set(title=machine)
         panel.set_xlim(0, 1.03 * left.max())
         panel.grid(axis="y", visible=False)
-    axes[0].invert_yaxis()
-    legend(figure, axes)
-    return figure
+        panel.tick_params(axis="y", length=0)
+    page.panels[0].invert_yaxis()
+    page.label(x="ms per output token")
+    notes = [*cut.fixed.values(), *cut.notes, "prefill included"]
+    return page.finish(notes, "Where the time goes", "")
 
 
-def hardware_comparison(results: Cut) -> Figure | str:
-    """TPOT by machine and predictor, on a log axis as machines differ by orders of magnitude."""
+def hardware_comparison(results: Cut, scale: float = 1.0) -> Figure | str:
+    """How fast each machine is without prefetch, and what each predictor saves there.
+
+    The first on a log axis, as machines differ by orders of magnitude; savings on a common one.
+    """
     if not results.varies("hardware"):
         return "needs several values of hardware"
-    cut = results.held(("hardware", "predictor"))
+    cut = results.held(("hardware", PREDICTOR))
     if not cut.varies("hardware"):
         return "no predictor was run on several machines"
-    predictors, more = limited(cut, "predictor", MAX_LINES)
-    medians = cut.frame.groupby("hardware")["tpot_ms.mean"].median().sort_values()
-    machines = list(medians.index)
-    figure, axes = panels(
-        1,
-        "Hardware compared",
-        [*cut.fixed.values(), *more],
-        width=6,
-        height=0.4 * len(machines) + 1.2,
-    )
-    panel = axes[0]
-    styles = palette(results.values("predictor"))
-    spread = np.linspace(-0.25, 0.25, len(predictors)) if len(predictors) > 1 else [0.0]
-    for predictor, offset in zip(predictors, spread):
-        rows = cut.frame[cut.frame["predictor"] == predictor]
-        places = [machines.index(machine) + offset for machine in rows["hardware"]]
-        style = styles[predictor] | {"linestyle": "none"}
-        panel.plot(rows["tpot_ms.mean"], places, label=predictor, **style)
+    cut = limited(cut, PREDICTOR, MAX_LINES + 1)
+    rows = cut.frame.set_index(["hardware", PREDICTOR])
+    run_on = cut.frame[PREDICTOR].value_counts()
+    base = "none" if run_on.get("none", 0) == run_on.max() else str(run_on.idxmax())
+    times = rows[TPOT].xs(base, level=PREDICTOR).sort_values()
+    machines = list(times.index)
+    word = "without prefetch" if base == "none" else f"with {base}"
+    others = [p for p in cut.values(PREDICTOR) if p != base]
+    savings = {p: [_saved(rows, machine, base, p) for machine in machines] for p in others}
+    height = 0.5 + 0.24 * len(machines)
+    page = Sheet(1, 2, height=height, scale=scale, sharey=True, width_ratios=[1, 1.25])
+    speed, gain = page.panels
+    _speeds(speed, machines, times.to_numpy(dtype=float), scale)
+    _gains(gain, savings, series_styles(cut, PREDICTOR), scale)
+    speed.set(xlabel=f"time per output token {word}, ms")
+    gain.set(xlabel="time per output token saved, %")
+    for panel in page.panels:
+        panel.set_ylim(len(machines) - 0.5, -0.5)
+        panel.tick_params(axis="y", length=0)
+        panel.grid(axis="y", visible=False)
+        for border in np.arange(0.5, len(machines) - 1):
+            panel.axhline(border, color="#DDDDDD", linewidth=0.4 * scale)
+    counts = {saved.requests for each in savings.values() for saved in each if saved.requests}
+    notes = [f"bar: 95 % interval over {max(counts)} pairs of requests"] if counts else []
+    notes = [*cut.fixed.values(), *cut.notes, *notes]
+    return page.finish(notes, "Machines compared", "predictor")
+
+
+class _Saved(NamedTuple):
+    """Time that a predictor saves, %, and its 95 % interval over pairs of requests."""
+
+    saved: float
+    low: float = math.nan
+    high: float = math.nan
+    requests: int = 0
+
+
+def _saved(rows: pd.DataFrame, machine: str, base: str, predictor: str) -> _Saved:
+    if (machine, predictor) not in rows.index:
+        return _Saved(math.nan)
+    one, other = rows.loc[(machine, base)], rows.loc[(machine, predictor)]
+    saved = 100 * (1 - other[TPOT] / one[TPOT])
+    lists = {name: f"by_request.{name}" for name in ("tpot_ms", "output_tokens")}
+    if not all(isinstance(one.get(column), list | np.ndarray) for column in lists.values()):
+        return _Saved(saved)
+    sides = [{name: side[column] for name, column in lists.items()} for side in (one, other)]
+    found = paired(*sides)
+    if not found.enough:
+        return _Saved(saved)
+    of = 100 / one[TPOT]
+    return _Saved(saved, -of * found.high, -of * found.low, found.requests)
+
+
+def _speeds(panel: Axes, machines: list[str], times: np.ndarray, scale: float) -> None:
+    """A dot a machine, with its tokens/s beside it."""
+    places = np.arange(len(machines))
+    panel.plot(times, places, "o", color="black", markersize=3.6 * scale)
+    for place, ms in zip(places, times):
+        rate = 1000 / ms
+        text = f"{rate:,.0f}" if rate >= 10 else f"{rate:,.1f}" if rate >= 1 else f"{rate:.2f}"
+        panel.annotate(
+            f"{text} tokens/s", (ms, place), (4 * scale, 0), textcoords="offset points",
+            size=6.5 * scale, va="center",
+        )  # fmt: skip
     panel.set_xscale("log")
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.set_xlim(times.min() / 1.5, times.max() * max(3, (times.max() / times.min()) ** 0.6))
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.set_yticks(range(len(machines)), machines)
-    panel.set(xlabel="time per output token, ms (log)", ylim=(len(machines) - 0.5, -0.5))
-    panel.grid(axis="y", visible=False)
-    for border in np.arange(0.5, len(machines) - 1):
-        panel.axhline(border, color="#DDDDDD", linewidth=0.6)
-    legend(figure, axes, "predictor")
-    return figure
+    panel.set_yticks(places, machines)
+
+
+def _gains(
+    panel: Axes, savings: dict[str, list[_Saved]], styles: Styles, scale: float
+) -> None:
+    spread = np.linspace(-0.3, 0.3, len(savings)) if len(savings) > 1 else [0.0]
+    for (predictor, each), offset in zip(savings.items(), spread):
+        places = np.arange(len(each)) + offset
+        saved, low, high, _ = np.array(each, dtype=float).T
+        style = styles[predictor] | {"linestyle": "none"}
+        panel.hlines(places, low, high, color=style["color"], linewidth=0.9 * scale)
+        panel.plot(saved, places, label=value_words(PREDICTOR, predictor), **style)
+    panel.axvline(0, color="#333333", linewidth=0.7 * scale)

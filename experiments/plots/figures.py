@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from prefetch_sim.experiments.plots import bars, curves
+from prefetch_sim.experiments.plots.arrange import Where, chosen
 from prefetch_sim.experiments.plots.frame import Cut, read
-from prefetch_sim.experiments.plots.style import look, remove, save
+from prefetch_sim.experiments.plots.sheet import Sheet, scale_of
+from prefetch_sim.experiments.plots.style import look
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.traces.files import replacing
 
-FIGURES: dict[str, Callable[[Cut], Figure | str]] = {
+FORMATS = ("png", "svg", "pdf")
+FIGURES: dict[str, Callable[[Cut, float], Figure | str]] = {
     "latency_vs_cache": curves.latency_vs_cache,
     "latency_vs_recall": curves.latency_vs_recall,
     "what_if": curves.what_if,
@@ -21,18 +26,46 @@ FIGURES: dict[str, Callable[[Cut], Figure | str]] = {
 }
 
 
-def draw_all(folder: Path, out: Path) -> Iterator[tuple[str, str | None]]:
+def draw_all(
+    folder: Path,
+    out: Path,
+    formats: Sequence[str] = ("png", "svg"),
+    size: str = "paper",
+    where: Where = (),
+) -> Iterator[tuple[str, str | None]]:
     """Draw the sweep of ``folder`` into ``out``; (name, why it was skipped or None) of each.
 
     Raises ConfigError where there is nothing to draw, OSError where ``out`` cannot be written.
     """
-    results = read(folder)
+    results, scale = chosen(read(folder), where)[0], scale_of(size)
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():
-        with look():
-            figure = draw(results)
-            if isinstance(figure, Figure):
-                save(figure, out / name)
+        with look(scale):
+            figure = draw(results, scale)
+        for suffix in FORMATS:  # an earlier sweep's goes
+            path = out / f"{name}.{suffix}"
+            if isinstance(figure, Sheet) and suffix in formats:
+                save(figure, path)
             else:
-                remove(out / name)  # an earlier sweep's
+                path.unlink(missing_ok=True)
         yield name, figure if isinstance(figure, str) else None
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write ``path`` whole, in the format that its name ends with."""
+    with replacing(path) as whole:
+        figure.savefig(whole, format=path.suffix.removeprefix("."))
+
+
+def format_of(given: str | None, out: Path | None) -> str:
+    """The format asked for, or that of the file's name. Raises ConfigError for another."""
+    ending = out.suffix.removeprefix(".").lower() if out is not None else ""
+    if given is None:
+        given = ending or "png"
+    if given not in FORMATS:
+        raise ConfigError(
+            f"--format {given!r}: {', '.join(FORMATS)}{did_you_mean(given, FORMATS)}"
+        )
+    if ending in FORMATS and ending != given:
+        raise ConfigError(f"--out {out}: ends with {ending}, and --format says {given}")
+    return given

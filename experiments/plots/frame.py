@@ -1,32 +1,19 @@
-"""A sweep's results by dimension, and cuts through them that never mix points unseen.
-
-Dimensions are what the points differ in: model, trace, predictor, recall (of a single oracle),
-eviction, hardware, capacity, and any other config key that varies, under its own path.
-"""
+"""Cuts through a sweep's results by dimension, which never mix points unseen."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.experiments.plots import table
+from prefetch_sim.experiments.plots.dimensions import ALWAYS, missing, told
+from prefetch_sim.experiments.plots.words import title_of
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 
-MAIN = ("model", "trace", "predictor", "recall", "eviction", "hardware", "capacity")
-_CONSUMED = (
-    "config.name",
-    "config.predictor",
-    "config.hardware.name",
-    "config.model.name",
-    "config.trace",
-)
-_PREFIXES = ("config.cache.eviction.", "config.cache.capacity.")
+NOT_RUN = "not run yet"  # the `error` of a point that a stopped sweep has no result of
 
 
 @dataclass(frozen=True)
@@ -34,110 +21,165 @@ class Cut:
     """Some of a sweep's points. ``fixed`` says, by dimension, at what the rest was held."""
 
     frame: pd.DataFrame
-    others: tuple[str, ...]  # dimensions beside MAIN
+    dimensions: tuple[str, ...]
     fixed: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what else a figure must tell
+
+    @property
+    def others(self) -> list[str]:
+        """Dimensions that are swept beside those every figure tells."""
+        return [d for d in self.dimensions if d not in ALWAYS]
+
+    @property
+    def swept(self) -> list[str]:
+        return [d for d in self.dimensions if self.varies(d)]
 
     def where(self, chosen: pd.Series[bool]) -> Cut:
         return replace(self, frame=self.frame[chosen])
 
-    def values(self, dimension: str) -> list[Any]:
-        """The values that occur, in the sweep's order; no recall is no value."""
-        return list(self.frame[dimension].dropna().unique())
+    def noted(self, *notes: str) -> Cut:
+        return replace(self, notes=(*self.notes, *notes))
 
-    def numbers(self, dimension: str) -> dict[str, float]:
+    def values(self, dimension: str) -> list[Any]:
+        """The values that occur, numbers by size and names in the sweep's order.
+
+        No recall is no value.
+        """
+        found = list(self.frame[dimension].dropna().unique())
+        numbers = _numbers(found)
+        # Sorted where all are numbers, but for what the machine or the runtime decides.
+        return sorted(found, key=lambda v: numbers.get(v, float("-inf"))) if numbers else found
+
+    def shown(self, dimension: str | None) -> list[Any]:
+        """The values of a dimension that a figure shows; one that is none for none."""
+        return [None] if dimension is None else self.values(dimension)
+
+    def only(self, dimension: str | None, value: Any) -> Cut:
+        """The points at one ``value``, which the figure shows and need not tell."""
+        return self if dimension is None else self.where(self.frame[dimension] == value)
+
+    def numbers(self, dimension: str) -> dict[Any, float]:
         """The values of a dimension that were given, as numbers; nothing where one is not."""
-        try:
-            return {v: float(v) for v in self.values(dimension) if v != "none"}
-        except ValueError:
-            return {}
+        return _numbers(self.frame[dimension].dropna().unique())
 
     def varies(self, dimension: str) -> bool:
-        return len(self.values(dimension)) > 1
+        return self.frame[dimension].nunique() > 1
 
     def sampled(self, dimension: str) -> Cut:
         """Only the points of those conditions under which ``dimension`` was varied."""
-        rest = [d for d in (*self.others, *MAIN) if d != dimension]
+        rest = [d for d in self.dimensions if d != dimension]
         counts = self.frame.groupby(rest, dropna=False)[dimension].transform("nunique")
         return self.where(counts > 1)
 
-    def held(self, free: Sequence[str]) -> Cut:
+    def held(self, free: Iterable[str]) -> Cut:
         """Every dimension but ``free`` held at one value: the one that leaves most points.
 
         Between equals, the first of the sweep; recall, which only oracles have, at its highest.
         """
-        cut = self
-        for dimension in (*self.others, *MAIN):
+        cut, free = self, tuple(free)
+        for dimension in self.dimensions:
             if dimension in free:
                 continue
-            values = cut.values(dimension)
+            column = cut.frame[dimension]
+            values = list(column.dropna().unique())
             if not values:
                 continue
-            column = cut.frame[dimension]
             if dimension == "recall":
-                value = max(values)
-                cut = cut.where(column.isna() | (column == value))
+                cut = cut.at(dimension, max(values), len(values))
             else:
                 value = max(values, key=lambda v: int((column == v).sum()))
-                cut = cut.where(column == value)
-            # A figure can be read alone, so that what did not vary is told; only that an oracle
-            # is not degraded goes without saying.
-            untold = dimension not in cut.fixed and (dimension, value) != ("recall", 1)
-            if len(values) > 1 or untold:
-                note = _note(dimension, value, len(values))
-                cut = replace(cut, fixed={**cut.fixed, dimension: note})
+                cut = cut.at(dimension, value, len(values))
         return cut
 
+    def at(self, dimension: str, value: Any, of: int) -> Cut:
+        """The points with one ``value`` of a dimension, ``of`` so many; a figure tells it.
 
-def read(folder: Path) -> Cut:
-    """The finished points of a sweep. Raises ConfigError where there are none."""
-    path = folder / "results.parquet"
-    if (folder / "sweep.yaml").is_file() and not path.exists():
-        raise ConfigError(f"{folder}: this sweep is not finished; run it again to go on")
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; is {folder} a finished sweep?")
+        Predictors without a recall are kept at any.
+        """
+        column = self.frame[dimension]
+        kept = column == value
+        cut = self.where(kept | column.isna() if dimension == "recall" else kept)
+        # A figure can be read alone, so that what did not vary is told; only that an oracle
+        # is not degraded goes without saying.
+        if of > 1 or (dimension not in self.fixed and (dimension, value) != ("recall", 1)):
+            note = title_of(dimension, value) + (f" (1 of {of} swept)" if of > 1 else "")
+            cut = replace(cut, fixed={**cut.fixed, dimension: note})
+        return cut
+
+    def told(self, counts: Mapping[str, int]) -> Cut:
+        """What has one value left is told, of as many as ``counts`` says were swept."""
+        cut = self
+        for dimension in self.dimensions:
+            values = cut.values(dimension)
+            if len(values) == 1 and dimension not in cut.fixed:
+                cut = cut.at(dimension, values[0], counts[dimension])
+        return cut
+
+    def with_recall_in_names(self) -> Cut:
+        """An oracle of each recall is a predictor of its own, where one has several."""
+        frame = self.frame.copy()
+        several = frame.groupby("predictor")["recall"].transform("nunique") > 1
+        names = [
+            f"{name}, recall {recall:g}" if more else name
+            for name, recall, more in zip(frame["predictor"], frame["recall"], several)
+        ]
+        frame["predictor"] = names
+        frame.loc[several, "recall"] = float("nan")
+        return replace(self, frame=frame)
+
+    def named(self, name: str, option: str) -> str:
+        """The dimension that a user calls ``name``: its path, or the last part of one.
+
+        Raises ConfigError with what there is.
+        """
+        name = name.removeprefix("axis.").removeprefix("config.")
+        if name in self.dimensions:
+            return name
+        last = [d for d in self.dimensions if d.rpartition(".")[2] == name]
+        if len(last) == 1:
+            return last[0]
+        near = did_you_mean(name, self.dimensions)
+        near = near if near.startswith("; did") else ""
+        what = "several axes end so" if last else "no axis of this sweep"
+        raise ConfigError(f"{option} {name!r}: {what}{near}; {self.told_axes()}")
+
+    def told_axes(self, dimensions: Sequence[str] | None = None) -> str:
+        """The swept axes, or some ``dimensions``, each with how many values it has."""
+        swept = self.swept if dimensions is None else dimensions
+        return "swept: " + (
+            ", ".join(f"{d} ({len(self.values(d))} values)" for d in swept) or "nothing"
+        )
+
+
+def read(source: table.Source) -> Cut:
+    """The finished points of a sweep: its folder, a file of its results, or their DataFrame.
+
+    Raises ConfigError where there are none.
+    """
+    frame, name = table.table_of(source)
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        return _cut(path, table.to_pandas())
+        return _cut(frame, name)
     except ConfigError:
         raise
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{path}: cannot be read ({_short(error)})") from error
     except Exception as error:  # whatever a table raises that is no sweep's
-        raise ConfigError(
-            f"{path}: damaged, or not the results of a sweep ({_short(error)})"
-        ) from error
+        raise table.damaged(name, error) from error
 
 
-def _short(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
-
-
-def _cut(path: Path, frame: pd.DataFrame) -> Cut:
+def _cut(frame: pd.DataFrame, name: str) -> Cut:
+    if "config.predictor" not in frame:
+        raise ConfigError(f"{name}: not the results of a sweep; of a trace: plot --trace {name}")
+    planned, notes = len(frame), []
     if "error" in frame:
+        errors = frame["error"].dropna()
         frame = frame[frame["error"].isna()]
+        waiting = int((errors == NOT_RUN).sum())
+        for count, what in ((waiting, NOT_RUN), (len(errors) - waiting, "failed")):
+            if count:
+                notes.append(f"{count} of {planned} points {what}")
     if "tpot_ms.mean" not in frame or frame["tpot_ms.mean"].isna().all():
-        raise ConfigError(f"{path}: no point of this sweep has a result")
-    frame = frame.reset_index(drop=True)
-    predictors = [json.loads(text) for text in frame["config.predictor"]]
-    frame["predictor"] = [_predictor(p) for p in predictors]
-    frame["recall"] = [_recall(p) for p in predictors]
-    eviction = [c for c in map(str, frame.columns) if c.startswith("config.cache.eviction.")]
-    frame["eviction"] = frame[eviction].apply(
-        lambda row: " ".join(str(v) for v in row if not _missing(v)), axis=1
-    )
-    frame["hardware"] = frame["config.hardware.name"]
-    for word in ("kernels", "overlap"):  # as the runtime has it, where the config does not say
-        if f"runtime.{word}" in frame:
-            frame[f"config.runtime.{word}"] = frame[f"runtime.{word}"]
-    # Two files may call their models the same.
-    frame["model"] = frame["config.model.name"].fillna(frame["model"])
-    frame["trace"] = _traces(frame)
-    frame["capacity"] = (100 * frame["cache.share"]).round(2)
-    others = [c for c in map(str, frame.columns) if c.startswith("config.") and _is_other(frame, c)]
-    for column in others:
-        frame[column] = frame[column].map(lambda v: "none" if _missing(v) else str(v))
-    return Cut(_told_apart(frame, [*others, *MAIN]), tuple(others))
+        raise ConfigError(f"{name}: no point of this sweep has a result")
+    frame, dimensions, along = told(frame)
+    return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=(*along, *notes))
 
 
 def _told_apart(frame: pd.DataFrame, dimensions: list[str]) -> pd.DataFrame:
@@ -151,51 +193,8 @@ def _told_apart(frame: pd.DataFrame, dimensions: list[str]) -> pd.DataFrame:
     return frame
 
 
-def _traces(frame: pd.DataFrame) -> pd.Series[str]:
-    """Where the routing is from; parameters of synthetic routing are dimensions of their own."""
-    if "config.trace" not in frame:  # no point names a recording
-        return pd.Series("synthetic", frame.index)
-    return frame["config.trace"].fillna("synthetic")
-
-
-def title_of(dimension: str, value: Any) -> str:
-    if dimension == "capacity":
-        return f"cache {value:g} % of experts"
-    if dimension == "recall":
-        return f"oracle recall {value:g}"
-    if dimension == "trace":
-        return f"trace {Path(value).name}"
-    return f"{dimension.removeprefix('config.')} {value}" if dimension not in MAIN else str(value)
-
-
-def _note(dimension: str, value: Any, of: int) -> str:
-    return title_of(dimension, value) + (f" (1 of {of} swept)" if of > 1 else "")
-
-
-def _is_other(frame: pd.DataFrame, column: str) -> bool:
-    if column in _CONSUMED or column.startswith(_PREFIXES):
-        return False
-    return len({str(v) for v in frame[column]}) > 1
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124 - NaN
-
-
-def _predictor(predictors: list[dict[str, Any]]) -> str:
-    if _recall(predictors) is not None:
-        predictors = [{k: v for k, v in predictors[0].items() if k != "recall"}]
-    return " + ".join(map(_named, predictors)) or "none"
-
-
-def _named(predictor: dict[str, Any]) -> str:
-    name = predictor.get("column", predictor["name"])
-    rest = [f"{k} {v}" for k, v in predictor.items() if k not in ("name", "column")]
-    return " ".join([name, *rest])
-
-
-def _recall(predictors: list[dict[str, Any]]) -> float | None:
-    """The recall of a single oracle; of anything else, none."""
-    if len(predictors) == 1 and predictors[0]["name"] == "oracle":
-        return float(predictors[0].get("recall", 1.0))
-    return None
+def _numbers(values: Iterable[Any]) -> dict[Any, float]:
+    try:
+        return {v: float(v) for v in values if not missing(v) and v != "none"}
+    except (TypeError, ValueError):
+        return {}

@@ -25,7 +25,9 @@ PARTS = {  # of the time of a run
     "late prefetch": "#E69F00",
     "queueing": "#0072B2",
     "storage": "#CC79A7",
+    "cpu": "#009E73",
 }
+_TICKS = {"size": 2.5, "width": 0.6, "pad": 2}
 _HEADER = 0.62  # inches above the axes, for title and subtitle
 _LINE = 0.15  # inches more for each further line of the subtitle
 _CHARACTER = 0.068  # inches, on average in the subtitle's type
@@ -47,13 +49,39 @@ _SETTINGS = {
     "lines.markersize": 5,
     "text.parse_math": False,  # a name with a $ in it is a name
     "svg.hashsalt": "prefetch-sim",  # the same figure is the same file
+    "pdf.fonttype": 42,  # text stays text, as publishers ask
+    "ps.fonttype": 42,
 }
 
 
 @contextmanager
-def look() -> Iterator[None]:
-    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]
+def look(scale: float | None = None) -> Iterator[None]:
+    """The settings of a study's figure, or of a sweep's at ``scale`` times a paper's sizes."""
+    settings = _SETTINGS if scale is None else _SETTINGS | _paper(scale)
+    with mpl.rc_context(settings):  # type: ignore[arg-type]
         yield
+
+
+def _paper(scale: float) -> dict[str, Any]:
+    """8 points in a column of 3.3 inches, times ``scale``."""
+    sizes = {
+        "font.size": 8,
+        "axes.labelsize": 8,
+        "axes.titlesize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "legend.title_fontsize": 7,
+        "lines.linewidth": 1.2,
+        "lines.markersize": 3.6,
+        "axes.linewidth": 0.6,
+        "axes.titlepad": 3,
+        "axes.labelpad": 2.5,
+        "grid.linewidth": 0.4,
+        "hatch.linewidth": 0.4,
+        **{f"{axis}tick.major.{what}": n for axis in "xy" for what, n in _TICKS.items()},
+    }
+    return {"axes.titleweight": "normal"} | {key: scale * size for key, size in sizes.items()}
 
 
 def palette(labels: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,354 @@
+"""Figures of one's own: no axis is dropped, numbers are the table's, intervals over requests."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_support import ROOT, here, run_cli
+from matplotlib.contour import QuadContourSet
+
+from prefetch_sim.experiments.plots import bars
+from prefetch_sim.experiments.plots.frame import read
+from prefetch_sim.experiments.plots.measures import ENOUGH, measure
+from prefetch_sim.experiments.plots.own import draw
+from prefetch_sim.experiments.plots.sheet import Sheet
+from prefetch_sim.experiments.plots.style import look
+from prefetch_sim.experiments.plots.words import axis_words, measure_words, title_of
+from prefetch_sim.sim.config.errors import ConfigError
+
+LINK = "hardware.host_link.gb_s"
+RECALLS: list[Any] = ["none", 0.5, 0.75, 1.0]
+BASE = {
+    "model": "tiny",
+    "config.trace": "a.parquet",
+    "config.hardware.name": "l4",
+    "config.cache.eviction.name": "lru",
+    "config.batch_size": 1,
+}
+
+
+def predictor_of(value: Any) -> list[dict[str, Any]]:
+    if value == "none":
+        return []
+    return [{"name": "oracle", "recall": value}] if isinstance(value, float) else [{"name": value}]
+
+
+def results(requests: int = 0, **axes: list[Any]) -> pd.DataFrame:
+    """The table of a sweep over the product of ``axes`` (``__`` for a dot), with made-up times."""
+    axes = {path.replace("__", "."): values for path, values in axes.items()}
+    generator = np.random.default_rng(1)
+    tokens = generator.integers(5, 20, requests)
+    rows = []
+    for number, values in enumerate(product(*axes.values())):
+        point = dict(zip(axes, values))
+        predictor, share = point.get("predictor", "none"), point.get("cache.capacity", 20) / 100
+        recall = 0.7 if predictor == "none" else predictor if isinstance(predictor, float) else 0.9
+        tpot = (100 + number) * (1 - share) * (1.7 - recall) * 12 / point.get(LINK, 12)
+        each = tpot * generator.uniform(0.8, 1.2, requests)
+        row = {
+            **BASE,
+            "name": ", ".join(map(str, values)),
+            "config.predictor": json.dumps(predictor_of(predictor)),
+            "cache.share": share,
+            "cache.bytes": round(1e6 * share),
+            "tpot_ms.mean": float(each @ tokens / tokens.sum()) if requests else tpot,
+            "tokens_per_s": 900 / tpot,
+            "total_ms": 50 * tpot,
+            "hit_rate.all": share,
+            **{f"axis.{path}": str(value) for path, value in point.items()},
+            **{f"config.{path}": value for path, value in point.items() if path in (LINK, "seed")},
+        }
+        if requests:
+            row |= {"by_request.tpot_ms": list(each), "by_request.output_tokens": list(tokens)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_lines_are_the_numbers_of_the_table() -> None:
+    table = results(predictor=RECALLS, cache__capacity=[10, 40])
+    figure = draw(table, x="recall", by="capacity")
+    (panel,) = figure.axes
+    for share, label in ((0.1, "10"), (0.4, "40")):
+        rows = table[(table["cache.share"] == share) & (table["config.predictor"] != "[]")]
+        (line,) = (one for one in panel.get_lines() if one.get_label() == label)
+        assert list(line.get_xdata()) == [0.5, 0.75, 1.0]
+        assert list(line.get_ydata()) == list(rows["tpot_ms.mean"])
+        alone = table[(table["cache.share"] == share) & (table["config.predictor"] == "[]")]
+        (beside,) = (
+            one
+            for one in panel.get_lines()
+            if one.get_color() is not line.get_color()
+            and len(one.get_ydata()) == 2
+            and one.get_ydata()[0] == alone["tpot_ms.mean"].item()
+        )
+        assert beside.get_linestyle() == "--"
+    assert panel.get_xlabel() == "slot recall of the predictor"
+    assert panel.get_ylabel() == "time per output token, ms"
+    assert figure.legends[0].get_title().get_text() == "experts cached, %"
+    assert "6 of the sweep's 8 points" in figure.caption
+
+
+def test_axes_left_over_become_panels_that_share_their_scale() -> None:
+    table = results(predictor=RECALLS, cache__capacity=[10, 40], hardware__host_link__gb_s=[12, 25])
+    figure = draw(table, x="recall", by=LINK)
+    titles = [panel.get_title(loc="left") for panel in figure.axes]
+    assert titles == ["10 % of experts cached", "40 % of experts cached"]
+    assert len({panel.get_ylim() for panel in figure.axes}) == 1
+    rows = draw(table, x="recall", by=["predictor", LINK, "cache.capacity"])
+    assert len(rows.axes) == 4
+
+
+def test_an_axis_without_a_place_is_refused_with_what_to_give() -> None:
+    table = results(
+        predictor=RECALLS, cache__capacity=[10, 40], hardware__host_link__gb_s=[12, 25], seed=[1, 2]
+    )
+    table["config.cache.scope"] = ["global", "layer"] * (len(table) // 2)
+    table["axis.cache.scope"] = table["config.cache.scope"]
+    table = pd.concat([table, table.assign(**{
+        "axis.cache.scope": table["axis.cache.scope"].map({"global": "layer", "layer": "global"}),
+        "config.cache.scope": table["axis.cache.scope"].map({"global": "layer", "layer": "global"}),
+        "tpot_ms.mean": 2 * table["tpot_ms.mean"], "total_ms": 2 * table["total_ms"],
+    })])  # fmt: skip
+    with pytest.raises(ConfigError) as refused:
+        draw(table, x="recall")
+    for axis in (LINK, "seed", "cache.scope", "cache.capacity"):
+        assert f"--where '{axis}=" in str(refused.value)
+    figure = draw(table, x="recall", where={"seed": 1})
+    assert "seed 1 (1 of 2 swept)" in figure.caption
+
+
+def test_a_heat_map_has_each_point_in_its_cell_and_says_where_prefetch_pays() -> None:
+    table = results(predictor=RECALLS, hardware__host_link__gb_s=[6, 12, 25], cache__capacity=[10, 40])
+    figure = draw(table, x="recall", by=[LINK], kind="heat")
+    *panels, bar = figure.axes
+    assert [p.get_title(loc="left") for p in panels] == [
+        "10 % of experts cached", "40 % of experts cached",
+    ]  # fmt: skip
+    for panel, share in zip(panels, (0.1, 0.4)):
+        (image,) = panel.get_images()
+        rows = table[(table["cache.share"] == share) & (table["config.predictor"] != "[]")]
+        wanted = rows["tpot_ms.mean"].to_numpy().reshape(3, 3).T
+        assert np.array_equal(np.asarray(image.get_array()), wanted)
+        assert image.get_clim() == panels[0].get_images()[0].get_clim()
+        assert any(isinstance(one, QuadContourSet) for one in panel.collections)
+        assert [t.get_text() for t in panel.get_xticklabels()] == ["0.5", "0.75", "1"]
+    assert [t.get_text() for t in panels[0].get_yticklabels()] == ["6", "12", "25"]
+    assert bar.get_ylabel() == "time per output token, ms"
+    assert "white line: as fast as without prefetch" in figure.caption
+
+
+def test_names_are_dots_beside_them() -> None:
+    table = results(predictor=["none", "guess", "other"], cache__capacity=[10, 40])
+    figure = draw(table, x="predictor", y="decode_tokens_per_s", by="cache.capacity")
+    (panel,) = figure.axes
+    assert [t.get_text() for t in panel.get_yticklabels()] == ["no prefetch", "guess", "other"]
+    assert panel.get_xlabel() == "decode, tokens/s"
+    (line,) = (one for one in panel.get_lines() if one.get_label() == "10")
+    rows = table[table["cache.share"] == 0.1]
+    assert list(line.get_xdata()) == pytest.approx(list(1000 / rows["tpot_ms.mean"]))
+
+
+def test_intervals_are_those_of_a_plain_loop() -> None:
+    table = results(requests=12, cache__capacity=[10, 40])
+    low, high, counts = measure(table, "tpot_ms").interval(table)
+    assert counts == [12, 12]
+    generator = np.random.default_rng(7)
+    for row in range(2):
+        each = np.array(table["by_request.tpot_ms"][row])
+        tokens = np.array(table["by_request.output_tokens"][row])
+        means = []
+        for _ in range(4000):
+            drawn = generator.integers(0, 12, 12)
+            means.append(each[drawn] @ tokens[drawn] / tokens[drawn].sum())
+        wanted = np.quantile(means, [0.025, 0.975])
+        assert [low[row], high[row]] == pytest.approx(wanted, rel=0.01)
+        assert low[row] < table["tpot_ms.mean"][row] < high[row]
+    slow, fast, _ = measure(table, "decode_tokens_per_s").interval(table)
+    assert slow == pytest.approx(1000 / high)
+    assert fast == pytest.approx(1000 / low)
+
+
+def test_few_requests_have_no_interval_and_requests_without_tokens_do_not_count() -> None:
+    few = results(requests=ENOUGH - 1, cache__capacity=[10, 40])
+    assert "no intervals: fewer than 8 requests" in draw(few, x="cache.capacity").caption
+    enough = results(requests=ENOUGH, cache__capacity=[10, 40])
+    assert "over 8 requests" in draw(enough, x="cache.capacity").caption
+    enough.at[0, "by_request.tpot_ms"][0] = None
+    assert measure(enough, "tpot_ms").interval(enough)[2] == [ENOUGH]
+    assert "interval" not in draw(enough, x="cache.capacity", y="hit_rate").caption
+
+
+def test_tokens_a_second_stand_beside_milliseconds() -> None:
+    table = results(cache__capacity=[10, 40])
+    (panel,) = draw(table, x="cache.capacity").axes
+    (beside,) = panel.child_axes
+    assert beside.get_ylabel() == "tokens/s"
+    for at, label in zip(beside.get_yticks(), beside.get_yticklabels()):
+        assert 1000 / at == pytest.approx(float(label.get_text()))
+    together = table.assign(**{"config.batch_size": 4})  # a request's rate is not the machine's
+    assert not draw(together, x="cache.capacity").axes[0].child_axes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "--x: which axis goes along x? swept: hardware.host_link.gb_s (2 values)"),
+        ({"x": "hardware.host_link.gbs"}, "did you mean 'hardware.host_link.gb_s'?"),
+        ({"x": "nonsense"}, "no axis of this sweep; swept: hardware.host_link.gb_s (2 values)"),
+        ({"x": "cache.eviction"}, "--x cache.eviction: has one value, LRU, here; swept: "),
+        ({"x": "recall", "y": "tpot_msec"}, "no measure of these results; did you mean 'tpot_ms"),
+        ({"x": "recall", "by": "recal"}, "did you mean 'recall'?"),
+        ({"x": "recall", "by": ["gb_s", LINK]}, "hardware.host_link.gb_s is given twice"),
+        ({"x": "recall", "where": ["gb_s"]}, "write PATH=VALUE"),
+        ({"x": "recall", "where": {"gb_s": 7}}, "--where hardware.host_link.gb_s=7: not swept"),
+        ({"x": "recall", "kind": "pie"}, "--kind 'pie': lines or heat"),
+        ({"x": "recall", "size": "poster"}, "--size 'poster': paper or slide"),
+    ],
+)
+def test_what_a_sweep_does_not_have_is_refused(arguments: dict[str, Any], message: str) -> None:
+    table = results(predictor=RECALLS, hardware__host_link__gb_s=[12, 25])
+    with pytest.raises(ConfigError) as refused:
+        draw(table, **arguments)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_many_values_are_refused_as_lines_and_shown_as_heat() -> None:
+    table = results(seed=list(range(12)), cache__capacity=[10, 20, 40])
+    with pytest.raises(ConfigError, match="seed has 12 values, and 7 can be told apart as lines"):
+        draw(table, x="cache.capacity", by="seed", kind="lines")
+    assert draw(table, x="cache.capacity", by="seed").axes[0].get_images()
+    chosen = draw(table, x="cache.capacity", by="seed", where={"seed": [1, 2, 3]})
+    assert len(chosen.axes[0].get_lines()) == 3
+
+
+@pytest.mark.parametrize("given", ["cache.capacity=40%", "capacity=40", "cache.capacity=40.0"])
+def test_a_capacity_is_found_however_it_is_written(given: str) -> None:
+    table = results(cache__capacity=[10, 40], seed=[1, 2, 3])
+    assert "40 % of experts cached (1 of 2 swept)" in draw(table, x="seed", where=[given]).caption
+
+
+def test_sizes_fonts_and_formats(tmp_path: Path) -> None:
+    table = results(cache__capacity=[10, 40])
+    figure = draw(table, x="cache.capacity")
+    assert figure.get_size_inches()[0] == pytest.approx(3.3)
+    assert figure.axes[0].xaxis.label.get_size() == 8
+    assert draw(table, x="cache.capacity", size="slide").axes[0].xaxis.label.get_size() > 14
+    for name in ("a.pdf", "b.pdf"):
+        figure.savefig(tmp_path / name)
+    written = (tmp_path / "a.pdf").read_bytes()
+    assert b"/FontFile2" in written
+    assert b"/Type3" not in written
+    assert written == (tmp_path / "b.pdf").read_bytes()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (LINK, "host link, GB/s"),
+        ("cache.capacity", "experts cached, %"),
+        ("hardware.cpu.expert_gb_s.bf16", "CPU expert bf16, GB/s"),
+        ("runtime.load.issue_us", "load issue, µs"),
+        ("hardware.host.memory_gib", "host memory, GiB"),
+        ("trace.hit_rate", "trace hit rate"),
+    ],
+)
+def test_axes_in_words(path: str, words: str) -> None:
+    assert axis_words(path) == words
+
+
+def test_values_and_measures_in_words() -> None:
+    assert title_of(LINK, "25") == "host link 25 GB/s"
+    assert title_of(LINK, "none") == "host link as the machine has it GB/s".removesuffix(" GB/s")
+    assert measure_words("predictors.guess.slot_recall") == "predictors guess slot recall, %"
+    assert measure_words("hit_rate.all") == "hit rate, %"
+
+
+def test_kernels_are_those_of_the_runtime_where_the_config_is_silent() -> None:
+    table = results(seed=[1, 2, 3])
+    table["axis.runtime.kernels"] = ["none", "fused", "eager"]
+    table["config.runtime.kernels"] = [None, "fused", "eager"]
+    table["runtime.kernels"] = ["fused", "fused", "eager"]
+    assert read(table).values("runtime.kernels") == ["fused", "eager"]
+
+
+def test_a_mapping_is_one_axis_named_as_it_was_written() -> None:
+    table = results(seed=[1, 2])
+    table["axis.misses"] = ["load", "policy=cheapest up_to=5"]
+    table["config.misses.policy"] = ["load", "cheapest"]
+    table["config.misses.up_to"] = [31, 5]
+    assert read(table).others == ["seed", "misses"]
+    assert read(table).values("misses") == ["load", "policy=cheapest up_to=5"]
+    table["axis.misses"] = ["policy=load up_to=31", "load"]  # the same, given and not
+    table["config.misses.policy"], table["config.misses.up_to"] = "load", 31
+    assert read(table).others == ["seed"]
+
+
+def commands() -> list[str]:
+    """The commands of the page on figures."""
+    lines = (ROOT / "docs/figures.md").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(lines).replace("\\\n", " ")
+    return [line for line in text.splitlines() if line.startswith("prefetch-sim plot")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_page_draws(command: str, tmp_path: Path) -> None:
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments", target_is_directory=True)
+    words = shlex.split(command, comments=True)
+    done = here(*words[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / words[words.index("--out") + 1]
+    assert any(out.iterdir()) if out.is_dir() else out.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--x", "capacity", "--format", "jpeg"), "--format 'jpeg': png, svg, pdf"),
+        (("--x", "capacity", "--format", "svg", "--out", "a.pdf"), "ends with pdf"),
+        (("--x", "capacity", "--out", "a.gif"), "--format 'gif'"),
+        (("--x", "capacity", "--out", "nowhere/a.pdf"), "nowhere"),
+        (("--y", "tpot_ms"), "--x: which axis"),
+    ],
+)
+def test_a_wrong_command_is_one_line(arguments: Any, message: str, tmp_path: Path) -> None:
+    results(cache__capacity=[10, 40]).to_csv(tmp_path / "results.csv", index=False)
+    refused = here("plot", tmp_path, *arguments, cwd=tmp_path)
+    assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_a_trace_takes_no_option_of_a_sweep() -> None:
+    done = run_cli("plot", "--trace", "mini-gpt-oss", "--x", "recall")
+    assert done.code == 2
+    assert "the others are of a sweep" in done.err
+
+
+def test_points_that_have_not_run_are_told() -> None:
+    table = results(cache__capacity=[10, 20, 40])
+    table["error"] = [None, None, "not run yet"]
+    assert "1 of 3 points not run yet" in draw(table, x="cache.capacity").caption
+
+
+def test_savings_of_machines_are_paired_by_request() -> None:
+    table = results(requests=9, hardware=["l4", "rtx-4090"], predictor=["none", 0.9])
+    table["config.hardware.name"] = table["axis.hardware"]
+    with look(1.0):
+        figure = bars.hardware_comparison(read(table))
+    assert isinstance(figure, Sheet)
+    speed, gain = figure.panels
+    order = [label.get_text() for label in speed.get_yticklabels()]
+    times = table.set_index(["axis.hardware", "axis.predictor"])["tpot_ms.mean"]
+    saved = [100 * (1 - times[name, "0.9"] / times[name, "none"]) for name in order]
+    (dots,) = (line for line in gain.get_lines() if line.get_linestyle() == "None")
+    assert list(dots.get_xdata()) == pytest.approx(saved)
+    assert "over 9 pairs of requests" in figure.caption
