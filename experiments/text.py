@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 LONGEST = 380  # characters of what an error says
 _QUOTED, _WORD = 80, 160  # and of a value in it, and of a word, where the line is longer
@@ -44,6 +44,12 @@ def shortened(text: str, length: int) -> str:
 
 def _cut(length: int) -> Callable[[re.Match[str]], str]:
     return lambda match: shortened(match[0], length)
+
+
+def last_parts(paths: Sequence[str]) -> list[str]:
+    """The last part of each dotted path, and the whole where two end alike."""
+    last = [path.removesuffix(".name").rpartition(".")[2] for path in paths]
+    return [name if last.count(name) == 1 else path for name, path in zip(last, paths)]
 
 
 def on_any_terminal() -> None:

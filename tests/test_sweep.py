@@ -411,7 +411,7 @@ def test_the_table_breaks_no_number_and_names_what_varies(folder: Path, width: i
         "cache.capacity": ["60%"],
     }
     found = plan(folder, axes)
-    numbers = {"tpot_ms.mean": 1234.5, "tpot_ms.p95": 98765.4, "tokens_per_s": 0.0123}
+    numbers = {"tpot_ms.mean": 1234.5, "tpot_ms.p95": 98765.4, "decode_tokens_per_s": 0.0123}
     shares = {"hit_rate.all": 1.0, "total_ms": 1.0, "stall_ms.storage": 1.0, "regret_ms": 0.999}
     rows = [
         {f"axis.{path}": text for path, text in point.axes.items()} | numbers | shares
@@ -421,7 +421,7 @@ def test_the_table_breaks_no_number_and_names_what_varies(folder: Path, width: i
     rich.console.Console(file=shown, width=width).print(export.table(found, rows, width))
     text = " ".join(shown.getvalue().split())
     assert text.startswith("in all points: cache.capacity 60%")
-    assert text.count("1,234 98,765 0.012 100.0 % 100.0 % 99.9 %") == len(found) == 8
+    assert text.count("0.012 1,234 98,765 100.0 % 100.0 % 99.9 %") == len(found) == 8
     assert text.count("oracle") == text.count("distance=1") == text.count("recall=0.5") == 4
     assert "60%" not in text[len("in all points: cache.capacity 60%") :]
 
@@ -431,6 +431,7 @@ def test_a_sweep_gives_what_a_run_gives(folder: Path) -> None:
     here("sweep", sweep_config(folder, {"seed": [5]}, **keys), "--out", "out", cwd=folder)
     run = write_config(folder / "r.yaml", trace="small.parquet", **keys, seed=5, name="5")
     alone = json.loads(here("run", run, "--json", cwd=folder).stdout)
+    assert alone.pop("conclusion")
     ((result, error, _),) = stored(folder / "out").values()
     assert json.loads(result) == alone
     assert error is None
@@ -559,9 +560,9 @@ def test_ctrl_c_while_the_workers_still_start(folder: Path) -> None:
     config, extra = counted(folder, 40)
     (folder / "sitecustomize.py").write_text(SLOW_START)
     err = interrupted(folder, config, extra, (folder / "count.starting").exists)
-    assert err.splitlines() == [
+    assert [line for line in err.splitlines() if not line.startswith("points: ")] == [
         "stopping after 2 running points; Ctrl-C again drops what runs",
-        "stopped: 2 of 40 points kept; run again to go on",
+        "stopped: 2 of 40 points kept, until then in out/results.csv; run again to go on",
     ]
 
 
@@ -628,23 +629,112 @@ def test_a_failed_point_is_told_and_the_others_go_on(folder: Path) -> None:
     assert "Traceback" in rows[1]["error"]
 
 
-def test_another_sweep_in_the_folder_keeps_what_was_there(folder: Path) -> None:
-    for seeds in ([1, 2], [2, 3]):
-        here("sweep", sweep_config(folder, {"seed": seeds}), "--out", "out", cwd=folder)
-    assert len(stored(folder / "out")) == 3
-    rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
-    assert [row["config.seed"] for row in rows] == [2, 3]
+GROWN: dict[str, dict[str, Any]] = {
+    "the same": {"sweep": {"seed": [1, 2]}},
+    "more values": {"sweep": {"seed": [0, 1, 2, 3]}},
+    "in another order": {"sweep": {"seed": [2, 1]}},
+    "another block": {"sweep": [{"seed": [1, 2]}, {"cache.eviction": ["fifo"]}]},
+    "another axis": {"sweep": {"seed": [1, 2], "cache.capacity": ["50%", "60%"]}},
+    "another name": {"sweep": {"seed": [1, 2]}, "name": "other"},
+    "a default written out": {"sweep": {"seed": [1, 2]}, "batch_size": 1},
+}
 
 
-def test_a_stopped_sweep_leaves_no_table_of_an_earlier_one(folder: Path) -> None:
-    call("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
-    assert (folder / "out" / "results.csv").exists()
+@pytest.mark.parametrize("change", GROWN.values(), ids=list(GROWN))
+def test_a_sweep_that_grows_goes_on(folder: Path, change: dict[str, Any]) -> None:
+    arguments = ("--out", "out", "--jobs", 1)
+    here("sweep", sweep_config(folder, {"seed": [1, 2]}), *arguments, cwd=folder)
+    before = stored(folder / "out")
+    done = here("sweep", sweep_config(folder, **change), *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    after = stored(folder / "out")
+    assert {key: after[key] for key in before} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({"sweep": {"seed": [2, 3]}}, "1 of whose 2 points this one has not (seed 1 there, 2 here)"),
+        (
+            {"sweep": {"seed": [1, 2]}, "cache": {"capacity": "60%"}},
+            "2 of whose 2 points this one has not (cache.capacity 50% there, 60% here)",
+        ),
+        (
+            {"sweep": {"seed": [1, 2]}, "predictor": "guess"},
+            "(predictor left out there, guess here)",
+        ),
+    ],
+)  # fmt: skip
+def test_another_sweep_in_the_folder_is_refused(
+    folder: Path, change: dict[str, Any], differs: str
+) -> None:
+    arguments = ("--out", "out", "--jobs", 1)
+    here("sweep", sweep_config(folder, {"seed": [1, 2]}), *arguments, cwd=folder)
+    there = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    refused = here("sweep", sweep_config(folder, **change), *arguments, cwd=folder)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("error: --out out: holds another sweep")
+    assert differs in line
+    assert line.endswith("give another folder, or remove out/sweep.yaml to begin anew there")
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == there
+    (folder / "out" / "sweep.yaml").unlink()
+    done = here("sweep", sweep_config(folder, **change), *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_without_a_result_is_anybodys(folder: Path) -> None:
+    with Sweep(folder / "out", {"seed": 0, "sweep": {"cache.scope": ["layer"]}}):
+        pass
+    config = sweep_config(folder, {"seed": [1]})
+    assert here("sweep", config, "--out", "out", cwd=folder).returncode == 0
+
+
+def test_a_stopped_sweep_leaves_tables_of_what_is_finished(folder: Path) -> None:
+    """They have every point, and say which have not run; figures are drawn of the others."""
     config, extra = counted(folder, 40)
     interrupted(folder, config, extra, lambda: len(finished(folder / "out")) >= 2)
-    assert not list((folder / "out").glob("results.[cp]*"))
-    refused = call("plot", "out", cwd=folder)
+    kept = len(stored(folder / "out"))
+    rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
+    assert [row["config.seed"] for row in rows] == list(range(40))
+    assert sum(row["error"] is None for row in rows) == kept
+    assert {row["error"] for row in rows} == {None, "not run yet"}
+    with (folder / "out" / "results.csv").open(newline="") as file:
+        assert sum(line["error"] == "" for line in csv.DictReader(file)) == kept
+    conclusion = (folder / "out" / "conclusion.md").read_text()
+    assert conclusion.startswith(f"Of {kept} of 40 points: the others have no result.\n")
+    drawn = here("plot", "out", cwd=folder)
+    assert drawn.returncode == 0, drawn.stderr
+
+
+def test_a_sweep_that_is_killed_leaves_no_table_of_an_earlier_one(folder: Path) -> None:
+    here("sweep", sweep_config(folder, {"seed": [1]}), "--out", "out", cwd=folder)
+    tree = points.read(sweep_config(folder, {"seed": [1, 2]}), [])
+    with Sweep(folder / "out", tree):
+        pass
+    assert {path.name for path in (folder / "out").iterdir()} == {
+        ".lock", "results.sqlite", "sweep.yaml"
+    }  # fmt: skip
+    refused = here("plot", "out", cwd=folder)
     assert refused.returncode == 2
     assert refused.stderr == "error: out: this sweep is not finished; run it again to go on\n"
+
+
+def test_a_sweep_whose_workers_die_leaves_tables_of_what_is_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Sweep.run
+
+    def broken(work: Sweep, plan: list[points.Point], pool: pools.Pool) -> None:
+        real(work, plan[:2], pool)
+        raise ConfigError("a worker process was killed")
+
+    monkeypatch.setattr(Sweep, "run", broken)
+    config = sweep_config(folder, {"seed": [1, 2, 3]})
+    failed = here("sweep", config, "--out", "out", "--jobs", 1, cwd=folder)
+    assert (failed.returncode, failed.stderr) == (2, "error: a worker process was killed\n")
+    rows = pq.read_table(folder / "out" / "results.parquet").to_pylist()
+    assert [row["error"] for row in rows] == [None, None, "not run yet"]
 
 
 def test_a_table_that_cannot_be_written_is_named_and_nothing_is_left(folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prefetch_sim.experiments.commands.heartbeat import Heartbeat, beating
 from prefetch_sim.experiments.text import escaped
 
 PIPED_WIDTH = 160  # columns of a table that goes to a file or another program
@@ -35,15 +36,38 @@ def say(text: str) -> None:
     console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
-def working(text: str) -> AbstractContextManager[object]:
-    """Shows that there is no answer yet, to whoever is at the terminal."""
+def conclude(lines: Sequence[str]) -> None:
+    """What results mean, below them. In a file a line is one, however long."""
+    out = console()
+    if lines:
+        out.print()
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=not out.is_terminal)
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Shows that there is no answer yet: on a terminal at once, in a log after some seconds.
+
+    Gives what replaces ``text``.
+    """
     out = console(stderr=True)
-    return out.status(text) if out.is_terminal else nullcontext()
+    if out.is_terminal:
+        with out.status(text) as status:
+            yield lambda other: status.update(other)
+        return
+
+    def replace(other: str) -> None:
+        nonlocal text
+        text = other
+
+    with beating(Heartbeat(lambda seconds: f"{text} ({seconds:.0f} s)", say)):
+        yield replace
 
 
 @contextmanager
 def progress(what: str, noun: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for whoever is at the terminal; gives ``advance(done, of)``."""
+    """A bar on the terminal, lines in a log; gives ``advance(done, of)``."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -53,10 +77,21 @@ def progress(what: str, noun: str) -> Iterator[Callable[[int, int], None]]:
     )
 
     out = console(stderr=True)
+    if not out.is_terminal:
+        with working(what) as tell:
+            yield lambda done, of: tell(f"{what}: {done:,} of {count(of, noun)}")
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(f"{noun}s"))
-    with Progress(*columns, TimeRemainingColumn(), console=out, disable=not out.is_terminal) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=out) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def engine_note() -> str:
+    """What to add while the compiled engine starts: "" once it is on disk."""
+    from prefetch_sim.sim.compiled.engine import is_kept
+
+    return "" if is_kept() else ", compiling the engine, once: some 20 s"
 
 
 @contextmanager

@@ -49,11 +49,18 @@ def replay(
     import json
 
     from prefetch_sim.experiments.commands import run
-    from prefetch_sim.experiments.commands.output import check_target, need_extra, say, working
+    from prefetch_sim.experiments.commands.output import (
+        check_target,
+        conclude,
+        need_extra,
+        say,
+        working,
+    )
 
     with nothing_to_keep(), need_extra("capture", "torch"):
         import torch  # noqa: F401 - missing, it is said before anything is read
 
+        from prefetch_sim.experiments.conclusions.one_run import of_run
         from prefetch_sim.sim import run as door
         from prefetch_sim.sim.results import timeline as timelines
         from prefetch_sim.sim.results.summary import results
@@ -70,16 +77,25 @@ def replay(
             recorder.watch(real, loader)
 
     try:
-        with working("replaying"):
-            found = door.replay(inputs, device=device.value, storage=storage, watch=watch)
+        with working("replaying") as tell:
+
+            def progress(what: str, done: int, of: int) -> None:
+                tell("replaying" if done == of else f"{what}: {done:,} of {of:,}")
+
+            found = door.replay(
+                inputs, device=device.value, storage=storage, watch=watch, progress=progress
+            )
     except KeyboardInterrupt:
         say("stopped: a replay is kept whole or not at all")
         raise typer.Exit(130) from None
     if recorder is not None and timeline is not None:
         recorder.write(timeline, found.simulation)
     shown = results(found.simulation)
+    said = of_run(shown)
     if as_json:
-        print(json.dumps({**shown, "machine": found.machine}, indent=2, allow_nan=False))
+        whole = {**shown, "machine": found.machine, "conclusion": said}
+        print(json.dumps(whole, indent=2, allow_nan=False))
         return
     run.summary(inputs, shown)
+    conclude(said)
     say("measured: " + ", ".join(found.machine.values()))

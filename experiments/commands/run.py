@@ -38,19 +38,30 @@ def run(
     """Simulate one configuration and print its results."""
     import json
 
-    from prefetch_sim.experiments.commands.output import check_target, count, working
+    from prefetch_sim.experiments.commands.output import (
+        check_target,
+        conclude,
+        count,
+        engine_note,
+        working,
+    )
 
     with nothing_to_keep():
+        from prefetch_sim.experiments.conclusions.one_run import of_run
         from prefetch_sim.sim.results import timeline as timelines
         from prefetch_sim.sim.results.summary import results
         from prefetch_sim.sim.run import run_inputs, simulate
+        from prefetch_sim.sim.setup import engine_choice
 
         inputs = load(config, assignments or [])
     warn(inputs)
     if timeline is not None:
         check_target("--timeline", timeline, config, *files_of(inputs.config))
         timelines.check(inputs.workload, timeline)
-    with working(f"simulating {count(inputs.workload.trace.tokens, 'token')}"):
+    watched = timeline is not None
+    compiles = engine_choice.choose(inputs, watched=watched) == "compiled"
+    tokens = count(inputs.workload.trace.tokens, "token")
+    with working(f"simulating {tokens}{engine_note() if compiles else ''}"):
         if timeline is None:
             found = run_inputs(inputs)
         else:
@@ -58,10 +69,36 @@ def run(
             done = simulate(inputs, recorder.watch)
             recorder.write(timeline, done)
             found = results(done)
+        said = of_run(found, _without(inputs))
     if as_json:
-        print(json.dumps(found, indent=2, allow_nan=False))
+        print(json.dumps({**found, "conclusion": said}, indent=2, allow_nan=False))
     else:
         summary(inputs, found)
+        conclude(said)
+
+
+def _without(inputs: Inputs) -> dict[str, Any] | None:
+    """The results of the same run with nothing predicted, where it predicts.
+
+    None too where that would take long, or a policy of the user's own fails in it.
+    """
+    from dataclasses import replace
+
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.sim.run import run_inputs
+    from prefetch_sim.sim.setup import engine_choice
+
+    if not inputs.predictors:
+        return None
+    config = inputs.config.model_copy(update={"predictor": ()})
+    bare = replace(inputs, config=config, predictors=())
+    long = engine_choice.layer_steps(bare) > engine_choice.WORTH_COMPILING
+    try:
+        if long and engine_choice.choose(bare) == "simpy":
+            return None
+        return run_inputs(bare)
+    except ConfigError:
+        return None
 
 
 def load(config: Path, assignments: list[str], option: str = "--set") -> Inputs:
@@ -155,6 +192,9 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
         f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
     )
+    speed = grid("speed", "tokens/s", right=1)
+    speed.add_row("decode", number(found["decode_tokens_per_s"]))
+    speed.add_row("whole run, prefill included", number(found["tokens_per_s"]))
     latency = grid("latency, ms", "mean", "p50", "p95", "p99", right=4)
     for label, key in (("per output token", "tpot_ms"), ("to first token", "ttft_ms")):
         latency.add_row(label, *(number(found[key][p]) for p in ("mean", "p50", "p95", "p99")))
@@ -184,12 +224,11 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     shares = ("predicted", "slot_recall", "exact_set", "layer0_slot_recall")
     for label, q in found["predictors"].items():
         quality.add_row(label, *(percent(q[share]) for share in shares))
-    tables = [latency, time, *([bounds] if simulated else []), cache, moved]
+    tables = [speed, latency, time, *([bounds] if simulated else []), cache, moved]
     for table in [*tables, prefetch, quality] if found["predictors"] else tables:
         out.print()
         out.print(table)
-    rate = found["tokens_per_s"]
-    out.print(f"\n{number(rate)} tokens/s, {found['loads']:,} loads", markup=False)
+    out.print(f"\n{count(found['loads'], 'load')}", markup=False)
     if inputs.cpu_computes:
         share = percent(found["cpu_rate"])
         out.print(f"{share} of routed experts computed on the CPU", markup=False)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prefetch_sim.experiments.commands.run import Assignments, Config, source
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 from prefetch_sim.experiments.text import one_line
+
+if TYPE_CHECKING:
+    from prefetch_sim.experiments.sweeps.points import Point
+    from prefetch_sim.experiments.sweeps.runner import Sweep
+
+SHOWN = 20  # points of a table, unless all are asked for
 
 
 def sweep(
@@ -23,14 +31,17 @@ def sweep(
         typer.Option(metavar="ADDRESS", help="Of a Dask cluster, whose workers run the points."),
     ] = None,
     assignments: Assignments = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help=f"Print every point, also of more than {SHOWN}.")
+    ] = False,
 ) -> None:
     """Run every point of a config's `sweep`; a stopped sweep goes on where it was."""
     import os
 
-    from prefetch_sim.experiments.commands.output import console, count, say
+    from prefetch_sim.experiments.commands.output import conclude, console, count, say
 
     with nothing_to_keep():
-        from prefetch_sim.experiments.sweeps import export, points, pools
+        from prefetch_sim.experiments.sweeps import conclusion, export, points, pools
         from prefetch_sim.experiments.sweeps.runner import Sweep
         from prefetch_sim.sim.config.errors import ConfigError
         from prefetch_sim.sim.config.files import parse_assignment
@@ -57,18 +68,43 @@ def sweep(
         try:
             work.run(plan, pool)
         except KeyboardInterrupt:
-            say(f"stopped: {work.stored(plan)} of {total} kept; run again to go on")
+            kept = _keep(out, plan, work)
+            where = f", until then in {out / export.EXPORTS[1]}" if kept else ""
+            say(f"stopped: {kept} of {total} kept{where}; run again to go on")
             raise typer.Exit(130) from None
+        except ConfigError:
+            with suppress(ConfigError, OSError):  # the first error is the one to tell
+                _keep(out, plan, work)
+            raise
         rows = export.write(out, plan, work.store)
+        found = conclusion.measured(plan, work.store)
+        said = conclusion.conclude(out, found, len(plan))
+    few = None
+    if len(rows) > SHOWN and not show_all:
+        few = conclusion.telling(plan, rows, found, SHOWN)
     shown = console()
-    shown.print(export.table(plan, rows, shown.width))
+    shown.print(export.table(plan, rows, shown.width, few))
+    conclude(said)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
         say(f"failed: {row['name']}: {_told(row['error'])}")
     if failed:
         say(f"{len(failed)} of {total} failed; {out}/results.sqlite has the tracebacks")
         raise typer.Exit(1)
-    say(f"{total} in {out}: results.parquet, results.csv, results.sqlite, sweep.yaml")
+    tables = ", ".join((*export.EXPORTS, *([export.CONCLUSION] if said else [])))
+    say(f"{total} in {out}: {tables}, results.sqlite, sweep.yaml")
+
+
+def _keep(out: Path, plan: Sequence[Point], work: Sweep) -> int:
+    """Write tables of what is finished, as far as anything is; how many points that are."""
+    from prefetch_sim.experiments.sweeps import conclusion, export
+
+    with nothing_to_keep():
+        kept = work.stored(plan)
+        if kept:
+            export.write(out, plan, work.store, unfinished=True)
+            conclusion.conclude(out, conclusion.measured(plan, work.store), len(plan))
+    return kept
 
 
 def _told(error: str) -> str:

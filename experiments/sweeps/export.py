@@ -1,9 +1,9 @@
 """A sweep's results as tables: Parquet, CSV and, for people, text.
 
-One row a point; columns are dotted paths: ``axis.PATH`` (the label of a swept value),
-``config.PATH``, ``model`` (its name, also where the config leaves it to the trace), ``cache.bytes``
-and ``cache.share`` (the capacity resolved), then the results as ``run --json`` names them
-(``tpot_ms.mean``).
+One row a point, also of one that has not run: its ``error`` says so. Columns are dotted paths:
+``axis.PATH`` (the label of a swept value), ``config.PATH``, ``model`` (its name, also where the
+config leaves it to the trace), ``cache.bytes`` and ``cache.share`` (the capacity resolved), then the
+results as ``run --json`` names them (``tpot_ms.mean``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.table import Table
 from prefetch_sim.experiments.commands.output import grid, number, percent
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.store import Outcome, Store
+from prefetch_sim.experiments.text import last_parts
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.traces.files import replacing
 
@@ -26,17 +27,25 @@ Row = dict[str, Any]
 
 _NUMBERS = 60  # columns of text that the measures of the table take
 EXPORTS = ("results.parquet", "results.csv")
+CONCLUSION = "conclusion.md"
+NOT_RUN = "not run yet"  # the `error` of a point that a stopped sweep has no result of
 
 
-def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
-    """Write ``results.parquet`` and ``results.csv``; returns their rows, in the sweep's order."""
+def write(
+    folder: Path, plan: Sequence[Point], store: Store, unfinished: bool = False
+) -> list[Row]:
+    """Write ``results.parquet`` and ``results.csv``; returns their rows, in the sweep's order.
+
+    Raises ConfigError where a point has no outcome, unless the sweep is ``unfinished``.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     outcomes = store.get(point.key for point in plan)
-    if not outcomes.keys() >= {point.key for point in plan}:
+    if not unfinished and not outcomes.keys() >= {point.key for point in plan}:
         raise ConfigError(f"{folder}: results of this sweep are gone or damaged; run it again")
-    rows = [_row(point, outcomes[point.key]) for point in plan]
+    not_run = Outcome(None, NOT_RUN, 0.0)
+    rows = [_row(point, outcomes.get(point.key, not_run)) for point in plan]
     names = _columns(rows)
     table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
     parquet, as_csv = (folder / name for name in EXPORTS)
@@ -49,44 +58,42 @@ def write(folder: Path, plan: Sequence[Point], store: Store) -> list[Row]:
     return rows
 
 
-def table(plan: Sequence[Point], rows: Sequence[Row], width: int) -> Table:
-    """The points with what matters most of each, for a terminal of ``width`` columns.
+def table(
+    plan: Sequence[Point], rows: Sequence[Row], width: int, shown: Sequence[Row] | None = None
+) -> Table:
+    """What matters most of each point, or of those ``shown``, for a terminal of ``width`` columns.
 
     A column an axis that varies; or one for all, if so many would break their words in pieces.
     """
     axes = [path for path in plan[0].axes if len({point.axes[path] for point in plan}) > 1]
-    measures = ("TPOT ms", "p95 ms", "tokens/s", "hit rate", "stall", "regret")
-    headings = _short(axes)
-    labels = [[row[f"axis.{path}"] for path in axes] for row in rows]
+    some = rows if shown is None else shown
+    measures = ("tokens/s", "TPOT ms", "p95 ms", "hit rate", "stall", "regret")
+    headings = last_parts(axes)
+    labels = [[row[f"axis.{path}"] for path in axes] for row in some]
     side_by_side = sum(max(map(len, column)) + 2 for column in zip(headings, *labels))
     if side_by_side > width - _NUMBERS:
         headings = [", ".join(headings)]
         labels = [[", ".join(texts)] for texts in labels]
-    shown = grid(*headings, *measures, right=len(measures))
-    for row, texts in zip(rows, labels):
+    drawn = grid(*headings, *measures, right=len(measures))
+    for row, texts in zip(some, labels):
         total = row.get("total_ms")
         stalls = [value for name, value in row.items() if name.startswith("stall_ms.")]
         stall, regret = (sum(stalls), row["regret_ms"]) if total else (None, None)
-        shown.add_row(
+        drawn.add_row(
             *texts,
+            number(row.get("decode_tokens_per_s")),
             number(row.get("tpot_ms.mean")),
             number(row.get("tpot_ms.p95")),
-            number(row.get("tokens_per_s")),
             percent(row.get("hit_rate.all")),
             percent(stall / total if total and stall is not None else None),
             percent(regret / total if total and regret is not None else None),
         )
     same = [f"{path} {text}" for path, text in plan[0].axes.items() if path not in axes]
-    shown.title = "in all points: " + ", ".join(same) if same else None
-    shown.caption = "stall, regret: share of the run's time"
-    shown.caption_justify = "left"
-    return shown
-
-
-def _short(paths: Sequence[str]) -> list[str]:
-    """The last part of each dotted path, and the whole where two end alike."""
-    last = [path.rpartition(".")[2] for path in paths]
-    return [name if last.count(name) == 1 else path for name, path in zip(last, paths)]
+    drawn.title = "in all points: " + ", ".join(same) if same else None
+    few = "" if shown is None else f"{len(some)} of {len(rows)} points, --all shows all; "
+    drawn.caption = f"{few}tokens/s: of decode; stall, regret: share of the run's time"
+    drawn.caption_justify = "left"
+    return drawn
 
 
 def _row(point: Point, outcome: Outcome) -> Row:

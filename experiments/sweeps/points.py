@@ -128,6 +128,18 @@ def plan(tree: Tree, source: str) -> list[Point]:
     ]
 
 
+def configs(tree: Tree, source: str) -> list[Tree]:
+    """The config of each point as it is written, unchecked. Raises ConfigError."""
+    base = {key: value for key, value in tree.items() if key != "sweep"}
+    blocks = _blocks(tree.get("sweep"), source)
+    return [_tree(base, values) for block in blocks for values in _products(block)]
+
+
+def leaves(tree: Tree) -> dict[str, str]:
+    """The dotted path and the label of everything that a config says."""
+    return dict(_leaves(tree))
+
+
 def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) -> Point:
     own = {path: label(value) for path, value in values.items()}
     where = f"{source} [{', '.join(f'{path}={text}' for path, text in own.items())}]"

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 import yaml
 
-from prefetch_sim.experiments.commands.output import count, say
+from prefetch_sim.experiments.commands.output import count, engine_note, say
 from prefetch_sim.experiments.interrupts import on_interrupt
-from prefetch_sim.experiments.sweeps.export import EXPORTS
+from prefetch_sim.experiments.sweeps.export import CONCLUSION, EXPORTS
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.pools import Pool
 from prefetch_sim.experiments.sweeps.progress import progress
+from prefetch_sim.experiments.sweeps.same import check_same
 from prefetch_sim.experiments.sweeps.store import Outcome, Store
 from prefetch_sim.experiments.sweeps.worker import execute
 from prefetch_sim.sim.config.errors import ConfigError
@@ -39,7 +47,13 @@ class Sweep:
         folder.mkdir(parents=True, exist_ok=True)
         tree = seen_from(folder, tree)  # as its file there has to say it
         self.store = Store(folder)
-        for name in EXPORTS:  # of an earlier sweep: they would pass for this one's
+        try:
+            if self.store.has_results():
+                check_same(folder, tree)
+        except BaseException:
+            self.store.close()
+            raise
+        for name in (*EXPORTS, CONCLUSION):  # of an earlier sweep: they would pass for this one's
             (folder / name).unlink(missing_ok=True)
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
         with replacing(folder / "sweep.yaml") as whole:
@@ -54,7 +68,7 @@ class Sweep:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.store.__exit__(kind, error, trace)
+        self.store.close()
 
     def stored(self, plan: Sequence[Point]) -> int:
         """How many of the points have a result."""
@@ -66,7 +80,14 @@ class Sweep:
         left = [point for point in plan if point.key not in finished]
         # One after another, so that a worker reads and works out once what they share.
         left.sort(key=lambda point: point.shares)
-        with progress("points", len(plan), len(plan) - len(left)) as advance:
+        compiles = isinstance(pool.executor, ProcessPoolExecutor) and any(
+            point.engine == "compiled" for point in left
+        )
+
+        def note() -> str:
+            return engine_note() if compiles else ""
+
+        with progress("points", len(plan), len(plan) - len(left), note) as advance:
 
             def keep(point: Point, outcome: Outcome) -> None:
                 self.store.put(point.key, point.config.model_dump_json(), outcome)

@@ -74,6 +74,9 @@ class Store:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._db.close()
         self._lock.close()
 
@@ -89,6 +92,12 @@ class Store:
     def finished(self) -> set[str]:
         """Keys of the runs that have a result."""
         return {key for key, outcome in self._rows() if outcome.result is not None}
+
+    def has_results(self) -> bool:
+        """Whether any run has a result."""
+        with self._told():
+            found = self._db.execute("SELECT 1 FROM runs WHERE result IS NOT NULL LIMIT 1")
+            return found.fetchone() is not None
 
     def get(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """The outcomes of those of ``keys`` that have one."""

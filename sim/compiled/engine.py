@@ -50,6 +50,14 @@ def kernel() -> Callable[..., None]:
     return run
 
 
+def is_kept() -> bool:
+    """Whether a kernel was compiled before: else the first run compiles one."""
+    from prefetch_sim.sim.jit.kept import KernelCache
+
+    cache = getattr(kernel(), "_cache", None)
+    return isinstance(cache, KernelCache) and cache.has_any()
+
+
 def simulate(
     inputs: Inputs,
     cost: CostModel,

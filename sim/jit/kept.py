@@ -72,6 +72,10 @@ class KernelCache(_Cache):  # type: ignore[misc]
         except OSError:  # no room, or no such rights
             pass
 
+    def has_any(self) -> bool:
+        """Whether some form was compiled before, for whatever signature."""
+        return any(self._folder.glob(f"{self._stem}-*.kernel"))
+
     def enable(self) -> None:
         pass
 
@@ -86,4 +90,8 @@ class KernelCache(_Cache):  # type: ignore[misc]
 
     def _path(self, key: str) -> Path:
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        return self._folder / f"{self._name.rpartition('.')[2]}-{digest}.kernel"
+        return self._folder / f"{self._stem}-{digest}.kernel"
+
+    @property
+    def _stem(self) -> str:
+        return self._name.rpartition(".")[2]

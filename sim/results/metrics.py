@@ -39,10 +39,33 @@ def latencies(
     The first token comes out of the prefill, or, where the trace has none, of the first decode
     step; then it counts as an output token and the request has no time to first token.
     """
-    start, end = (records.column(name).astype(np.int64) for name in ("start", "end"))
-    begun = np.where(table.before < table.out, end[table.before], start[table.before])
+    start, end = _times(records)
     first = table.first_out
-    return end[table.out] - begun, end[first] - start[first]
+    return end[table.out] - _begun(table, records), end[first] - start[first]
+
+
+def decode_rate(table: StepTable, records: StepRecords) -> float | None:
+    """Output tokens a second of the time in which at least one was awaited; None of no tokens.
+
+    One request after the other: 1000 over the mean time per output token in ms.
+    """
+    begun, end = _begun(table, records), _times(records)[1][table.out]
+    order = np.argsort(begun, kind="stable")
+    reached = np.maximum.accumulate(end[order])
+    covered = np.concatenate([begun[order][:1], reached[:-1]])
+    awaited = int(np.maximum(0, reached - np.maximum(begun[order], covered)).sum())
+    return round(len(end) / (awaited / 1e9), 6) if awaited else None
+
+
+def _begun(table: StepTable, records: StepRecords) -> npt.NDArray[np.int64]:
+    """ns at which each output token was awaited from: where the one before it was out."""
+    start, end = _times(records)
+    return np.where(table.before < table.out, end[table.before], start[table.before])
+
+
+def _times(records: StepRecords) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """When each step began and ended, ns."""
+    return records.column("start").astype(np.int64), records.column("end").astype(np.int64)
 
 
 def by_request(
@@ -110,6 +133,7 @@ def summarise(
         "tpot_ms": distribution(between),
         "ttft_ms": distribution(first),
         "by_request": by_request(table, between, first),
+        "decode_tokens_per_s": decode_rate(table, step_records),
         "tokens_per_s": round((len(between) + len(first)) / (total / 1e9), 6) if total else None,
         "total_ms": _ms(total),
         "hit_rate": hit_rates(totals.layers),

@@ -1,0 +1,236 @@
+"""Policies of a sweep set against each other under each of its conditions: numbers, no words.
+
+Axes of predictor, prefetch, misses, eviction, static experts and the cache's scope are policies: what
+an engine can choose. All others are conditions: what is given (machine, model, routing, capacity).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from prefetch_sim.experiments.conclusions import figures
+from prefetch_sim.experiments.conclusions.evidence import Evidence, evidence
+from prefetch_sim.experiments.conclusions.figures import Result
+
+Labels = tuple[str, ...]
+
+POLICIES = (
+    "predictor",
+    "prefetch",
+    "misses",
+    "cache.eviction",
+    "cache.static",
+    "cache.scope",
+)
+_AHEAD = POLICIES[:2]  # axes that mean nothing where nothing is predicted
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A point that has run. ``axes``: the label of its value on each axis, by path."""
+
+    axes: Mapping[str, str]
+    result: Result = field(repr=False)
+
+    @property
+    def time(self) -> float | None:
+        return figures.time_of(self.result)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more time one point takes than another, as a share; less, where negative."""
+
+    point: Measured
+    base: Measured
+    share: float
+
+    @property
+    def evidence(self) -> Evidence | None:
+        return evidence(self.base.result, self.point.result)
+
+
+class Swept:
+    """The points of a sweep that have a time, by condition and policy."""
+
+    def __init__(self, points: Iterable[Measured]) -> None:
+        self.points = [point for point in points if point.time is not None]
+        paths = list(self.points[0].axes) if self.points else []
+        varied = [p for p in paths if len({point.axes[p] for point in self.points}) > 1]
+        self.policy_axes = [path for path in varied if under(path, POLICIES)]
+        self.condition_axes = [path for path in varied if path not in self.policy_axes]
+        self._bases = {self._around(p): p for p in self.points if not figures.predicts(p.result)}
+
+    def policy(self, point: Measured) -> Labels:
+        return tuple(point.axes[path] for path in self.policy_axes)
+
+    def condition(self, point: Measured) -> Labels:
+        return tuple(point.axes[path] for path in self.condition_axes)
+
+    @property
+    def feasible(self) -> list[Measured]:
+        """The points that an engine could be; all, where each of them sees the future."""
+        return [p for p in self.points if not figures.foresees(p.result)] or self.points
+
+    def by_condition(self, points: Iterable[Measured]) -> dict[Labels, list[Measured]]:
+        found: dict[Labels, list[Measured]] = {}
+        for point in points:
+            found.setdefault(self.condition(point), []).append(point)
+        return found
+
+    def without(self, point: Measured) -> Measured | None:
+        """The point that differs in predicting nothing; None where there is none, or it is that."""
+        return self._bases.get(self._around(point)) if figures.predicts(point.result) else None
+
+    def _around(self, point: Measured) -> Labels:
+        policies = [point.axes[path] for path in self.policy_axes if not under(path, _AHEAD)]
+        return *self.condition(point), *policies
+
+
+def under(path: str, above: Iterable[str]) -> bool:
+    return any(path == top or path.startswith(f"{top}.") for top in above)
+
+
+def fastest(points: Iterable[Measured]) -> Measured:
+    return min(points, key=_time)
+
+
+def _time(point: Measured) -> float:
+    time = point.time
+    assert time is not None, "points of a Swept have one"
+    return time
+
+
+def difference(point: Measured, base: Measured) -> Difference:
+    return Difference(point, base, _time(point) / _time(base) - 1)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Policies, the best first, and how the first did."""
+
+    order: list[Labels]
+    wins: int  # conditions in which the first was fastest
+    contested: int  # those in which it ran, and another too
+    over_next: list[Difference]  # of the first to the second, by condition
+    over_none: list[Difference]  # to the same without prediction
+
+
+def ranking(swept: Swept) -> Ranking | None:
+    """Rank the policies that an engine can have; None where there are no two to compare.
+
+    The best beats most others, each under the conditions that both were run in, by the geometric
+    mean of their times.
+    """
+    table: dict[Labels, dict[Labels, Measured]] = {}
+    for point in swept.feasible:
+        table.setdefault(swept.policy(point), {})[swept.condition(point)] = point
+    order = _ordered({policy: _times(row) for policy, row in table.items()})
+    if len(order) < 2:
+        return None
+    first, second = table[order[0]], table[order[1]]
+    rivals = {c: [row[c] for row in table.values() if c in row] for c in first}
+    contested = [c for c, points in rivals.items() if len(points) > 1]
+    bases = ((point, swept.without(point)) for point in first.values())
+    return Ranking(
+        order,
+        wins=sum(_time(first[c]) <= min(map(_time, rivals[c])) for c in contested),
+        contested=len(contested),
+        over_next=[difference(first[c], second[c]) for c in first if c in second],
+        over_none=[difference(point, base) for point, base in bases if base is not None],
+    )
+
+
+def _times(row: Mapping[Labels, Measured]) -> dict[Labels, float]:
+    return {condition: _time(point) for condition, point in row.items()}
+
+
+def _ordered(times: Mapping[Labels, Mapping[Labels, float]]) -> list[Labels]:
+    """Policies that share a condition with another."""
+    score: dict[Labels, tuple[int, float]] = {}
+    for policy, mine in times.items():
+        apart = []
+        for other, its in times.items():
+            shared = [c for c in mine if c in its] if other != policy else []
+            if shared:
+                apart.append(fmean(math.log(mine[c] / its[c]) for c in shared))
+        if apart:
+            score[policy] = -sum(log < 0 for log in apart), fmean(apart)
+    return sorted(score, key=lambda policy: score[policy])
+
+
+def prefetching(swept: Swept) -> list[Difference]:
+    """Each point that predicts, to the same without. Of oracles, perfect ones where none is real."""
+    pairs = [(p, base) for p in swept.points if (base := swept.without(p)) is not None]
+    real = [pair for pair in pairs if not figures.foresees(pair[0].result)]
+    perfect = [pair for pair in pairs if figures.recall(pair[0].result) in (None, 1.0)]
+    return [difference(point, base) for point, base in real or perfect]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """At which recall an oracle begins to pay.
+
+    ``recall``: where its time is that of no prediction; None where it pays at every recall swept
+    (``pays``), or at the highest not.
+    """
+
+    point: Measured  # one of the line: all but its recall is the line's
+    recall: float | None
+    pays: bool
+    least: float
+    most: float
+
+
+def turns(swept: Swept) -> list[Turn]:
+    """For each line of oracles that differ in recall alone, in the sweep's order."""
+    lines: dict[object, dict[float, Measured]] = {}
+    bases: dict[object, Measured] = {}
+    for point in swept.points:
+        recall, base = figures.recall(point.result), swept.without(point)
+        if recall is None or base is None:
+            continue
+        (oracle,) = point.result["config"]["predictor"]
+        rest = tuple(sorted((k, str(v)) for k, v in oracle.items() if k != "recall"))
+        others = [p for p in swept.policy_axes if not under(p, ("predictor",))]
+        key = swept.condition(point), tuple(point.axes[p] for p in others), rest
+        lines.setdefault(key, {})[recall] = point
+        bases[key] = base
+    return [_turn(line, bases[key]) for key, line in lines.items() if len(line) > 1]
+
+
+def _turn(line: Mapping[float, Measured], base: Measured) -> Turn:
+    recalls = sorted(line)
+    slower = [_time(line[recall]) - _time(base) for recall in recalls]
+    last = max((i for i, more in enumerate(slower) if more >= 0), default=-1)
+    turn = None
+    if 0 <= last < len(recalls) - 1:
+        part = slower[last] / (slower[last] - slower[last + 1])
+        turn = recalls[last] + part * (recalls[last + 1] - recalls[last])
+    pays = last < len(recalls) - 1
+    return Turn(line[recalls[-1]], turn, pays, recalls[0], recalls[-1])
+
+
+def shown(swept: Swept, most: int) -> list[Measured]:
+    """The points to show where there is no room for all: the best of each condition.
+
+    Of more conditions than ``most``, the fastest; of a single one, its fastest points.
+    """
+    groups = swept.by_condition(swept.feasible)
+    best = [fastest(group) for group in groups.values()]
+    chosen = best if len(best) > 1 else swept.points
+    kept = set(map(id, sorted(chosen, key=_time)[:most]))
+    if len(best) > 1:
+        return [point for point in swept.points if id(point) in kept]
+    return sorted((point for point in swept.points if id(point) in kept), key=_time)
+
+
+def best_by(swept: Swept, axes: Sequence[str]) -> dict[Labels, Measured]:
+    """The fastest point that an engine could be, for each value of ``axes``."""
+    groups: dict[Labels, list[Measured]] = {}
+    for point in swept.feasible:
+        groups.setdefault(tuple(point.axes[path] for path in axes), []).append(point)
+    return {labels: fastest(group) for labels, group in groups.items()}

@@ -1,0 +1,62 @@
+"""Whether the requests bear a difference of two runs out, as numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefetch_sim.experiments.commands.output import number
+from prefetch_sim.experiments.conclusions.figures import Result
+from prefetch_sim.sim.results.paired import ENOUGH, Paired, paired
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A paired comparison. ``narrow``: its interval is too narrow, as requests depend on others."""
+
+    pairs: Paired
+    narrow: bool
+
+    @property
+    def enough(self) -> bool:
+        return self.pairs.enough
+
+    @property
+    def borne(self) -> bool:
+        """Whether other requests like these would show a difference of this sign."""
+        return self.pairs.real and not self.narrow
+
+
+def evidence(a: Result, b: Result) -> Evidence | None:
+    """B against A; None where no request has tokens to compare, or each ran others."""
+    if "by_request" not in a or "by_request" not in b:
+        return None
+    try:
+        pairs = paired(a["by_request"], b["by_request"])
+    except ValueError:
+        return None
+    batched = any(side["config"]["batch_size"] > 1 for side in (a, b))
+    return Evidence(pairs, batched or pairs.chained) if pairs.requests else None
+
+
+def of_one(found: Evidence | None) -> str:
+    """What ends a sentence that names a difference."""
+    if found is None:
+        return ""
+    pairs = found.pairs
+    if not pairs.enough:
+        return f" (too few requests to tell: {pairs.requests} of the {ENOUGH} that it takes)"
+    interval = f"95 % interval {number(pairs.low)} to {number(pairs.high)} ms"
+    if not pairs.real:
+        return f" (the requests do not bear that out: {interval})"
+    if found.narrow:
+        return f" (requests depend on each other, so that less than this is sure: {interval})"
+    return f" (the requests bear that out: {interval})"
+
+
+def of_many(found: Sequence[Evidence | None]) -> str:
+    """The same of a difference under several conditions."""
+    enough = [one for one in found if one is not None and one.enough]
+    if not enough:
+        return " (too few requests to tell)" if any(found) else ""
+    return f" (borne out by the requests in {sum(one.borne for one in enough)} of {len(enough)})"

@@ -1,0 +1,186 @@
+"""What a sweep says: the best point and policy, where prefetching hurts, and where it turns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from prefetch_sim.experiments.commands.output import count, number, percent
+from prefetch_sim.experiments.conclusions import comparisons, figures
+from prefetch_sim.experiments.conclusions.comparisons import (
+    Difference,
+    Labels,
+    Measured,
+    Swept,
+    Turn,
+    under,
+)
+from prefetch_sim.experiments.conclusions.evidence import of_many, of_one
+from prefetch_sim.experiments.conclusions.figures import NOTICED
+from prefetch_sim.experiments.conclusions.one_run import because, per_token
+from prefetch_sim.experiments.text import last_parts
+
+_GIVEN = ("hardware", "hardware.name", "model", "model.name")  # each has a best point of its own
+_MOST = 12  # lines of one kind
+_WORST = 5
+
+
+def of_sweep(points: Iterable[Measured]) -> list[str]:
+    """The conclusion of the points that have run, a line an entry; empty where none has a time."""
+    swept = Swept(points)
+    if len(swept.points) < 2:
+        return []
+    return [*_best(swept), *_policies(swept), *_foresight(swept), *_hurts(swept), *_turns(swept)]
+
+
+def named(paths: Sequence[str], labels: Labels) -> str:
+    """``hardware rtx-4090, capacity 20%``."""
+    return ", ".join(f"{name} {label}" for name, label in zip(last_parts(paths), labels))
+
+
+def _best(swept: Swept) -> list[str]:
+    said = [f"Fastest: {_point(swept, comparisons.fastest(swept.feasible))}."]
+    axes = [path for path in swept.condition_axes if path in _GIVEN]
+    by_value = comparisons.best_by(swept, axes) if axes else {}
+    lines = [
+        f"- {named(axes, labels)}: {_speed(point)}{_with(_rest(swept, point, axes))}"
+        for labels, point in by_value.items()
+    ]
+    if len(lines) < 2:
+        return said
+    return [*said, "Fastest on each:", *_cut(lines)]
+
+
+def _point(swept: Swept, point: Measured) -> str:
+    return f"{_rest(swept, point, ())}: {_speed(point)}"
+
+
+def _rest(swept: Swept, point: Measured, but: Sequence[str]) -> str:
+    paths = [path for path in (*swept.condition_axes, *swept.policy_axes) if path not in but]
+    return named(paths, tuple(point.axes[path] for path in paths))
+
+
+def _with(rest: str) -> str:
+    return f" with {rest}" if rest else ""
+
+
+def _speed(point: Measured) -> str:
+    rate = point.result.get("decode_tokens_per_s")
+    told = per_token(point.result)
+    return told if rate is None else f"{number(rate)} tokens/s, {told}"
+
+
+def _policies(swept: Swept) -> list[str]:
+    found = comparisons.ranking(swept)
+    if found is None:
+        return []
+    best, second = (named(swept.policy_axes, labels) for labels in found.order[:2])
+    several = f", fastest in {found.wins} of {count(found.contested, 'condition')}"
+    said = [f"Best policy: {best}{several if found.contested > 1 else ''}."]
+    if found.over_none:
+        said.append(f"Against no prediction it takes {_differences(found.over_none)}.")
+    if found.over_next:
+        said.append(f"Against the next best, {second}, it takes {_differences(found.over_next)}.")
+    return said
+
+
+def _differences(found: Sequence[Difference]) -> str:
+    """``12.3 % less (median of 4 conditions, 1.0 % to 20.1 %) (borne out by ...)``."""
+    if len(found) == 1:
+        return _share(found[0].share) + of_one(found[0].evidence)
+    shares = sorted(one.share for one in found)
+    ends = f"{_share(shares[0])} to {_share(shares[-1])}"
+    middle = f"{_share(median(shares))} (median of {count(len(found), 'condition')}: {ends})"
+    return middle + of_many([one.evidence for one in found])
+
+
+def _share(share: float) -> str:
+    if abs(share) < 0.0005:
+        return "as long"
+    return f"{percent(abs(share))} {'less' if share < 0 else 'more'}"
+
+
+def _foresight(swept: Swept) -> list[str]:
+    real = [point for point in swept.points if not figures.foresees(point.result)]
+    best = {c: comparisons.fastest(group) for c, group in swept.by_condition(real).items()}
+    ahead = [point for point in swept.points if figures.foresees(point.result)]
+    shares = [
+        comparisons.difference(comparisons.fastest(group), best[c]).share
+        for c, group in swept.by_condition(ahead).items()
+        if c in best
+    ]
+    if not shares:
+        return []
+    where = f" (median of {count(len(shares), 'condition')})" if len(shares) > 1 else ""
+    return [
+        "Policies that see the future, which no engine can have, are bounds: against the best of "
+        f"the others, the best of them takes {_share(median(shares))}{where}."
+    ]
+
+
+def _hurts(swept: Swept) -> list[str]:
+    found = comparisons.prefetching(swept)
+    if not found:
+        if any(figures.predicts(point.result) for point in swept.points):
+            return ["Whether prediction pays cannot be told: no point predicts nothing (none)."]
+        return []
+    hurting = sorted((d for d in found if d.share >= NOTICED), key=lambda d: -d.share)
+    helping = [d for d in found if d.share <= -NOTICED]
+    said = (
+        f"Prefetch helps in {len(helping)} of {count(len(found), 'comparison')} with none"
+        + (f" (median {percent(-median(d.share for d in helping))} less)" if helping else "")
+        + f", hurts in {len(hurting)}"
+    )
+    if not hurting:
+        return [f"{said}."]
+    why = Counter(reason for d in hurting for reason in _why(d))
+    causes = ", ".join(f"{reason.value} ({n})" for reason, n in why.most_common())
+    lines = [_hurting(swept, d) for d in hurting]
+    return [f"{said}{f': {causes}' if causes else ''}.", "It hurts most:", *_cut(lines, _WORST)]
+
+
+def _why(found: Difference) -> list[figures.Reason]:
+    return figures.reasons(found.point.result, found.base.result)
+
+
+def _hurting(swept: Swept, found: Difference) -> str:
+    results = found.point.result, found.base.result
+    why = "; ".join(because(reason, *results) for reason in _why(found))
+    return (
+        f"- {_rest(swept, found.point, ())}: {_share(found.share)}{of_one(found.evidence)}"
+        + (f": {why}" if why else "")
+    )
+
+
+def _turns(swept: Swept) -> list[str]:
+    found = comparisons.turns(swept)
+    at = [turn for turn in found if turn.recall is not None]
+    always = [turn for turn in found if turn.recall is None and turn.pays]
+    never = [turn for turn in found if not turn.pays]
+    said = []
+    if at:
+        said += ["An oracle begins to pay at a recall of:"]
+        said += _cut([f"- {turn.recall:.2f}: {_line(swept, turn)}" for turn in at])
+    if always:
+        said += ["It pays from the lowest recall swept on:"]
+        said += _cut([f"- {turn.least:g}: {_line(swept, turn)}" for turn in always])
+    if never:
+        said += ["At the highest recall swept it does not pay:"]
+        said += _cut([f"- {turn.most:g}: {_line(swept, turn)}" for turn in never])
+    return said
+
+
+def _line(swept: Swept, turn: Turn) -> str:
+    """All that is the line's own: the oracle's other parameters too."""
+    (oracle,) = turn.point.result["config"]["predictor"]
+    own = [f"{k} {v}" for k, v in oracle.items() if k not in ("name", "recall")]
+    paths = [*swept.condition_axes, *(p for p in swept.policy_axes if not under(p, ("predictor",)))]
+    others = named(paths, tuple(turn.point.axes[path] for path in paths))
+    return ", ".join([part for part in (others, *own) if part]) or "all else being the same"
+
+
+def _cut(lines: list[str], most: int = _MOST) -> list[str]:
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"- and {len(lines) - most + 1} more"]

@@ -1,0 +1,452 @@
+"""Conclusions: each sentence is said exactly where figures bear it, on results made up for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import here, small_trace, write_config
+
+from prefetch_sim.experiments.conclusions import comparisons, figures
+from prefetch_sim.experiments.conclusions.comparisons import Measured, Swept
+from prefetch_sim.experiments.conclusions.figures import Reason
+from prefetch_sim.experiments.conclusions.one_run import of_run
+from prefetch_sim.experiments.conclusions.sweeps import of_sweep
+
+REQUESTS = 10
+
+
+def planted(
+    tpot: float = 10.0,
+    *,
+    predictor: Sequence[dict[str, Any]] = (),
+    eviction: str = "lru",
+    total: float = 1000.0,
+    runtime: float = 0.0,
+    stall: dict[str, float] | None = None,
+    busy: float = 0.5,
+    ends: tuple[int, int, int] = (0, 0, 0),
+    other: dict[str, int] | None = None,
+    clairvoyant: float | None = None,
+    resident: float | None = None,
+    spread: float = 0.0,
+    requests: int = REQUESTS,
+    batch: int = 1,
+    cpu: float = 0.0,
+) -> dict[str, Any]:
+    """A result. Of its time, what is neither a stall nor the runtime's is compute.
+
+    ``ends``: prefetches timely, late, useless. ``spread``: how far requests differ in time from
+    their mean, every other one up and down.
+    """
+    waits = dict.fromkeys(("demand_miss", "late_prefetch", "queueing", "storage", "cpu"), 0.0)
+    waits |= stall or {}
+    compute = total - runtime - sum(waits.values())
+    timely, late, useless = ends
+    proposals = {"redundant": 0, "cancelled": 0, "dropped": 0, **(other or {})}
+    proposals |= {"timely": timely, "late": late, "useless": useless}
+    bounds = {"compute": compute if resident is None else resident, "link": 1.0}
+    bounds["clairvoyant"] = total if clairvoyant is None else clairvoyant
+    signs = [1 if i % 4 in (0, 3) else -1 for i in range(requests)]
+    return {
+        "tpot_ms": {"mean": tpot},
+        "decode_tokens_per_s": 1000 / tpot,
+        "by_request": {
+            "tpot_ms": [tpot + spread * sign for sign in signs],
+            "output_tokens": [8] * requests,
+        },
+        "total_ms": total,
+        "compute_ms": compute,
+        "runtime_ms": runtime,
+        "stall_ms": waits,
+        "link_busy": {"host_link": busy},
+        "prefetch": {"proposed": sum(proposals.values()), **proposals},
+        "bounds_ms": bounds,
+        "regret_ms": total - bounds["clairvoyant"],
+        "cpu_rate": cpu,
+        "predictors": {},
+        "config": {
+            "predictor": list(predictor),
+            "cache": {"eviction": {"name": eviction}, "static": None},
+            "batch_size": batch,
+        },
+    }
+
+
+GUESS = [{"name": "guess"}]
+
+
+def said(lines: Sequence[str]) -> str:
+    return "\n".join(lines)
+
+
+# One run
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({}, "The largest part of the time, 100.0 %, is compute; hardly any is waiting"),
+        (
+            {"stall": {"demand_miss": 300, "queueing": 100}},
+            "is compute; waiting for experts takes 40.0 %, above all for experts that nothing had "
+            "loaded ahead (30.0 %)",
+        ),
+        (
+            {"stall": {"storage": 700, "late_prefetch": 100}},
+            "The largest part of the time, 80.0 %, is waiting for experts, above all for reads "
+            "from storage (70.0 %)",
+        ),
+        (
+            {"runtime": 600, "stall": {"late_prefetch": 200}},
+            "60.0 %, is the runtime's own work; waiting for experts takes 20.0 %, above all for "
+            "prefetches that are still on their way (20.0 %)",
+        ),
+    ],
+)
+def test_a_run_says_where_its_time_goes(result: dict[str, Any], words: str) -> None:
+    assert words in of_run(planted(**result))[0]
+
+
+def test_a_run_of_no_time_says_nothing() -> None:
+    assert of_run(planted(total=0.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("tpot", "words"),
+    [
+        (8.0, "Prefetch helps: 8.00 ms a token against 10.0 ms a token without prediction, 20.0 % less"),
+        (11.0, "Prefetch hurts: 11.0 ms a token against 10.0 ms a token without prediction, 10.0 % more"),
+        (10.02, "Prefetch changes little: 10.0 ms a token against 10.0 ms a token"),
+    ],
+)  # fmt: skip
+def test_prefetch_helps_or_hurts_against_the_same_run_without(tpot: float, words: str) -> None:
+    result = planted(tpot, predictor=GUESS, ends=(5, 1, 1))
+    assert words in said(of_run(result, planted()))
+    for alone in (of_run(result), of_run(planted(tpot))):  # nothing to compare, nothing predicted
+        assert "Prefetch" not in said(alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "the requests bear that out: 95 % interval -2.00 to -2.00 ms"),
+        ({"spread": 20.0}, "the requests do not bear that out"),
+        ({"requests": 7}, "too few requests to tell: 7 of the 8"),
+        ({"batch": 4}, "requests depend on each other"),
+    ],
+)
+def test_whether_the_requests_bear_it_out(change: dict[str, Any], words: str) -> None:
+    both = {"requests": change.get("requests", REQUESTS)}
+    lines = said(of_run(planted(8.0, predictor=GUESS, **change), planted(**both)))
+    assert words in lines
+    others = {"bear that out: 95", "do not bear", "too few", "depend on each"}
+    assert sum(part in lines for part in others) == (2 if "do not" in words else 1)
+
+
+def test_how_what_was_loaded_early_ended() -> None:
+    result = planted(predictor=GUESS, ends=(50, 30, 20))
+    assert "Of 100 prefetches 50.0 % were there in time, 30.0 % came late and 20.0 % were not used." in of_run(result)  # fmt: skip  # noqa: E501
+    nothing = planted(predictor=GUESS, other={"redundant": 7, "cancelled": 2, "dropped": 1})
+    assert "Nothing was prefetched: of 10 proposals 7 were there or on their way, 2 were cancelled and 1 found no room." in of_run(nothing)  # fmt: skip  # noqa: E501
+    assert "Nothing was proposed to be prefetched." in of_run(planted(predictor=GUESS))
+    assert not any("prefetche" in line for line in of_run(planted()))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, []),
+        ({"busy": 0.9}, [Reason.LINK]),
+        ({"busy": 0.89}, []),
+        ({"ends": (10, 11, 0)}, [Reason.WINDOW]),
+        ({"ends": (10, 10, 0)}, []),
+        ({"ends": (10, 30, 0), "busy": 0.95}, [Reason.LINK]),  # late, as the link is full
+        ({"ends": (7, 0, 3)}, [Reason.WRONG]),
+        ({"ends": (8, 0, 2)}, []),
+        ({"total": 1100.0}, [Reason.COST]),  # all of it compute
+        ({"total": 1100.0, "stall": {"queueing": 80.0}}, []),
+        ({"total": 1100.0, "runtime": 60.0, "stall": {"queueing": 40.0}}, [Reason.COST]),
+        ({"total": 900.0}, []),
+        ({"total": 1100.0, "ends": (1, 2, 3)}, [Reason.COST, Reason.WRONG, Reason.WINDOW]),
+    ],
+)
+def test_why_prefetch_fails(change: dict[str, Any], expected: list[Reason]) -> None:
+    result = planted(**{"predictor": GUESS, "ends": (10, 0, 0), **change})
+    assert figures.reasons(result, planted()) == expected
+    assert figures.reasons(result) == [reason for reason in expected if reason is not Reason.COST]
+
+
+@pytest.mark.parametrize(
+    ("tpot", "change", "words"),
+    [
+        (12.0, {"busy": 0.95}, "Why it hurts: the host link is full (95.0 % busy)"),
+        (8.0, {"ends": (1, 3, 0)}, "What holds it back: of its prefetches that are used 75.0 % come late"),
+        (12.0, {"ends": (1, 0, 1)}, "Why it hurts: 50.0 % of its prefetches are never used"),
+        (12.0, {"total": 1200.0}, "Why it hurts: its own work adds 200 ms to the run"),
+    ],
+)  # fmt: skip
+def test_reasons_are_told_with_their_figures(
+    tpot: float, change: dict[str, Any], words: str
+) -> None:
+    result = planted(tpot, **{"predictor": GUESS, "ends": (10, 0, 0), **change})
+    assert words in said(of_run(result, planted()))
+
+
+def test_a_full_link_asks_for_fewer_loads_and_an_idle_one_for_earlier_ones() -> None:
+    full, idle = "what helps is to load less", "loading ahead could use the rest"
+    waiting = {"stall": {"demand_miss": 400.0}}
+    for result, expected in (
+        (planted(busy=0.97, **waiting), [full]),
+        (planted(busy=0.4, **waiting), [idle]),
+        (planted(busy=0.4, predictor=GUESS, **waiting), []),  # it does already
+        (planted(busy=0.4), []),  # nothing is waited for
+    ):
+        lines = said(of_run(result))
+        assert [words for words in (full, idle) if words in lines] == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"clairvoyant": 800.0, "resident": 600.0}, "No policy can save more than 20.0 % of the time (the clairvoyant bound); with every expert resident it takes 40.0 % less."),
+        ({"clairvoyant": 995.0, "resident": 600.0}, "No policy can do better here: this is the clairvoyant bound, within 1 %; with every expert resident it takes 40.0 % less."),
+        ({"clairvoyant": 995.0, "resident": 995.0}, "It is as fast as with every expert resident, within 1 %."),
+        ({"clairvoyant": 800.0, "resident": 600.0, "cpu": 0.3}, "No policy can save more than 20.0 % of the time (the clairvoyant bound)."),
+    ],
+)  # fmt: skip
+def test_what_could_still_be_gained(change: dict[str, Any], words: str) -> None:
+    assert of_run(planted(**change))[-1] == words
+
+
+def test_a_real_device_is_below_no_bound() -> None:
+    measured = planted() | {"bounds_ms": None, "regret_ms": None}
+    assert not any("bound" in line or "resident" in line for line in of_run(measured))
+
+
+# A sweep
+
+
+def point(result: dict[str, Any], **axes: str) -> Measured:
+    predictors = result["config"]["predictor"]
+    label = " ".join(f"{v}" if k == "name" else f"{k}={v}" for p in predictors for k, v in p.items())
+    names = {"predictor": label or "none", "cache.eviction": result["config"]["cache"]["eviction"]["name"]}
+    return Measured({**names, **{k.replace("__", "."): v for k, v in axes.items()}}, result)  # fmt: skip
+
+
+def oracle(recall: float, **more: Any) -> list[dict[str, Any]]:
+    return [{"name": "oracle", "recall": recall, **more}]
+
+
+def test_axes_of_policies_and_of_conditions() -> None:
+    axes = {
+        "predictor", "predictor.recall", "prefetch.extra", "misses.policy", "cache.eviction",
+        "cache.static", "cache.capacity", "hardware", "hardware.host_link.gb_s", "seed",
+    }  # fmt: skip
+    points = [Measured({a: value for a in axes}, planted()) for value in "xy"]
+    swept = Swept(points)
+    assert set(swept.condition_axes) == {
+        "cache.capacity", "hardware", "hardware.host_link.gb_s", "seed"
+    }  # fmt: skip
+    assert set(swept.policy_axes) == axes - set(swept.condition_axes)
+
+
+def test_the_best_policy_over_none_and_the_next() -> None:
+    """On one machine each: 20 % less, then 10 % less; s3-fifo without prediction is between."""
+    points = [
+        *(point(planted(10.0), hardware=h) for h in ("a", "b")),
+        point(planted(8.0, predictor=GUESS), hardware="a"),
+        point(planted(9.0, predictor=GUESS), hardware="b"),
+        *(point(planted(9.5, eviction="s3-fifo"), hardware=h) for h in ("a", "b")),
+    ]
+    lines = of_sweep(points)
+    assert lines[0] == (
+        "Fastest: hardware a, predictor guess, eviction lru: 125 tokens/s, 8.00 ms a token."
+    )
+    assert "- hardware b: 111 tokens/s, 9.00 ms a token with predictor guess, eviction lru" in lines
+    assert "Best policy: predictor guess, eviction lru, fastest in 2 of 2 conditions." in lines
+    assert (
+        "Against no prediction it takes 15.0 % less (median of 2 conditions: 20.0 % less to "
+        "10.0 % less) (borne out by the requests in 2 of 2)."
+    ) in lines
+    assert (
+        "Against the next best, predictor none, eviction s3-fifo, it takes 10.5 % less (median of "
+        "2 conditions: 15.8 % less to 5.3 % less) (borne out by the requests in 2 of 2)."
+    ) in lines
+
+
+def test_a_policy_that_sees_the_future_is_a_bound_and_not_the_best() -> None:
+    points = [point(planted(t, eviction=e)) for e, t in (("lru", 10), ("fifo", 11), ("belady", 6))]
+    lines = of_sweep(points)
+    assert lines[0].startswith("Fastest: eviction lru")
+    assert "Best policy: eviction lru." in lines
+    assert any(line.endswith("the best of them takes 40.0 % less.") for line in lines)
+    assert not any("see the future" in line for line in of_sweep(points[:2]))
+    only = of_sweep([point(planted(t, eviction="belady"), seed=str(t)) for t in (5, 6)])
+    assert only == ["Fastest: seed 5: 200 tokens/s, 5.00 ms a token."]
+
+
+def test_the_best_beats_most_others_where_both_were_run() -> None:
+    """It wins no condition that it was not run in; one that ran in a single easy one is not best."""
+    times = {"a": {"x": 5, "y": 50}, "b": {"x": 6, "y": 60}, "c": {"x": 7, "y": 70}, "d": {"z": 1}}
+    points = [
+        point(planted(t, eviction=e), hardware=h) for e, row in times.items() for h, t in row.items()
+    ]
+    found = comparisons.ranking(Swept(points))
+    assert found is not None
+    assert found.order == [("a",), ("b",), ("c",)]  # of d nothing can be told
+    assert (found.wins, found.contested) == (2, 2)
+
+
+def test_conditions_alone_have_no_best_policy() -> None:
+    lines = of_sweep([point(planted(t), cache__capacity=f"{t}%") for t in (10, 20)])
+    assert lines == ["Fastest: capacity 10%: 100 tokens/s, 10.0 ms a token."]
+    assert of_sweep([point(planted())]) == []
+
+
+def test_where_prefetch_hurts_and_why() -> None:
+    points = [
+        *(point(planted(), hardware=h) for h in ("a", "b", "c")),
+        point(planted(12.0, predictor=GUESS, busy=0.95, ends=(9, 1, 0)), hardware="a"),
+        point(planted(11.0, predictor=GUESS, ends=(1, 9, 0)), hardware="b"),
+        point(planted(9.0, predictor=GUESS, ends=(9, 1, 0)), hardware="c"),
+    ]
+    lines = of_sweep(points)
+    assert (
+        "Prefetch helps in 1 of 3 comparisons with none (median 10.0 % less), hurts in 2: the link "
+        "is full (1), the window is too short (1)."
+    ) in lines
+    worst = lines[lines.index("It hurts most:") + 1 :]
+    assert worst[0].startswith("- hardware a, predictor guess: 20.0 % more (the requests bear")
+    assert "the host link is full (95.0 % busy)" in worst[0]
+    assert worst[1].startswith("- hardware b, predictor guess: 10.0 % more")
+    assert "90.0 % come late" in worst[1]
+    helping = of_sweep([p for p in points if p.axes["hardware"] == "c"])
+    assert "Prefetch helps in 1 of 1 comparison with none (median 10.0 % less), hurts in 0." in helping
+    assert "It hurts most:" not in helping
+
+
+def test_without_a_point_that_predicts_nothing_it_cannot_be_told() -> None:
+    points = [point(planted(9.0, predictor=[{"name": n}])) for n in ("guess", "other")]
+    words = "Whether prediction pays cannot be told"
+    assert any(line.startswith(words) for line in of_sweep(points))
+    assert not any(line.startswith(words) for line in of_sweep([*points, point(planted())]))
+
+
+@pytest.mark.parametrize(
+    ("times", "recall", "pays"),
+    [
+        ({0.5: 11.0, 0.75: 9.0, 1.0: 8.0}, 0.625, True),
+        ({0.5: 10.0, 1.0: 8.0}, 0.5, True),
+        ({0.5: 12.0, 0.75: 11.0, 1.0: 9.0}, 0.875, True),
+        ({0.5: 9.0, 1.0: 8.0}, None, True),  # at every recall
+        ({0.5: 12.0, 1.0: 10.0}, None, False),  # at none
+        ({0.5: 9.0, 1.0: 11.0}, None, False),  # not at the highest
+    ],
+)
+def test_the_recall_at_which_it_turns(
+    times: dict[float, float], recall: float | None, pays: bool
+) -> None:
+    points = [point(planted(10.0)), *(point(planted(t, predictor=oracle(r))) for r, t in times.items())]
+    (turn,) = comparisons.turns(Swept(points))
+    assert (turn.recall, turn.pays) == (pytest.approx(recall) if recall else None, pays)
+    lines = said(of_sweep(points))
+    texts = {
+        "An oracle begins to pay at a recall of:": recall is not None,
+        "It pays from the lowest recall swept on:": recall is None and pays,
+        "At the highest recall swept it does not pay:": not pays,
+    }
+    for text, is_said in texts.items():
+        assert (text in lines) == is_said
+
+
+def test_each_condition_turns_at_its_own_recall() -> None:
+    points = []
+    for hardware, slow in (("a", 12.0), ("b", 11.0)):
+        points += [
+            point(planted(10.0), hardware=hardware),
+            point(planted(slow, predictor=oracle(0.5, distance=2)), hardware=hardware),
+            point(planted(8.0, predictor=oracle(1.0, distance=2)), hardware=hardware),
+        ]
+    lines = of_sweep(points)
+    first = lines.index("An oracle begins to pay at a recall of:")
+    assert lines[first + 1 :] == ["- 0.75: hardware a, distance 2", "- 0.67: hardware b, distance 2"]
+
+
+def test_one_recall_is_no_line() -> None:
+    points = [point(planted()), point(planted(9.0, predictor=oracle(0.9)))]
+    assert comparisons.turns(Swept(points)) == []
+
+
+def test_of_many_points_the_best_of_each_condition_is_shown() -> None:
+    points = [
+        point(planted(t + ord(h), eviction=e), hardware=h)
+        for h in "abc"
+        for e, t in (("lru", 10), ("fifo", 9), ("belady", 1))
+    ]
+    shown = comparisons.shown(Swept(points), 20)
+    assert [(p.axes["hardware"], p.axes["cache.eviction"]) for p in shown] == [
+        ("a", "fifo"), ("b", "fifo"), ("c", "fifo")
+    ]  # fmt: skip
+    assert [p.axes["hardware"] for p in comparisons.shown(Swept(points), 2)] == ["a", "b"]
+    one = [point(planted(float(t), eviction=str(t))) for t in (5, 3, 4)]
+    assert [p.axes["cache.eviction"] for p in comparisons.shown(Swept(one), 2)] == ["3", "4"]
+
+
+# On the command line
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_trace(tmp_path / "small.parquet", requests=9)
+    return tmp_path
+
+
+def test_a_run_ends_with_its_conclusion_and_begins_with_its_speed(folder: Path) -> None:
+    config = write_config(folder / "run.yaml", trace="small.parquet", predictor="guess")
+    shown = here("run", config, cwd=folder)
+    found = json.loads(here("run", config, "--json", cwd=folder).stdout)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[-len(found["conclusion"]) :] == found["conclusion"]
+    assert shown.stdout.index("speed") < shown.stdout.index("latency, ms")
+    assert found["decode_tokens_per_s"] == pytest.approx(1000 / found["tpot_ms"]["mean"], rel=1e-5)
+    assert found["tokens_per_s"] < found["decode_tokens_per_s"]  # prefills take longer
+    assert any(line.startswith("Prefetch ") for line in found["conclusion"])
+    alone = json.loads(here("run", config, "--json", "--set", "predictor=none", cwd=folder).stdout)
+    assert not any("Prefetch" in line for line in alone["conclusion"])
+
+
+def test_output_tokens_of_a_batch_are_awaited_together(folder: Path) -> None:
+    config = write_config(folder / "run.yaml", trace="small.parquet", batch_size=3)
+    found = json.loads(here("run", config, "--json", cwd=folder).stdout)
+    tokens = sum(found["by_request"]["output_tokens"])
+    at_once = tokens / 1000 * found["tpot_ms"]["mean"]  # s, as if no two were awaited at once
+    assert tokens / at_once * 1.5 < found["decode_tokens_per_s"] < tokens / at_once * 3.001
+    assert tokens / found["decode_tokens_per_s"] < found["total_ms"] / 1000
+
+
+def test_a_sweep_ends_with_its_conclusion(folder: Path) -> None:
+    axes = {
+        "predictor": ["none", "guess", *({"name": "oracle", "recall": r} for r in (0.5, 1.0))],
+        "cache.eviction": ["lru", "fifo"],
+        "cache.capacity": ["30%", "50%", "70%"],
+    }
+    config = write_config(folder / "s.yaml", trace="small.parquet", sweep=axes)
+    done = here("sweep", config, "--out", "out", "--jobs", 2, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    table, _, conclusion = done.stdout.partition("\n\n")
+    assert len(table.splitlines()) == 1 + 3 + 1  # heading, the best of each capacity, caption
+    assert "3 of 24 points, --all shows all" in table
+    assert conclusion.startswith("Fastest: ")
+    assert "Best policy: " in conclusion
+    assert "Prefetch helps in " in conclusion
+    written = (folder / "out" / "conclusion.md").read_text()
+    assert [line for line in written.splitlines() if line] == conclusion.splitlines()
+    assert "conclusion.md" in done.stderr
+
+    again = here("sweep", config, "--out", "out", "--all", cwd=folder)
+    assert len(again.stdout.partition("\n\n")[0].splitlines()) == 1 + 24 + 1
+    assert "--all" not in again.stdout
