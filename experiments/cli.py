@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from prefetch_sim.experiments.commands import (
+    advise,
     calibrate,
     capture,
     catalogue,
@@ -69,6 +70,7 @@ def options(
     """Simulate expert prefetching and caching for Mixture-of-Experts inference."""
 
 
+app.command("advise")(advise.advise)
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("replay")(replay.replay)

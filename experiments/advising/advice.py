@@ -1,0 +1,197 @@
+"""The answer to a question: what fits, how fast it decodes, what limits it and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from prefetch_sim.experiments.advising import band as bands
+from prefetch_sim.experiments.advising import machine as machines
+from prefetch_sim.experiments.advising import near, options, points
+from prefetch_sim.experiments.advising.answer import Advice, Memory, Speed, Split, Trust
+from prefetch_sim.experiments.advising.choices import able, fastest, point
+from prefetch_sim.experiments.advising.machine import Taken
+from prefetch_sim.experiments.advising.placements import GIB, Placement, first_layers, ways
+from prefetch_sim.experiments.advising.points import Point
+from prefetch_sim.experiments.advising.question import Question
+from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
+from prefetch_sim.experiments.advising.targets import Target, judged
+
+_COUNTS = 0.02  # an elasticity from which on a figure counts
+_NAMED = 3  # figures that make most of the band
+
+
+def advise(
+    question: Question,
+    progress: options.Told | None = None,
+    *,
+    look: Callable[[], machines.Here] = machines.here,
+    without: Collection[str] = (),
+) -> Advice:
+    """Answer ``question``. Raises ConfigError or ProfileError where it names what is not known.
+
+    ``progress`` is told what is under way; ``look`` says what this machine is; ``without`` are rows
+    of the field check that the band is to know nothing of.
+    """
+    tell = progress or (lambda what: None)
+    tell("reading")
+    found = settle(question, look)
+    if not (tries := able(found)):
+        return Advice(
+            **_asked(found),
+            fits="nowhere",
+            memory=_memory(found, None),
+            longest_context=_longest_context(found),
+        )
+    tell("placing experts")
+    tried = [point(found, way, asked=True) for way in tries]
+    placement, best = min(tried, key=lambda one: one[1].ms)
+    felt = points.elasticities(best, lambda figure: tell(f"what {figure} counts for"))
+    doubt = bands.band(best, felt, without)
+    speed = _speed(best, doubt, question.context)
+    more = options.more(found, placement, best, tell)
+    engines = options.engines(found, placement, best, tell)
+    prefetches, prefetch = options.prefetch(found, placement, best, tell)
+    target = None
+    if question.target is not None:
+        tell("what would reach the target")
+        others = [(one.what, one.tokens_s) for one in (*engines, *more)]
+        target = _target(found, placement, question.target, speed, others)
+    asked = _asked(found)
+    if placement.way != "whole":
+        asked["taken"] += _known(found)
+    return Advice(
+        **asked,
+        fits="drive" if placement.on_drive else "whole" if placement.way == "whole" else "split",
+        memory=_memory(found, placement),
+        speed=speed,
+        split=_split(found, placement, best),
+        limits=limits(felt),
+        more=tuple(more),
+        engines=tuple(engines),
+        prefetch=tuple(prefetch),
+        prefetches=prefetches,
+        target=target,
+        trust=_trust(found, best, felt, doubt, without),
+        config=best.tree,
+    )
+
+
+def _asked(found: Situation) -> dict[str, Any]:
+    return {
+        "model": found.place.model.name,
+        "precision": as_written(found.precision) or "as published",
+        "machine": found.machine.profile.name,
+        "runtime": found.place.runtime.name,
+        "context": found.question.context,
+        "taken": found.taken,
+    }
+
+
+def _known(found: Situation) -> tuple[Taken, ...]:
+    return tuple(
+        Taken(f"runtime.{path}", f"{figure['value']:g}", "assumed", figure["source"])
+        for path, figure in found.known.items()
+    )
+
+
+def _speed(best: Point, doubt: bands.Band, context: int) -> Speed:
+    expected = best.tokens_s
+    return Speed(
+        tokens_s=expected,
+        low=expected * (1 - doubt.half),
+        high=expected * (1 + doubt.half),
+        ms=best.ms,
+        half_width=doubt.half,
+        from_figures=doubt.figures,
+        from_field=doubt.field,
+        cut=doubt.cut,
+        tokens_s_at_context=1e3 / points.at_context(best, context),
+    )
+
+
+def _memory(found: Situation, placement: Placement | None) -> Memory:
+    place = found.place
+    on_gpu, on_drive = (placement.on_gpu, placement.on_drive) if placement else (0, 0)
+    in_host = place.everything - on_gpu - on_drive if placement else 0
+    accelerator = place.profile.compute.memory_gib.value * GIB
+    nbytes = (accelerator, *place.beside, place.room, place.everything, on_gpu, in_host, on_drive)
+    return Memory(*(n / GIB for n in nbytes))
+
+
+def _split(found: Situation, placement: Placement, best: Point) -> Split:
+    place = found.place
+    flags = None
+    if place.runtime.name == "llama.cpp" and not place.profile.unified_memory:
+        first = first_layers(place.model, placement.layers)
+        moe = f" --n-cpu-moe {first}" if placement.way == "layers" and first else ""
+        flags = f"-ngl 99{moe} -c {found.question.context}"
+    elif place.runtime.name == "ktransformers" and placement.way == "each":
+        flags = f"--kt-num-gpu-experts {placement.each}"
+    share = placement.on_gpu / place.everything
+    return Split(placement.way, placement.layers, placement.each, share, best.hit_rate, flags)
+
+
+_GROUPS = (  # of figures, by the beginnings of their paths; the first that fits
+    ("link", ("hardware.host_link", "hardware.contention.host_link", "runtime.load.issue_us")),
+    ("cpu", ("hardware.cpu", "hardware.contention")),
+    ("drive", ("hardware.storage", "runtime.load.read_us")),
+    ("gpu", ("hardware.compute",)),
+    ("engine", ("runtime",)),
+)
+
+
+def limits(felt: Mapping[str, float]) -> dict[str, float]:
+    """What a token's time goes with, as shares of all that was found, the largest first."""
+    sums = dict.fromkeys((name for name, _ in _GROUPS), 0.0)
+    for path, e in felt.items():
+        name = next((name for name, begins in _GROUPS if path.startswith(begins)), None)
+        if name is not None:
+            sums[name] += e
+    whole = sum(sums.values()) or 1.0
+    return dict(sorted(((k, v / whole) for k, v in sums.items()), key=lambda item: -item[1]))
+
+
+def _target(
+    found: Situation,
+    placement: Placement,
+    wanted: float,
+    speed: Speed,
+    others: list[tuple[str, float]],
+) -> Target:
+    def larger(more_gib: float) -> float:
+        return best.tokens_s if (best := fastest(found.with_memory(more_gib))) else 0.0
+
+    lacking = (found.place.everything - found.place.room) / GIB
+    band = speed.low, speed.tokens_s, speed.high
+    return judged(wanted, band, others, 0.0 if placement.way == "whole" else lacking, larger)
+
+
+def _trust(
+    found: Situation,
+    best: Point,
+    felt: Mapping[str, float],
+    doubt: bands.Band,
+    without: Collection[str],
+) -> Trust:
+    stated = bands.figures(best)
+    kinds = {"measured": 0, "datasheet": 0, "estimate": 0}
+    for path, e in felt.items():
+        if e >= _COUNTS and path in stated:
+            kinds[stated[path].kind] += 1
+    largest = [(path, part) for path, part in doubt.parts.items() if part >= 0.005]
+    place = found.place
+    names = place.runtime.name, place.model.name, place.profile.name
+    return Trust(kinds, dict(largest[:_NAMED]), near.rows(*names, without=without))
+
+
+def _longest_context(found: Situation) -> int | None:
+    """The longest with which there is room, in steps of 256 tokens; None where there is none."""
+    low, high = 0, found.question.context // 256
+    while low < high:
+        middle = (low + high + 1) // 2
+        if ways(found.with_context(256 * middle).place):
+            low = middle
+        else:
+            high = middle - 1
+    return 256 * low or None

@@ -1,0 +1,99 @@
+"""What an answer says: numbers alone, of decode with one request at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prefetch_sim.experiments.advising.machine import Taken
+from prefetch_sim.experiments.advising.near import Measured
+from prefetch_sim.experiments.advising.placements import Way
+from prefetch_sim.experiments.advising.targets import Target
+from prefetch_sim.sim.config.files import Tree
+
+Fits = Literal["whole", "split", "drive", "nowhere"]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """GiB; what is left of the accelerator's is negative where the rest does not fit."""
+
+    accelerator: float
+    other_weights: float
+    kv_cache: float
+    runtime: float
+    left: float  # for experts
+    experts: float  # all of them
+    on_gpu: float
+    in_host: float
+    on_drive: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What is expected, and the band in which it is; half-widths are shares."""
+
+    tokens_s: float
+    low: float
+    high: float
+    ms: float
+    half_width: float
+    from_figures: float
+    from_field: float
+    cut: bool  # what is known would make it wider
+    tokens_s_at_context: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """How experts are placed: ``layers`` whole ones, or ``each`` of every layer, or a cache."""
+
+    way: Way
+    layers: int
+    each: int
+    share: float  # of all experts' bytes
+    hit_rate: float | None
+    flags: str | None  # of the engine, where it has some
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something else, and what it would bring: ``gain`` is a share of what it is compared to."""
+
+    what: str
+    tokens_s: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the answer rests on."""
+
+    figures: dict[str, int]  # that count, by kind: measured, datasheet, estimate
+    doubts: dict[str, float]  # the largest parts of the band, by figure
+    measured: tuple[Measured, ...]  # the nearest rows of the field check
+
+
+@dataclass(frozen=True)
+class Advice:
+    """All that there is to say. What is None, or empty, there is nothing to say of."""
+
+    model: str
+    precision: Any
+    machine: str
+    runtime: str
+    context: int
+    taken: tuple[Taken, ...]
+    fits: Fits
+    memory: Memory
+    longest_context: int | None = None  # where nothing fits: the most with which it would
+    speed: Speed | None = None
+    split: Split | None = None
+    limits: dict[str, float] | None = None  # shares of a token's time that go with each
+    more: tuple[Option, ...] = ()  # memory, link, drive, CPU
+    engines: tuple[Option, ...] = ()
+    prefetch: tuple[Option, ...] = ()
+    prefetches: str | None = None  # the engine that these are of
+    target: Target | None = None
+    trust: Trust | None = None
+    config: Tree | None = None  # of prefetch-sim run

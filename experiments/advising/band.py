@@ -1,0 +1,75 @@
+"""How far an answer may be off: what its figures leave open, and what the field check found.
+
+A figure that is off by its stated uncertainty u makes a token take (1 + u) ** e of its time, e being
+its elasticity. Figures are off independently, so their parts add as squares. With them is added what
+the simulator itself was off by in the field check: nine in ten of its predicted rows, judged by
+tokens a second, were measured within so much of what was simulated.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Mapping
+from math import ceil, hypot
+from pathlib import Path
+from typing import NamedTuple
+
+from prefetch_sim.experiments.advising.points import MISSES, Point
+from prefetch_sim.hardware_profiles import Figure
+
+FIELD = Path(__file__).resolve().parents[1] / "results" / "field_check" / "rows.csv"
+MOST = 0.35  # half-width: what is less certain is shown as this, and said
+_WITHIN = 0.9
+# What other engines published is 0.7 to 1.3 times the misses of ``placements.HITS``: slotstream and
+# imp with Qwen3.8-Flash-Next, FreeToken, BigMoeOnEdge with two models (docs/field-check.md).
+_MISSES = 0.3
+
+
+class Band(NamedTuple):
+    """Half-widths, as shares of the answer."""
+
+    half: float
+    figures: float
+    field: float
+    parts: dict[str, float]  # of ``figures``, by figure, the largest first
+
+    @property
+    def cut(self) -> bool:
+        """Whether what is known would make it wider than ``MOST``."""
+        return hypot(self.figures, self.field) > MOST
+
+
+def band(point: Point, elasticities: Mapping[str, float], without: Collection[str] = ()) -> Band:
+    """The band of ``point``. ``without``: rows of the field check that it is to know nothing of."""
+    stated = figures(point)
+    doubts = {path: figure.uncertainty for path, figure in stated.items()} | {MISSES: _MISSES}
+    parts = {path: (1 + doubts[path]) ** e - 1 for path, e in elasticities.items()}
+    parts = dict(sorted(parts.items(), key=lambda item: -item[1]))
+    known, field = hypot(*parts.values()), field_deviation(without)
+    return Band(min(MOST, hypot(known, field)), known, field, parts)
+
+
+def figures(point: Point) -> dict[str, Figure]:
+    """What ``point`` ran with, by ``hardware.PATH`` and ``runtime.PATH``."""
+    sides = {"hardware": point.inputs.profile, "runtime": point.inputs.runtime}
+    return {
+        f"{side}.{path}": figure
+        for side, profile in sides.items()
+        for path, figure in profile.flat().items()
+    }
+
+
+def field_deviation(without: Collection[str] = ()) -> float:
+    """Within how much of what was simulated nine in ten of the predicted rows were measured."""
+    with FIELD.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["role"] == "predicted"
+            and row["quantity"] == "tokens_s"
+            and float(row["judged"])
+            and row["simulated"]
+            and row["row"] not in without
+        ]
+    off = sorted(abs(float(row["published"]) / float(row["simulated"]) - 1) for row in rows)
+    return off[ceil(_WITHIN * len(off)) - 1]

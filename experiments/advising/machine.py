@@ -1,0 +1,208 @@
+"""Where it is to run: what was said of the machine, what is found here, what is assumed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from prefetch_sim.experiments.advising.names import known_as, memory_gib, slug
+from prefetch_sim.experiments.advising.question import Question, rate
+from prefetch_sim.hardware_profiles import (
+    HardwareProfile,
+    ProfileError,
+    list_parts,
+    list_profiles,
+    load_machine,
+    load_profile,
+)
+from prefetch_sim.sim.calibration.machine import describe
+from prefetch_sim.sim.config.errors import did_you_mean
+from prefetch_sim.sim.config.files import Tree
+
+GIB = 2**30
+# Of a memory, what its system and other programs keep: at least 2 GiB. macOS lets the GPU have three
+# quarters (iogpu.wired_limit_mb unset).
+_SYSTEM, _LEAST_SYSTEM, _MACOS = 0.1, 2 * GIB, 0.25
+MACS = ("m2-ultra", "m4-max", "m5-pro")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One thing that the answer rests on, and where it is from."""
+
+    what: str
+    value: str
+    how: Literal["said", "detected", "assumed"]
+    why: str = ""
+
+
+class Machine(NamedTuple):
+    hardware: Tree  # as a config has it
+    profile: HardwareProfile
+    host_bytes: int  # host memory that experts may have; 0 where there is one memory
+    taken: tuple[Taken, ...]
+
+
+class Here(NamedTuple):
+    """What this machine says of itself; None where it does not."""
+
+    gpu: str | None
+    gpu_gib: float | None
+    cpu: str
+    ram: int
+
+
+def here() -> Here:
+    """This machine, from nvidia-smi or sysctl, and from its system."""
+    found = describe()
+    ram, cpu = round(found.host_gib * GIB), found.name
+    if platform.system() == "Darwin":
+        brand = _said_by("sysctl", "-n", "machdep.cpu.brand_string")
+        return Here(brand, None, brand or cpu, ram)
+    query = "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"
+    line = (_said_by("nvidia-smi", *query) or "").partition("\n")[0]
+    name, _, mib = line.rpartition(",")
+    gib = None
+    with suppress(ValueError):
+        gib = float(round(float(mib) / 1024))
+    return Here(name.strip() or None, gib, cpu, ram)
+
+
+def _said_by(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def find(question: Question, look: Callable[[], Here] = here) -> Machine:
+    """The machine of ``question``; ``look`` says what is here. Raises ProfileError.
+
+    This machine is meant where no GPU is named, or the one that is here: then its host memory and
+    CPU are taken as found. Another machine's are the catalogue's.
+    """
+    found = look()
+    taken: list[Taken] = []
+    here_too = found.gpu is not None and known_as(found.gpu, list_profiles())
+    if question.gpu is not None:
+        name, size = _named("gpu", question.gpu, list_profiles()), None
+        size = None if name == question.gpu else memory_gib(question.gpu)
+        taken.append(Taken("gpu", name, "said", _as(question.gpu, name)))
+    elif found.gpu is None:
+        raise ProfileError("gpu: none is found here; name a card or a machine: --gpu 'RTX 4090'")
+    else:
+        name, size = _named("gpu", found.gpu, list_profiles()), found.gpu_gib
+        taken.append(Taken("gpu", name, "detected", _as(found.gpu, name)))
+    base = load_profile(name)
+    is_here = question.gpu is None or name == here_too
+    changes: dict[str, Any] = {}
+    if base.unified_memory:
+        for what in ("cpu", "link"):
+            if getattr(question, what) is not None:
+                raise ProfileError(f"{what}: {name} has one memory, so there is none")
+        changes |= _one_memory(question, base, size, found if is_here else None, taken)
+    else:
+        changes |= _card(base, size, taken) | _host(question, base, found, is_here, taken)
+    changes |= _drive(question, base, taken)
+    profile = load_machine(name, changes)
+    usable = 0
+    if profile.host is not None:
+        usable = _usable(profile.host.memory_gib.value * GIB, _SYSTEM)
+    return Machine({"name": name, **changes}, profile, usable, tuple(taken))
+
+
+def _usable(nbytes: float, share: float) -> int:
+    return round(nbytes - max(share * nbytes, min(_LEAST_SYSTEM, nbytes / 2)))
+
+
+def _one_memory(
+    question: Question,
+    base: HardwareProfile,
+    size: float | None,
+    found: Here | None,
+    taken: list[Taken],
+) -> dict[str, Any]:
+    whole, how = base.compute.memory_gib.value * GIB, "assumed"
+    if question.ram is not None or size is not None:
+        whole, how = question.ram or (size or 0) * GIB, "said"
+    elif found is not None:
+        whole, how = found.ram, "detected"
+    usable = _usable(whole, _MACOS if base.name in MACS else _SYSTEM)
+    rest = f"of {_gib(whole)}, {how}; the system keeps the rest"
+    taken.append(Taken("memory", _gib(usable), "assumed", rest))
+    return {"compute": {"memory_gib": round(usable / GIB, 3)}}
+
+
+def _card(base: HardwareProfile, size: float | None, taken: list[Taken]) -> dict[str, Any]:
+    if size in (None, base.compute.memory_gib.value):
+        return {}
+    taken.append(Taken("vram", f"{size:g} GiB", "said", f"else as {base.name}"))
+    return {"compute": {"memory_gib": size}}
+
+
+def _host(
+    question: Question, base: HardwareProfile, found: Here, is_here: bool, taken: list[Taken]
+) -> dict[str, Any]:
+    assert base.host is not None
+    assert base.host_link is not None
+    usual = f"usual beside {base.name}"
+    changes: dict[str, Any] = {}
+    if question.ram is not None or is_here:
+        ram = question.ram or found.ram
+        taken.append(Taken("ram", _gib(ram), "said" if question.ram else "detected"))
+        changes["host"] = {"memory_gib": round(ram / GIB, 3)}
+    else:
+        taken.append(Taken("ram", f"{base.host.memory_gib.value:g} GiB", "assumed", usual))
+    part = base.cpu.name if base.cpu is not None else None
+    if question.cpu is not None:
+        part = _named("cpu", question.cpu, list_parts("cpu"))
+        taken.append(Taken("cpu", part, "said", _as(question.cpu, part)))
+        changes["cpu"] = part
+    elif is_here and (known := known_as(found.cpu, list_parts("cpu"))):
+        taken.append(Taken("cpu", known, "detected", _as(found.cpu, known)))
+        changes["cpu"] = known
+    else:
+        unknown = f"; {found.cpu} is in no list" if is_here else ""
+        taken.append(Taken("cpu", part or "none", "assumed", usual + unknown))
+    link = question.link or base.host_link.gb_s.value
+    how: Any = "said" if question.link else "assumed"
+    taken.append(Taken("link", f"{link:g} GB/s", how, "" if question.link else f"as {base.name}"))
+    if question.link is not None:
+        changes["host_link"] = {"gb_s": question.link}
+    return changes
+
+
+def _drive(question: Question, base: HardwareProfile, taken: list[Taken]) -> dict[str, Any]:
+    if question.drive is None:
+        named = base.storage.name or f"{base.storage.gb_s.value:g} GB/s"
+        taken.append(Taken("drive", named, "assumed", f"as {base.name}"))
+        return {}
+    with suppress(ValueError):
+        gb_s = rate(question.drive)
+        taken.append(Taken("drive", f"{gb_s:g} GB/s", "said"))
+        stream = min(gb_s, base.storage.stream_gb_s.value)
+        return {"storage": {"gb_s": gb_s, "stream_gb_s": stream}}
+    part = _named("drive", question.drive, list_parts("storage"))
+    taken.append(Taken("drive", part, "said", _as(question.drive, part)))
+    return {"storage": part}
+
+
+def _named(what: str, text: str, names: Iterable[str]) -> str:
+    """A name of the catalogue, or a file. Raises ProfileError with the nearest name."""
+    name = known_as(text, names)
+    if name is None and not text.endswith((".yaml", ".yml")):
+        raise ProfileError(f"{what}: unknown {what} {text!r}{did_you_mean(slug(text), names)}")
+    return name or text
+
+
+def _as(text: str, name: str) -> str:
+    return "" if text == name else f"for {text}"
+
+
+def _gib(nbytes: float) -> str:
+    return f"{nbytes / GIB:.3g} GiB"

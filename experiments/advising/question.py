@@ -1,0 +1,106 @@
+"""What is asked: a model on a machine, as people write both."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from prefetch_sim.hardware_profiles import yaml_file
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.config.schema import INT64, Capacity
+from prefetch_sim.traces.errors import describe
+from prefetch_sim.traces.models.precision import NAMES, Precision
+
+_NUMBER = r"([0-9]*\.?[0-9]+) ?"
+_SIZE = re.compile(_NUMBER + r"([MGT])?(?:i?B)?", re.IGNORECASE)
+_RATE = re.compile(_NUMBER + r"(?:GB/s)?", re.IGNORECASE)
+_TARGET = re.compile(_NUMBER + r"(ms|s|t(?:ok(?:en)?s?)? ?/ ?s(?:ec)?|tps)?", re.IGNORECASE)
+_UNITS = {"M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Question(BaseModel):
+    """What is asked. All but the model may be left open: then it is detected, or assumed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    gpu: str | None = None
+    ram: int | None = Field(
+        default=None, gt=0, description="bytes; where there is one memory, of that"
+    )
+    quant: Precision | None = None
+    context: int = Field(default=8192, ge=128, le=INT64, description="tokens of KV cache")
+    runtime: str | None = None
+    cpu: str | None = None
+    drive: str | None = Field(default=None, description="a name, or GB/s")
+    link: float | None = Field(default=None, gt=0, description="GB/s")
+    n_cpu_moe: int | None = Field(
+        default=None, ge=0, le=INT64, description="the first layers, whose experts the CPU keeps"
+    )
+    cache: Capacity | None = Field(default=None, description="of experts, on the accelerator")
+    target: float | None = Field(default=None, gt=0, description="tokens a second")
+
+    @field_validator("ram", "quant", "link", "target", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        return _READ[info.field_name or ""](value) if isinstance(value, str) else value
+
+    @classmethod
+    def of(cls, **given: Any) -> Question:
+        """The question of these fields, as text or values; None is not given.
+
+        Raises ConfigError that names the field at fault.
+        """
+        try:
+            return cls.model_validate({k: v for k, v in given.items() if v is not None})
+        except ValidationError as error:
+            raise ConfigError(describe(error, cls).replace("n_cpu_moe", "n-cpu-moe")) from error
+
+
+def memory(text: str) -> int:
+    """``"32GB"`` in bytes. Memory is sold in powers of two, so GB and GiB are the same here."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size of a memory: write 32GB")
+    return round(float(match[1]) * _UNITS[(match[2] or "G").upper()])
+
+
+def rate(text: str) -> float:
+    """``"25"`` or ``"25 GB/s"``."""
+    match = _RATE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no rate: write 25, in GB/s")
+    return float(match[1])
+
+
+def _target(text: str) -> float:
+    """``"20tok/s"`` or ``"50ms"`` a token, in tokens a second."""
+    match = _TARGET.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        raise ValueError(f"{text!r} is no speed: write 20tok/s or 50ms")
+    number, unit = float(match[1]), (match[2] or "").lower()
+    return {"ms": 1e3, "s": 1.0}[unit] / number if unit in ("ms", "s") else number
+
+
+def _precision(text: str) -> Precision:
+    """A name, or parts as a config has them: ``"{experts: mxfp4, attention: Q6_K}"``."""
+    try:
+        value = yaml_file.parse_yaml(text) if text.startswith("{") else text
+    except yaml.YAMLError:
+        raise ValueError(f"{text!r} is no YAML") from None
+    try:
+        return Precision.model_validate(value)
+    except ValidationError as error:
+        if value is not text:
+            raise ValueError(describe(error, Precision)) from None
+    lower = {name.lower(): name for name in NAMES}
+    near = did_you_mean(text.lower().replace("-", "_"), lower)
+    for name in lower:
+        near = near.replace(f"{name!r}", f"{lower[name]!r}")
+    raise ValueError(f"unknown quantisation {text!r}{near}")
+
+
+_READ = {"ram": memory, "quant": _precision, "link": rate, "target": _target}

@@ -1,0 +1,164 @@
+"""A question with everything that it left open settled: model, weights, machine and engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefetch_sim.experiments.advising import known
+from prefetch_sim.experiments.advising import machine as machines
+from prefetch_sim.experiments.advising.machine import Machine, Taken
+from prefetch_sim.experiments.advising.names import known_as, slug
+from prefetch_sim.experiments.advising.placements import Place
+from prefetch_sim.experiments.advising.question import Question
+from prefetch_sim.hardware_profiles import RuntimeProfile, list_runtimes, load_runtime
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.config.files import Tree, parse
+from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.cost.reserve import Reserve, reserve
+from prefetch_sim.sim.setup.traces import load_workload
+from prefetch_sim.traces.models import catalogue
+from prefetch_sim.traces.models.precision import NAMES, Precision
+from prefetch_sim.traces.models.spec import ModelSpec
+
+_GGUF_ENGINES = ("llama.cpp", "imp", "big-moe-on-edge")
+# What streams experts from the drive: on Macs, and where the CPU computes.
+_FROM_DRIVE = dict.fromkeys(machines.MACS, "mlx-stream") | dict.fromkeys(
+    ("laptop-ddr4", "oneplus-15r", "raspberry-pi-5", "snapdragon-8"), "big-moe-on-edge"
+)
+_USUAL = "llama.cpp"
+
+
+@dataclass(frozen=True)
+class Situation:
+    question: Question
+    machine: Machine
+    place: Place
+    precision: Precision
+    runtime: str  # a name of the list, or a file
+    taken: tuple[Taken, ...]
+
+    @property
+    def known(self) -> known.Figures:
+        """What is known of the engine here, where experts are split."""
+        place = self.place
+        return known.figures(place.runtime.name, place.profile.name, place.model.name)
+
+    def tree(self, *, whole: bool) -> Tree:
+        """Of a config, all but how experts are placed, and routing."""
+        stored = as_written(self.precision)
+        return {
+            "name": "advise",
+            "model": self.place.name,
+            **({"precision": stored} if stored else {}),
+            "hardware": self.machine.hardware,
+            "runtime": self.runtime if whole else known.tree(self.runtime, self.known),
+            "context": self.question.context,
+        }
+
+    def with_runtime(self, name: str) -> Situation:
+        """The same with another engine, by name or file."""
+        runtime = load_runtime(name)
+        found = replace(self, runtime=name, place=replace(self.place, runtime=runtime))
+        return found.with_context(self.question.context)
+
+    def with_context(self, tokens: int) -> Situation:
+        """The same with a KV cache of so many tokens."""
+        place = self.place
+        beside = _beside(place.name, place.model, self.precision, place.runtime, tokens)
+        return replace(self, place=replace(place, beside=beside))
+
+    def with_memory(self, more_gib: float) -> Situation:
+        """The same with so much more memory on the accelerator."""
+        profile = self.place.profile
+        size = round(profile.compute.memory_gib.value + more_gib, 3)
+        hardware: dict[str, Any] = dict(self.machine.hardware)
+        hardware["compute"] = {**hardware.get("compute", {}), "memory_gib": size}
+        figure = profile.compute.memory_gib.model_copy(update={"value": size})
+        compute = profile.compute.model_copy(update={"memory_gib": figure})
+        larger = profile.model_copy(update={"compute": compute})
+        return replace(
+            self,
+            machine=self.machine._replace(hardware=hardware, profile=larger),
+            place=replace(self.place, profile=larger),
+        )
+
+
+def settle(question: Question, look: Callable[[], machines.Here] = machines.here) -> Situation:
+    """Settle ``question``. Raises ConfigError or ProfileError with the nearest name."""
+    machine = machines.find(question, look)
+    name = _model_name(question.model)
+    model = load_model(name, question.quant)
+    taken = [*machine.taken, Taken("model", name, "said")]
+    runtime = question.runtime or _USUAL
+    runtime = known_as(runtime, list_runtimes()) or runtime
+    engine = load_runtime(runtime)
+    if question.quant is not None:
+        stored = question.quant
+        taken.append(Taken("quant", _shown(stored), "said"))
+    else:
+        stored, why = _usual_precision(model, engine.name)
+        taken.append(Taken("quant", _shown(stored), "assumed", why))
+    beside = _beside(name, model, stored, engine, question.context)
+    sizes = model.bytes_per_expert(stored)
+    place = Place(name, model, machine.profile, engine, beside, sizes, machine.host_bytes)
+    found = Situation(question, machine, place, stored, runtime, ())
+    if question.runtime is None:
+        found, why = _usual_runtime(found)
+        taken.append(Taken("runtime", found.place.runtime.name, "assumed", why))
+    else:
+        taken.append(Taken("runtime", engine.name, "said"))
+    return replace(found, taken=tuple(taken))
+
+
+def _model_name(text: str) -> str:
+    """A name of the catalogue, or a file by its whole path. Raises ConfigError with the nearest."""
+    if Path(text).exists() and text not in catalogue.names():
+        return str(Path(text).resolve())
+    name = known_as(text, catalogue.names())
+    if name is None:
+        raise ConfigError(f"unknown model {text!r}{did_you_mean(slug(text), catalogue.names())}")
+    return name
+
+
+def _beside(
+    name: str, model: ModelSpec, stored: Precision, engine: RuntimeProfile, context: int
+) -> Reserve:
+    """What is in memory beside experts, for one request."""
+    trace = {"synthetic": name, "requests": 1, "prompt": 1, "decode": 1}
+    config = parse({"trace": trace, "precision": stored}, "advise")
+    return reserve(model, load_workload(config), stored, engine, context)
+
+
+def _usual_precision(model: ModelSpec, engine: str) -> tuple[Precision, str]:
+    published = model.precision.experts
+    if published in ("bf16", "f16", "f32"):
+        return Precision.of("Q4_K_M"), "usual where a model does not fit"
+    if published == "mxfp4" and engine in _GGUF_ENGINES:
+        return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
+    return Precision(), "as published"
+
+
+def _usual_runtime(found: Situation) -> tuple[Situation, str]:
+    place = found.place
+    if place.room >= place.everything or not place.profile.unified_memory:
+        return found, "what most people run"
+    if place.profile.name not in _FROM_DRIVE:
+        return found, "reading what memory lacks off the drive"
+    other = found.with_runtime(_FROM_DRIVE[place.profile.name])
+    return other, "as it streams experts from the drive"
+
+
+def _shown(stored: Precision) -> str:
+    written = as_written(stored)
+    if isinstance(written, str):
+        return written
+    return ", ".join(f"{part} {name}" for part, name in written.items()) or "as published"
+
+
+def as_written(stored: Precision) -> str | dict[str, str]:
+    """One name where that says it all, else parts by name."""
+    same = [name for name in NAMES if Precision.of(name) == stored]
+    return same[0] if same else stored.model_dump(exclude_none=True)

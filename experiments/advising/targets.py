@@ -1,0 +1,56 @@
+"""Whether a speed that somebody wants is reached, and what would reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+_LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)  # GiB more
+
+
+@dataclass(frozen=True)
+class Way:
+    """Something that would reach it."""
+
+    what: str
+    tokens_s: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """``met``: yes, where all of the band is; no, where none of it is."""
+
+    tokens_s: float
+    met: Literal["yes", "likely", "unlikely", "no"]
+    by: tuple[Way, ...]
+
+
+def judged(
+    wanted: float,
+    band: tuple[float, float, float],
+    others: Sequence[tuple[str, float]],
+    lacking_gib: float,
+    larger: Callable[[float], float],
+) -> Target:
+    """Judge ``wanted`` tokens/s by what is expected, ``band`` being (low, expected, high).
+
+    ``others`` are tried already; ``larger`` gives tokens/s with so many GiB more, of which
+    ``lacking_gib`` hold all experts: the fewest that reach it are looked for.
+    """
+    low, expected, high = band
+    if expected >= wanted:
+        return Target(wanted, "yes" if low >= wanted else "likely", ())
+    by = [Way(what, speed) for what, speed in others if speed >= wanted]
+    if lacking_gib > 0 and (speed := larger(lacking_gib)) >= wanted:
+        steps = [float(gib) for gib in _LADDER if gib < lacking_gib]
+        found = Way(f"memory_gib+{lacking_gib:.3g}", speed)
+        first, last = 0, len(steps)
+        while first < last:
+            middle = (first + last) // 2
+            if (speed := larger(steps[middle])) >= wanted:
+                last, found = middle, Way(f"memory_gib+{steps[middle]:g}", speed)
+            else:
+                first = middle + 1
+        by.append(found)
+    return Target(wanted, "unlikely" if high >= wanted else "no", tuple(by))

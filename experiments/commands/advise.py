@@ -1,0 +1,121 @@
+"""``prefetch-sim advise``: what a model would do on a machine, in ten lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def advise(
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="As Hugging Face or the catalogue has it; a file.")
+    ],
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A card, or a machine, by any name.")
+    ] = None,
+    ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Host memory: 32GB.")] = None,
+    quant: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the weights: Q4_K_M, mxfp4, {experts: fp8}."),
+    ] = None,
+    context: Annotated[int, typer.Option(metavar="TOKENS", help="Kept in the KV cache.")] = 8192,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The serving engine: llama.cpp.")
+    ] = None,
+    cpu: Annotated[str | None, typer.Option(metavar="NAME", help="Computes experts.")] = None,
+    drive: Annotated[str | None, typer.Option(metavar="NAME", help="Or its GB/s.")] = None,
+    link: Annotated[
+        str | None, typer.Option(metavar="GB/s", help="Host memory to GPU, pinned.")
+    ] = None,
+    n_cpu_moe: Annotated[
+        int | None,
+        typer.Option("--n-cpu-moe", metavar="N", help="Ask about this split, as llama.cpp's N."),
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Ask about so much for experts: 4000MiB, 25%."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="SPEED", help="Is it reached? 20tok/s, or 50ms.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what was recommended, for prefetch-sim run."),
+    ] = None,
+) -> None:
+    """Say how fast a model would decode on a machine, how to split it, and what would help.
+
+    What is not said is found on this machine, or assumed: the last line says which.
+    """
+    import json
+    from dataclasses import asdict
+
+    from prefetch_sim.experiments.commands.output import check_target, console, grid
+    from prefetch_sim.experiments.interrupts import nothing_to_keep
+
+    with nothing_to_keep():
+        from prefetch_sim.experiments.advising import words
+        from prefetch_sim.experiments.advising.advice import advise as answer
+        from prefetch_sim.experiments.advising.question import Question
+
+    if config is not None:
+        check_target("--config", config)
+    question = Question.of(
+        model=model, gpu=gpu, ram=ram, quant=quant, context=context, runtime=runtime, cpu=cpu,
+        drive=drive, link=link, n_cpu_moe=n_cpu_moe, cache=cache, target=target,
+    )  # fmt: skip
+    with _progress() as tell:
+        advice = answer(question, tell)
+    if config is not None:
+        _write(config, advice.config, words.title(advice))
+    if as_json:
+        print(json.dumps(asdict(advice), indent=2, allow_nan=False))
+    else:
+        table = grid("", words.title(advice))
+        for what, text in words.lines(advice):
+            table.add_row(what, text)
+        console().print(table)
+
+
+_PATIENCE = 5.0  # seconds without a word in a log
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Tells of what is under way: a line that changes, or in a log one now and then."""
+    from prefetch_sim.experiments.commands.output import console, say
+
+    out = console(stderr=True)
+    if out.is_terminal:
+        with out.status("reading") as status:
+            yield status.update
+        return
+    last = time.monotonic()
+
+    def tell(what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PATIENCE:
+            last = time.monotonic()
+            say(f"advise: {what}")
+
+    yield tell
+
+
+def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
+    import yaml
+
+    from prefetch_sim.experiments.text import one_line
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.traces.files import replacing
+
+    if tree is None:
+        raise ConfigError("--config: nothing fits, so there is nothing to run")
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    with replacing(path) as whole:
+        whole.write_text(f"# {one_line(title)}\n{text}", encoding="utf-8")

@@ -1,0 +1,342 @@
+"""``advise``: what it takes for granted, what it answers, and how that compares with measured runs."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from cli_support import run_cli
+
+from prefetch_sim.experiments.advising import band, check, points, words
+from prefetch_sim.experiments.advising.advice import advise, limits
+from prefetch_sim.experiments.advising.answer import Advice
+from prefetch_sim.experiments.advising.machine import GIB, Here, find
+from prefetch_sim.experiments.advising.near import CHECKED
+from prefetch_sim.experiments.advising.placements import HITS, first_layers, hits, placed, ways
+from prefetch_sim.experiments.advising.question import Question
+from prefetch_sim.experiments.advising.situation import Situation, settle
+from prefetch_sim.experiments.advising.targets import judged
+from prefetch_sim.experiments.field_check.rows import read_study
+from prefetch_sim.experiments.paper_check.report import fill
+from prefetch_sim.hardware_profiles import ProfileError
+from prefetch_sim.sim.config.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = Here(None, None, "", 0)
+# A small model on a card with less memory than it needs.
+SMALL = {"gpu": "RTX 3060 3GB", "ram": "32GB", "model": "allenai/OLMoE-1B-7B", "quant": "Q4_K_M"}
+ASKED = ("--gpu", "RTX 3060 3GB", "--ram", "32GB", "--model", "olmoe-1b-7b", "--quant", "Q4_K_M")
+
+
+def settled(**given: Any) -> Situation:
+    return settle(Question.of(**SMALL | given), lambda: ELSEWHERE)
+
+
+@cache
+def answered(**given: Any) -> Advice:
+    return advise(Question.of(**SMALL | given), look=lambda: ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("ram", "32GB", 32 * GIB),
+        ("ram", "0.5 TiB", 512 * GIB),
+        ("ram", "16", 16 * GIB),
+        ("target", "20tok/s", 20),
+        ("target", "20 tokens/s", 20),
+        ("target", "12.5 t/s", 12.5),
+        ("target", "50ms", 20),
+        ("link", "25 GB/s", 25),
+    ],
+)
+def test_sizes_and_speeds_are_read_as_written(field: str, text: str, value: float) -> None:
+    assert getattr(Question.of(**SMALL | {field: text}), field) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"ram": "lots"}, "ram: 'lots' is no size of a memory: write 32GB"),
+        ({"target": "fast"}, "target: 'fast' is no speed: write 20tok/s or 50ms"),
+        ({"quant": "Q4_K_X"}, "quant: unknown quantisation 'Q4_K_X'; did you mean 'Q4_K_M'?"),
+        ({"link": "PCIe"}, "link: 'PCIe' is no rate: write 25, in GB/s"),
+        ({"cache": "much"}, "cache: 'much' is not a capacity"),
+    ],
+)
+def test_what_cannot_be_read_is_named(given: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Question.of(**SMALL | given)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "name"),
+    [
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("RTX 3060 12GB", "rtx-3060-12gb"),
+        ("geforce rtx 3060 ti", "rtx-3060-ti"),
+        ("Apple M4 Max", "m4-max"),
+        ("rtx-5090", "rtx-5090"),
+    ],
+)
+def test_cards_are_known_by_what_people_call_them(gpu: str, name: str) -> None:
+    assert settled(gpu=gpu).machine.profile.name == name
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--gpu", "RTX 4O90", "did you mean 'rtx-4090'?"),
+        ("--quant", "Q4_K_X", "did you mean 'Q4_K_M'?"),
+        ("--model", "olmoe-1b-8b", "did you mean 'olmoe-1b-7b'?"),
+        ("--runtime", "lama.cpp", "did you mean 'llama.cpp'?"),
+        ("--cpu", "ryzen-5950", "did you mean 'ryzen-5950x'?"),
+        ("--n-cpu-moe", "0", "at least"),
+        ("--cache", "7GiB", "do not fit"),
+        ("--context", "1", "context"),
+    ],
+)
+def test_a_wrong_option_is_one_line_with_the_nearest_name(
+    option: str, value: str, says: str
+) -> None:
+    """The last of an option counts."""
+    ended = run_cli("advise", *ASKED, option, value)
+    assert (ended.code, ended.out) == (2, "")
+    assert says in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_where_no_card_is_named_and_none_is_here_it_says_so() -> None:
+    with pytest.raises(ProfileError, match="gpu: none is found here"):
+        find(Question.of(model="olmoe-1b-7b"), lambda: ELSEWHERE)
+
+
+def test_this_machine_is_taken_as_it_is_found() -> None:
+    here = Here("NVIDIA GeForce RTX 3060", 12.0, "AMD Ryzen 9 5950X 16-Core Processor", 60 * GIB)
+    machine = find(Question.of(model="olmoe-1b-7b"), lambda: here)
+    assert machine.profile.name == "rtx-3060-12gb"
+    assert machine.profile.cpu is not None
+    assert machine.profile.cpu.name == "ryzen-5950x"
+    assert machine.profile.host is not None
+    assert machine.profile.host.memory_gib.value == 60
+    detected = {one.what for one in machine.taken if one.how == "detected"}
+    assert detected == {"gpu", "ram", "cpu"}
+
+
+def test_another_machine_is_not_taken_for_this_one() -> None:
+    here = Here("NVIDIA GeForce RTX 3060", 12.0, "AMD Ryzen 9 5950X", 60 * GIB)
+    machine = find(Question.of(model="olmoe-1b-7b", gpu="RTX 4090"), lambda: here)
+    assert machine.profile.host is not None
+    assert machine.profile.host.memory_gib.value == 64
+    assert {one.how for one in machine.taken} == {"said", "assumed"}
+
+
+def test_hits_go_through_what_was_measured_and_grow() -> None:
+    for share, rate in HITS[:-1]:
+        assert hits(share) == pytest.approx(rate)
+    shares = [x / 100 for x in range(1, 101)]
+    assert all(a <= b for a, b in pairwise(map(hits, shares)))
+    assert hits(0.001) >= 0
+
+
+def test_as_many_layers_as_fit_and_one_more_does_not() -> None:
+    place = settled().place
+    found = placed(place, "layers")
+    assert 0 < found.layers < place.model.moe_layers
+    first = first_layers(place.model, found.layers)
+    assert placed(place, "layers", n_cpu_moe=first) == found
+    with pytest.raises(ConfigError, match=f"at least {first} are needed"):
+        placed(place, "layers", n_cpu_moe=first - 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "able"),
+    [
+        ({}, ("layers",)),
+        ({"runtime": "ktransformers"}, ("each",)),
+        ({"runtime": "imp"}, ("lru",)),
+        ({"runtime": "ideal"}, ("layers", "each", "lru+cpu", "lru")),
+        ({"gpu": "RTX 4090"}, ("whole",)),
+        ({"gpu": "M5 Pro", "ram": "6GB"}, ("lru",)),
+        ({"gpu": "Jetson Orin Nano 8GB", "ram": None, "model": "deepseek-v3"}, ()),
+    ],
+)
+def test_an_engine_is_asked_for_what_it_can_do(
+    given: dict[str, str], able: tuple[str, ...]
+) -> None:
+    assert ways(settled(**given).place) == able
+
+
+def test_a_split_is_answered_with_its_flags_and_a_band() -> None:
+    found = answered()
+    assert found.fits == "split"
+    assert found.speed is not None
+    assert found.split is not None
+    speed, split = found.speed, found.split
+    assert 0 < speed.low < speed.tokens_s < speed.high
+    assert (speed.high - speed.low) / 2 / speed.tokens_s == pytest.approx(speed.half_width)
+    assert speed.from_field < speed.half_width <= band.MOST
+    assert speed.tokens_s_at_context < speed.tokens_s
+    assert split.flags == f"-ngl 99 --n-cpu-moe {16 - split.layers} -c 8192"
+    assert found.limits is not None
+    assert sum(found.limits.values()) == pytest.approx(1)
+    assert next(iter(found.limits)) in ("cpu", "engine")
+    gains = {one.what: one.gain for one in found.more}
+    assert gains["memory_gib+1"] > 0
+    assert gains["cpu*2"] > gains["link*2"] >= 0
+    assert {one.what for one in found.engines} == {"ktransformers", "imp"}
+    assert found.prefetches == "imp"
+
+
+def test_the_answer_is_ten_lines_or_so_in_words() -> None:
+    said = dict(words.lines(answered()))
+    assert 8 <= len(said) <= 12
+    assert "in part" in said["fits"]
+    assert "tokens/s" in said["speed"]
+    assert "said" not in said["taken"]
+    assert "cpu ddr4-dual" in said["taken"]
+
+
+def test_json_has_every_key_and_the_config_gives_the_same_speed(tmp_path: Path) -> None:
+    config = tmp_path / "best.yaml"
+    ended = run_cli("advise", *ASKED, "--json", "--config", config)
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads(ended.out)
+    assert set(found) == set(Advice.__dataclass_fields__)
+    assert found["taken"][0]["what"] == "gpu"
+    again = json.loads(run_cli("run", config, "--json").out)
+    assert again["tpot_ms"]["mean"] == pytest.approx(found["speed"]["ms"], abs=1e-6)
+
+
+def test_a_model_that_fits_whole_has_nothing_to_split() -> None:
+    found = answered(gpu="RTX 4090")
+    assert found.split is not None
+    assert (found.fits, found.split.way, found.split.hit_rate) == ("whole", "whole", 1.0)
+    assert found.split.flags == "-ngl 99 -c 8192"
+    assert (found.more, found.engines, found.prefetch) == ((), (), ())
+    assert found.limits is not None
+    assert found.limits["gpu"] > 0.5
+    assert found.limits["drive"] == found.limits["cpu"] == 0
+
+
+def test_what_fits_nowhere_is_said_with_what_would() -> None:
+    found = answered(gpu="RTX 3060 2GB", context=1 << 17)
+    assert (found.fits, found.speed, found.config) == ("nowhere", None, None)
+    assert found.longest_context is not None
+    settled(gpu="RTX 3060 2GB", context=found.longest_context)
+    assert ways(settled(gpu="RTX 3060 2GB", context=found.longest_context).place)
+    assert not ways(settled(gpu="RTX 3060 2GB", context=found.longest_context + 256).place)
+    assert dict(words.lines(found)).keys() == {"fits", "taken"}
+    asked = ("--gpu", "jetson-orin-nano-8gb", "--model", "deepseek-v3")
+    ended = run_cli("advise", *asked)
+    assert ended.code == 0
+    assert "nowhere" in ended.out
+
+
+def test_what_host_memory_lacks_comes_off_the_drive() -> None:
+    found = answered(ram="3GB")
+    assert found.fits == "drive"
+    assert found.memory.on_drive > 0
+    assert found.limits is not None
+    assert found.limits["drive"] > 0.1
+    assert "drive*2" in {one.what for one in found.more}
+
+
+def test_one_memory_has_a_cache_and_no_link() -> None:
+    found = answered(gpu="M5 Pro", ram="6GB")
+    assert found.split is not None
+    assert (found.runtime, found.split.way) == ("mlx-stream", "lru")
+    assert found.prefetches == "mlx-stream"
+    assert found.limits is not None
+    assert found.limits["link"] == 0
+    with pytest.raises(ProfileError, match="link: m5-pro has one memory"):
+        settled(gpu="M5 Pro", link="25")
+
+
+def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
+    tried = [("imp", 25.0)]
+    steps: list[float] = []
+
+    def larger(gib: float) -> float:
+        steps.append(gib)
+        return 10 + 5 * gib
+
+    assert judged(8, (9, 12, 15), tried, 4, larger).met == "yes"
+    assert judged(10, (9, 12, 15), tried, 4, larger).met == "likely"
+    assert not steps
+    found = judged(14, (9, 12, 15), tried, 4.5, larger)
+    assert found.met == "unlikely"
+    assert [(way.what, way.tokens_s) for way in found.by] == [("imp", 25.0), ("memory_gib+1", 15)]
+    assert judged(99, (9, 12, 15), tried, 4, larger).by == ()
+    assert answered(target="1tok/s").target is not None
+
+
+def test_a_band_is_of_the_figures_and_of_the_field_check() -> None:
+    found = settled()
+    place = placed(found.place, "layers")
+    point = points.run({**found.tree(whole=False), **place.changes})
+    figure = "hardware.cpu.expert_gb_s.bf16"
+    doubt = band.band(point, {figure: 0.5})
+    stated = found.machine.profile.flat()["cpu.expert_gb_s.bf16"].uncertainty
+    assert doubt.figures == pytest.approx((1 + stated) ** 0.5 - 1)
+    assert doubt.half == pytest.approx((doubt.figures**2 + doubt.field**2) ** 0.5)
+    assert band.band(point, {figure: 9.0}).half == band.MOST
+    assert limits({figure: 0.5, "runtime.step_us": 0.5})["cpu"] == 0.5
+
+
+def test_what_a_row_published_may_be_left_out_of_its_band() -> None:
+    rows = [row.id for row in check.rows(read_study())]
+    assert 0.1 < band.field_deviation() < band.MOST
+    worst = ("freetoken-hybrid", "freetoken-rome-8", "rtx2080-gptoss")
+    assert set(worst) <= set(rows)
+    assert band.field_deviation(worst) < band.field_deviation()
+
+
+# The check.
+
+STUDY = read_study()
+
+
+def committed() -> pd.DataFrame:
+    return pd.read_csv(CHECKED)
+
+
+def test_every_row_that_nothing_was_fitted_to_is_asked_or_left_out_for_a_reason() -> None:
+    asked, left = check.questions(), check.left_out()
+    assert not asked.keys() & left.keys()
+    assert asked.keys() | left.keys() == {row.id for row in check.rows(STUDY)}
+    assert all(len(reason) > 10 for reason in left.values())
+
+
+def test_a_question_holds_no_result() -> None:
+    allowed = set(Question.model_fields) - {"target"}
+    for name, given in check.questions().items():
+        assert given.keys() <= allowed, name
+        Question.of(**given)
+
+
+def test_nine_in_ten_measured_runs_are_in_the_band() -> None:
+    found = committed()
+    assert list(found["row"]) == list(check.questions())
+    assert len(found) >= 12
+    assert found["inside"].mean() >= check.NINE_IN_TEN
+    assert found["half_width"].max() <= band.MOST
+
+
+@pytest.mark.parametrize("name", ["ryzen9900x-gptoss", "laptop-c5281"])
+def test_some_rows_come_out_again(name: str) -> None:
+    row = committed().set_index("row").loc[name]
+    again = check.checked(STUDY, name)
+    for key in ("measured", "expected", "low", "high"):
+        assert again[key] == pytest.approx(row[key], rel=1e-3), key
+
+
+def test_the_page_shows_the_committed_results() -> None:
+    text = (ROOT / "docs/advise-check.md").read_text(encoding="utf-8")
+    assert fill(text, check.tables(committed())) == text
