@@ -61,8 +61,10 @@ except AttributeError as error:
 def test_a_run_is_the_commands(config: Path) -> None:
     sets = ["--set", "cache.capacity=25%", "--set", "predictor=guess"]
     said = json.loads(run_cli("run", config, *sets, "--json").out)
+    conclusion = said.pop("conclusion")
     done = ps.run(config, {"cache.capacity": "25%"}, predictor="guess")
     assert done.results == said
+    assert done.said == conclusion
     assert done.tpot_ms == said["tpot_ms"]["mean"]
     assert done.hit_rate == said["hit_rate"]["all"]
     assert done.config.predictor[0].name == "guess"

@@ -17,7 +17,7 @@ import numpy as np
 from prefetch_sim.experiments.api.modules import module_of, name_of
 from prefetch_sim.experiments.api.traces import trace_file
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.files import Tree, read_yaml, spelled
+from prefetch_sim.sim.config.files import Tree, read_config, spelled
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.traces.trace import Trace
 
@@ -41,7 +41,7 @@ def read(config: Config) -> tuple[Tree, str]:
     if isinstance(config, Mapping):
         return dict(config), "config"
     if isinstance(config, str | os.PathLike):
-        return read_yaml(os.fspath(config)), os.fspath(config)
+        return read_config(os.fspath(config)), os.fspath(config)
     raise ConfigError(f"a config is a file, a mapping or a RunConfig, not {config!r}")
 
 

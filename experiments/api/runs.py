@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
 from prefetch_sim.experiments.commands.output import number, percent, size
+from prefetch_sim.experiments.commands.run import checked, doubts, without
+from prefetch_sim.experiments.conclusions.one_run import of_run
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.files import parse, set_path
-from prefetch_sim.sim.config.foreign import PolicyError
+from prefetch_sim.sim.config.files import set_path
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.results.simulation import Simulation
 from prefetch_sim.sim.results.summary import results
 from prefetch_sim.sim.run import simulate
-from prefetch_sim.sim.setup.inputs import Inputs, load
+from prefetch_sim.sim.setup.inputs import Inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +36,8 @@ def run(
     Raises ConfigError, a ValueError, with the line that the command prints.
     """
     inputs = inputs_of(config, overrides, **keys)
+    for line in doubts(inputs):
+        warnings.warn(line.removeprefix("warning: "), stacklevel=2)
     done = simulate(inputs, records=records)
     return Run(results(done), done)
 
@@ -47,14 +51,7 @@ def inputs_of(config: Config, overrides: Overrides = None, /, **keys: Any) -> In
         tree = set_path(tree, path, value)
     if "sweep" in tree:
         raise ConfigError(f"{where}: sweep: this config is a sweep; use prefetch_sim.sweep")
-    try:
-        return load(parse(named(tree)[0], where))
-    except PolicyError:  # it says where
-        raise
-    except ConfigError as error:
-        message = str(error)
-        prefix = "" if message.startswith(f"{where}: ") else f"{where}: "
-        raise ConfigError(prefix + message) from error
+    return checked(named(tree)[0], where)
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,6 +79,11 @@ class Run:
     def ttft_ms(self) -> float | None:
         """Mean time to first token, ms; None without prompts."""
         return self._at("ttft_ms", "mean")
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        """Tokens that come out a second of decode, of all requests together."""
+        return self._at("decode_tokens_per_s")
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -126,28 +128,38 @@ class Run:
 
         return frames.loads(self.simulation)
 
+    @cached_property
+    def said(self) -> list[str]:
+        """What the results mean, a sentence or two each.
+
+        Where the run predicts, the same run without is simulated for it, unless that takes long.
+        """
+        return of_run(self.results, without(self.simulation.inputs))
+
     @property
     def title(self) -> str:
         """What ran, in a line."""
         inputs = self.simulation.inputs
+        given = inputs.as_given
         predictors = " + ".join(name for name, _, _ in inputs.predictors) or "none"
         return (
-            f"{inputs.config.name}: {inputs.model.name} on {inputs.profile.name}, runtime "
-            f"{inputs.runtime.name}, predictor {predictors}, {inputs.config.cache.eviction.name} "
+            f"{inputs.config.name}: {given['model']} on {given['hardware']}, runtime "
+            f"{given['runtime']}, predictor {predictors}, {inputs.config.cache.eviction.name} "
             f"in {size(sum(inputs.cache_bytes))}"
         )
 
     def __repr__(self) -> str:
         return (
-            f"<Run {self.title}: {number(self.tpot_ms)} ms per output token, "
-            f"{number(self.tokens_per_s)} tokens/s, hit rate {percent(self.hit_rate)}>"
+            f"<Run {self.title}: {number(self.decode_tokens_per_s)} tokens/s in decode, "
+            f"{number(self.tpot_ms)} ms per output token, hit rate {percent(self.hit_rate)}>"
         )
 
     def _repr_html_(self) -> str:
         found, total = self.results, self.total_ms
         stalls = sum(found["stall_ms"].values())
         rows = [
-            ("tokens/s", number(self.tokens_per_s)),
+            ("decode, tokens/s", number(self.decode_tokens_per_s)),
+            ("whole run, tokens/s", number(self.tokens_per_s)),
             ("ms per output token", number(self.tpot_ms)),
             ("ms to first token", number(self.ttft_ms)),
             ("hit rate", percent(self.hit_rate)),
@@ -156,11 +168,7 @@ class Run:
         if found["bounds_ms"] is not None:
             saved = found["regret_ms"] / total if total else None
             rows.append(("no policy could save more than", percent(saved)))
-        return html.block(self.title, [html.pairs(rows)], self._said())
-
-    def _said(self) -> list[str]:
-        """The conclusion in words."""
-        return []
+        return html.block(self.title, [html.pairs(rows)], self.said)
 
     def _at(self, *path: str) -> float | None:
         found: Any = self.results

@@ -15,7 +15,8 @@ import pandas as pd
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
 from prefetch_sim.experiments.commands.output import count, number, percent
-from prefetch_sim.experiments.sweeps import export, points, pools
+from prefetch_sim.experiments.commands.sweep import doubts
+from prefetch_sim.experiments.sweeps import conclusion, export, points, pools
 from prefetch_sim.experiments.sweeps.runner import Sweep as Folder
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config.errors import ConfigError
@@ -56,6 +57,8 @@ def sweep(
     if objects and jobs not in (None, 1):
         raise ConfigError(f"{source}: {objects[0]}: a Python object runs in this process: jobs=1")
     plan = points.plan(tree, source)
+    for line in doubts(plan):
+        warnings.warn(line.removeprefix("warning: "), stacklevel=2)
     if objects:
         jobs = 1
     elif jobs is None:
@@ -67,6 +70,7 @@ def sweep(
         with workers as pool, Folder(folder, tree) as work:
             work.run(plan, pool)
             rows = export.write(folder, plan, work.store)
+            said = conclusion.conclude(folder, conclusion.measured(plan, work.store), len(plan))
         frame = pd.read_parquet(folder / export.EXPORTS[0])
     failed = [row for row in rows if row["error"] is not None]
     if failed:
@@ -76,7 +80,7 @@ def sweep(
             stacklevel=2,
         )
     varied = [path for path in plan[0].axes if len({point.axes[path] for point in plan}) > 1]
-    return Sweep(frame, tuple(varied), None if out is None else Path(out))
+    return Sweep(frame, tuple(varied), None if out is None else Path(out), tuple(said))
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,6 +94,7 @@ class Sweep:
     frame: pd.DataFrame
     axes: tuple[str, ...]  # dotted paths of more than one value
     folder: Path | None  # where the results are kept
+    said: tuple[str, ...]  # what the results mean, a line each
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -103,20 +108,16 @@ class Sweep:
         )
 
     def _repr_html_(self) -> str:
-        headings = [*self.axes, "ms per output token", "tokens/s", "hit rate"]
+        headings = [*self.axes, "decode, tokens/s", "ms per output token", "hit rate"]
         rows = []
         for row in self.frame.head(_SHOWN).to_dict("records"):
             cells = [str(row[f"axis.{path}"]) for path in self.axes]
-            tpot, rate, hits = (
+            rate, tpot, hits = (
                 None if row.get(key) != row.get(key) else row.get(key)  # noqa: PLR0124 - NaN
-                for key in ("tpot_ms.mean", "tokens_per_s", "hit_rate.all")
+                for key in ("decode_tokens_per_s", "tpot_ms.mean", "hit_rate.all")
             )
-            rows.append([*cells, number(tpot), number(rate), percent(hits)])
+            rows.append([*cells, number(rate), number(tpot), percent(hits)])
         title = count(len(self), "point")
         if len(self) > _SHOWN:
             title += f", the first {_SHOWN}"
-        return html.block(title, [html.table(headings, rows, right=3)], self._said())
-
-    def _said(self) -> list[str]:
-        """The conclusion in words."""
-        return []
+        return html.block(title, [html.table(headings, rows, right=3)], self.said)
