@@ -142,7 +142,7 @@ def test_a_broken_rule_and_its_counterexample(
         ("x = 1", "is no policy: it has the functions of none"),
         ("def inserted(state, x, now): return 0", "it has no 'used'"),
         ("def propose(:", "SyntaxError"),
-        ("raise SystemExit(0)", "cannot be imported: SystemExit"),
+        ("raise SystemExit(0)", "mine.py': SystemExit: 0"),
         ("import no_such_package", "no_such_package"),
     ],
 )

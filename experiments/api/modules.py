@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from keyword import iskeyword
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -66,7 +67,8 @@ def _free_name(policy: Any) -> str:
     where = getattr(own, "__module__", None) or "python"
     if where.startswith("prefetch_sim."):  # no part of the package, which engines may compile
         where = "python"
-    first = full = f"{where}.{name if name.isidentifier() else 'policy'}"
+    usable = name.isidentifier() and not iskeyword(name)  # which lambda is
+    first = full = f"{where}.{name if usable else 'policy'}"
     number = 1
     while full in _known or full in sys.modules:
         number += 1
