@@ -308,7 +308,7 @@ def test_a_dataframe_is_a_trace(config: Path) -> None:
     ]
     frame = pd.DataFrame(rows, columns=["request", "position", "layer", "experts"])
     assert (ps.load_trace(frame, model=MODEL).experts == trace.experts).all()
-    with pytest.raises(ps.TraceError, match="^DataFrame: line 2"):
+    with pytest.raises(ps.TraceError, match=r"^DataFrame: line 2"):
         ps.load_trace(frame.assign(layer=7), model=MODEL)
 
 
@@ -353,7 +353,8 @@ class Predictor(Online):
 
     def predict(self, step, target):
         base = 8 * target
-        return Prediction([base + self.first, base + NEXT] * len(step.rows), [1.0, 0.5] * len(step.rows))
+        named = [base + self.first, base + NEXT]
+        return Prediction(named * len(step.rows), [1.0, 0.5] * len(step.rows))
 
     def observe(self, step, layer):
         pass

@@ -85,14 +85,21 @@ GOOD = {
 }
 # kind, what is replaced, by what, the rule that breaks, what its counterexample says
 BROKEN = [
-    ("eviction", "return -now\n\n\ndef", "return -now / 2\n\n\ndef", "Whoever has", "no whole number"),
+    (
+        "eviction",
+        "return -now\n\n\ndef",
+        "return -now / 2\n\n\ndef",
+        "Whoever has",
+        "no whole number",
+    ),
     ("eviction", '"""Most', 'ASCENDING = True\n"""Most', "Whoever has", "ASCENDING is True"),
     ("eviction", "recently used: the expert used last leaves first.", "recent", "Its doc", "'Most"),
     ("eviction", "    return -now\n\n\n", "    return nowhere\n\n\n", "Whoever has", "line 6"),
     (
         "eviction",
         "def used(state, x, now, score):\n    return -now",
-        "calls = []\n\n\ndef used(state, x, now, score):\n    calls.append(x)\n    return len(calls)",
+        "calls = []\n\n\ndef used(state, x, now, score):\n    calls.append(x)\n"
+        "    return len(calls)",
         "What it remembers of one cache",
         "call ",
     ),
@@ -173,7 +180,7 @@ def test_built_in_policies_by_name_and_import_path() -> None:
     assert check("lru").kind == "eviction"
     assert check("prefetch_sim.sim.misses.cpu").held
     assert check("oracle", params={"recall": 0.8}).held  # it says that it looks ahead
-    with pytest.raises(ConfigError, match="params.recall"):
+    with pytest.raises(ConfigError, match=r"params\.recall"):
         check("oracle", params={"recall": 80})
     assert run_cli("check", "previous-token", "--set", "distance=2").code == 0
 

@@ -53,9 +53,7 @@ def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(space["swept"]) == 84
 
 
-def test_the_notebooks_commands_draw_a_pdf(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_notebooks_commands_draw_a_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join("".join(c["source"]) for c in json.loads(NOTEBOOK.read_text())["cells"])
     block = text.partition("```sh\n")[2].partition("```")[0]
     sweep, plot = (shlex.split(line)[1:] for line in block.splitlines())

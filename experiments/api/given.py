@@ -68,7 +68,9 @@ def named(tree: Tree) -> tuple[Tree, list[str]]:
     def told(path: str, value: Any) -> Any:
         value = _plain(value)
         if path == "trace" and hasattr(value, "columns"):
-            raise ConfigError("trace: a DataFrame names no model: give load_trace(frame, model=...)")
+            raise ConfigError(
+                "trace: a DataFrame names no model: give load_trace(frame, model=...)"
+            )
         kind = PLACES.get(path)
         if isinstance(value, Mapping):
             return {key: told(_below(path, key), part) for key, part in value.items()}
@@ -96,10 +98,10 @@ def _axes(sweep: Any, told: Callable[[str, Any], Any]) -> Any:
     if not isinstance(sweep, Mapping):
         return sweep
     axes = {}
-    for path, values in sweep.items():
+    for path, given in sweep.items():
         place = spelled(path) if isinstance(path, str) else ""
         place = "misses" if place == "misses.policy" else place.removesuffix(".name")
-        values = _plain(values)
+        values = _plain(given)
         axes[path] = (
             [told(place, value) for value in values] if isinstance(values, list) else values
         )

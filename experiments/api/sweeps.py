@@ -21,7 +21,6 @@ from prefetch_sim.experiments.sweeps.runner import Sweep as Folder
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config.errors import ConfigError
 
-
 _SHOWN = 24  # rows in a notebook
 _WORTH_A_PROCESS = 8  # points, as a process takes as long to start as some take to run
 
@@ -113,7 +112,7 @@ class Sweep:
         for row in self.frame.head(_SHOWN).to_dict("records"):
             cells = [str(row[f"axis.{path}"]) for path in self.axes]
             rate, tpot, hits = (
-                None if row.get(key) != row.get(key) else row.get(key)  # noqa: PLR0124 - NaN
+                None if row.get(key) != row.get(key) else row.get(key)
                 for key in ("decode_tokens_per_s", "tpot_ms.mean", "hit_rate.all")
             )
             rows.append([*cells, number(rate), number(tpot), percent(hits)])

@@ -15,7 +15,7 @@ import numpy as np
 
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.models import load_model
-from prefetch_sim.sim.config.schema import parse_slice
+from prefetch_sim.sim.config.values import parse_slice
 from prefetch_sim.sim.setup.traces import trace_path
 from prefetch_sim.traces.format import Trace, TraceError, read_trace, write_trace
 from prefetch_sim.traces.importers import import_trace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from prefetch_sim.experiments.advising import advice, words
+from prefetch_sim.experiments.advising import advice, answer, words
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.given import Config
@@ -50,10 +50,11 @@ def compare(a: Run | Config, b: Run | Config) -> Comparison:
     """
     one, other = (side if isinstance(side, Run) else run(side, records=False) for side in (a, b))
     check_same_requests(one.simulation.inputs, other.simulation.inputs)
-    return _as(Comparison, comparison.compared(one.results, other.results))
+    found: Comparison = _as(Comparison, comparison.compared(one.results, other.results))
+    return found
 
 
-class Advice(advice.Advice):
+class Advice(answer.Advice):
     """What fits, how fast a model decodes on a machine, what limits it and what would help."""
 
     @property
@@ -103,7 +104,8 @@ def advise(
         cache=cache,
         target=target,
     )
-    return _as(Advice, advice.advise(question))
+    found: Advice = _as(Advice, advice.advise(question))
+    return found
 
 
 def _as(kind: Any, found: Any) -> Any:

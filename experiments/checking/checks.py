@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.modules import name_of
 from prefetch_sim.experiments.checking import eviction, misses, predictor, prefetch
-from prefetch_sim.experiments.checking.rules import Broken, Rule, says
+from prefetch_sim.experiments.checking.rules import BrokenRuleError, Rule, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
@@ -147,7 +147,7 @@ def _verdicts(module: ModuleType, kind: str, params: Mapping[str, Any]) -> Itera
 def _counterexample(rule: Rule, module: ModuleType) -> str | None:
     try:
         rule(module)
-    except Broken as broken:
+    except BrokenRuleError as broken:
         return one_line(str(broken))
     except (Exception, SystemExit) as error:
         return one_line(_told(error))

@@ -121,12 +121,10 @@ def _drive(watched: Watched, seed: int, compiled: bool) -> None:
             granted = tier.reserve(x)
             left = watched.left[before:]
             at = f"at layer-step {step}, room for expert {x}, scores {present}"
-            need(
-                granted == (victims is not None), f"{at}: {'made' if granted else 'none made'}"
-            )
+            need(granted == (victims is not None), f"{at}: {'made' if granted else 'none made'}")
             if hasattr(module, "victim"):  # its queues decide, but memory says who may leave
-                could = {y for y in present.keys() - set(tier.pinned)}
-                could = {y for y in could if partitions[y] == partitions[x]}
+                free_to_go = present.keys() - set(tier.pinned)
+                could = {y for y in free_to_go if partitions[y] == partitions[x]}
                 need(set(left) <= could, f"{at}: {left} left, and only {sorted(could)} could")
                 enough = missing - sum(tier.sizes[y] for y in left)
                 need(

@@ -172,7 +172,8 @@ def _same(one: Log, other: Log, what: str) -> None:
     for (step, target, said), (_, _, also) in zip(one, other):
         ids = [None if prediction is None else prediction.ids for prediction in (said, also)]
         need(
-            said == also, f"{what}: of layer {target} in step {step} it said {ids[0]}, then {ids[1]}"
+            said == also,
+            f"{what}: of layer {target} in step {step} it said {ids[0]}, then {ids[1]}",
         )
 
 

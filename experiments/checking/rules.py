@@ -8,14 +8,14 @@ from types import ModuleType
 Rule = Callable[[ModuleType], None]
 
 
-class Broken(Exception):
+class BrokenRuleError(Exception):
     """A rule is broken. The message is a counterexample, in one line."""
 
 
 def need(held: bool, counterexample: str) -> None:
-    """Raise Broken with ``counterexample`` unless ``held``."""
+    """Raise BrokenRuleError with ``counterexample`` unless ``held``."""
     if not held:
-        raise Broken(counterexample)
+        raise BrokenRuleError(counterexample)
 
 
 def says(rule: Callable[..., None]) -> str:

@@ -52,7 +52,9 @@ class Watched:
         hook = getattr(self.module, name)
 
         def called(state: Any, x: int, now: int, score: int) -> int:
-            need(score == self.scores[x], f"{name} was told {score}, and {x} holds {self.scores[x]}")
+            need(
+                score == self.scores[x], f"{name} was told {score}, and {x} holds {self.scores[x]}"
+            )
             return self._note(name, x, now, hook(state, x, now, score))
 
         return called

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prefetch_sim.experiments.checking.checks import Checked
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """As ``registry.CONTRACTS`` has them."""
 
     eviction = "eviction"

@@ -43,10 +43,8 @@ def find_module(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
     """
     # A console script does not look in the working directory. Last, so that it hides nothing.
     _look_in(os.getcwd())
-    if is_file(name):
-        module = _of_file(name, what, needed)
-    else:
-        module = _of_import_path(name, what, needed)
+    find = _of_file if is_file(name) else _of_import_path
+    module = find(name, what, needed)
     for one in needed:
         if not callable(getattr(module, one, None)):
             raise ConfigError(f"{name!r} is no {what}: it has no {one!r}")

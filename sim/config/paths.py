@@ -58,7 +58,9 @@ def _changed(value: Any, key: str, folder: Path, change: Callable[[str], str]) -
         return [_changed(one, key, folder, change) for one in value]
     if isinstance(value, dict):
         above = "" if key in ("", "sweep") else f"{key}."
-        return {part: _changed(one, f"{above}{part}", folder, change) for part, one in value.items()}
+        return {
+            part: _changed(one, f"{above}{part}", folder, change) for part, one in value.items()
+        }
     return value
 
 

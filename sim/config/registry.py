@@ -2,9 +2,8 @@
 
 A name is a file of ``sim/predictors``, ``sim/prefetch``, ``sim/eviction`` or ``sim/misses``
 (``least-stale`` is ``least_stale.py``); an import path (``my_package.my_policy``) is any module
-that can be imported, from the working directory too, and a file (``my_policy.py``) any that is there;
-both follow the same contract. Nothing is
-registered anywhere else.
+that can be imported, from the working directory too, and a file (``my_policy.py``) is any that is
+there. Both follow the same contract. Nothing is registered anywhere else.
 """
 
 from __future__ import annotations

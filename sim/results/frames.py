@@ -188,8 +188,10 @@ def _ms(records: Rows, name: str) -> npt.NDArray[np.float64]:
     return found
 
 
-def _words(numbers: npt.NDArray[np.integer], words: tuple[str, ...]) -> pd.Categorical:
-    return pd.Categorical.from_codes(numbers.astype(np.int8), categories=list(words))
+def _words(numbers: npt.NDArray[np.integer], words: tuple[str, ...]) -> Any:
+    """The word of each number, as a category."""
+    codes: list[int] = numbers.tolist()
+    return pd.Categorical.from_codes(codes, categories=list(words))
 
 
 def _need(kept: bool) -> None:
