@@ -310,5 +310,7 @@ def test_missing_file() -> None:
         load_profile("nowhere.yaml")
 
 
-def test_the_readme_counts_the_profiles() -> None:
-    assert f"There are {len(NAMES)} (`list hardware`)" in (ROOT / "README.md").read_text("utf-8")
+def test_the_page_counts_the_profiles() -> None:
+    assert f"There are {len(NAMES)} (`list hardware`)" in (ROOT / "docs/trust.md").read_text(
+        "utf-8"
+    )

@@ -428,20 +428,24 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert "did you mean 'rtx-3090'?" in new("box", FIVE, "--like", "rtx-309").err
 
 
-def test_the_readmes_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = next(part for part in readme.split("```") if "hardware new" in part)
+def test_the_commands_for_a_machine_of_ones_own_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/config.md").read_text(encoding="utf-8")
+    block = next(part for part in page.split("```") if "hardware new" in part)
     monkeypatch.chdir(tmp_path)
     for line in block.replace("\\\n", "").strip().splitlines()[1:]:
         _, *arguments = shlex.split(line.replace("experiments/", f"{ROOT}/experiments/"))
         ended = run_cli(*arguments)
         assert (ended.code, ended.err) == (0, "")
     assert "on my-box" in ended.out
-    shown = next(part for part in readme.split("```") if "cpu: ryzen-5950x" in part)
+    shown = next(part for part in page.split("```") if "cpu: ryzen-5950x" in part)
     found = machine(yaml.safe_load(shown.removeprefix("yaml"))["hardware"])
     assert found.cpu is not None
     assert (found.name, found.cpu.name) == ("rtx-3060-12gb", "ryzen-5950x")
-    assert f"{len(CPUS) + len(DRIVES)} CPUs and drives as parts" in readme
+    assert f"{len(CPUS) + len(DRIVES)} CPUs and drives as parts" in (
+        ROOT / "docs/trust.md"
+    ).read_text("utf-8")
 
 
 def test_a_part_by_dotted_name_is_that_part() -> None:

@@ -1,6 +1,6 @@
-"""Numbers in the README come from committed runs; here they are derived again.
+"""Numbers in the README and its first pages come from committed runs; here they are derived again.
 
-What a failure says is missing is what the README has to say, after ``make results`` if results
+What a failure says is missing is what the page has to say, after ``make results`` if results
 have changed.
 """
 
@@ -22,8 +22,10 @@ from prefetch_sim.sim.setup.inputs import load
 from prefetch_sim.traces.samples import samples
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-TEXT = " ".join(README.split())
+README, RUN, TRUST = (
+    (ROOT / page).read_text(encoding="utf-8")
+    for page in ("README.md", "docs/reading-a-run.md", "docs/trust.md")
+)
 CONFIG = ROOT / "experiments/readme.yaml"
 AXES = ("hardware", "runtime.kernels", "predictor", "cache.eviction", "cache.capacity")
 
@@ -39,7 +41,7 @@ def test_the_run_shown_is_what_the_command_says() -> None:
     """Every line that is shown, in its order."""
     said = call("run", CONFIG, cwd=ROOT, COLUMNS="200").stdout.splitlines()
     printed = iter([" ".join(line.split()) for line in said])
-    block = README.partition("`prefetch-sim run experiments/readme.yaml`")[2].split("```")[1]
+    block = RUN.partition("`prefetch-sim run experiments/readme.yaml`")[2].split("```")[1]
     shown = [" ".join(line.split()) for line in block.splitlines() if line.strip()]
     assert len(shown) > 20
     for line in shown:
@@ -55,12 +57,13 @@ def test_the_run_shown_is_what_the_command_says() -> None:
 )
 def test_the_variants_of_the_run_are_as_quoted(key: str, value: str, says: str) -> None:
     result = run(parse(set_path(read_yaml(CONFIG), key, value), "readme.yaml"))
-    assert says.format(result["tpot_ms"]["mean"]) in TEXT
+    assert says.format(result["tpot_ms"]["mean"]) in " ".join(RUN.split())
     if key == "runtime.kernels":
         assert result["prefetch"]["late"] > result["prefetch"]["timely"]
 
 
 def test_how_far_to_trust_it_quotes_the_field_check() -> None:
+    text = " ".join(TRUST.split())
     results = ROOT / "experiments/results/field_check"
     with (results / "rows.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["judged"] == "1.0"]
@@ -70,8 +73,8 @@ def test_how_far_to_trust_it_quotes_the_field_check() -> None:
         if row["role"] == "predicted" and row["quantity"] == "tokens_s"
     ]
     within = sum(x <= 30 for x in off)
-    assert f"{len(off)} runs that no figure was fitted to" in TEXT
-    assert f"a median of {median(off):.0f} % in tokens/s, {within} of them" in TEXT
+    assert f"{len(off)} runs that no figure was fitted to" in text
+    assert f"a median of {median(off):.0f} % in tokens/s, {within} of them" in text
     with (results / "traced.csv").open(encoding="utf-8") as file:
         traced = {(row["recording"], row["runtime"]): row for row in csv.DictReader(file)}
     for name, model in (("qwen", "Qwen3-30B-A3B"), ("gptoss", "gpt-oss-120b")):
@@ -82,9 +85,9 @@ def test_how_far_to_trust_it_quotes_the_field_check() -> None:
             )
             for what, digits in (("tokens_s", 2), ("wait_ms", 0), ("rest_ms", 0))
         ]
-        assert f"| {model} | " + " | ".join(cells) + " |" in TEXT
+        assert f"| {model} | " + " | ".join(cells) + " |" in text
     alone = [float(traced[name, "ideal"]["simulated_tokens_s"]) for name in ("qwen", "gptoss")]
-    assert f"`ideal` runtime it would be {alone[0]:.2f} and {alone[1]:.2f} tokens/s" in TEXT
+    assert f"`ideal` runtime it would be {alone[0]:.2f} and {alone[1]:.2f} tokens/s" in text
 
 
 def test_the_caption_quotes_the_committed_sweep() -> None:
@@ -93,6 +96,7 @@ def test_the_caption_quotes_the_committed_sweep() -> None:
     def mean(kernels: str, predictor: str, eviction: str = "lru") -> float:
         return float(rows["rtx-4090", kernels, predictor, eviction, "20%"]["tpot_ms.mean"])
 
+    text = " ".join(README.split())
     alone, early = mean("fused", "none"), mean("fused", "cross-layer")
     for quoted in (
         f"{alone:.1f} ms a token with LRU",
@@ -105,7 +109,7 @@ def test_the_caption_quotes_the_committed_sweep() -> None:
         f"{mean('eager', 'cross-layer'):.1f} ms with the trained one",
         f"{mean('eager', 'cross-layer + pre-attention'):.1f} ms where a second one",
     ):
-        assert quoted in TEXT
+        assert quoted in text
 
 
 def test_the_panels_of_the_figure_differ() -> None:

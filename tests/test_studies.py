@@ -12,19 +12,20 @@ from prefetch_sim.experiments import studies
 from prefetch_sim.experiments.copy_or_cpu import report as copy_or_cpu
 from prefetch_sim.experiments.experts_on_gpu import report as experts_on_gpu
 from prefetch_sim.experiments.paper_check.report import fill
+from prefetch_sim.experiments.questions import report as questions
 from prefetch_sim.experiments.sweeps import points
 from prefetch_sim.sim.config.files import parse_assignment
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.run import run
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"copy-or-cpu": copy_or_cpu, "experts-on-gpu": experts_on_gpu}
+PAGES = {"copy-or-cpu": copy_or_cpu, "experts-on-gpu": experts_on_gpu, "questions": questions}
 SWEEPS = [
     (report, name, len(studies.read(report.RESULTS, name)))
     for report in PAGES.values()
     for name in report.SWEEPS
 ]
-AGAIN = 3  # points of each sweep
+AGAIN = {copy_or_cpu: 3, experts_on_gpu: 3, questions: 1}  # points of each sweep
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -53,7 +54,8 @@ def test_every_point_was_run_and_some_come_out_again(
     committed = studies.read(report.RESULTS, name)
     axes = list(planned[0].axes)
     assert [list(p.axes.values()) for p in planned] == committed[axes].to_numpy().tolist()
-    for i in range(rows // (2 * AGAIN), rows, rows // AGAIN):
+    again = AGAIN[report]
+    for i in range(rows // (2 * again), rows, rows // again):
         config = planned[i].config.model_copy(update={"engine": "simpy"})
         found, wanted = run(RunConfig.model_validate(config.model_dump())), committed.loc[i]
         assert found["tpot_ms"]["mean"] == pytest.approx(wanted["ms"], abs=1e-4), planned[i].axes
@@ -94,3 +96,15 @@ def test_where_it_turns_is_read_along_straight_lines_in_the_logarithms() -> None
     assert copy_or_cpu.turn(surface, 10.0) == pytest.approx(20)
     assert copy_or_cpu.turn(surface, 20.0) == 0
     assert copy_or_cpu.turn(surface, 40.0) == float("inf")
+
+
+def test_what_the_questions_page_says_of_its_tables() -> None:
+    """Beyond the tables: a lap, and the signs that its sentences rest on."""
+    results = questions.read(questions.RESULTS)
+    sizes = results["cache_size"].set_index("cache.capacity")["hit_rate"]
+    assert sizes["6%"] == 0 < sizes["7%"]  # a lap is 6.25 %
+    turns = questions.turns(results["recall"])
+    assert all(turns["15%", link] == 0 for link in ("6", "12", "25", "50"))
+    at_40 = [turns["40%", link] for link in ("6", "12", "25", "50")]
+    assert at_40 == sorted(at_40, reverse=True)  # a faster link forgives more
+    assert 0.5 < at_40[-1] < at_40[0] < 0.9

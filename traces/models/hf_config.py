@@ -95,7 +95,7 @@ def _family(config: Config, text: Config) -> str:
     known = ", ".join(sorted(FAMILIES))
     if len(known) > _LISTED:
         shown = known[:_LISTED].rsplit(",", 1)[0]
-        known = f"{shown} and {known.count(',') - shown.count(',')} more, see the README"
+        known = f"{shown} and {known.count(',') - shown.count(',')} more, see docs/config.md"
     raise ModelConfigError(
         f"config.json: model_type {short(given)} is not supported{none}; known: {known}"
     )

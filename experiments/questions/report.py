@@ -1,0 +1,158 @@
+"""The answers' tables and sentences in Markdown, from the CSV files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from prefetch_sim.experiments import studies
+from prefetch_sim.experiments.studies import table
+
+FOLDER = Path(__file__).parent
+SWEEPS = {
+    name: FOLDER / f"{name}.yaml" for name in ("hit_rate", "cache_size", "placement", "recall")
+}
+RESULTS = studies.RESULTS / "questions"
+
+Results = Mapping[str, pd.DataFrame]
+LINK = "hardware.host_link.gb_s"
+PLACED = {
+    "layers=last fill": "whole layers, rest on the CPU",
+    "uniform=fill": "as many of each layer, rest on the CPU",
+    "popular=fill": "most used of all, rest on the CPU",
+    "none": "an LRU cache that copies (imp)",
+}
+
+
+def read(folder: Path) -> Results:
+    return {name: studies.read(folder, name) for name in SWEEPS}
+
+
+def tables(results: Results) -> dict[str, str]:
+    return {
+        "hit_rate": _hit_rate(results["hit_rate"]),
+        "fault": _fault(results["hit_rate"]),
+        "cache_size": _cache_size(results["cache_size"]),
+        "placement": _placement(results["placement"]),
+        "recall": _recall(results["recall"]),
+        "worth": _worth(results["recall"]),
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _hits(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Decode hit rate by (policy, size of the cache)."""
+    pinned = frame["cache.static"] != "none"
+    policy = frame["cache.eviction"].where(~pinned, "LRU, most used pinned in 3/4")
+    return dict(zip(zip(policy, frame["cache.capacity"]), frame["hit_rate"]))
+
+
+def _hit_rate(frame: pd.DataFrame) -> str:
+    hits = _hits(frame)
+    sizes = list(dict.fromkeys(frame["cache.capacity"]))
+    policies = list(dict.fromkeys(policy for policy, _ in hits))
+    rows = [[policy, *(_percent(hits[policy, size]) for size in sizes)] for policy in policies]
+    return table(["decode hit rate", *(f"{size} cached" for size in sizes)], rows)
+
+
+def _fault(frame: pd.DataFrame) -> str:
+    hits = _hits(frame)
+    lines = []
+    for size in dict.fromkeys(frame["cache.capacity"]):
+        lru, belady = hits["lru", size], hits["belady", size]
+        known = {policy: rate for (policy, at), rate in hits.items() if at == size}
+        del known["belady"]
+        best = max(known, key=lambda policy: known[policy])
+        lines.append(
+            f"- **{size} cached**: LRU {_percent(lru)}. Knowing the future gives "
+            f"{_percent(belady)}; the best that does not is {best}, {_percent(known[best])}."
+        )
+    return "\n".join(lines)
+
+
+def _cache_size(frame: pd.DataFrame) -> str:
+    """Each size, and what each percent more of the experts brings over the size before."""
+    rows, before = [], None
+    for size, ms, hits in zip(frame["cache.capacity"], frame["ms"], frame["hit_rate"]):
+        share, speed = float(size.removesuffix("%")), 1000 / ms
+        gain = "–" if before is None else f"{(speed - before[1]) / (share - before[0]):+.2f}"
+        rows.append([size, _percent(hits), f"{speed:.1f}", gain])
+        before = share, speed
+    return table(["experts cached", "decode hit rate", "tokens/s", "tokens/s a point more"], rows)
+
+
+def _placement(frame: pd.DataFrame) -> str:
+    nothing = (frame["cache.static"] == "none") & (frame["misses"] != "load")
+    alone = 1000 / frame["ms"][nothing].iloc[0]
+    sizes = list(dict.fromkeys(frame["cache.capacity"]))
+    rows = []
+    for static, name in PLACED.items():
+        at = frame[~nothing & (frame["cache.static"] == static)].set_index("cache.capacity")
+        cells = [
+            f"{1000 / at['ms'][size]:.1f} ({_percent(at['hit_rate'][size])} hits)" for size in sizes
+        ]
+        rows.append([name, *cells])
+    rows.append(["all on the CPU, no memory taken", *(f"{alone:.1f}" for _ in sizes)])
+    return table(["tokens/s", *(f"{size} of the experts" for size in sizes)], rows)
+
+
+def turns(frame: pd.DataFrame) -> dict[tuple[str, str], float | None]:
+    """The recall from which on prediction pays, by (cache, link).
+
+    Between points of the sweep by a straight line; 0 where the least that was swept pays, None
+    where even the most does not.
+    """
+    found: dict[tuple[str, str], float | None] = {}
+    for (cache, link), part in frame.groupby(["cache.capacity", LINK], sort=False):
+        none = float(part["ms"][part["predictor"] == "none"].iloc[0])
+        recalls, gains = recall_curve(part, none)
+        pays = gains >= 0
+        if pays[0]:
+            found[cache, link] = 0.0
+        elif not pays.any():
+            found[cache, link] = None
+        else:
+            i = int(np.argmax(pays))
+            share = -gains[i - 1] / (gains[i] - gains[i - 1])
+            found[cache, link] = float(recalls[i - 1] + share * (recalls[i] - recalls[i - 1]))
+    return found
+
+
+def recall_curve(part: pd.DataFrame, none: float) -> tuple[np.ndarray, np.ndarray]:
+    """(recalls, share by which the time a token falls) of one cache and link, by recall."""
+    oracles = part[part["predictor"] != "none"]
+    recalls = oracles["predictor"].str.extract(r"recall=([\d.]+)")[0].astype(float).fillna(1.0)
+    order = np.argsort(recalls.to_numpy())
+    return recalls.to_numpy()[order], (1 - oracles["ms"].to_numpy() / none)[order]
+
+
+def _recall(frame: pd.DataFrame) -> str:
+    rows = []
+    recalls: np.ndarray = np.array([])
+    for (cache, link), part in frame.groupby(["cache.capacity", LINK], sort=False):
+        none = float(part["ms"][part["predictor"] == "none"].iloc[0])
+        recalls, gains = recall_curve(part, none)
+        cells = [f"{1000 / none * (1 / (1 - gain)):.1f}" for gain in gains]
+        rows.append([cache, f"{link} GB/s", f"{1000 / none:.1f}", *cells])
+    head = ["experts cached", "host link", "no prediction"]
+    return table([*head, *(f"recall {recall:.0%}" for recall in recalls)], rows)
+
+
+def _worth(frame: pd.DataFrame) -> str:
+    lines = []
+    for (cache, link), recall in turns(frame).items():
+        said = (
+            "never pays, not even when it is always right"
+            if recall is None
+            else "pays at every recall swept"
+            if recall == 0
+            else f"pays from a recall of {recall:.0%} on"
+        )
+        lines.append(f"- {cache} cached, {link} GB/s: {said}.")
+    return "\n".join(lines)
