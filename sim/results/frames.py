@@ -191,7 +191,7 @@ def _ms(records: Rows, name: str) -> npt.NDArray[np.float64]:
 def _words(numbers: npt.NDArray[np.integer], words: tuple[str, ...]) -> Any:
     """The word of each number, as a category."""
     codes: list[int] = numbers.tolist()
-    return pd.Categorical.from_codes(codes, categories=list(words))
+    return pd.Categorical.from_codes(codes, categories=pd.Index(words))
 
 
 def _need(kept: bool) -> None:
