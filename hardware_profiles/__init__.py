@@ -28,7 +28,7 @@ from prefetch_sim.hardware_profiles.schema import (
     schema_paths,
 )
 from prefetch_sim.hardware_profiles.yaml_file import YamlError, read_yaml
-from prefetch_sim.traces.names import UnknownName, resolve
+from prefetch_sim.traces.names import UnknownNameError, resolve
 
 __all__ = [
     "PARTS",
@@ -80,7 +80,7 @@ _IDLE = re.compile(
     r"graphics|card|ssd|nvme|drive|hbm\d?e?|\d+tb|blackwell|workstation|edition"
 )
 _OVERRIDE_SOURCE = "override in the run's config"
-_MOST_NAMED = 30  # missing figures that one message names
+_MOST_NAMED, _LINE = 30, 200  # missing figures that one message names; letters of a list
 
 
 class ProfileError(ValueError):
@@ -223,7 +223,7 @@ def _named(what: str, text: str, *folders: Path) -> str:
     known = {name: said for folder in folders for name, said in _vendors_names(folder).items()}
     try:
         return resolve(what, text, known, _IDLE)
-    except UnknownName as error:
+    except UnknownNameError as error:
         raise ProfileError(str(error)) from None
 
 
@@ -381,9 +381,24 @@ def _problems(model: type[Profile], content: Mapping[str, Any], error: Validatio
     said = wrong[:1]
     if missing:
         cut = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
-        said.insert(0, f"missing: {', '.join(missing[:_MOST_NAMED])}{cut}")
+        said.insert(0, f"missing: {_listed(missing[:_MOST_NAMED])}{cut}")
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     return "; ".join(said) + more
+
+
+def _listed(paths: list[str]) -> str:
+    """In one line that can be read: many are put together by section, ``host.{memory_gib}``."""
+    plain = ", ".join(paths)
+    if len(plain) <= _LINE:
+        return plain
+    sections: dict[str, list[str]] = {}
+    for path in paths:
+        section, _, rest = path.partition(".")
+        sections.setdefault(section, []).append(rest)
+    return ", ".join(
+        f"{section}.{{{', '.join(found)}}}" if any(found) else section
+        for section, found in sections.items()
+    )
 
 
 def _paths(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -43,11 +43,9 @@ def test_importing_it_imports_nothing(tmp_path: Path) -> None:
     heavy = "numpy", "pandas", "matplotlib", "pydantic", "yaml", "simpy", "numba", "typer", "rich"
     code = f"""
 import sys, prefetch_sim
-from typing import TYPE_CHECKING
 assert set({heavy}) & set(sys.modules) == set(), sys.modules
 assert set(prefetch_sim.__all__) <= set(dir(prefetch_sim))
-for name in prefetch_sim.__all__:
-    assert callable(getattr(prefetch_sim, name)), name
+assert issubclass(prefetch_sim.ConfigError, ValueError)
 try:
     prefetch_sim.nothing
 except AttributeError as error:
@@ -56,6 +54,8 @@ except AttributeError as error:
     done = python(code, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "no attribute 'nothing'" in done.stdout
+    for name in ps.__all__:
+        assert callable(getattr(ps, name)), name
 
 
 def test_a_run_is_the_commands(config: Path) -> None:

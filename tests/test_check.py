@@ -11,6 +11,7 @@ import pytest
 from cli_support import run_cli
 
 import prefetch_sim
+from prefetch_sim.experiments.checking import checks, rules
 from prefetch_sim.experiments.checking.checks import check
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
@@ -127,8 +128,16 @@ def test_a_file_that_keeps_its_contract(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "old", "new", "rule", "says"), BROKEN)
 def test_a_broken_rule_and_its_counterexample(
-    kind: str, old: str, new: str, rule: str, says: str, tmp_path: Path
+    kind: str,
+    old: str,
+    new: str,
+    rule: str,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (tried,) = [one for one in checks.RULES[kind] if rules.says(one).startswith(rule)]
+    monkeypatch.setitem(checks.RULES, kind, (tried,))  # the others take their time
     path = tmp_path / "mine.py"
     assert old in GOOD[kind]
     path.write_text(GOOD[kind].replace(old, new))
@@ -137,10 +146,9 @@ def test_a_broken_rule_and_its_counterexample(
     found = json.loads(done.out)
     assert found["kind"] == kind
     assert not found["held"]
-    broken = {v["rule"]: v["counterexample"] for v in found["verdicts"] if v["counterexample"]}
-    (told,) = [why for said, why in broken.items() if said.startswith(rule)]
-    assert says in told
-    assert "\n" not in told
+    (verdict,) = found["verdicts"]
+    assert says in verdict["counterexample"]
+    assert "\n" not in verdict["counterexample"]
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ def test_a_difference_of_draws_is_not_real(folder: Path) -> None:
     assert pairs is not None
     assert pairs.difference != 0
     assert not pairs.real
-    assert words.verdict(found).startswith("No difference can be told: on these 10 requests B takes")
+    assert words.verdict(found).startswith(
+        "No difference can be told: on these 10 requests B takes"
+    )
 
 
 def test_the_same_twice(folder: Path) -> None:
@@ -217,7 +219,16 @@ def test_sides_may_be_files_and_more(folder: Path, early: Comparison) -> None:
         ("run.yaml", "--b", "early.yaml"),
         ("--a", "run.yaml", "--b", "early.yaml"),
         ("early.yaml", "--a", "predictor=none"),
-        ("--a", "early.yaml", "--a", "predictor=none", "--b", "early.yaml", "--set", "requests=:10"),
+        (
+            "--a",
+            "early.yaml",
+            "--a",
+            "predictor=none",
+            "--b",
+            "early.yaml",
+            "--set",
+            "requests=:10",
+        ),
     )
     for way in ways:
         done = here("compare", *way, "--json", cwd=folder)

@@ -230,8 +230,8 @@ def test_unified_memory_has_no_link_to_override() -> None:
 
 
 def test_unknown_name_has_nearest_match() -> None:
-    with pytest.raises(ProfileError, match=r"unknown hardware 'v100-sxm2'.*'v100-sxm2-32gb'"):
-        load_profile("v100-sxm2")
+    with pytest.raises(ProfileError, match=r"unknown hardware 'v100-smx2'.*'v100-sxm2-32gb'"):
+        load_profile("v100-smx2")
 
 
 def _edited(tmp_path: Path, edit: object) -> Path:

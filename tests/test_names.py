@@ -21,7 +21,7 @@ from prefetch_sim.hardware_profiles import (
 from prefetch_sim.sim.config.models import ModelError, load_model
 from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.catalogue import model_name
-from prefetch_sim.traces.names import UnknownName
+from prefetch_sim.traces.names import UnknownNameError
 
 MACHINES = {
     "NVIDIA GeForce RTX 4090": "rtx-4090",
@@ -149,7 +149,7 @@ def test_another_machine_is_not_taken_for_one(given: str, message: str) -> None:
     ],
 )
 def test_another_model_is_not_taken_for_one(given: str, message: str) -> None:
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         model_name(given)
     assert message in str(caught.value)
 
@@ -165,7 +165,7 @@ def test_a_folder_goes_before_an_id_and_after_a_name(
     for folder in ("./qwen3-30b-a3b", "Qwen/Qwen3-30B-A3B"):
         with pytest.raises(ModelError, match="not valid JSON"):
             load_model(folder)
-    with pytest.raises(ModelError, match="and no folder Qwen/Qwen9 has a config.json"):
+    with pytest.raises(ModelError, match=r"and no folder Qwen/Qwen9 has a config\.json"):
         load_model("Qwen/Qwen9")
 
 

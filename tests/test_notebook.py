@@ -59,7 +59,8 @@ def test_the_notebooks_commands_draw_a_pdf(tmp_path: Path, monkeypatch: pytest.M
     sweep, plot = (shlex.split(line)[1:] for line in block.splitlines())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    sets = "requests=0:1", "tokens=32:40", "engine=simpy", "sweep.cache.capacity=[12%, 60%]"
+    axes = "sweep.cache.capacity=[60%]", "sweep.hardware.host_link.gb_s=[6, 25]"
+    sets = "requests=0:1", "tokens=32:40", "engine=simpy", *axes
     small = [word for text in sets for word in ("--set", text)]
     assert run_cli(*sweep, *small, "--jobs", 1).code == 0
     assert run_cli(*plot).code == 0

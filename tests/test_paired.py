@@ -96,7 +96,9 @@ def test_the_interval_is_the_same_each_time_and_turns_with_the_sides() -> None:
 
 def test_long_requests_count_by_their_tokens() -> None:
     """Seven short requests lose, one long one gains: it is what most tokens get."""
-    found = paired(by_request([10.0] * 8, [1] * 7 + [1000]), by_request([11.0] * 7 + [9.0], [1] * 7 + [1000]))
+    found = paired(
+        by_request([10.0] * 8, [1] * 7 + [1000]), by_request([11.0] * 7 + [9.0], [1] * 7 + [1000])
+    )
     assert found.difference < -0.9
     assert not found.real  # of one request
 

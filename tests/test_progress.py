@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from prefetch_sim.experiments.commands import output
@@ -35,7 +37,7 @@ def test_short_work_says_nothing() -> None:
 def test_long_work_has_a_line_every_few_seconds_and_hours_one_a_minute() -> None:
     assert lines_of(21) == ["5", "10", "15", "20"]
     hours = [float(line) for line in lines_of(3 * 3600)]
-    gaps = [b - a for a, b in zip(hours, hours[1:])]
+    gaps = [b - a for a, b in pairwise(hours)]
     assert min(gaps) == EVERY
     assert max(gaps) == 60
     assert sum(gap == 60 for gap in gaps) > 100
@@ -65,10 +67,10 @@ def test_it_beats_beside_what_blocks() -> None:
 def test_lines_of_a_sweep_tell_how_many_how_fast_and_how_long() -> None:
     clock = Clock()
     log = Log("points", 116, 56, lambda: ", compiling the engine, once: some 20 s", clock)
-    assert log.line() == "points: 56 of 116, compiling the engine, once: some 20 s"
+    assert log.line(5.2) == "points: 56 of 116 after 5 s, compiling the engine, once: some 20 s"
     clock.now += 20
     log.step()
-    assert log.line() == "points: 57 of 116, 0.05/s, 0:19:40 left"
+    assert log.line(20) == "points: 57 of 116, 0.05/s, 0:19:40 left"
 
 
 @pytest.fixture
@@ -114,6 +116,6 @@ def test_each_kind_of_progress_has_its_lines_in_a_log(said: list[str]) -> None:
         "capturing (7 s)",
         "capturing: 1 of 3 requests (7 s)",
     ]
-    assert said[4] == "points: 6 of 8, wait"
+    assert said[4] == "points: 6 of 8 after 7 s, wait"
     assert said[5].startswith("points: 8 of 8, ")
     assert said[5].endswith("/s, 0:00:00 left")

@@ -16,15 +16,15 @@ from difflib import get_close_matches
 _LEFT_OUT = re.compile(r"\d+gb|pcie|sxm\d?|rtx|jetson|ryzen")
 
 
-class UnknownName(ValueError):
+class UnknownNameError(ValueError):
     """Nothing, or more than one thing, has that name. One line, with what was probably meant."""
 
 
 def resolve(what: str, given: str, known: Mapping[str, str], idle: re.Pattern[str]) -> str:
     """The name in ``known`` of the ``what`` that is ``given``; ``idle``: words that say nothing.
 
-    ``known`` has for each name how its vendor writes it, or nothing. Raises UnknownName where no
-    entry fits, or several do.
+    ``known`` has for each name how its vendor writes it, or nothing. Raises UnknownNameError where
+    no entry fits, or several do.
     """
     if given in known:
         return given
@@ -33,8 +33,10 @@ def resolve(what: str, given: str, known: Mapping[str, str], idle: re.Pattern[st
     if len(found) == 1:
         return found[0]
     if found:
-        raise UnknownName(f"{what} {given!r} may be {' or '.join(map(repr, found))}; say which")
-    raise UnknownName(f"unknown {what} {given!r}{_nearest(given, known, idle)}")
+        raise UnknownNameError(
+            f"{what} {given!r} may be {' or '.join(map(repr, found))}; say which"
+        )
+    raise UnknownNameError(f"unknown {what} {given!r}{_nearest(given, known, idle)}")
 
 
 def _fits(given: str, name: str, vendors: str, idle: re.Pattern[str]) -> bool:
@@ -53,7 +55,7 @@ def _telling(words: Iterable[str], idle: re.Pattern[str]) -> set[str]:
 
 
 def _words(text: str) -> list[str]:
-    """``RTX3060Ti 12 GB`` → ``rtx 3060 ti 12gb``. A clock rate and a number of cores are no name."""
+    """``RTX3060Ti 12 GB`` → ``rtx 3060 ti 12gb``. Neither clock rates nor cores are names."""
     text = re.sub(r"@.*|\b\d+-cores?\b", " ", text.casefold())
     text = re.sub(r"(?<=[a-z]{2})(?=\d{2})|(?<=\d{2})(?=[a-z]{2})", " ", text)
     text = re.sub(r"(\d+)\s*gi?b\b", r" \1gb ", text)
@@ -83,7 +85,9 @@ def _nearest(given: str, known: Iterable[str], idle: re.Pattern[str]) -> str:
         most = max(shared.values(), default=0)
         alike = [key for key, count in shared.items() if count == most]
         near = get_close_matches(text, alike, n=1, cutoff=0.5 if most == 0 else 0)
-    return f"; did you mean {names[near[0]]!r}?" if near else f"; known: {', '.join(names.values())}"
+    return (
+        f"; did you mean {names[near[0]]!r}?" if near else f"; known: {', '.join(names.values())}"
+    )
 
 
 def _begins(words: list[str], own: list[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,12 @@ from prefetch_sim.sim.predictors.base import Predictor
 from prefetch_sim.traces.errors import describe
 
 KINDS = tuple(registry.CONTRACTS)
-_RULES = {"eviction": eviction.RULES, "prefetch": prefetch.RULES, "misses": misses.RULES}
+RULES: dict[str, tuple[Callable[..., None], ...]] = {
+    "eviction": eviction.RULES,
+    "prefetch": prefetch.RULES,
+    "misses": misses.RULES,
+    "predictors": predictor.RULES,  # which take the predictor's parameters too
+}
 _PARAMETERS = {9: "prefetch", 5: "misses", 2: "predictors"}  # of one function, by how many
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -130,18 +135,15 @@ def _kind_of(policy: Any) -> str:
 
 
 def _verdicts(module: ModuleType, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
+    keys = {}
     if kind == "predictors":
         try:
             module.Params.model_validate(dict(params))
         except ValidationError as error:
             raise ConfigError(describe(error, module.Params, "params")) from error
-        rules: list[Rule] = [partial(rule, params=params) for rule in predictor.RULES]
-        names = [says(rule) for rule in predictor.RULES]
-    else:
-        rules = list(_RULES[kind])
-        names = [says(rule) for rule in rules]
-    for name, rule in zip(names, rules):
-        yield Verdict(name, _counterexample(rule, module))
+        keys["params"] = params
+    for rule in RULES[kind]:
+        yield Verdict(says(rule), _counterexample(partial(rule, **keys), module))
 
 
 def _counterexample(rule: Rule, module: ModuleType) -> str | None:

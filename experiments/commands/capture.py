@@ -85,8 +85,9 @@ def capture(
         # Recording makes nothing faster: more than all of it is noise.
         noise = "" if overhead.ratio <= 1 else ", as far as so short a run can tell"
         print(
-            f"decode, {together} at once: {overhead.tokens_per_second:,.0f} tokens/s with all of it "
-            f"recorded, {percent(min(overhead.ratio, 1))} of the rate without{noise}; writing apart"
+            f"decode, {together} at once: {overhead.tokens_per_second:,.0f} tokens/s with all "
+            f"of it recorded, {percent(min(overhead.ratio, 1))} of the rate without{noise}; "
+            "writing apart"
         )
 
 

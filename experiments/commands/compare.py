@@ -92,7 +92,9 @@ def _side(option: str, given: Sequence[str], config: Path | None, common: list[s
     files = [text for text in given if "=" not in text]
     for text in files:
         if not Path(text).exists():
-            raise ConfigError(f"{option} {text!r}: write {option} path=value, or name a config file")
+            raise ConfigError(
+                f"{option} {text!r}: write {option} path=value, or name a config file"
+            )
     if len(files) > 1:
         raise ConfigError(f"{option}: one config file, not both {files[0]} and {files[1]}")
     base = Path(files[0]) if files else config

@@ -54,7 +54,7 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
     out = console(stderr=True)
     if out.is_terminal:
         with out.status(text) as status:
-            yield lambda other: status.update(other)
+            yield status.update
         return
 
     def replace(other: str) -> None:

@@ -78,6 +78,8 @@ def sweep(
         few = conclusion.telling(plan, rows, found, SHOWN)
     shown = console()
     shown.print(export.table(plan, rows, shown.width, few))
+    if few is not None:
+        shown.print(f"{len(few)} of {total} shown, the fastest of each condition; --all shows all")
     conclude(said)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:

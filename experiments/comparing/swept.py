@@ -31,7 +31,7 @@ class Place:
 
 
 def compare_points(folder: Path, a: Side, b: Side) -> list[Place]:
-    """Compare the finished points of A with those of B that are alike in all axes that neither names.
+    """Compare points of A with those of B that are alike in all axes that neither names.
 
     Raises ConfigError, which names ``--a`` or ``--b``, for what the sweep does not have.
     """
@@ -78,9 +78,9 @@ def _by_place(
     for axis, text in side.items():
         if axis not in axes:
             raise ConfigError(f"{option} {axis}: no axis of {folder}{did_you_mean(axis, axes)}")
-        rows = [row for row in (known := rows) if row[_AXIS + axis] == text]
+        labels = list(dict.fromkeys(row[_AXIS + axis] for row in rows))
+        rows = [row for row in rows if row[_AXIS + axis] == text]
         if not rows:
-            labels = list(dict.fromkeys(row[_AXIS + axis] for row in known))
             near = did_you_mean(text, labels)
             raise ConfigError(f"{option} {axis}={text}: no such point in {folder}{near}")
     found: dict[tuple[str, ...], Row] = {}
@@ -106,7 +106,9 @@ def _compared(a: Row, b: Row) -> Comparison:
 
 def _results(row: Row) -> Row:
     """As ``run --json`` has them; of the config, the axes by their labels."""
-    config = {name.removeprefix(_AXIS): text for name, text in row.items() if name.startswith(_AXIS)}
+    config = {
+        name.removeprefix(_AXIS): text for name, text in row.items() if name.startswith(_AXIS)
+    }
     found: Row = {"predictors": {}}
     for name, value in row.items():
         if value is None and name.startswith(("link_busy.", _PREDICTORS)):

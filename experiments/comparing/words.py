@@ -64,7 +64,9 @@ def caveats(c: Comparison) -> list[str]:
     if pairs is None or not pairs.enough:
         return []
     if c.batched:
-        return ["Requests of a batch share steps, so they differ alike: the interval is too narrow."]
+        return [
+            "Requests of a batch share steps, so they differ alike: the interval is too narrow."
+        ]
     if pairs.chained:
         return [
             "Each request differs much as the one before it "

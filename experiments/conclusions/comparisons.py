@@ -1,7 +1,7 @@
 """Policies of a sweep set against each other under each of its conditions: numbers, no words.
 
-Axes of predictor, prefetch, misses, eviction, static experts and the cache's scope are policies: what
-an engine can choose. All others are conditions: what is given (machine, model, routing, capacity).
+Axes of predictor, prefetch, misses, eviction, static experts and the cache's scope are policies:
+what an engine can choose. All others are conditions, which are given (machine, model, capacity).
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _ordered(times: Mapping[Labels, Mapping[Labels, float]]) -> list[Labels]:
 
 
 def prefetching(swept: Swept) -> list[Difference]:
-    """Each point that predicts, to the same without. Of oracles, perfect ones where none is real."""
+    """Each point that predicts, to the same without; perfect oracles where nothing else does."""
     pairs = [(p, base) for p in swept.points if (base := swept.without(p)) is not None]
     real = [pair for pair in pairs if not figures.foresees(pair[0].result)]
     perfect = [pair for pair in pairs if figures.recall(pair[0].result) in (None, 1.0)]

@@ -127,5 +127,5 @@ def foresees(result: Result) -> bool:
     return (
         config["cache"]["eviction"]["name"] == "belady"
         or any(predictor["name"] == "oracle" for predictor in config["predictor"])
-        or any(static.get(by) for by in ("popular", "uniform")) and not static.get("counts")
+        or (any(static.get(by) for by in ("popular", "uniform")) and not static.get("counts"))
     )

@@ -43,8 +43,8 @@ def because(reason: Reason, result: Result, without: Result | None = None) -> st
         return f"{full}, so what is loaded early delays what is needed now"
     share = ahead.late / (ahead.late + ahead.timely)
     return (
-        f"of its prefetches that are used {percent(share)} come late: the window between prediction "
-        "and use is shorter than a load"
+        f"of its prefetches that are used {percent(share)} come late: the window between "
+        "prediction and use is shorter than a load"
     )
 
 

@@ -147,9 +147,8 @@ def _why(found: Difference) -> list[figures.Reason]:
 def _hurting(swept: Swept, found: Difference) -> str:
     results = found.point.result, found.base.result
     why = "; ".join(because(reason, *results) for reason in _why(found))
-    return (
-        f"- {_rest(swept, found.point, ())}: {_share(found.share)}{of_one(found.evidence)}"
-        + (f": {why}" if why else "")
+    return f"- {_rest(swept, found.point, ())}: {_share(found.share)}{of_one(found.evidence)}" + (
+        f": {why}" if why else ""
     )
 
 

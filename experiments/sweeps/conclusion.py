@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def conclude(folder: Path, points: Sequence[Measured], of: int) -> list[str]:
     if not lines:
         return []
     items = [line.startswith("- ") for line in lines]
-    breaks = ["\n" if one and other else "\n\n" for one, other in zip(items, items[1:])]
+    breaks = ["\n" if one and other else "\n\n" for one, other in pairwise(items)]
     text = "".join(line + gap for line, gap in zip(lines, [*breaks, "\n"]))
     with replacing(folder / CONCLUSION) as whole:
         whole.write_text(text, encoding="utf-8")

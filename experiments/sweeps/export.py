@@ -2,8 +2,8 @@
 
 One row a point, also of one that has not run: its ``error`` says so. Columns are dotted paths:
 ``axis.PATH`` (the label of a swept value), ``config.PATH``, ``model`` (its name, also where the
-config leaves it to the trace), ``cache.bytes`` and ``cache.share`` (the capacity resolved), then the
-results as ``run --json`` names them (``tpot_ms.mean``).
+config leaves it to the trace), ``cache.bytes`` and ``cache.share`` (the capacity resolved), then
+the results as ``run --json`` names them (``tpot_ms.mean``).
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ CONCLUSION = "conclusion.md"
 NOT_RUN = "not run yet"  # the `error` of a point that a stopped sweep has no result of
 
 
-def write(
-    folder: Path, plan: Sequence[Point], store: Store, unfinished: bool = False
-) -> list[Row]:
+def write(folder: Path, plan: Sequence[Point], store: Store, unfinished: bool = False) -> list[Row]:
     """Write ``results.parquet`` and ``results.csv``; returns their rows, in the sweep's order.
 
     Raises ConfigError where a point has no outcome, unless the sweep is ``unfinished``.
@@ -90,8 +88,7 @@ def table(
         )
     same = [f"{path} {text}" for path, text in plan[0].axes.items() if path not in axes]
     drawn.title = "in all points: " + ", ".join(same) if same else None
-    few = "" if shown is None else f"{len(some)} of {len(rows)} points, --all shows all; "
-    drawn.caption = f"{few}tokens/s: of decode; stall, regret: share of the run's time"
+    drawn.caption = "tokens/s: of decode; stall, regret: share of the run's time"
     drawn.caption_justify = "left"
     return drawn
 

@@ -51,9 +51,9 @@ class Log:
     def step(self) -> None:
         self._told = f", {self._pace.step()}"
 
-    def line(self, _: float = 0) -> str:
+    def line(self, seconds: float) -> str:
         done = self._before + self._pace.done
-        told = self._told or self._note()
+        told = self._told or f" after {seconds:.0f} s{self._note()}"
         return f"{self._what}: {done:,} of {self._total:,}{told}"
 
 

@@ -110,7 +110,9 @@ def parse_assignment(text: str, option: str = "--set") -> tuple[str, Any]:
         return path.strip(), yaml_file.parse_yaml(value)
     except (yaml.YAMLError, ValueError) as error:
         problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"{option} {text!r}: not YAML ({problem}); are quotes missing?") from error
+        raise ConfigError(
+            f"{option} {text!r}: not YAML ({problem}); are quotes missing?"
+        ) from error
 
 
 def parse(tree: Tree, source: str) -> RunConfig:

@@ -18,7 +18,7 @@ from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_confi
 from prefetch_sim.traces.models.precision import Stored
 from prefetch_sim.traces.models.quantisation import FILES
 from prefetch_sim.traces.models.spec import ModelSpec
-from prefetch_sim.traces.names import UnknownName
+from prefetch_sim.traces.names import UnknownNameError
 
 _MOST_BYTES = 16 << 20  # of a config.json
 
@@ -58,7 +58,7 @@ def load_model(name_or_path: str | Path, precision: Stored = None) -> ModelSpec:
         raise ModelError(f"{path}: {error}") from error
     try:
         return catalogue.shape(catalogue.model_name(text))
-    except UnknownName as error:
+    except UnknownNameError as error:
         place = f"; and no folder {text} has a config.json" if "/" in text else ""
         raise ModelError(f"{error}{place}") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ _FOLDERS = {"trace": ".", "trace.synthetic": "config.json", "model": "config.jso
 
 def seen_from_here(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
     """``tree`` of a file in ``folder``, with paths as the working directory sees them."""
+    with suppress(ValueError):  # it is elsewhere
+        folder = folder.relative_to(Path.cwd()) if folder.is_absolute() else folder
     if str(folder) == ".":
         return tree
     found: dict[str, Any] = _changed(tree, "", folder, lambda path: os.path.join(folder, path))

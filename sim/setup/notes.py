@@ -26,7 +26,8 @@ def notes(
     elif asked.trace in samples() and asked.model == ModelChoice():
         found.append(
             f"warning: model: none given; simulates {model.name}, the small model that the trace "
-            f"was recorded on ({each}); write model: {_published(model)} for a published one's sizes"
+            f"was recorded on ({each}); write model: {_published(model)} for a published one's "
+            "sizes"
         )
     requests = len(workload.requests)
     if config.batch_size > requests:

@@ -25,7 +25,7 @@ def names() -> tuple[str, ...]:
 def model_name(text: str) -> str:
     """The catalogue's name of a model as people write it: also of ``Qwen/Qwen3-30B-A3B-Instruct``.
 
-    Raises UnknownName where no model has that name, or several have.
+    Raises UnknownNameError where no model has that name, or several have.
     """
     if text in names():
         return text
