@@ -22,6 +22,10 @@ run: .venv/run.stamp  ## sweep a bundled trace over predictors, evictions, kerne
 
 results: run  ## the same into the repository; tests/test_readme.py says what the README then quotes
 	cp $(OUT)/results.csv $(OUT)/figures/*.png experiments/results/default/
+	.venv/bin/prefetch-sim sweep experiments/recall_bandwidth.yaml --out out/recall_bandwidth
+	cp out/recall_bandwidth/results.csv experiments/results/recall_bandwidth/
+	.venv/bin/prefetch-sim plot out/recall_bandwidth --kind heat --x recall \
+		--by hardware.host_link.gb_s --out experiments/results/recall_bandwidth/heat.png
 
 lint: .venv-test/test.stamp
 	.venv-test/bin/ruff check .

@@ -330,6 +330,13 @@ def test_conditions_alone_have_no_best_policy() -> None:
     assert of_sweep([point(planted())]) == []
 
 
+def test_a_condition_that_is_not_given_goes_unsaid() -> None:
+    points = [point(planted(t), runtime__kernels=k) for k, t in (("none", 9.0), ("eager", 10.0))]
+    points += [point(planted(8.0, eviction="fifo"), runtime__kernels="none")]
+    assert of_sweep(points)[0] == "Fastest: eviction fifo: 125 tokens/s, 8.00 ms a token."
+    assert of_sweep(points[:2])[0] == "Fastest: 111 tokens/s, 9.00 ms a token."
+
+
 def test_where_prefetch_hurts_and_why() -> None:
     points = [
         *(point(planted(), hardware=h) for h in ("a", "b", "c")),

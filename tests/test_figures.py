@@ -21,7 +21,10 @@ from prefetch_sim.experiments.plots.own import draw
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.style import look
 from prefetch_sim.experiments.plots.words import axis_words, measure_words, title_of
+from prefetch_sim.experiments.sweeps.points import plan
+from prefetch_sim.experiments.sweeps.points import read as read_sweep
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.run import run
 
 LINK = "hardware.host_link.gb_s"
 RECALLS: list[Any] = ["none", 0.5, 0.75, 1.0]
@@ -84,9 +87,7 @@ def test_lines_are_the_numbers_of_the_table() -> None:
         (beside,) = (
             one
             for one in panel.get_lines()
-            if one.get_color() is not line.get_color()
-            and len(one.get_ydata()) == 2
-            and one.get_ydata()[0] == alone["tpot_ms.mean"].item()
+            if len(one.get_ydata()) == 2 and one.get_ydata()[0] == alone["tpot_ms.mean"].item()
         )
         assert beside.get_linestyle() == "--"
     assert panel.get_xlabel() == "slot recall of the predictor"
@@ -125,7 +126,9 @@ def test_an_axis_without_a_place_is_refused_with_what_to_give() -> None:
 
 
 def test_a_heat_map_has_each_point_in_its_cell_and_says_where_prefetch_pays() -> None:
-    table = results(predictor=RECALLS, hardware__host_link__gb_s=[6, 12, 25], cache__capacity=[10, 40])
+    table = results(
+        predictor=RECALLS, hardware__host_link__gb_s=[6, 12, 25], cache__capacity=[10, 40]
+    )
     figure = draw(table, x="recall", by=[LINK], kind="heat")
     *panels, bar = figure.axes
     assert [p.get_title(loc="left") for p in panels] == [
@@ -141,7 +144,7 @@ def test_a_heat_map_has_each_point_in_its_cell_and_says_where_prefetch_pays() ->
         assert [t.get_text() for t in panel.get_xticklabels()] == ["0.5", "0.75", "1"]
     assert [t.get_text() for t in panels[0].get_yticklabels()] == ["6", "12", "25"]
     assert bar.get_ylabel() == "time per output token, ms"
-    assert "white line: as fast as without prefetch" in figure.caption
+    assert "white line: as without prefetch" in figure.caption
 
 
 def test_names_are_dots_beside_them() -> None:
@@ -168,7 +171,9 @@ def test_intervals_are_those_of_a_plain_loop() -> None:
             drawn = generator.integers(0, 12, 12)
             means.append(each[drawn] @ tokens[drawn] / tokens[drawn].sum())
         wanted = np.quantile(means, [0.025, 0.975])
-        assert [low[row], high[row]] == pytest.approx(wanted, rel=0.01)
+        # As they are, and wider by what few requests ask for.
+        assert 1 < (high[row] - low[row]) / (wanted[1] - wanted[0]) < 1.3
+        assert (high[row] + low[row]) / 2 == pytest.approx(wanted.mean(), rel=0.01)
         assert low[row] < table["tpot_ms.mean"][row] < high[row]
     slow, fast, _ = measure(table, "decode_tokens_per_s").interval(table)
     assert slow == pytest.approx(1000 / high)
@@ -267,7 +272,7 @@ def test_axes_in_words(path: str, words: str) -> None:
 
 def test_values_and_measures_in_words() -> None:
     assert title_of(LINK, "25") == "host link 25 GB/s"
-    assert title_of(LINK, "none") == "host link as the machine has it GB/s".removesuffix(" GB/s")
+    assert title_of(LINK, "none") == "host link as the machine has it"
     assert measure_words("predictors.guess.slot_recall") == "predictors guess slot recall, %"
     assert measure_words("hit_rate.all") == "hit rate, %"
 
@@ -290,6 +295,16 @@ def test_a_mapping_is_one_axis_named_as_it_was_written() -> None:
     table["axis.misses"] = ["policy=load up_to=31", "load"]  # the same, given and not
     table["config.misses.policy"], table["config.misses.up_to"] = "load", 31
     assert read(table).others == ["seed"]
+
+
+def test_a_committed_point_comes_out_again() -> None:
+    path = ROOT / "experiments/recall_bandwidth.yaml"
+    planned = plan(read_sweep(path, []), str(path))
+    committed = pd.read_csv(
+        ROOT / "experiments/results/recall_bandwidth/results.csv", dtype={f"axis.{LINK}": str}
+    )
+    assert list(committed["name"]) == [point.config.name for point in planned]
+    assert run(planned[-1].config)["total_ms"] == pytest.approx(committed["total_ms"].iloc[-1])
 
 
 def commands() -> list[str]:

@@ -262,10 +262,14 @@ def test_two_models_are_never_one_line(tmp_path: Path) -> None:
     results = read(out)
     assert results.values("model") == ["tiny", models[1]]
     figure = drawn(curves.latency_vs_cache, results)
-    (line,) = figure.axes[0].get_lines()
-    assert len(line.get_xdata()) == 2
-    assert "tiny (1 of 2 swept)" in texts(figure)
-    assert "tiny (1 of 2 swept)" in texts(drawn(bars.stall_breakdown, results))
+    assert [panel.get_title(loc="left") for panel in figure.axes] == [
+        "LRU eviction, tiny", "LRU eviction, wide.yaml",
+    ]  # fmt: skip
+    for panel in figure.axes:
+        (line,) = panel.get_lines()
+        assert len(line.get_xdata()) == 2
+    (panel,) = drawn(bars.stall_breakdown, results).axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["tiny", "wide.yaml"]
 
 
 def test_points_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
@@ -290,7 +294,7 @@ def test_a_figure_says_what_it_is_of(finished: Path) -> None:
     for name, draw in FIGURES.items():
         figure = drawn(draw, read(finished))
         shown = texts(figure) + "".join(panel.get_title(loc="left") for panel in figure.axes)
-        assert "tiny, trace small.parquet" in shown, name
+        assert "tiny; trace small.parquet" in shown, name
         assert name == "hardware_comparison" or "a100-pcie-40gb" in shown, name
 
 
@@ -308,11 +312,12 @@ def test_nothing_is_cut_off(tmp_path: Path) -> None:
     figure.draw_without_rendering()
     title, caption = (text.get_window_extent() for text in figure.texts)
     legend = figure.legends[0].get_window_extent()
-    assert legend.y1 < title.y0 and title.y1 <= figure.bbox.y1
-    assert caption.y0 >= 0 and max(caption.x1, legend.x1, title.x1) <= figure.bbox.x1
+    assert legend.y1 < title.y0 < title.y1 <= figure.bbox.y1
+    assert caption.y0 >= 0
+    assert max(caption.x1, legend.x1, title.x1) <= figure.bbox.x1
     for panel in figure.axes:
         box = panel.get_tightbbox()
-        assert caption.y1 < box.y0 and box.y1 < legend.y0
+        assert caption.y1 < box.y0 < box.y1 < legend.y0
         highest = max(max(line.get_ydata()) for line in panel.get_lines())
         assert panel.get_ylim()[1] > 1.04 * highest
 

@@ -219,7 +219,11 @@ def figure(folder: Path, path: str, value: float | None) -> None:
         tree = yaml.safe_load((folder / name).read_text())
         section, key = path.split(".")
         if section in tree:
-            like = tree[section].get(key) or {"kind": "estimate", "uncertainty": 0.3}
+            like = tree[section].get(key) or {
+                "kind": "estimate",
+                "uncertainty": 0.3,
+                "source": "made up",
+            }
             tree[section][key] = {**like, "value": value}
             (folder / name).write_text(yaml.safe_dump(tree))
 
@@ -229,7 +233,7 @@ def test_a_cache_that_fills_depends_on_what_it_fills(here: Path) -> None:
     before = keys(here, **fills)
     figure(here, "compute.memory_gb_s", 10)
     assert keys(here, **fills) == before
-    figure(here, "compute.memory_gib", 0.1)
+    figure(here, "compute.memory_gib", 0.05)
     assert keys(here, **fills) != before
 
 

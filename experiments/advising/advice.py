@@ -114,15 +114,24 @@ def _memory(found: Situation, placement: Placement | None) -> Memory:
     place = found.place
     on_gpu, on_drive = (placement.on_gpu, placement.on_drive) if placement else (0, 0)
     in_host = place.everything - on_gpu - on_drive if placement else 0
-    accelerator = place.profile.compute.memory_gib.value * GIB
-    nbytes = (accelerator, *place.beside, place.room, place.everything, on_gpu, in_host, on_drive)
-    return Memory(*(n / GIB for n in nbytes))
+    return Memory(
+        unified=place.profile.unified_memory,
+        accelerator=place.profile.compute.memory_gib.value,
+        other_weights=place.beside.weights / GIB,
+        kv_cache=place.beside.kv_cache / GIB,
+        runtime=place.beside.runtime / GIB,
+        left=place.room / GIB,
+        experts=place.everything / GIB,
+        on_gpu=on_gpu / GIB,
+        in_host=in_host / GIB,
+        on_drive=on_drive / GIB,
+    )
 
 
 def _split(found: Situation, placement: Placement, best: Point) -> Split:
     place = found.place
     flags = None
-    if place.runtime.name == "llama.cpp" and not place.profile.unified_memory:
+    if place.runtime.name == "llama.cpp" and placement.way in ("whole", "layers"):
         first = first_layers(place.model, placement.layers)
         moe = f" --n-cpu-moe {first}" if placement.way == "layers" and first else ""
         flags = f"-ngl 99{moe} -c {found.question.context}"

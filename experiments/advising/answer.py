@@ -18,6 +18,7 @@ Fits = Literal["whole", "split", "drive", "nowhere"]
 class Memory:
     """GiB; what is left of the accelerator's is negative where the rest does not fit."""
 
+    unified: bool  # one memory: no host behind a link
     accelerator: float
     other_weights: float
     kv_cache: float

@@ -1,9 +1,9 @@
 """How far an answer may be off: what its figures leave open, and what the field check found.
 
-A figure that is off by its stated uncertainty u makes a token take (1 + u) ** e of its time, e being
-its elasticity. Figures are off independently, so their parts add as squares. With them is added what
-the simulator itself was off by in the field check: nine in ten of its predicted rows, judged by
-tokens a second, were measured within so much of what was simulated.
+A figure that is off by its stated uncertainty u makes a token take (1 + u) ** e of its time, e
+being its elasticity. Figures are off independently, so their parts add as squares. With them is
+added what the simulator itself was off by in the field check: nine in ten of its predicted rows,
+judged by tokens a second, were measured within so much of what was simulated.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from prefetch_sim.hardware_profiles import Figure
 FIELD = Path(__file__).resolve().parents[1] / "results" / "field_check" / "rows.csv"
 MOST = 0.35  # half-width: what is less certain is shown as this, and said
 _WITHIN = 0.9
-# What other engines published is 0.7 to 1.3 times the misses of ``placements.HITS``: slotstream and
-# imp with Qwen3.8-Flash-Next, FreeToken, BigMoeOnEdge with two models (docs/field-check.md).
+# What engines published is 0.8 to 1.2 times the misses of ``placements.hits``, once 1.6 times
+# (docs/field-check.md: slotstream, imp, FreeToken, BigMoeOnEdge).
 _MISSES = 0.3
 
 

@@ -31,7 +31,9 @@ NOWHERE = Here(None, None, "", 0)  # nothing of the machine at hand is taken
 def rows(study: Study) -> list[Row]:
     """Those that can be judged: to which nothing was fitted, by tokens a second."""
     return [
-        row for row in study.rows if row.role == "predicted" and next(iter(row.published)) == "tokens_s"
+        row
+        for row in study.rows
+        if row.role == "predicted" and next(iter(row.published)) == "tokens_s"
     ]
 
 

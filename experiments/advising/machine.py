@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from prefetch_sim.experiments.advising.names import known_as, memory_gib, slug
 from prefetch_sim.experiments.advising.question import Question, rate
 from prefetch_sim.hardware_profiles import (
     HardwareProfile,
     ProfileError,
-    list_parts,
-    list_profiles,
     load_machine,
     load_profile,
+    machine_name,
+    part_name,
 )
 from prefetch_sim.sim.calibration.machine import describe
-from prefetch_sim.sim.config.errors import did_you_mean
 from prefetch_sim.sim.config.files import Tree
 
 GIB = 2**30
-# Of a memory, what its system and other programs keep: at least 2 GiB. macOS lets the GPU have three
-# quarters (iogpu.wired_limit_mb unset).
+# Of a memory, what its system and other programs keep: at least 2 GiB. macOS lets the GPU have
+# three quarters (iogpu.wired_limit_mb unset).
 _SYSTEM, _LEAST_SYSTEM, _MACOS = 0.1, 2 * GIB, 0.25
 MACS = ("m2-ultra", "m4-max", "m5-pro")
 
@@ -45,6 +44,10 @@ class Machine(NamedTuple):
     profile: HardwareProfile
     host_bytes: int  # host memory that experts may have; 0 where there is one memory
     taken: tuple[Taken, ...]
+
+
+_MEMORY = re.compile(r"\b(\d+) ?gi?b\b", re.IGNORECASE)
+_FILES = (".yaml", ".yml")
 
 
 class Here(NamedTuple):
@@ -88,18 +91,19 @@ def find(question: Question, look: Callable[[], Here] = here) -> Machine:
     """
     found = look()
     taken: list[Taken] = []
-    here_too = found.gpu is not None and known_as(found.gpu, list_profiles())
     if question.gpu is not None:
-        name, size = _named("gpu", question.gpu, list_profiles()), None
-        size = None if name == question.gpu else memory_gib(question.gpu)
+        name, size = _card_name(question.gpu)
         taken.append(Taken("gpu", name, "said", _as(question.gpu, name)))
     elif found.gpu is None:
         raise ProfileError("gpu: none is found here; name a card or a machine: --gpu 'RTX 4090'")
     else:
-        name, size = _named("gpu", found.gpu, list_profiles()), found.gpu_gib
+        name, size = _card_name(found.gpu)[0], found.gpu_gib
         taken.append(Taken("gpu", name, "detected", _as(found.gpu, name)))
     base = load_profile(name)
-    is_here = question.gpu is None or name == here_too
+    is_here = question.gpu is None
+    if not is_here and found.gpu is not None:
+        with suppress(ProfileError):
+            is_here = name == _card_name(found.gpu)[0]
     changes: dict[str, Any] = {}
     if base.unified_memory:
         for what in ("cpu", "link"):
@@ -160,10 +164,10 @@ def _host(
         taken.append(Taken("ram", f"{base.host.memory_gib.value:g} GiB", "assumed", usual))
     part = base.cpu.name if base.cpu is not None else None
     if question.cpu is not None:
-        part = _named("cpu", question.cpu, list_parts("cpu"))
+        part = _part("cpu", question.cpu)
         taken.append(Taken("cpu", part, "said", _as(question.cpu, part)))
         changes["cpu"] = part
-    elif is_here and (known := known_as(found.cpu, list_parts("cpu"))):
+    elif is_here and (known := _known_cpu(found.cpu)):
         taken.append(Taken("cpu", known, "detected", _as(found.cpu, known)))
         changes["cpu"] = known
     else:
@@ -187,17 +191,43 @@ def _drive(question: Question, base: HardwareProfile, taken: list[Taken]) -> dic
         taken.append(Taken("drive", f"{gb_s:g} GB/s", "said"))
         stream = min(gb_s, base.storage.stream_gb_s.value)
         return {"storage": {"gb_s": gb_s, "stream_gb_s": stream}}
-    part = _named("drive", question.drive, list_parts("storage"))
+    part = _part("storage", question.drive)
     taken.append(Taken("drive", part, "said", _as(question.drive, part)))
     return {"storage": part}
 
 
-def _named(what: str, text: str, names: Iterable[str]) -> str:
-    """A name of the catalogue, or a file. Raises ProfileError with the nearest name."""
-    name = known_as(text, names)
-    if name is None and not text.endswith((".yaml", ".yml")):
-        raise ProfileError(f"{what}: unknown {what} {text!r}{did_you_mean(slug(text), names)}")
-    return name or text
+def _card_name(text: str) -> tuple[str, float | None]:
+    """The catalogue's name of a card or machine, or its file; and GiB that ``text`` says it has.
+
+    Raises ProfileError with the nearest name.
+    """
+    if text.endswith(_FILES):
+        return text, None
+    size = _MEMORY.search(text)
+    try:
+        return machine_name(text), None
+    except ProfileError as error:
+        if size is None:
+            raise ProfileError(f"gpu: {error}") from None
+        with suppress(ProfileError):  # the card with another memory
+            return machine_name(_MEMORY.sub(" ", text)), float(size[1])
+        raise ProfileError(f"gpu: {error}") from None
+
+
+def _part(section: str, text: str) -> str:
+    """The catalogue's name of a part, or its file. Raises ProfileError with the nearest name."""
+    if text.endswith(_FILES):
+        return text
+    try:
+        return part_name(section, text)
+    except ProfileError as error:
+        raise ProfileError(f"{'drive' if section == 'storage' else section}: {error}") from None
+
+
+def _known_cpu(text: str) -> str | None:
+    with suppress(ProfileError):
+        return part_name("cpu", text)
+    return None
 
 
 def _as(text: str, name: str) -> str:

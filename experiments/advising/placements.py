@@ -24,9 +24,14 @@ PROMPT = 16
 _DECODE: dict[Way, int] = {"whole": 12, "layers": 12, "each": 48, "lru": 64, "lru+cpu": 64}
 # Engines that place in one way; others do what their profile does not lack.
 _PLACES: dict[str, tuple[Way, ...]] = {"llama.cpp": ("layers",), "ktransformers": ("each",)}
-# What an LRU cache of a share of the experts hits: Qwen3-30B-A3B, 24, 73, 146 and 244 of 384 slots a
-# layer (kekzl/imp#1374).
+# What an LRU cache of a share of the experts hits: Qwen3-30B-A3B, 24, 73, 146 and 244 of 384 slots
+# a layer (kekzl/imp#1374); its experts are 16 times its top-k.
 HITS = ((24 / 384, 0.366), (73 / 384, 0.741), (146 / 384, 0.894), (244 / 384, 0.962), (1.0, 1.0))
+_HITS_OF = 16
+# Another model is between two readings of it: by the share, and by where the share is between one
+# token's need and everything. The weight of the latter gives what imp published of
+# Qwen3.8-Flash-Next with 12 %: 62 % (kekzl/imp#2061) and 71 % (#2057).
+_BY_NEED = 0.4
 _MOST_HITS = 0.99  # that made-up routing is asked for
 
 
@@ -113,7 +118,10 @@ def placed(
         layers, changes = place.model.moe_layers, {"cache": {"capacity": "100%", "warm": "first"}}
     elif way.startswith("lru"):
         policy = "cpu" if way == "lru+cpu" else "load"
-        changes = {"cache": {"capacity": f"{on_gpu}B"}, "misses": {"policy": policy, "then": "load"}}
+        changes = {
+            "cache": {"capacity": f"{on_gpu}B"},
+            "misses": {"policy": policy, "then": "load"},
+        }
     else:
         free = place.top_k if place.on_drive(0) else 0  # to load into what the drive has
         if way == "layers":
@@ -124,7 +132,7 @@ def placed(
             each = max(room - free, 0) // sum(place.sizes)
             on_gpu = each * sum(place.sizes)
             cached = {"warm": "first"}  # what is there at first stays: nothing is loaded
-        capacity = max(on_gpu + free, max(place.sizes))
+        capacity = max(on_gpu + free, *place.sizes)
         changes = {
             "cache": {"capacity": f"{capacity}B", **cached},
             "misses": {"policy": "cpu", "then": "keep", "up_to": 1_000_000},
@@ -132,7 +140,7 @@ def placed(
     on_drive = place.on_drive(on_gpu)
     if on_drive and not place.profile.unified_memory:
         changes["host"] = {"capacity": f"{place.host_bytes}B"}
-    changes["trace"] = _routing(place, way, on_gpu)
+    changes["trace"] = _routing(place, way, on_gpu, on_drive)
     return Placement(way, on_gpu, on_drive, layers, each, changes)
 
 
@@ -162,24 +170,41 @@ def first_layers(model: ModelSpec, on_gpu: int) -> int:
     return model.moe_layer_indices[-on_gpu] if on_gpu else model.layers
 
 
-def _routing(place: Place, way: Way, on_gpu: int) -> Tree:
-    """Drawn, where it hardly matters; or such that an LRU cache hits as such caches do."""
+def _routing(place: Place, way: Way, on_gpu: int, on_drive: int) -> Tree:
+    """Drawn, where it hardly matters; or such that an LRU cache hits as such caches do.
+
+    That is the one on the accelerator, or host memory above a drive.
+    """
+    lru = way.startswith("lru")
+    decode = _DECODE["lru" if on_drive else way]
     made: Tree = {
-        "synthetic": place.name, "requests": 1, "prompt": PROMPT, "decode": _DECODE[way],
+        "synthetic": place.name, "requests": 1, "prompt": PROMPT, "decode": decode,
     }  # fmt: skip
-    if not way.startswith("lru"):
+    if not (lru or on_drive):
         return made
-    lap = sum(place.sizes) * place.model.top_k
-    rate = 0.0 if on_gpu < lap else hits(on_gpu / place.everything)
-    return {**made, "hit_rate": round(rate, 4), "at": f"{on_gpu}B"}
+    held = on_gpu if lru else place.host_bytes / (place.everything - on_gpu) * place.everything
+    held = max(int(held), place.top_k)
+    rate = hits(held / place.everything, place.model.experts / place.model.top_k)
+    return {**made, "hit_rate": round(rate, 4), "at": f"{held}B"}
 
 
-def hits(share: float) -> float:
-    """The hit rate of an LRU cache of that share of the experts, between what was measured."""
+def hits(share: float, needs: float) -> float:
+    """The hit rate of an LRU cache of that share of the experts, a token needing one of ``needs``.
+
+    One that does not hold what a token needs hits nothing.
+    """
+    if share * needs < 1 - 1e-9:
+        return 0.0
+    place = log(share * needs) / log(needs) if needs > 1 else 1.0
+    found = (1 - _BY_NEED) * _measured(share) + _BY_NEED * _measured(_HITS_OF ** (place - 1))
+    return min(max(found, 0.0), _MOST_HITS)
+
+
+def _measured(share: float) -> float:
+    """Of the model that was measured, along the logarithm between two points."""
     after = next(i for i, (at, _) in enumerate(HITS) if share <= at or at == 1.0)
     (a, low), (b, high) = HITS[max(after, 1) - 1], HITS[max(after, 1)]
-    found = low + (high - low) * log(share / a) / log(b / a)
-    return min(max(found, 0.0), _MOST_HITS)
+    return low + (high - low) * log(share / a) / log(b / a)
 
 
 def gib(nbytes: float) -> str:

@@ -15,6 +15,7 @@ from prefetch_sim.sim.setup.parts import cost_model
 from prefetch_sim.traces.trace import DECODE
 
 MISSES = "routing.misses"  # stands among the figures for what nobody can know of a machine
+_FEW = 16  # decode tokens of the runs that say what a figure counts for
 _WORSE = 1.1  # by which a figure is made worse to see what it counts for
 _RATES = ("gb_s", "expert_efficiency", "contention")  # the others are delays
 # Sizes and counts are not in doubt; decode is not bound by operations.
@@ -61,18 +62,20 @@ def elasticities(point: Point, told: Callable[[str], None]) -> dict[str, float]:
     Figures are ``hardware.PATH`` and ``runtime.PATH`` of what ``point`` ran with, and ``MISSES``
     where its routing was made to a hit rate. ``told`` is called with each before its run.
     """
+    tree = set_path(point.tree, "trace.decode", min(_FEW, point.tree["trace"]["decode"]))
+    usual = run(tree)
     changes: dict[str, tuple[str, float]] = {}
     for path, value in _figures(point).items():
-        worse = value / _WORSE if any(word in path for word in _RATES) else value * _WORSE
-        changes[path] = path, worse
-    rate = point.tree["trace"].get("hit_rate")
+        is_rate = any(word in path for word in _RATES)
+        changes[path] = path, value / _WORSE if is_rate else value * _WORSE
+    rate = tree["trace"].get("hit_rate")
     if rate:
         changes[MISSES] = "trace.hit_rate", round(max(0.0, 1 - _WORSE * (1 - rate)), 4)
     found = {}
     for figure, change in changes.items():
         told(figure)
-        then = run(set_path(point.tree, *change))
-        found[figure] = max(0.0, log(then.ms / point.ms) / log(_WORSE))
+        worse = run(set_path(tree, *change))
+        found[figure] = max(0.0, log(worse.ms / usual.ms) / log(_WORSE))
     return found
 
 

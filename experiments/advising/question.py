@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from prefetch_sim.hardware_profiles import yaml_file
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.schema import INT64, Capacity
+from prefetch_sim.sim.config.values import INT64, Capacity
 from prefetch_sim.traces.errors import describe
 from prefetch_sim.traces.models.precision import NAMES, Precision
 
@@ -98,8 +98,8 @@ def _precision(text: str) -> Precision:
             raise ValueError(describe(error, Precision)) from None
     lower = {name.lower(): name for name in NAMES}
     near = did_you_mean(text.lower().replace("-", "_"), lower)
-    for name in lower:
-        near = near.replace(f"{name!r}", f"{lower[name]!r}")
+    for name, written in lower.items():
+        near = near.replace(repr(name), repr(written))
     raise ValueError(f"unknown quantisation {text!r}{near}")
 
 

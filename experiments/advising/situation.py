@@ -10,11 +10,9 @@ from typing import Any
 from prefetch_sim.experiments.advising import known
 from prefetch_sim.experiments.advising import machine as machines
 from prefetch_sim.experiments.advising.machine import Machine, Taken
-from prefetch_sim.experiments.advising.names import known_as, slug
 from prefetch_sim.experiments.advising.placements import Place
 from prefetch_sim.experiments.advising.question import Question
-from prefetch_sim.hardware_profiles import RuntimeProfile, list_runtimes, load_runtime
-from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.hardware_profiles import RuntimeProfile, load_runtime, runtime_name
 from prefetch_sim.sim.config.files import Tree, parse
 from prefetch_sim.sim.config.models import load_model
 from prefetch_sim.sim.cost.reserve import Reserve, reserve
@@ -89,11 +87,12 @@ class Situation:
 def settle(question: Question, look: Callable[[], machines.Here] = machines.here) -> Situation:
     """Settle ``question``. Raises ConfigError or ProfileError with the nearest name."""
     machine = machines.find(question, look)
+    model = load_model(question.model, question.quant)
     name = _model_name(question.model)
-    model = load_model(name, question.quant)
     taken = [*machine.taken, Taken("model", name, "said")]
     runtime = question.runtime or _USUAL
-    runtime = known_as(runtime, list_runtimes()) or runtime
+    if not runtime.endswith((".yaml", ".yml")):
+        runtime = runtime_name(runtime)
     engine = load_runtime(runtime)
     if question.quant is not None:
         stored = question.quant
@@ -114,13 +113,10 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
 
 
 def _model_name(text: str) -> str:
-    """A name of the catalogue, or a file by its whole path. Raises ConfigError with the nearest."""
-    if Path(text).exists() and text not in catalogue.names():
+    """The catalogue's name of a model that is there, or its file by its whole path."""
+    if text not in catalogue.names() and Path(text).exists():
         return str(Path(text).resolve())
-    name = known_as(text, catalogue.names())
-    if name is None:
-        raise ConfigError(f"unknown model {text!r}{did_you_mean(slug(text), catalogue.names())}")
-    return name
+    return catalogue.model_name(text)
 
 
 def _beside(
@@ -138,7 +134,7 @@ def _usual_precision(model: ModelSpec, engine: str) -> tuple[Precision, str]:
         return Precision.of("Q4_K_M"), "usual where a model does not fit"
     if published == "mxfp4" and engine in _GGUF_ENGINES:
         return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
-    return Precision(), "as published"
+    return Precision(), ""
 
 
 def _usual_runtime(found: Situation) -> tuple[Situation, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from prefetch_sim.experiments.advising.answer import Advice, Option, Split
+from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Split
 from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
-from prefetch_sim.experiments.commands.output import number, percent
+from prefetch_sim.experiments.commands.output import count, number, percent
 
 _WHAT = {
     "link*2": "a link twice as fast",
@@ -50,40 +50,46 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
             yield "flags", advice.split.flags
         yield "limits", _limits(advice)
         if advice.more:
-            yield "more", "; ".join(f"{what(one.what)} {_gain(one)}" for one in advice.more)
+            yield "more", "; ".join(f"{what(one.what, advice)} {_gain(one)}" for one in advice.more)
         if advice.engines:
             yield "engines", ", ".join(_engine(one) for one in advice.engines)
         yield "prefetch", _prefetch(advice)
     if advice.target is not None:
-        yield "target", _target(advice.target)
+        yield "target", _target(advice, advice.target)
     if advice.trust is not None and advice.speed is not None:
         yield "trust", _trust(advice)
-    yield "taken", _taken(advice)
+    for label, how in (("found", "detected"), ("assumed", "assumed")):
+        if found := _taken(advice, how):
+            yield label, found
 
 
-def what(key: str) -> str:
+def text(advice: Advice) -> str:
+    """All of it, a line for each thing."""
+    return "\n".join([title(advice), *(f"{what:9} {said}" for what, said in lines(advice))])
+
+
+def what(key: str, advice: Advice) -> str:
     """A change in words: ``memory_gib+2`` is 2 GiB more; what is no change is an engine."""
     name, plus, gib = key.partition("memory_gib+")
     if plus:
-        return f"{gib} GiB more of GPU memory"
+        return f"{gib} GiB more memory" + ("" if advice.memory.unified else " on the GPU")
     return _WHAT.get(name, name)
 
 
 def _fits(advice: Advice) -> str:
     memory = advice.memory
     beside = (
-        f"{_gib(memory.accelerator)} hold {_gib(memory.other_weights)} of other weights, "
-        f"{_gib(memory.kv_cache)} of KV cache and {_gib(memory.runtime)} of the engine's"
+        f"of {_gib(memory.accelerator)}, other weights take {_gib(memory.other_weights)}, KV cache "
+        f"{_gib(memory.kv_cache)} and the engine {_gib(memory.runtime)}"
     )
     if advice.fits == "nowhere":
-        short = f"nowhere: {beside}: no room for experts"
         if advice.longest_context:
-            return f"{short}; with --context {advice.longest_context} there is"
-        return f"{short}, whatever the context; take fewer bits a weight or a larger card"
+            return f"nowhere, as {beside}; with --context {advice.longest_context} it does"
+        return f"nowhere, as {beside}; take fewer bits a weight, or a larger memory"
     if advice.fits == "whole":
         left = memory.left - memory.experts
-        return f"whole: {_gib(memory.experts)} of experts; {beside}; {_gib(left)} stay free"
-    parts = [f"{_gib(memory.on_gpu)} on the GPU"]
+        return f"whole, {_gib(memory.experts)} of experts; {beside}; {_gib(left)} stay free"
+    parts = [f"{_gib(memory.on_gpu)} {_held(memory)}"]
     parts += [f"{_gib(memory.in_host)} in host memory"] if memory.in_host else []
     parts += [f"{_gib(memory.on_drive)} on the drive"] if memory.on_drive else []
     return f"in part: of {_gib(memory.experts)} of experts, {', '.join(parts)}; {beside}"
@@ -91,19 +97,25 @@ def _fits(advice: Advice) -> str:
 
 def _split(advice: Advice, split: Split) -> str:
     share = percent(split.share)
-    rest = "the drive" if advice.fits == "drive" else "host memory"
+    unified = advice.memory.unified
+    rest = "the drive" if unified else "host memory"
     if split.way == "whole":
-        return "none: every expert is on the GPU"
+        return f"none: every expert is {_held(advice.memory)}"
     if split.way == "layers":
         if not split.layers:
             return "no layer's experts on the GPU, all on the CPU"
-        return f"the experts of the last {split.layers} MoE layers on the GPU ({share}), others on the CPU"
+        last = f"the experts of the last {count(split.layers, 'MoE layer')}"
+        return f"{last} on the GPU ({share}), others on the CPU"
     if split.way == "each":
         return f"{split.each} experts of each layer on the GPU ({share}), others on the CPU"
     hits = f"hits {percent(split.hit_rate)}"
     if split.way == "lru":
-        return f"an LRU cache of {share} of the experts, {hits}; misses are copied from {rest}"
+        return f"an LRU cache of {share} of the experts, {hits}; misses come from {rest}"
     return f"an LRU cache of {share} of the experts, {hits}; the CPU computes misses, copied behind"
+
+
+def _held(memory: Memory) -> str:
+    return "in memory" if memory.unified else "on the GPU"
 
 
 def _limits(advice: Advice) -> str:
@@ -121,17 +133,17 @@ def _prefetch(advice: Advice) -> str:
     if not advice.prefetch:
         return f"nothing: {advice.runtime} loads nothing that a token could wait for"
     own = advice.prefetches == advice.runtime
-    where = "" if own else f"{advice.runtime} loads nothing; with {advice.prefetches}: "
+    where = "" if own else f"{advice.runtime} loads nothing; with {advice.prefetches}, "
     gains = ", ".join(
         f"recall {one.what.removeprefix('recall=')} {_gain(one)}" for one in advice.prefetch
     )
     pays = [one.what.removeprefix("recall=") for one in advice.prefetch if one.gain >= _HELPS]
     if not pays:
-        return f"{where}does not pay, even foreseeing all of the next layer ({gains})"
-    return f"{where}a layer ahead, {gains}"
+        return f"{where}foreseeing the next layer's experts does not pay: {gains}"
+    return f"{where}foreseeing the next layer's experts: {gains}"
 
 
-def _target(target: Target) -> str:
+def _target(advice: Advice, target: Target) -> str:
     said = {
         "yes": "met, at the low end of the band too",
         "likely": "met by what is expected, not by all of the band",
@@ -141,7 +153,7 @@ def _target(target: Target) -> str:
     text = f"{_rate(target.tokens_s)}: {said}"
     if target.met in ("yes", "likely"):
         return text
-    by = ", ".join(f"{what(way.what)} ({_rate(way.tokens_s)})" for way in target.by)
+    by = ", ".join(f"{what(way.what, advice)} ({_rate(way.tokens_s)})" for way in target.by)
     return f"{text}; {'would do: ' + by if by else 'nothing that was tried reaches it'}"
 
 
@@ -153,9 +165,11 @@ def _trust(advice: Advice) -> str:
     doubts = ", ".join(f"{_figure(path)} ±{_share(part)}" for path, part in trust.doubts.items())
     kinds = " and ".join(f"{n} {kind}" for kind, n in _kinds(trust.figures))
     text = (
-        f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; of those "
-        f"that count {kinds}), field check ±{_share(speed.from_field)}"
+        f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; "
+        f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
     )
+    if advice.fits == "drive" and not advice.memory.unified:
+        text += "; no run was compared that reads through the page cache, and it may be far slower"
     near = "; ".join(
         f"{one.what}: {number(one.measured)} measured, {number(one.expected)} expected"
         for one in trust.measured
@@ -172,12 +186,12 @@ def _figure(path: str) -> str:
     return "hits" if path == MISSES else path.partition(".")[2]
 
 
-def _taken(advice: Advice) -> str:
-    by: dict[str, list[str]] = {}
-    for one in advice.taken:
-        why = f" ({one.why})" if one.why else ""
-        by.setdefault(one.how, []).append(f"{one.what} {one.value}{why}")
-    return "; ".join(f"{how}: {', '.join(found)}" for how, found in by.items() if how != "said")
+def _taken(advice: Advice, how: str) -> str:
+    return ", ".join(
+        f"{one.what} {one.value}" + (f" ({one.why})" if one.why else "")
+        for one in advice.taken
+        if one.how == how
+    )
 
 
 def _gain(one: Option) -> str:

@@ -51,7 +51,7 @@ def advise(
 ) -> None:
     """Say how fast a model would decode on a machine, how to split it, and what would help.
 
-    What is not said is found on this machine, or assumed: the last line says which.
+    What is not said is found on this machine, or assumed: the last lines say which.
     """
     import json
     from dataclasses import asdict
@@ -77,10 +77,12 @@ def advise(
     if as_json:
         print(json.dumps(asdict(advice), indent=2, allow_nan=False))
     else:
-        table = grid("", words.title(advice))
+        out, table = console(), grid("what", "said")
+        table.show_header = False
         for what, text in words.lines(advice):
             table.add_row(what, text)
-        console().print(table)
+        out.print(words.title(advice))
+        out.print(table)
 
 
 _PATIENCE = 5.0  # seconds without a word in a log

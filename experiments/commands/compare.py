@@ -145,14 +145,12 @@ def _say(sentence: str) -> None:
 
 def show(found: Comparison) -> None:
     """Print a comparison for people."""
-    from prefetch_sim.experiments.commands.output import console, count, grid, number, percent
+    from prefetch_sim.experiments.commands.output import console, count, grid, number
     from prefetch_sim.experiments.comparing import words
 
     out = console()
-    a, b = (
-        f"{side['model']} on {side['hardware']}, runtime {side['runtime']['name']}"
-        for side in (found.a, found.b)
-    )
+    given = [side["as_given"] for side in (found.a, found.b)]
+    a, b = (f"{of['model']} on {of['hardware']}, runtime {of['runtime']}" for of in given)
     requests = count(len(found.a["by_request"]["output_tokens"]), "request")
     sides = f"A and B: {a}" if a == b else f"A: {a}; B: {b}"
     out.print(f"{sides} (the same {requests})\n", markup=False)
@@ -161,7 +159,8 @@ def show(found: Comparison) -> None:
         differ.add_row(*row)
     speed = grid("", "A", "B", "B - A", "95 % interval", "change", right=5)
     for label, figure in (
-        ("tokens/s", found.tokens_per_s),
+        ("decode tokens/s", found.decode_tokens_per_s),
+        ("tokens/s, prefill too", found.tokens_per_s),
         ("ms per output token", found.tpot_ms),
         ("ms to first token", found.ttft_ms),
     ):
@@ -170,7 +169,7 @@ def show(found: Comparison) -> None:
     whole = found.total.difference
     for label, part in found.parts.items():
         if part.a or part.b:
-            share = percent(part.difference / whole if whole else None)
+            share = words.change(part.difference, whole)
             ms = number(part.a / 1e6), number(part.b / 1e6), words.signed(part.difference / 1e6)
             time.add_row(label.replace("_", " "), *ms, share)
     total = found.total
@@ -188,16 +187,15 @@ def show(found: Comparison) -> None:
 
 def _cells(figure: Figure) -> list[str]:
     """A, B, their difference, its interval and its share of A."""
-    from prefetch_sim.experiments.commands.output import number, percent
-    from prefetch_sim.experiments.comparing.words import signed
+    from prefetch_sim.experiments.commands.output import number
+    from prefetch_sim.experiments.comparing.words import change, signed
 
     a, b, pairs = figure.a, figure.b, figure.paired
     apart = None if a is None or b is None else b - a
     interval = "–"
     if pairs is not None and pairs.enough:
         interval = f"{signed(pairs.low)} to {signed(pairs.high)}"
-    change = percent(None if not a or apart is None else apart / a)
-    return [number(a), number(b), signed(apart), interval, change]
+    return [number(a), number(b), signed(apart), interval, change(apart, a)]
 
 
 def _show_places(places: Sequence[Place], a: str, b: str) -> None:

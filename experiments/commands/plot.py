@@ -27,7 +27,9 @@ def plot(
     y: Annotated[
         str | None,
         typer.Option(
-            metavar="MEASURE", help="What it shows, a column of results.csv.", show_default="tpot_ms"
+            metavar="MEASURE",
+            help="What it shows, a column of results.csv.",
+            show_default="tpot_ms",
         ),
     ] = None,
     by: Annotated[
@@ -40,9 +42,7 @@ def plot(
         list[str] | None,
         typer.Option(metavar="PATH=VALUE", help="Only these points; repeat."),
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(metavar="lines|heat", help="How it is drawn.")
-    ] = None,
+    kind: Annotated[str | None, typer.Option(metavar="lines|heat", help="How it is drawn.")] = None,
     size: Annotated[
         str, typer.Option(metavar="paper|slide", help="For a column or a page of text, or a slide.")
     ] = "paper",

@@ -177,7 +177,7 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
     """What is likely no intention, a line each; ``of`` is said first."""
     from prefetch_sim.experiments.commands.output import size
 
-    yield from inputs.notes
+    yield from (f"{of}{note}" for note in inputs.notes)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
         requests = f"{trace.missing:,} requests to come"
@@ -208,6 +208,7 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
         f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} {static}"
         f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
+        soft_wrap=True,
     )
     speed = grid("speed", "tokens/s", right=1)
     speed.add_row("decode", number(found["decode_tokens_per_s"]))

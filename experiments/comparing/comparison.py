@@ -15,7 +15,7 @@ import numpy as np
 
 from prefetch_sim.experiments.comparing.requests import check_same_requests
 from prefetch_sim.sim.config.schema import RunConfig
-from prefetch_sim.sim.results.paired import Paired, difference, paired
+from prefetch_sim.sim.results.paired import Floats, Paired, difference, paired
 from prefetch_sim.sim.run import run_inputs
 from prefetch_sim.sim.setup import inputs as setup
 from prefetch_sim.sim.setup.inputs import Inputs
@@ -58,7 +58,8 @@ class Comparison:
     a: Results
     b: Results
     changed: dict[str, tuple[Any, Any]]
-    tokens_per_s: Figure
+    decode_tokens_per_s: Figure
+    tokens_per_s: Figure  # prefill and all
     tpot_ms: Figure
     ttft_ms: Figure
     parts: dict[str, Part]
@@ -75,6 +76,7 @@ class Comparison:
             "a": dict(self.a),
             "b": dict(self.b),
             "changed": {path: list(values) for path, values in self.changed.items()},
+            "decode_tokens_per_s": _plain(self.decode_tokens_per_s),
             "tokens_per_s": _plain(self.tokens_per_s),
             "tpot_ms": _plain(self.tpot_ms),
             "ttft_ms": _plain(self.ttft_ms),
@@ -96,38 +98,48 @@ def compare_inputs(a: Inputs, b: Inputs) -> Comparison:
 
 def compared(a: Results, b: Results) -> Comparison:
     """Compare two finished runs of the same requests. Raises ValueError where they are no pairs."""
-    by_request = a["by_request"], b["by_request"]
+    of_a, of_b = a["by_request"], b["by_request"]
     mean = a["tpot_ms"]["mean"], b["tpot_ms"]["mean"]
     first = a["ttft_ms"]["mean"], b["ttft_ms"]["mean"]
-    each = np.ones(len(by_request[0]["output_tokens"]))
+    tpot = paired(of_a, of_b)  # first: it refuses what are no pairs
+    each = np.ones(len(of_a["output_tokens"]))
+    to_first = difference(of_a["ttft_ms"], of_b["ttft_ms"], each, each)
     parts = {name: Part(*values) for name, values in _parts(a, b).items()}
     return Comparison(
         a=a,
         b=b,
         changed=_changed(a["config"], b["config"]),
-        tpot_ms=Figure(*mean, paired(*by_request)),
-        ttft_ms=Figure(*first, difference(*(of["ttft_ms"] for of in by_request), each, each)),
-        tokens_per_s=Figure(a["tokens_per_s"], b["tokens_per_s"], _speed(a, b)),
+        tpot_ms=Figure(*mean, tpot),
+        ttft_ms=Figure(*first, to_first),
+        decode_tokens_per_s=_speed("decode_tokens_per_s", a, b),
+        tokens_per_s=_speed("tokens_per_s", a, b),
         parts=parts,
         total=Part(_ns(a["total_ms"]), _ns(b["total_ms"])),
     )
 
 
-def _speed(a: Results, b: Results) -> Paired | None:
-    """Of tokens/s: tokens over seconds are a weighted mean, if a request has its seconds alone."""
+def _speed(name: str, a: Results, b: Results) -> Figure:
+    """Tokens over seconds: a weighted mean over requests, where each has its seconds alone."""
+    both = a[name], b[name]
     if a["config"]["batch_size"] > 1 or b["config"]["batch_size"] > 1:
-        return None
-    speeds, weights = [], []
-    for side in (a, b):
-        of = side["by_request"]
-        between = np.array(of["tpot_ms"], dtype=np.float64)
-        first = np.array(of["ttft_ms"], dtype=np.float64)
-        tokens = np.array(of["output_tokens"], dtype=np.float64)
-        seconds = (np.nan_to_num(between) * tokens + np.nan_to_num(first)) / 1000
-        with np.errstate(divide="ignore", invalid="ignore"):
-            speeds.append((tokens + np.isfinite(first)) / seconds)
-        weights.append(seconds)
-    return difference(*speeds, *weights)
+        return Figure(*both, None)
+    (speeds_a, seconds_a), (speeds_b, seconds_b) = (
+        _speeds(side["by_request"], prefill=name == "tokens_per_s") for side in (a, b)
+    )
+    return Figure(*both, difference(speeds_a, speeds_b, seconds_a, seconds_b))
+
+
+def _speeds(of: Mapping[str, Any], prefill: bool) -> tuple[Floats, Floats]:
+    """(tokens/s, seconds) of each request, of its prefill too or not."""
+    tokens, ms, first = (
+        np.array(of[name], dtype=np.float64) for name in ("output_tokens", "tpot_ms", "ttft_ms")
+    )
+    seconds = np.nan_to_num(ms) * tokens / 1000
+    if prefill:
+        tokens = tokens + np.isfinite(first)
+        seconds = seconds + np.nan_to_num(first) / 1000
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return tokens / seconds, seconds
 
 
 def _parts(a: Results, b: Results) -> dict[str, tuple[int, int]]:
@@ -145,7 +157,7 @@ def _changed(a: Any, b: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
         return {}
     if not (isinstance(a, dict) and isinstance(b, dict)) or path in _WHOLE:
         return {path: (a, b)}
-    found = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for key in dict.fromkeys([*a, *b]):
         found |= _changed(a.get(key), b.get(key), f"{path}.{key}" if path else key)
     return found

@@ -128,7 +128,7 @@ def over_places(places: Sequence[Comparison]) -> str:
     """How often B is faster, over the places of a sweep."""
     verdicts = Counter(map(in_short, places))
     listed = ", ".join(f"{word} at {n}" for word, n in verdicts.most_common())
-    said = f"B is, of {count(len(places), 'place')}: {listed}."
+    said = f"Of {count(len(places), 'place')}, B is {listed}."
     if len(places) >= 20 and verdicts["faster"] + verdicts["slower"]:
         said += " Of 20 places that do not differ one seems to, by chance."
     return said
@@ -139,6 +139,13 @@ def signed(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"+{number(value)}" if value > 0 else number(value)
+
+
+def change(part: float | None, whole: float | None) -> str:
+    """A difference as a share of something; "–" where there is none."""
+    if part is None or not whole:
+        return "–"
+    return f"{100 * part / whole:+.1f} %" if part else percent(0)
 
 
 def _facts(found: Results) -> Iterator[tuple[str, str]]:
@@ -172,10 +179,11 @@ def _hits(c: Comparison) -> Iterator[str]:
             for origin, word in _ORIGINS.items()
             if moved[0][origin] != moved[1][origin]
         )
-        less = "less" if sum(moved[1].values()) < sum(moved[0].values()) else "more"
-        if sum(moved[0].values()) == sum(moved[1].values()):
-            less = "as much"
-        yield f"B loads {less} {where}: {by_origin}."
+        whole = [sum(of.values()) for of in moved]
+        much = f"{_more(whole[1] - whole[0])} {where} ({size(whole[1])}, not {size(whole[0])})"
+        if whole[0] == whole[1]:
+            much = f"as much {where}"
+        yield f"B loads {much}: {by_origin}."
     cpu = [side["cpu_rate"] or 0.0 for side in (c.a, c.b)]
     if abs(cpu[1] - cpu[0]) >= _TOLD:
         yield (

@@ -35,8 +35,13 @@ def of_sweep(points: Iterable[Measured]) -> list[str]:
 
 
 def named(paths: Sequence[str], labels: Labels) -> str:
-    """``hardware rtx-4090, capacity 20%``."""
-    return ", ".join(f"{name} {label}" for name, label in zip(last_parts(paths), labels))
+    """``hardware rtx-4090, capacity 20%``. A condition that is not given goes unsaid."""
+    given = zip(paths, last_parts(paths), labels)
+    return ", ".join(
+        f"{name} {label}"
+        for path, name, label in given
+        if label != "none" or under(path, comparisons.POLICIES)
+    )
 
 
 def _best(swept: Swept) -> list[str]:
@@ -53,7 +58,7 @@ def _best(swept: Swept) -> list[str]:
 
 
 def _point(swept: Swept, point: Measured) -> str:
-    return f"{_rest(swept, point, ())}: {_speed(point)}"
+    return ": ".join(part for part in (_rest(swept, point, ()), _speed(point)) if part)
 
 
 def _rest(swept: Swept, point: Measured, but: Sequence[str]) -> str:

@@ -169,9 +169,7 @@ def _varied(cut: Cut, axis: str, option: str) -> Cut:
     return kept
 
 
-def _placed(
-    cut: Cut, axes: Sequence[str], kind: str
-) -> tuple[str | None, str | None, str | None]:
+def _placed(cut: Cut, axes: Sequence[str], kind: str) -> tuple[str | None, str | None, str | None]:
     """(second, columns, rows) of these ``axes``, as far as there is room."""
     over = list(axes[3:])
     if over:

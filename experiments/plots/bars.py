@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,15 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from prefetch_sim.experiments.plots.curves import EVICTION, MAX_LINES, PREDICTOR, limited
 from prefetch_sim.experiments.plots.frame import Cut
 from prefetch_sim.experiments.plots.lines import Styles, series_styles
-from prefetch_sim.experiments.plots.measures import TPOT
+from prefetch_sim.experiments.plots.measures import TPOT, Floats
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.style import PARTS
-from prefetch_sim.experiments.plots.words import value_words
+from prefetch_sim.experiments.plots.words import title_of, value_words
 from prefetch_sim.sim.results.paired import paired
 
 MAX_BARS = 16
 MAX_MACHINES = 6
-LABEL = 26  # characters of a bar's name, before it is wrapped
+LABEL = 28  # characters of a bar's name, before it is wrapped
 
 
 def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
@@ -42,18 +42,21 @@ def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
     frame = cut.frame.sort_values(
         named[::-1], key=lambda column: column.map(order[str(column.name)]), kind="stable"
     )
+    said = {d: title_of if cut.numbers(d) else value_words for d in named}
     frame["bar"] = [
-        textwrap.fill(", ".join(value_words(d, v) for d, v in zip(named, row)), LABEL)
+        textwrap.fill(
+            ", ".join(said[d](d, v) for d, v in zip(named, row)), LABEL, break_on_hyphens=False
+        )
         for row in frame[named].itertuples(index=False)
     ]
     names = list(frame["bar"].unique())
     columns = 1 if len(machines) == 1 else 2 if len(machines) in (2, 4) else 3
-    lines_of = sum(name.count("\n") + 1 for name in names)
+    lines = max(name.count("\n") + 1 for name in names)
     page = Sheet(
         -(-len(machines) // columns),
         columns,
         count=len(machines),
-        height=0.5 + 0.13 * lines_of,
+        height=0.5 + max(0.15, 0.12 * lines) * len(names),
         scale=scale,
         sharey=True,
     )
@@ -129,7 +132,8 @@ class _Saved(NamedTuple):
 def _saved(rows: pd.DataFrame, machine: str, base: str, predictor: str) -> _Saved:
     if (machine, predictor) not in rows.index:
         return _Saved(math.nan)
-    one, other = rows.loc[(machine, base)], rows.loc[(machine, predictor)]
+    one: Any = rows.loc[(machine, base)]
+    other: Any = rows.loc[(machine, predictor)]
     saved = 100 * (1 - other[TPOT] / one[TPOT])
     lists = {name: f"by_request.{name}" for name in ("tpot_ms", "output_tokens")}
     if not all(isinstance(one.get(column), list | np.ndarray) for column in lists.values()):
@@ -142,7 +146,7 @@ def _saved(rows: pd.DataFrame, machine: str, base: str, predictor: str) -> _Save
     return _Saved(saved, -of * found.high, -of * found.low, found.requests)
 
 
-def _speeds(panel: Axes, machines: list[str], times: np.ndarray, scale: float) -> None:
+def _speeds(panel: Axes, machines: list[str], times: Floats, scale: float) -> None:
     """A dot a machine, with its tokens/s beside it."""
     places = np.arange(len(machines))
     panel.plot(times, places, "o", color="black", markersize=3.6 * scale)
@@ -161,9 +165,7 @@ def _speeds(panel: Axes, machines: list[str], times: np.ndarray, scale: float) -
     panel.set_yticks(places, machines)
 
 
-def _gains(
-    panel: Axes, savings: dict[str, list[_Saved]], styles: Styles, scale: float
-) -> None:
+def _gains(panel: Axes, savings: dict[str, list[_Saved]], styles: Styles, scale: float) -> None:
     spread = np.linspace(-0.3, 0.3, len(savings)) if len(savings) > 1 else [0.0]
     for (predictor, each), offset in zip(savings.items(), spread):
         places = np.arange(len(each)) + offset

@@ -1,4 +1,4 @@
-"""Figures of lines that a sweep gets by itself: against cache size, recall, any number, by layer."""
+"""Figures of lines that a sweep gets by itself: against cache, recall, any number, by layer."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def _names(results: Cut, *dimensions: str) -> list[str]:
     ]
 
 
-def _by_predictor(cut: Cut, x: str, columns: str | None = None, rows: str | None = None) -> Arranged:
+def _by_predictor(
+    cut: Cut, x: str, columns: str | None = None, rows: str | None = None
+) -> Arranged:
     return Arranged(cut, measure(cut.frame, TPOT), "lines", x, PREDICTOR, columns, rows, None)
 
 
@@ -199,15 +201,14 @@ def hit_rate_by_layer(results: Cut, scale: float = 1.0) -> Figure | str:
     """
     cut = results.held((CAPACITY, EVICTION, PREDICTOR))
     of = EVICTION if cut.varies(EVICTION) else PREDICTOR
-    if of == EVICTION:
-        cut = _run_with_all(cut)
-    else:
-        cut = limited(cut, PREDICTOR, MAX_LINES)
+    cut = _run_with_all(cut) if of == EVICTION else limited(cut, PREDICTOR, MAX_LINES)
     cut = limited(cut, EVICTION, MAX_LINES)
     sizes = cut.values(CAPACITY)
     if len(sizes) > MAX_PANELS:
         few = [sizes[i] for i in np.linspace(0, len(sizes) - 1, MAX_PANELS).round().astype(int)]
-        cut = cut.where(cut.frame[CAPACITY].isin(few)).noted(f"{MAX_PANELS} of {len(sizes)} sizes of cache")
+        cut = cut.where(cut.frame[CAPACITY].isin(few)).noted(
+            f"{MAX_PANELS} of {len(sizes)} sizes of cache"
+        )
         sizes = few
     page = Sheet(1, len(sizes), height=1.9, scale=scale, sharey=True)
     styles = lines.series_styles(cut, of)
@@ -220,7 +221,7 @@ def hit_rate_by_layer(results: Cut, scale: float = 1.0) -> Figure | str:
                 _by_layer(panel, runs, style)
         panel.set(title=title_of(CAPACITY, size).replace("of experts ", ""))
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    page.panels[0].set_ylim(0, min(102, 1.08 * max(p.dataLim.y1 for p in page.panels)))
+    page.panels[0].set_ylim(0, min(102, max(1, 1.08 * max(p.dataLim.y1 for p in page.panels))))
     page.label(x="MoE layer", y="hit rate, %")
     notes = _told(cut)
     predictors = cut.values(PREDICTOR)

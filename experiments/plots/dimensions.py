@@ -99,8 +99,9 @@ def _values(frame: pd.DataFrame, path: str, paths: list[str]) -> pd.Series[str]:
     if path == "cache.static":  # JSON in one column
         return labels
     pairs = set(zip(labels, texts))
-    alike = len(pairs) == labels.nunique() == texts.nunique() and not (labels == "").any()
-    return labels if alike else texts
+    alike = len(pairs) == labels.nunique() == texts.nunique()
+    silent = any(one in ("", "None", "none") and one != other for one, other in pairs)
+    return labels if alike and not silent else texts
 
 
 def _texts(frame: pd.DataFrame, path: str, deeper: list[str]) -> pd.Series[str]:

@@ -63,9 +63,7 @@ def format_of(given: str | None, out: Path | None) -> str:
     if given is None:
         given = ending or "png"
     if given not in FORMATS:
-        raise ConfigError(
-            f"--format {given!r}: {', '.join(FORMATS)}{did_you_mean(given, FORMATS)}"
-        )
+        raise ConfigError(f"--format {given!r}: {', '.join(FORMATS)}{did_you_mean(given, FORMATS)}")
     if ending in FORMATS and ending != given:
         raise ConfigError(f"--out {out}: ends with {ending}, and --format says {given}")
     return given

@@ -16,7 +16,7 @@ from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.words import axis_words, title_of, value_words
 
 WRITTEN = 9  # cells beside each other, up to which each has its number
-LINE = "white line: as fast as without prefetch"
+LINE = "white line: as without prefetch"
 
 Grid = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def sheet(shown: Arranged, scale: float) -> Sheet:
     )  # fmt: skip
     values = shown.measure.of(cut.frame)
     ends = float(values.min()), float(values.max())
-    crossed = False
+    beside: dict[str, list[str]] = {}
     for panel, (row, column) in zip(page.panels, places):
         inside = cut.only(shown.columns, column).only(shown.rows, row)
         grid, ratio = grids(inside, shown)
@@ -48,13 +48,13 @@ def sheet(shown: Arranged, scale: float) -> Sheet:
         panel.grid(visible=False)
         _ticks(panel, shown)
         _write(panel, grid, ends, 6 * scale, across)
-        crossed |= _crossing(panel, ratio, scale)
         head = [title_of(d, v) for d, v in ((shown.columns, column), (shown.rows, row)) if d]
+        beside.setdefault(_crossing(panel, ratio, scale), []).append(", ".join(head))
         page.head(panel, head)
     page.label(x=axis_words(shown.x), y=axis_words(shown.second))
     bar = page.colorbar(image, ax=page.panels, label=shown.measure.words, fraction=0.05, pad=0.02)
     bar.outline.set_visible(False)
-    notes = [*cut.fixed.values(), *cut.notes, *([LINE] if crossed else [])]
+    notes = [*cut.fixed.values(), *cut.notes, *_about(beside)]
     return page.finish(notes)
 
 
@@ -63,13 +63,11 @@ def grids(cut: Cut, shown: Arranged) -> tuple[Grid, Grid]:
     assert shown.second is not None
     across, ups = shown.cut.values(shown.x), shown.cut.values(shown.second)
     grid, ratio = (np.full((len(ups), len(across)), np.nan) for _ in range(2))
-    heights = shown.measure.of(cut.frame)
-    for index, row in cut.frame.iterrows():
-        place = ups.index(row[shown.second]), across.index(row[shown.x])
-        grid[place] = heights[index]
-        alone = without(shown, cut.frame.loc[[index]])
-        if alone:
-            ratio[place] = grid[place] / alone
+    at = [ups.index(up) for up in cut.frame[shown.second]]
+    over = [across.index(x) for x in cut.frame[shown.x]]
+    grid[at, over] = shown.measure.of(cut.frame)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio[at, over] = grid[at, over] / without(shown, cut.frame)
     return grid, ratio
 
 
@@ -96,10 +94,22 @@ def _write(panel: Axes, grid: Grid, ends: tuple[float, float], size: float, acro
                        va="center")  # fmt: skip
 
 
-def _crossing(panel: Axes, ratio: Grid, scale: float) -> bool:
-    """A line where prefetch breaks even, if it does within the panel."""
-    if min(ratio.shape) < 2 or np.isnan(ratio).any() or not ratio.min() < 1 < ratio.max():
-        return False
-    line = panel.contour(ratio, [1.0], colors="white", linewidths=1.4 * scale)
-    line.set_path_effects([withStroke(linewidth=2.6 * scale, foreground="black")])
-    return True
+def _crossing(panel: Axes, ratio: Grid, scale: float) -> str:
+    """Draw the line where prefetch changes nothing; where the panel is, if there is none in it."""
+    if np.isnan(ratio).any():
+        return ""
+    if not ratio.min() < 1 < ratio.max() or min(ratio.shape) < 2:
+        return "lower" if ratio.max() < 1 else "higher" if ratio.min() > 1 else ""
+    line = panel.contour(ratio, [1.0], colors="white", linewidths=1.2 * scale)
+    line.set_path_effects([withStroke(linewidth=2.2 * scale, foreground="black")])
+    return LINE
+
+
+def _about(beside: dict[str, list[str]]) -> list[str]:
+    """What the lines say, and of the panels that have none, on which side they are."""
+    notes = [LINE] if LINE in beside else []
+    for side in ("lower", "higher"):
+        if side in beside:
+            where = ", ".join(filter(None, beside[side]))
+            notes.append(f"{where}: " * bool(where) + f"{side} than without prefetch throughout")
+    return notes

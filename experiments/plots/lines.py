@@ -79,13 +79,13 @@ def series_styles(cut: Cut, dimension: str | None) -> Styles:
     return styles
 
 
-def line_panel(
-    panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float
-) -> list[int]:
+def line_panel(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float) -> list[int]:
     """Draw the lines of ``cut``; the requests behind each interval drawn."""
     numbers = shown.cut.numbers(shown.x)
     values = cut.shown(shown.second)
+    dashes: dict[str, Any] = {"linestyle": "--", "linewidth": 0.9 * scale}
     requests: list[int] = []
+    compared = False
     for value in values:
         frame = cut.only(shown.second, value).frame
         frame = frame.loc[frame[shown.x].map(numbers).sort_values().index]
@@ -98,10 +98,11 @@ def line_panel(
         if counts:
             _interval(panel, at, low, high, style["color"], scale, band=len(values) <= BANDS)
         alone = without(shown, frame)
-        if alone is not None:
-            dashes = {"linestyle": "--", "linewidth": 0.9 * scale}
-            panel.axhline(alone, color=style["color"] if shown.second else NONE, **dashes)
-            panel.plot([], [], color=NONE, label="no prefetch", **dashes)
+        if shown.x == "recall" and len(alone) and not np.isnan(alone[0]):
+            compared = True
+            panel.axhline(alone[0], color=style["color"] if shown.second else NONE, **dashes)
+    if compared:
+        panel.plot([], [], color=NONE, label="no prefetch", **dashes)
     panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return requests
 
@@ -115,16 +116,16 @@ def _interval(
         panel.vlines(at, low, high, color=colour, linewidth=0.7 * scale)
 
 
-def without(shown: Arranged, frame: pd.DataFrame) -> float | None:
-    """The measure of the run that differs from those of ``frame`` in having no predictor."""
-    if shown.without is None or not len(frame):
-        return None
-    same = shown.without.frame
-    for dimension in shown.without.dimensions:
-        if dimension not in ("predictor", "recall"):
-            same = same[same[dimension] == frame[dimension].iloc[0]]
-    found = shown.measure.of(same[same["predictor"] == "none"])
-    return float(found.iloc[0]) if len(found) else None
+def without(shown: Arranged, frame: pd.DataFrame) -> Floats:
+    """The measure of the run that differs from each of ``frame`` in having no predictor, or NaN."""
+    if shown.without is None:
+        return np.full(len(frame), np.nan)
+    alike = [d for d in shown.without.dimensions if d not in ("predictor", "recall")]
+    alone = shown.without.frame[shown.without.frame["predictor"] == "none"]
+    keys = alone[alike].itertuples(index=False, name=None)
+    found = dict(zip(keys, shown.measure.of(alone)))
+    rows = frame[alike].itertuples(index=False, name=None)
+    return np.array([found.get(row, np.nan) for row in rows], dtype=float)
 
 
 def _dots(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float) -> list[int]:

@@ -120,7 +120,9 @@ class Sheet(Figure):
         text = self.text(0, 0, words, size=_SMALL * self.scale, color=_INK, va="bottom")
         if words:
             each = text.get_window_extent().width / self.dpi / len(words)
-            text.set_text("\n".join(textwrap.wrap(words, int(width / each * 0.96))))
+            text.set_text(
+                "\n".join(textwrap.wrap(words, int(width / each * 0.96), break_on_hyphens=False))
+            )
         return text
 
     def _height(self, artist: Any) -> float:
@@ -141,7 +143,7 @@ class Sheet(Figure):
                 panel.set_ylabel(y)
 
     def savefig(self, fname: Any, **how: Any) -> None:
-        """As a Figure is saved, with fonts that stay text in a PDF, and the same bytes each time."""
+        """As a Figure is saved; fonts stay text in a PDF, and bytes are the same each time."""
         kind = how.get("format") or str(fname).rpartition(".")[2]
         if kind in ("svg", "pdf"):
             how.setdefault("metadata", {"Date" if kind == "svg" else "CreationDate": None})
@@ -166,7 +168,7 @@ def tokens_beside(sheet: Sheet) -> None:
         if (place + 1) % sheet.columns and place + 1 != len(sheet.panels):
             continue
         low, high = panel.get_ylim()
-        ticks = _round_rates(max(low, high / 200), high)
+        ticks = _round_rates(max(low, 0.08 * high), high)
         if ticks:
             beside = panel.secondary_yaxis("right")
             beside.set_yticks([1000 / rate for rate in ticks])
@@ -178,7 +180,9 @@ def tokens_beside(sheet: Sheet) -> None:
 def _round_rates(low: float, high: float) -> list[float]:
     """Round numbers of tokens/s between ``low`` and ``high`` ms, far enough apart to read."""
     nice = sorted(
-        digit * 10.0**power for power in range(-4, 6) for digit in (1, 1.5, 2, 3, 4, 5, 7)
+        digit * 10.0**power
+        for power in range(-4, 6)
+        for digit in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     )
     kept: list[float] = []
     for rate in nice:  # from the top of the axis down
@@ -186,5 +190,3 @@ def _round_rates(low: float, high: float) -> list[float]:
         if low <= at <= high and (not kept or 1000 / kept[-1] - at > 0.13 * high):
             kept.append(rate)
     return kept
-
-

@@ -58,12 +58,10 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    """What was committed is often this alone. Labels are text, and lists are JSON in their cells."""
+    """What was committed is often this alone. Labels are text, lists are JSON in their cells."""
     names = list(pd.read_csv(path, nrows=0).columns)
     labels = {name: str for name in names if name.startswith("axis.")}
-    frame = pd.read_csv(
-        path, dtype=labels, keep_default_na=False, na_values=[""], low_memory=False
-    )
+    frame = pd.read_csv(path, dtype=labels, keep_default_na=False, na_values=[""], low_memory=False)
     for name in names:
         known = frame[name].dropna()
         if name != "config.predictor" and len(known) and str(known.iloc[0]).startswith("["):

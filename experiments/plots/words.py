@@ -81,11 +81,13 @@ def axis_words(path: str) -> str:
         parts = parts[1:]
     words, unit = [], ""
     for part in parts:
-        found = next((key for key in _UNITS if f"_{part}".endswith(f"_{key}")), None)
+        found = next((key for key in _UNITS if f"_{part}".endswith(f"_{key}")), "")
         if found and not unit:
-            unit, part = f", {_UNITS[found]}", part.removesuffix(found)
-        words.append(part.replace("_", " ").strip())
-    named = " ".join(filter(None, words))
+            unit = f", {_UNITS[found]}"
+            words.append(part.removesuffix(found))
+        else:
+            words.append(part)
+    named = " ".join(" ".join(words).replace("_", " ").split())
     return f" {named} ".replace(" cpu ", " CPU ").strip() + unit
 
 
@@ -99,7 +101,7 @@ def value_words(dimension: str, value: Any) -> str:
         return f"{_NAMES.get(first, first)} {rest}".strip()
     if dimension == "predictor" and text == "none":
         return "no prefetch"
-    if dimension == "trace":
+    if dimension in ("trace", "model"):
         return Path(text).name
     if text == "none" and dimension.startswith(("hardware.", "runtime.")):
         return f"as the {'machine' if dimension[0] == 'h' else 'runtime'} has it"
@@ -120,7 +122,7 @@ def title_of(dimension: str, value: Any) -> str:
     if dimension == "runtime.kernels":
         return f"{text} kernels"
     words, _, unit = axis_words(dimension).partition(", ")
-    return f"{words} {text} {unit}".strip()
+    return f"{words} {text}" + (f" {unit}" if unit and value != "none" else "")
 
 
 def measure_words(name: str) -> str:

@@ -1,8 +1,8 @@
 """Pairs two runs request by request: how far apart they are, and whether requests bear that out.
 
 A simulation has no noise, so on its own requests a difference is exact. The interval says where it
-would lie for other requests like these. Requests are drawn again with replacement, each with both of
-its results; the quantiles are those of Hesterberg's expanded percentile interval (What Teachers
+would lie for other requests like these. Requests are drawn again with replacement, each with both
+of its results; the quantiles are those of Hesterberg's expanded percentile interval (What Teachers
 Should Know About the Bootstrap, 2015), as the plain ones are too narrow for few requests.
 """
 
