@@ -3,7 +3,7 @@ PYTHON ?= python3
 OUT ?= out/default
 COUNT ?= 500
 
-.PHONY: run results test lint bench fuzz clean
+.PHONY: run results test lint bench fuzz damages clean
 
 .venv/run.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -40,6 +40,9 @@ bench: .venv-test/test.stamp  ## every speed in docs/benchmark.md; TRACE: a reco
 
 fuzz: .venv-test/test.stamp  ## COUNT bad inputs for each reader, as docs/limits.md has it
 	cd tests && ../.venv-test/bin/python fuzz.py $(COUNT)
+
+damages: .venv-test/test.stamp  ## damaged kernels, arrays and stores, small disks: docs/fuzz.log
+	cd tests && ../.venv-test/bin/python damages.py
 
 clean:
 	rm -rf .venv .venv-test out

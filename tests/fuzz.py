@@ -1,9 +1,10 @@
 """Bad inputs, thousands of them: each is a valid run or one line, in bounded memory and time.
 
-``python tests/fuzz.py COUNT [TARGET ...]`` mutates the files of tests/corpus, COUNT times each
-target, and prints what it saw. A target is a reader, by the command that a user would give. The
-verdict on each input: exit code 0 with something said, or exit code 2 with one line on stderr of
-under 400 characters; no exception, no file half-written.
+``python tests/fuzz.py COUNT [TARGET[=COUNT] ...]`` mutates the files of tests/corpus, COUNT times
+each target, and prints what it saw. A target is a reader, by the command that a user would give;
+tests/make_corpus.py writes most of those files. The verdict on each input: exit code 0 with
+something said, or exit code 2 with one line on stderr of under 400 characters; no exception, no
+file half-written.
 """
 
 from __future__ import annotations
@@ -26,38 +27,49 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from cli_support import small_trace
 
 from prefetch_sim.experiments.cli import main
 
 CORPUS = Path(__file__).parent / "corpus"
-LONGEST_S, MOST_BYTES = 60, 6 << 30  # of one input; of the address space, most of it code
+LONGEST_S, MOST_BYTES = 60, 6 << 30  # of work on one input; of the address space, mostly code
 Arguments = Callable[[Path], list[str]]  # by the mutated file
+
+
+def _named(path: Path) -> str:
+    """What a user names: the file, or the folder that it lies in."""
+    return path.name if path.parent.samefile(".") else path.parent.name
 
 
 def _run(*assignments: str) -> Arguments:
     settings = [part for one in assignments for part in ("--set", one)]
-    return lambda path: ["run", "run.yaml", "--json", *(s.format(path.name) for s in settings)]
+    return lambda path: ["run", "run.yaml", "--json", *(s.format(_named(path)) for s in settings)]
 
 
 def _import(path: Path) -> list[str]:
-    model = CORPUS / "importers" / f"{path.name}.model.yaml"
-    said = ["--model", str(model)] if model.exists() else []
-    return ["trace", "import", path.name, "-o", "out.parquet", *said]
+    says_its_model = _named(path).startswith("gpt-oss")
+    said = [] if says_its_model else ["--model", str(CORPUS / "tiny.model.yaml")]
+    return ["trace", "import", _named(path), "-o", "out.parquet", *said]
 
 
+_MADE_UP = "trace={{synthetic: {0}, requests: 1, prompt: 0, decode: 2}}"
+_LARGE = "hardware=b200"  # for models as they are published
 # By folder of the corpus.
 TARGETS: dict[str, Arguments] = {
     "config": lambda path: ["run", path.name, "--json"],
-    "model": _run("trace={{synthetic: {0}, requests: 1, prompt: 0, decode: 2}}"),
+    "model": _run(_MADE_UP, _LARGE, "cache.capacity=25%"),
+    "gguf": _run(_MADE_UP),
     "hardware": _run("hardware={0}"),
     "runtime": _run("runtime={0}"),
     "trace": _run("trace={0}"),
     "importers": _import,
     "results": lambda path: ["plot", ".", "--out", "figures"],
     "predictor": lambda path: [
-        "trace", "predict", "small.parquet", "-o", "out.parquet", "--predictor", path.parent.name,
+        "trace", "predict", "small.parquet", "-o", "out.parquet", "--predictor", _named(path),
     ],
 }  # fmt: skip
 
@@ -67,6 +79,11 @@ WORDS = [
     *b"[] {} [[[[ ]]]] }} &a *a !!str !!bool << : \t \r\n \0 \x1b[31m $\\frac [/b]".split(b" "),
     b"9" * 50, b"9" * 5000, b"[" * 400, b"{a: " * 100, b"x" * 3000, b"\xff\xfe", b"\xef\xbb\xbf",
     b"\xc3", "日本語".encode(), "é".encode("latin-1"), "\u202e".encode(), b"\n", b" ",
+]  # fmt: skip
+
+VALUES: list[Any] = [
+    None, -1, 2**31, 2**63 - 1, 1.5, float("nan"), True, "x", "é" * 500, b"\xff", [], [1], [[1, 2]],
+    [[None]], {"a": 1}, {},
 ]  # fmt: skip
 
 
@@ -120,6 +137,12 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     """As ``mutated``, and inside what is packed, whose own checks would find it otherwise."""
     if content[:2] == b"\x1f\x8b" and draw.random() < 0.7:
         return gzip.compress(mutated(gzip.decompress(content), draw), 1)
+    if content[8:9] == b"{" and draw.random() < 0.5:  # safetensors: a header after its length
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = mutated(content[8:end], draw)
+        return len(header).to_bytes(8, "little") + header + content[end:]
+    if content[:4] == b"PAR1" and draw.random() < 0.5:
+        return other_table(content, draw)
     if content[:2] == b"PK" and draw.random() < 0.7:
         packed = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w") as new:
@@ -132,6 +155,35 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     return mutated(content, draw)
 
 
+def other_table(content: bytes, draw: random.Random) -> bytes:
+    """A Parquet file with a column that is gone, there twice, or of other values; or other rows."""
+    table = pq.read_table(io.BytesIO(content))
+    at, rows = draw.randrange(table.num_columns), table.num_rows
+    name, column = table.schema.names[at], table.column(at)
+    try:
+        match draw.randrange(6):
+            case 0:
+                table = table.remove_column(at)
+            case 1:
+                table = table.append_column(name, column)
+            case 2:
+                same = pa.array([draw.choice(VALUES)] * rows)
+                table = table.set_column(at, name, same)
+            case 3:
+                table = table.take([draw.randrange(rows) for _ in range(draw.randrange(2 * rows))])
+            case 4:
+                table = table.set_column(at, draw.choice(["", "x.y", name + "\0"]), column)
+            case _:
+                values = column.to_pylist()
+                values[draw.randrange(rows)] = draw.choice([*VALUES, *values])
+                table = table.set_column(at, name, pa.array(values))
+        written = io.BytesIO()
+        pq.write_table(table, written)
+        return written.getvalue()
+    except (pa.ArrowException, ValueError, TypeError):  # values that no column can have together
+        return mutated(content, draw)
+
+
 @dataclass
 class Seen:
     """What came of some inputs."""
@@ -139,7 +191,7 @@ class Seen:
     inputs: int = 0
     valid: int = 0
     refused: int = 0
-    seconds: float = 0.0  # of the longest
+    seconds: float = 0.0  # of the longest, of the processor
     peak_mib: float = 0.0  # of the process
     wrong: list[str] = field(default_factory=list)
 
@@ -156,15 +208,17 @@ class TookTooLong(BaseException):
     pass
 
 
+def sources(target: str) -> list[Path]:
+    """The files that a target begins with."""
+    return sorted(path for path in (CORPUS / target).rglob("*") if path.is_file())
+
+
 def tried(
     target: str, count: int, seed: int, keep: Path | None = None, change: bool = True
 ) -> Seen:
     """Try ``count`` files of a target's corpus, each changed; wrong ones are kept in ``keep``."""
     draw, seen = random.Random(f"{target} {seed}"), Seen()
-    sources = sorted(
-        path for path in (CORPUS / target).rglob("*")
-        if path.is_file() and not path.name.endswith(".model.yaml")
-    )  # fmt: skip
+    files = sources(target)
     with tempfile.TemporaryDirectory() as made, chdir(made):
         folder = Path(made)
         small_trace(folder / "small.parquet")
@@ -174,7 +228,7 @@ def tried(
         )
         before = {path.name for path in folder.iterdir()}
         for number in range(count):
-            source = draw.choice(sources)
+            source = draw.choice(files) if change else files[number % len(files)]
             path = folder / source.relative_to(CORPUS / target)
             if path.parent != folder:
                 shutil.copytree(source.parent, path.parent, dirs_exist_ok=True)
@@ -202,9 +256,11 @@ def _one(arguments: list[str], seen: Seen, folder: Path) -> str | None:
         raise TookTooLong
 
     out, err, code = io.StringIO(), io.StringIO(), None
-    began = time.perf_counter()
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(LONGEST_S)
+    began = time.process_time()
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, stop)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
+    signal.alarm(10 * LONGEST_S)  # it may wait for something
     problem = None
     try:
         with redirect_stdout(out), redirect_stderr(err):
@@ -216,9 +272,10 @@ def _one(arguments: list[str], seen: Seen, folder: Path) -> str | None:
     except BaseException:
         problem = " | ".join(traceback.format_exc().splitlines()[-5:])
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
     seen.inputs += 1
-    seen.seconds = max(seen.seconds, time.perf_counter() - began)
+    seen.seconds = max(seen.seconds, time.process_time() - began)
     if problem is not None:
         return problem
     lines = err.getvalue().splitlines()
@@ -239,20 +296,22 @@ def _limited() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
 
 
-def run(count: int, targets: list[str], seed: int, jobs: int, keep: Path | None) -> dict[str, Seen]:
-    """Try ``count`` inputs of each target, in ``jobs`` processes, a few hundred inputs each."""
+def run(counts: dict[str, int], seed: int, jobs: int, keep: Path | None) -> dict[str, Seen]:
+    """Try so many inputs of each target, in ``jobs`` processes, a thousand inputs or so each."""
     batch = 250
-    found = {target: Seen() for target in targets}
-    with ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_limited, max_tasks_per_child=4
-    ) as pool:
-        waiting = [
-            (target, pool.submit(tried, target, min(batch, count - at), seed + at, keep))
-            for at in range(0, count, batch)
-            for target in targets
-        ]
-        for target, done in waiting:
-            found[target].add(done.result())
+    found = {target: Seen() for target in counts}
+    batches = [
+        (target, min(batch, count - at), seed + at)
+        for target, count in counts.items()
+        for at in range(0, count, batch)
+    ]
+    together = 4 * jobs  # then new processes: memory that one took is not the next one's
+    for start in range(0, len(batches), together):
+        some = batches[start : start + together]
+        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_limited) as pool:
+            waiting = [pool.submit(tried, *one, keep) for one in some]
+            for (target, *_), done in zip(some, waiting):
+                found[target].add(done.result())
     return found
 
 
@@ -276,10 +335,13 @@ def _row(name: str, seen: Seen) -> str:
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[2:] or list(TARGETS)
+    counts = {}
+    for word in sys.argv[2:] or TARGETS:
+        name, _, own = word.partition("=")
+        counts[name] = int(own or sys.argv[1])
     keep = Path(os.environ["FUZZ_KEEP"]) if "FUZZ_KEEP" in os.environ else None
     seed = int(os.environ.get("FUZZ_SEED", "0"))
-    everything = run(int(sys.argv[1]), wanted, seed, int(os.environ.get("FUZZ_JOBS", "2")), keep)
+    everything = run(counts, seed, int(os.environ.get("FUZZ_JOBS", "2")), keep)
     for seen in everything.values():
         print(*seen.wrong, sep="\n", end="\n" if seen.wrong else "")
     print(*table(everything), sep="\n")

@@ -9,12 +9,14 @@ from typing import Any
 Tensors = dict[str, tuple[tuple[int, ...], str]]
 
 
-def write(path: Path, architecture: str, metadata: dict[str, Any], tensors: Tensors) -> Path:
+def write(
+    path: Path, architecture: str, metadata: dict[str, Any], tensors: Tensors, tokens: int = 1000
+) -> Path:
     import gguf
     import numpy as np
 
     writer = gguf.GGUFWriter(path, architecture)
-    writer.add_token_list([f"token {i}" for i in range(1000)])
+    writer.add_token_list([f"token {i}" for i in range(tokens)])
     for key, value in metadata.items():
         name = key if key.startswith("general") else f"{architecture}.{key}"
         if isinstance(value, list):

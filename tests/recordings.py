@@ -329,3 +329,18 @@ PROMPTS = (
     "sglang-recorder", "tensorrt-llm", "vllm",
 )  # fmt: skip
 NEEDS = {"sglang-recorder": "torch", "tensorrt-llm": "safetensors"}
+
+
+# Two layers, four experts: small enough to write by hand.
+TINY = ModelSpec.model_validate(
+    SHAPE.model_dump() | {"layers": 2, "dense_layers": (), "experts": 4}
+)
+
+
+def json_lines(path: Path, *content: Any) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in content))
+    return path
+
+
+def notes(trace: Trace) -> str:
+    return trace.meta.recorded.get("notes", "")

@@ -52,22 +52,30 @@ def filled(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("at", [0, 24, 100, 4096, 8192])
-def test_a_damaged_store_is_one_line_that_names_it(tmp_path: Path, at: int) -> None:
+def test_a_damaged_store_is_refused_until_it_is_removed(tmp_path: Path, at: int) -> None:
     path = filled(tmp_path)
+    with Store(tmp_path) as store:
+        right = store.get(f"key {i}" for i in range(40))
+    assert len(right) == 40
     content = bytearray(path.read_bytes())
     content[at : at + 8192] = bytes([170]) * len(content[at : at + 8192])
     path.write_bytes(content)
 
-    def use() -> None:
+    def use() -> dict[str, Outcome]:
         with Store(tmp_path) as store:
-            store.put("new", "{}", Outcome({"x": 1}, None, 1.0))
-            if len(store.get(f"key {i}" for i in range(40))) < 40:
-                raise ConfigError(f"{path}: rows are gone, to be run again")
+            return store.get(f"key {i}" for i in range(40))
 
     with pytest.raises(ConfigError) as told:
         use()
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    said = str(told.value)
+    assert said.startswith(f"{path}: not a database of results, or a damaged one (")
+    assert said.endswith("); remove it to begin anew")
+    assert "\n" not in said
+    for left in tmp_path.glob("results.sqlite*"):
+        left.unlink()
+    assert use() == {}
+    filled(tmp_path)
+    assert use() == right
 
 
 def test_no_changed_byte_passes_as_a_result(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ FAULTS = {
         ),
         Mutant("compiled/memory.py", "@part\ndef take(", LET_GO),
         Mutant(
-            "compiled/loads.py",
+            "compiled/moving.py",
             "memory.give_up(path.host, victims)",
             "(memory.give_up if needed else memory.let_go)(path.host, victims)",
         ),
@@ -76,7 +76,7 @@ FAULTS = {
         ),
         Mutant("compiled/memory.py", "@part\ndef take(", LET_GO),
         Mutant(
-            "compiled/loads.py",
+            "compiled/moving.py",
             "                memory.give_up(path.host, victims)\n",
             "                (memory.let_go if needed else memory.give_up)(path.host, victims)\n"
             "                if needed:\n"
@@ -107,7 +107,7 @@ FAULTS = {
             "self._through_host - self._only_queued if firm else self._through_host",
             "self._through_host",
         ),
-        Mutant("compiled/loads.py", "FIRM if needed else QUEUED_TOO", "QUEUED_TOO"),
+        Mutant("compiled/moving.py", "FIRM if needed else QUEUED_TOO", "QUEUED_TOO"),
     ],
     "the CPU shares memory with what moved before the set was demanded, and not with that": [
         Mutant("engine/plan.py", "loader.moving > 0 or loader.waiting > 0", "loader.moving > 0"),
@@ -124,7 +124,7 @@ FAULTS = {
             "any(load.started >= 0 for load in loader.in_flight.values())",
         ),
         Mutant(
-            "compiled/loads.py",
+            "compiled/moving.py",
             "for i in range(first, end):\n        load = loader.loads[routed[i]]\n        moving",
             "for i in range(len(loader.loads)):\n        load = loader.loads[i]\n        moving",
         ),
@@ -147,7 +147,7 @@ FAULTS = {
             "self.computed or 0 <= self.unpin_at <= now",
             "self.computed or 0 <= self.unpin_at < now",
         ),
-        Mutant("compiled/loads.py", "0 <= r.at.unpin_at <= now", "0 <= r.at.unpin_at < now"),
+        Mutant("compiled/moving.py", "0 <= r.at.unpin_at <= now", "0 <= r.at.unpin_at < now"),
     ],
 }  # fmt: skip
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,28 +17,34 @@ import numpy as np
 from prefetch_sim.traces.trace import Array, TraceError
 
 FLOOR, TIMES = 256 << 20, 100  # an archive may unpack to so many bytes, or times its own size
-_DAMAGED = (
+# What numpy and zipfile raise for files that are damaged, cut short or locked.
+DAMAGED = (
     OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, MemoryError,
-    OverflowError, NotImplementedError, tokenize.TokenError, lzma.LZMAError, struct.error,
-    zipfile.BadZipFile, zlib.error,
+    OverflowError, AttributeError, NotImplementedError, tokenize.TokenError, lzma.LZMAError,
+    struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
-def read_npz(path: Path) -> dict[str, Array]:
-    """The arrays of an npz by name. Raises TraceError that names the file."""
+def read_npz(path: Path, wanted: Callable[[str], Any] = bool) -> dict[str, Array]:
+    """The arrays of an npz by name, those whose name is ``wanted``.
+
+    Raises TraceError that names the file, also where two have one name.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            _check_unpacked(path, sum(entry.file_size for entry in entries))
-            found = {}
-            for entry in entries:
+            entries = [(entry.filename.removesuffix(".npy"), entry) for entry in archive.infolist()]
+            entries = [(name, entry) for name, entry in entries if wanted(name)]
+            check_unpacked(path, sum(entry.file_size for _, entry in entries))
+            found: dict[str, Array] = {}
+            for name, entry in entries:
+                if name in found:
+                    raise ValueError(f"{name[:60]!r} is there twice")
                 with archive.open(entry) as file:
-                    name = entry.filename.removesuffix(".npy")
                     found[name] = _read(file, entry.file_size)  # type: ignore[arg-type]
             return found
     except TraceError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise TraceError(f"{path}: damaged: {_reason(error)}") from None
 
 
@@ -49,12 +57,18 @@ def map_npy(path: Path) -> Array:
         if there != nbytes:
             raise ValueError(f"its header speaks of {nbytes:,} bytes, it has {there:,}")
         values: Array = np.load(path, mmap_mode="r")
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise TraceError(f"{path}: damaged: {_reason(error)}") from None
     return values
 
 
-def _check_unpacked(path: Path, nbytes: int) -> None:
+def parse_npy(content: bytes) -> Array:
+    """The array of an npy file that is in memory. Raises one of DAMAGED."""
+    return _read(io.BytesIO(content), len(content))
+
+
+def check_unpacked(path: Path, nbytes: int) -> None:
+    """Refuse an archive that unpacks to far more than its size. Raises TraceError."""
     most = max(FLOOR, TIMES * path.stat().st_size)
     if nbytes > most:
         raise TraceError(f"{path}: unpacks to {nbytes:,} bytes, more than {most:,}")
@@ -62,6 +76,8 @@ def _check_unpacked(path: Path, nbytes: int) -> None:
 
 def _read(file: BinaryIO, size: int) -> Array:
     shape, kind, nbytes = _header(file)
+    if nbytes > size:
+        raise ValueError(f"an array of {nbytes:,} bytes in {size:,}")
     content = file.read(nbytes + 1)
     if len(content) != nbytes:
         raise ValueError(f"an array of {nbytes:,} bytes in {size:,}")

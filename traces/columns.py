@@ -132,6 +132,19 @@ def read_flat(column: Any, dtype: Any) -> Array:
     return values
 
 
+def read_names(column: Any) -> Array:
+    """Distinct numbers or texts, none null, as 0, 1, ... in order of first use: int32 [T]."""
+    if column.null_count:
+        raise ColumnError(f"row {_first_null(column)} is null")
+    if pa.types.is_nested(column.type):
+        raise ColumnError(f"has type {str(column.type)[:60]}, expected numbers or names")
+    words = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = words.indices.to_numpy(zero_copy_only=False)
+    first, which = np.unique(codes, return_index=True, return_inverse=True)[1:]
+    ranks: Array = np.argsort(np.argsort(first))[which.reshape(-1)]
+    return ranks.astype(np.int32)
+
+
 def phase_array(phase: Array) -> Any:
     """Phases as a dictionary of strings: a categorical in pandas and polars."""
     return pa.DictionaryArray.from_arrays(pa.array(phase, pa.int8()), pa.array(PHASES))

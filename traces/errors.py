@@ -35,6 +35,11 @@ def first_line(error: Exception) -> str:
     return " ".join(lines[0].split())[:200]
 
 
+def needs(package: str, extra: str) -> str:
+    """What an error says where an optional package is not installed."""
+    return f"needs {package}: pip install -e '.[{extra}]' in the clone"
+
+
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """The first problem of validating ``model`` as ``path: what``, its path below ``prefix``."""
     first = error.errors()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,31 +154,51 @@ def open_parts(path: Path) -> list[Part]:
     return parts
 
 
-def _open(path: Path) -> Part:
+def open_parquet(path: Path) -> Any:
+    """The ``pyarrow.parquet.ParquetFile`` at ``path``; checksums that its pages have are checked.
+
+    Raises TraceError where it is none, has two columns of one name, or would take far more memory
+    than any routing in a file of its size.
+    """
     try:
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-        schema = file.schema_arrow
-        twice = [name for name in schema.names if schema.names.count(name) > 1]
-        _check_room(path, file.metadata.num_rows, schema.types)
+        names = file.schema_arrow.names
+        nbytes = _unpacked(file)
     except UNREADABLE as error:
-        if isinstance(error, TraceError):
-            raise
         reason = first_line(error)
         raise TraceError(f"{path}: not a complete Parquet file: {reason}") from None
-    if twice:
-        raise TraceError(f"{path}: column {twice[0]!r} is there twice")
-    return Part(path, file, _parse_meta(path, schema.metadata or {}))
-
-
-def _check_room(path: Path, rows: int, kinds: Sequence[Any]) -> None:
-    """Raises TraceError for what would take far more memory than any routing in such a file."""
-    if rows < 0:
-        raise TraceError(f"{path}: not a complete Parquet file: {rows} rows")
-    nbytes, most = rows * sum(map(_width, kinds)), max(FLOOR, TIMES * path.stat().st_size)
+    most = max(FLOOR, TIMES * path.stat().st_size)
     if nbytes > most:
         raise TraceError(
             f"{path}: unpacks to {nbytes:,} bytes, more than {most:,}, {TIMES} times its size"
         )
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise TraceError(f"{path}: column {twice[0]!r} is there twice")
+    return file
+
+
+def _open(path: Path) -> Part:
+    file = open_parquet(path)
+    return Part(path, file, _parse_meta(path, file.schema_arrow.metadata or {}))
+
+
+def _unpacked(file: Any) -> int:
+    """Bytes that all of it takes, about: by its rows, and by what its columns say of themselves.
+
+    A few bytes of a page may stand for any number of equal values.
+    """
+    about = file.metadata
+    if about.num_rows < 0:
+        raise ValueError(f"{about.num_rows} rows")
+    columns = [
+        group.column(i)
+        for group in map(about.row_group, range(about.num_row_groups))
+        for i in range(group.num_columns)
+    ]
+    by_rows = about.num_rows * sum(map(_width, file.schema_arrow.types))
+    by_columns = (max(4 * c.num_values, c.total_uncompressed_size, 0) for c in columns)
+    return int(max(by_rows, sum(by_columns)))
 
 
 def _width(kind: Any) -> int:

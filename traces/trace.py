@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.models.spec import ModelSpec
 
 SCHEMA_VERSION = 1
@@ -117,7 +118,8 @@ class Trace:
         names the request of each row, whose rows must be together (default: one request);
         ``prompt`` is how many first rows of each request are its prompt, one number for all or one
         each. ``weights`` [T, L, k], ``token_id`` [T]; ``recorded`` says where it comes from.
-        Raises TraceError for a shape that is not the model's, and what is no whole number.
+        Raises TraceError for a shape that is not the model's, lists that differ in length, and what
+        is no whole number.
         """
         chosen = _integers("experts", experts, np.int16)
         layers, _, k = model.topology
@@ -126,7 +128,7 @@ class Trace:
             raise TraceError(
                 f"trace: experts has shape {chosen.shape}, expected tokens x {layers} x {k}"
             )
-        names = np.asarray(np.zeros(tokens, np.int32) if requests is None else requests)
+        names = _array("requests", np.zeros(tokens, np.int32) if requests is None else requests)
         if names.shape != (tokens,):
             raise TraceError(f"trace: requests has shape {names.shape}, expected {(tokens,)}")
         starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if tokens else names
@@ -135,7 +137,7 @@ class Trace:
         if again:
             raise TraceError(f"trace: request {again[0]!r} again: its rows must be contiguous")
         position = np.arange(tokens) - np.repeat(starts, lengths)
-        prompts = np.asarray(prompt)
+        prompts = _integers("prompt", prompt, np.int32)
         if prompts.ndim and prompts.shape != lengths.shape:
             raise TraceError(f"trace: {prompts.size} prompts for {len(lengths)} requests")
         in_prompt = position < np.repeat(np.broadcast_to(prompts, lengths.shape), lengths)
@@ -147,7 +149,7 @@ class Trace:
             phase=np.where(in_prompt, PREFILL, DECODE).astype(np.int8),
             token_id=None if token_id is None else _integers("token_id", token_id, np.int32),
             experts=chosen,
-            weights=None if weights is None else np.asarray(weights).astype(np.float16),
+            weights=None if weights is None else _weights(weights),
         )
 
     @property
@@ -177,9 +179,26 @@ class Trace:
         return max(0, int(said) - len(self.requests)) if counted else 0
 
 
-def _integers(name: str, values: npt.ArrayLike, kind: Any) -> Array:
+def _array(name: str, values: Any) -> Array:
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, OverflowError) as error:
+        ragged = "inhomogeneous" in str(error)
+        why = "lists in it differ in length" if ragged else first_line(error)
+        raise TraceError(f"trace: {name} is no array: {why}") from None
+
+
+def _weights(values: Any) -> Array:
+    array = _array("weights", values)
+    if array.dtype.kind not in "iuf":
+        raise TraceError(f"trace: weights is {array.dtype}, expected numbers")
+    with np.errstate(over="ignore"):  # infinite ones are refused with their row
+        return array.astype(np.float16)
+
+
+def _integers(name: str, values: Any, kind: Any) -> Array:
     """Whole numbers as ``kind``; those that it does not hold are none."""
-    array = np.asarray(values)
+    array = _array(name, values)
     limits = np.iinfo(kind)
     if array.dtype.kind not in "iu":
         raise TraceError(f"trace: {name} is {array.dtype}, expected whole numbers")

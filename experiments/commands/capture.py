@@ -13,7 +13,10 @@ LEAST_TEMPERATURE = 1e-3  # below it chances overflow
 def capture(
     model: Annotated[str, typer.Option(metavar="PATH_OR_ID", help="A model folder or hub id.")],
     prompts: Annotated[
-        Path, typer.Option(metavar="FILE.jsonl", help='Lines of {"prompt": "text"}.')
+        Path,
+        typer.Option(
+            metavar="FILE.jsonl", help='Lines of {"prompt": "text"} or {"messages": [...]}.'
+        ),
     ],
     out: Annotated[
         Path,

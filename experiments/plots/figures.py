@@ -13,6 +13,7 @@ from prefetch_sim.experiments.plots.frame import Cut, read
 from prefetch_sim.experiments.plots.sheet import Sheet, scale_of
 from prefetch_sim.experiments.plots.style import look
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.files import replacing
 
 FORMATS = ("png", "svg", "pdf")
@@ -24,6 +25,23 @@ FIGURES: dict[str, Callable[[Cut, float], Figure | str]] = {
     "hit_rate_by_layer": curves.hit_rate_by_layer,
     "hardware_comparison": bars.hardware_comparison,
 }
+
+
+def _drawn(
+    draw: Callable[[Cut, float], Figure | str], results: Cut, scale: float, folder: Path
+) -> Figure | str:
+    """The figure, or why there is none. Raises ConfigError for columns that hold something else."""
+    try:
+        return draw(results, scale)
+    except ConfigError:
+        raise
+    except KeyError as error:
+        return f"the results have no column {error}"
+    except (TypeError, ValueError, ArithmeticError) as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise ConfigError(
+            f"{folder}: its results are damaged, or not those of a sweep ({why})"
+        ) from error
 
 
 def draw_all(
@@ -41,7 +59,7 @@ def draw_all(
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():
         with look(scale):
-            figure = draw(results, scale)
+            figure = _drawn(draw, results, scale, folder)
         for suffix in FORMATS:  # an earlier sweep's goes
             path = out / f"{name}.{suffix}"
             if isinstance(figure, Sheet) and suffix in formats:

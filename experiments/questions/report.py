@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,12 @@ def _placement(frame: pd.DataFrame) -> str:
     return table(["tokens/s", *(f"{size} of the experts" for size in sizes)], rows)
 
 
+def places(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """((cache, link), its points) of the sweep over recall."""
+    for (cache, link), part in frame.groupby(["cache.capacity", LINK], sort=False):
+        yield (str(cache), str(link)), part
+
+
 def turns(frame: pd.DataFrame) -> dict[tuple[str, str], float | None]:
     """The recall from which on prediction pays, by (cache, link).
 
@@ -109,7 +115,7 @@ def turns(frame: pd.DataFrame) -> dict[tuple[str, str], float | None]:
     where even the most does not.
     """
     found: dict[tuple[str, str], float | None] = {}
-    for (cache, link), part in frame.groupby(["cache.capacity", LINK], sort=False):
+    for (cache, link), part in places(frame):
         none = float(part["ms"][part["predictor"] == "none"].iloc[0])
         recalls, gains = recall_curve(part, none)
         pays = gains >= 0
@@ -135,7 +141,7 @@ def recall_curve(part: pd.DataFrame, none: float) -> tuple[np.ndarray, np.ndarra
 def _recall(frame: pd.DataFrame) -> str:
     rows = []
     recalls: np.ndarray = np.array([])
-    for (cache, link), part in frame.groupby(["cache.capacity", LINK], sort=False):
+    for (cache, link), part in places(frame):
         none = float(part["ms"][part["predictor"] == "none"].iloc[0])
         recalls, gains = recall_curve(part, none)
         cells = [f"{1000 / none * (1 / (1 - gain)):.1f}" for gain in gains]

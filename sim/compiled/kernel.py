@@ -7,7 +7,7 @@ for its next wake. Rules: docs/timing.md.
 from __future__ import annotations
 
 from prefetch_sim.sim.compiled import cpu as on_cpu
-from prefetch_sim.sim.compiled import links, loads, memory, prediction, shortcut
+from prefetch_sim.sim.compiled import links, loads, memory, moving, prediction, shortcut
 from prefetch_sim.sim.compiled.arrays import (
     AT_GATE,
     AT_ROUTED,
@@ -219,7 +219,7 @@ def _served(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | None, now:
     """Loads have started: does a group of a set that streams close?"""
     if r.at.arrived == 0 or r.at.group_end > now:
         return
-    if not loads.moves(loader, on_cpu.routed_set(s, cpu), r.at.first, r.at.end):
+    if not moving.moves(loader, on_cpu.routed_set(s, cpu), r.at.first, r.at.end):
         _compute_landed(s, cache, loader, r, cpu)
         _look_after(r, now - 1)
 
@@ -336,7 +336,7 @@ def run(
             return
         predicted = False
         if landing == now:
-            landed = loads.land(s, cache, path, loader, r, stage, now)
+            landed = moving.land(s, cache, path, loader, r, stage, now)
             if landed and r.at.listening:
                 _landed(s, cache, loader, r, cpu, now)
         elif out == now:
@@ -344,6 +344,6 @@ def run(
             predicted = True
         else:
             _woken(s, cache, path, loader, r, cpu, now)
-        loads.serve(s, cache, path, loader, r, cpu, now)
+        moving.serve(s, cache, path, loader, r, cpu, now)
         if r.at.listening and s.grouped and r.at.streams and not predicted:
             _served(s, cache, loader, r, cpu, now)

@@ -7,7 +7,7 @@ without prefetch are of this kind; the result is the same to the nanosecond.
 
 from __future__ import annotations
 
-from prefetch_sim.sim.compiled import loads, memory
+from prefetch_sim.sim.compiled import loads, memory, moving
 from prefetch_sim.sim.compiled.arrays import Loader, Setup, StepCost, Tier
 from prefetch_sim.sim.compiled.links import transfer_ns
 from prefetch_sim.sim.compiled.progress import Run
@@ -71,7 +71,7 @@ def take(
             continue
         started = landed
         if not s.known:
-            loads.make_room(s, cache, loader, r, x, started)
+            moving.make_room(s, cache, loader, r, x, started)
             memory.insert(cache, x, True)
         landed = started + duration
         duration = later

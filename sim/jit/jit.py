@@ -21,17 +21,24 @@ from numba.extending import overload, register_jitable
 
 from prefetch_sim import sim
 from prefetch_sim.sim.jit.kept import KernelCache
-from prefetch_sim.sim.jit.parts import PartCompiler
+from prefetch_sim.sim.jit.parts import KernelCompiler, PartCompiler
 from prefetch_sim.sim.workload.mapped_arrays import cache_root
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PART = {"forceinline": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
+PART = {"forceinline": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
+_KERNEL = {
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,
+    "no_cfunc_wrapper": True,  # no C code calls a kernel
+    "pipeline_class": KernelCompiler,
+}
 
 
 def part(function: F) -> F:
     """Plain Python that numba compiles where the kernel calls it."""
-    return register_jitable(**_PART)(function)  # type: ignore[no-any-return]
+    return register_jitable(**PART)(function)  # type: ignore[no-any-return]
 
 
 Chosen = Callable[[Any, Any], Any]
@@ -46,7 +53,7 @@ def by_presence(absent: Chosen, present: Chosen) -> Chosen:
     def chosen(state: Any, option: Any) -> Any:
         return (absent if option is None else present)(state, option)
 
-    @overload(chosen, strict=False, jit_options=_PART)  # type: ignore[untyped-decorator]
+    @overload(chosen, strict=False, jit_options=PART)  # type: ignore[untyped-decorator]
     def _(state: Any, option: Any) -> Chosen:
         return absent if isinstance(option, types.NoneType) else present
 
@@ -74,8 +81,7 @@ _kept_in = cache(cache_folder)
 
 def kernel(function: F) -> F:
     """What is compiled as a whole, and kept on disk; ``py_func`` is the plain function."""
-    # No C code calls a kernel, so the wrapper for that need not be compiled.
-    made = njit(nogil=True, error_model="numpy", _nrt=False, no_cfunc_wrapper=True)(function)
+    made = njit(**_KERNEL)(function)
     folder = _kept_in(Path(sim.__file__).parent)
     if folder is not None:
         made._cache = KernelCache(function, folder)

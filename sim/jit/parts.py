@@ -1,17 +1,22 @@
-"""How numba compiles a part: type it, write it down, and leave the rest to the kernel it is in.
+"""How numba compiles a kernel and its parts: each part is written down, the kernel is made of them.
 
 numba would optimise each part and make machine code of it, with all the parts in it over again,
-though none is ever called: half of the time that a kernel took to compile. What is lost is printing
-from within a part, which needs what numba calls an environment.
+though none is ever called: half of the time that a kernel took to compile. And it would link each
+into those that call it, ask after each call what the part raised, and look for counted references
+in the whole, of which there are none. What is lost is printing from within a part, which needs what
+numba calls an environment, and raising: a part must not.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
+from numba.core.callconv import CPUCallConv, Status
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
+from numba.core.cpu import CPUContext
 from numba.core.typed_passes import (
     AnnotateTypes,
     IRLegalization,
@@ -30,6 +35,8 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
+# Parts.
+
 
 class _Codegen:
     """What makes code, for a part: it has no environment, as it is not in memory."""
@@ -44,26 +51,45 @@ class _Codegen:
         pass
 
 
-class _Part(JITCodeLibrary):  # type: ignore[misc]
-    """Code as it was written down, to be linked into a kernel."""
+class _Written(JITCodeLibrary):  # type: ignore[misc]
+    """Code that is optimised only when all of it is there."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+
+class _Part(_Written):
+    """Code as it was written down, to be linked into a kernel, but for the parts that it calls."""
 
     @property
     def codegen(self) -> Any:
         return _Codegen(self._codegen)
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        self._raise_if_finalized()
         self._finalize_dynamic_globals()
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
         self._ensure_finalized()
         return 0  # numba's word for: not there
+
+
+class _Calls(CPUCallConv):  # type: ignore[misc]
+    """A part is called as other functions are, and whether it raised is not asked."""
+
+    def _get_return_status(self, builder: Any, code: Any, excinfoptr: Any) -> Status:
+        no = ir.Constant(ir.IntType(1), 0)
+        return Status(code, None, no, no, no, no, no, excinfoptr)
+
+    def return_status_propagate(self, builder: Any, status: Status) -> None:
+        pass
+
+
+class _Context(CPUContext):  # type: ignore[misc]
+    @property
+    def call_conv(self) -> Any:
+        return _Calls(self)
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)
@@ -74,6 +100,8 @@ class _IntoPart(LoweringPass):  # type: ignore[misc]
         super().__init__()
 
     def run_pass(self, state: Any) -> bool:
+        state.targetctx = state.targetctx.subtarget()  # a copy
+        state.targetctx.__class__ = _Context
         state.library = _Part(state.targetctx.codegen(), state.func_id.func_qualname)
         return True
 
@@ -103,5 +131,45 @@ class PartCompiler(CompilerBase):  # type: ignore[misc]
         passes = PassManager("part")
         for kind in _PASSES:
             passes.add_pass(kind, kind.name())
+        passes.finalize()
+        return [passes]
+
+
+# Kernels.
+
+
+class _Kernel(_Written):
+    """All the parts that a function calls, and they call in turn, each once."""
+
+    def add_linking_library(self, library: Any) -> None:
+        if library in self._linking_libraries:
+            return
+        super().add_linking_library(library)
+        if isinstance(library, _Part):
+            for called in library._linking_libraries:
+                self.add_linking_library(called)
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _IntoKernel(LoweringPass):  # type: ignore[misc]
+    _name = "into_kernel"
+
+    def __init__(self) -> None:  # abstract above
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _Kernel(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        return True
+
+
+class KernelCompiler(CompilerBase):  # type: ignore[misc]
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_IntoKernel, AnnotateTypes)
         passes.finalize()
         return [passes]

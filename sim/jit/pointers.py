@@ -1,13 +1,14 @@
-"""Arrays and tables as bare pointers, so that the kernel is quick to compile and quick to run.
+"""A run's state as bare pointers, so that the kernel is quick to compile and quick to run.
 
-A part is handed every field of a run's state: an array is seven values, its pointer is one. A
-pointer is not counted from its end and has no bounds. And the compiler is told that two fields,
-and two columns of one table, never overlap (tbaa metadata), or each write would make it read
-everything else again.
+An array is seven values, its pointer is one. A named tuple of thirty fields, which a part would be
+handed one by one, is one pointer too (``Fields``). A pointer to an array is not counted from its
+end and has no bounds. And the compiler is told that two fields, and two columns of one table, never
+overlap (tbaa metadata), or each write would make it read everything else again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from typing import Any, TypeVar
 
@@ -22,12 +23,10 @@ from numba.core.typing.templates import (
 )
 from numba.extending import (
     infer_getattr,
-    intrinsic,
     lower_builtin,
     lower_getattr_generic,
     lower_setattr_generic,
     models,
-    overload,
     register_model,
 )
 from numba.np.arrayobj import populate_array
@@ -80,21 +79,6 @@ class _GridModel(models.StructModel):  # type: ignore[misc]
 # From arrays to pointers.
 
 
-@overload(bare)
-def _bare(state):  # type: ignore[no-untyped-def]
-    return lambda state: _pointers(state)  # noqa: PLW0108 - numba compiles a function
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _pointers(typing: Any, state: Any) -> Any:
-    bare_type = _bare_type(state, "")
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _converted(context, builder, state, bare_type, arguments[0])
-
-    return bare_type(state), code
-
-
 def _bare_type(t: Any, field: str) -> Any:
     if isinstance(t, types.Array):
         assert t.layout == "C", f"{field} has gaps"
@@ -122,6 +106,76 @@ def _converted(context: Any, builder: Any, t: Any, bare_type: Any, value: Any) -
             builder, bare_type, [_converted(context, builder, *part) for part in parts]
         )
     return value
+
+
+# From a named tuple to where it is kept.
+
+
+class Fields(types.Type):  # type: ignore[misc]
+    """The named tuple ``dtype``, of pointers and numbers, where the kernel keeps it while it runs.
+
+    Once all parts are in the kernel, the compiler finds that the place is the kernel's own, and has
+    the fields in registers. Nobody writes them.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        digest = hashlib.sha256(_description(dtype).encode()).hexdigest()[:16]
+        name = dtype.instance_class.__name__
+        super().__init__(name=f"Fields({name}, {digest})")  # short: as above
+
+
+def _description(t: Any) -> str:
+    """All that tells ``t`` from other types."""
+    if isinstance(t, types.NamedTuple):
+        return f"{t.instance_class}({', '.join(map(_description, t.types))})"
+    return f"{t} of {t.dtype}" if isinstance(t, Pointer) else str(t)
+
+
+@register_model(Fields)
+class _FieldsModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, fields: Fields) -> None:
+        kept = manager.lookup(fields.dtype).get_value_type()
+        super().__init__(manager, fields, kept.as_pointer())
+
+
+@infer_global(bare)
+class _Bare(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, kws: Any) -> Any:
+        (state,) = args
+        bare_type = _bare_type(state, "")
+        return signature(Fields(bare_type) if isinstance(state, _TUPLES) else bare_type, state)
+
+
+@lower_builtin(bare, types.Any)  # type: ignore[untyped-decorator]
+def _bare(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    (state,), bare_type = signature.args, signature.return_type
+    if isinstance(bare_type, Fields):
+        value = _converted(context, builder, state, bare_type.dtype, arguments[0])
+        return cgutils.alloca_once_value(builder, value)
+    return _converted(context, builder, state, bare_type, arguments[0])
+
+
+@infer_getattr
+class _FieldsOf(AttributeTemplate):  # type: ignore[misc]
+    key = Fields
+
+    def generic_resolve(self, fields: Fields, name: str) -> Any:
+        if name not in fields.dtype.fields:
+            return None
+        found = fields.dtype[fields.dtype.fields.index(name)]
+        return Fields(found) if isinstance(found, types.NamedTuple) else found
+
+
+@lower_getattr_generic(Fields)  # type: ignore[untyped-decorator]
+def _get_field(context: Any, builder: Any, fields: Fields, place: Any, name: str) -> Any:
+    number = fields.dtype.fields.index(name)
+    place = cgutils.gep_inbounds(builder, place, 0, number)
+    if isinstance(fields.dtype[number], types.NamedTuple):
+        return place
+    found = builder.load(place)
+    _touches(builder, f"{fields.dtype.instance_class.__name__}.{name} itself", found)
+    return found
 
 
 # Items and columns: integers of 64 bits, or parts would be compiled for each size they are given.

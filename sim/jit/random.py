@@ -8,7 +8,7 @@ import numpy as np
 from numba.extending import overload
 
 from prefetch_sim.sim.jit import rng
-from prefetch_sim.sim.jit.jit import part
+from prefetch_sim.sim.jit.jit import PART, part
 
 
 @part
@@ -27,7 +27,7 @@ def draw(seed: Any, a: Any, b: Any, c: Any) -> Any:
     return mix(z)
 
 
-@overload(rng.bits)  # type: ignore[untyped-decorator]
+@overload(rng.bits, jit_options=PART)  # type: ignore[untyped-decorator]
 def bits(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
     def bits(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
         return np.int64(draw(seed, a, b, c) >> np.uint64(11))
@@ -35,7 +35,7 @@ def bits(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
     return bits
 
 
-@overload(rng.uniform)  # type: ignore[untyped-decorator]
+@overload(rng.uniform, jit_options=PART)  # type: ignore[untyped-decorator]
 def uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
     def uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
         return (draw(seed, a, b, c) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
@@ -43,7 +43,7 @@ def uniform(seed: Any, a: Any, b: Any = 0, c: Any = 0) -> Any:
     return uniform
 
 
-@overload(rng.pick)  # type: ignore[untyped-decorator]
+@overload(rng.pick, jit_options=PART)  # type: ignore[untyped-decorator]
 def pick(seed: Any, a: Any, b: Any, c: Any, rows: Any, columns: Any) -> Any:
     def pick(seed: Any, a: Any, b: Any, c: Any, rows: Any, columns: Any) -> Any:
         bits = draw(seed, a, b, c)

@@ -14,9 +14,19 @@ from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 
-from prefetch_sim.traces.capture.prompts import Prompt
+from prefetch_sim.traces.capture.checkpoint import (
+    described,
+    expert_bytes,
+    expert_tensors,
+    plain_dtype,
+    with_sizes,
+)
 from prefetch_sim.traces.capture.roles import MoELayer, Roles, find_roles
+from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
+from prefetch_sim.traces.models.keys import Config
+from prefetch_sim.traces.models.precision import Published
+from prefetch_sim.traces.models.quantisation import QuantisationError, published
 from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
 from prefetch_sim.traces.trace import TraceError
 
@@ -36,6 +46,7 @@ class Loaded:
     spec: ModelSpec
     source: Path | str  # folder or hub id
     inferred: bool = False  # its shape is from what was seen, not from its config
+    stored: str = ""  # in what its files have their weights, in words
 
     @property
     def device(self) -> torch.device:
@@ -93,17 +104,23 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
         model = model.to(device).eval()
     except _CANNOT_LOAD as error:
         here = "" if path.exists() else "no folder here; as a model's id "
-        raise TraceError(f"{source}: {here}cannot be loaded: {_first_line(error)}") from None
+        raise TraceError(f"{source}: {here}cannot be loaded: {first_line(error)}") from None
     missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
     if missing:  # transformers would make up random ones
         raise TraceError(f"{source}: the checkpoint has no weights {missing[0]}")
     try:
         roles = find_roles(model)
     except _CANNOT_LOAD as error:
-        raise TraceError(f"{source}: {_first_line(error)}") from None
+        raise TraceError(f"{source}: {first_line(error)}") from None
     name = path.name if path.exists() else source.rsplit("/", 1)[-1]
-    spec, inferred = model_spec(config.get_text_config(), roles, name)
-    return Loaded(model, roles, spec, source, inferred)
+    experts = expert_tensors(source)
+    stated = _stated(config, plain_dtype(experts) or str(model.dtype))
+    spec, inferred = model_spec(config.get_text_config(), roles, name, stated)
+    sizes = expert_bytes(experts, spec)
+    known = _precision(stated, roles) is not None
+    spec = with_sizes(spec, sizes, known)
+    stored = described(spec) if known or sizes else "quantised in a way not known: 16 bits assumed"
+    return Loaded(model, roles, spec, source, inferred, stored)
 
 
 def check_device(device: str) -> None:
@@ -115,17 +132,41 @@ def check_device(device: str) -> None:
         if found.index:  # cuda:1: events and waiting are of the current device
             torch.accelerator.set_device_index(found.index)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise TraceError(f"--device {device}: {_first_line(error)}") from None
+        raise TraceError(f"--device {device}: {first_line(error)}") from None
 
 
-def model_spec(config: Any, roles: Roles, name: str) -> tuple[ModelSpec, bool]:
-    """The shape for the simulator, checked against what was seen to route; whether inferred."""
+def _stated(config: Any, dtype: str) -> Config:
+    """What is said of the text model, stored in ``dtype`` where it is not quantised."""
+    text, whole = config.get_text_config().to_dict(), config.to_dict()
+    quantised = text.get("quantization_config") or whole.get("quantization_config")
+    return {**text, "quantization_config": quantised, "dtype": dtype}
+
+
+def _precision(stated: Config, roles: Roles) -> Published | None:
+    """None where the checkpoint is quantised in a way that is not known."""
+    try:
+        return published(stated, {}, roles.layers, roles.experts)
+    except QuantisationError:
+        return None
+
+
+def model_spec(
+    config: Any, roles: Roles, name: str, stated: Config | None = None
+) -> tuple[ModelSpec, bool]:
+    """The shape for the simulator, checked against what was seen to route; whether inferred.
+
+    ``stated``: what ``config`` says, and its checkpoint beside it.
+    """
+    stated = config.to_dict() if stated is None else stated
     routing = tuple(part.index for part in roles.moe)
     inferred = False
     try:
-        spec = read_hf_config(config.to_dict(), name)
+        # A quantisation that cannot be read is no reason to guess the shape.
+        spec = read_hf_config(stated, name, precision="bf16")
     except ModelConfigError:
         spec, inferred = _seen_spec(config, roles, name), True
+        stored = _precision(stated, roles)
+        spec = spec.model_copy(update={"precision": stored} if stored else {})
     if (spec.moe_layer_indices, spec.experts, spec.top_k) != (
         routing,
         roles.experts,
@@ -180,46 +221,3 @@ def _beside_experts(part: MoELayer) -> int:
 
 def _weights(module: Any) -> int:
     return sum(values.numel() for values in module.parameters())
-
-
-def encode(loaded: Loaded, file: Path, prompts: list[Prompt], new_tokens: int) -> list[list[int]]:
-    """Token ids of each prompt; raises TraceError for what the model cannot be fed."""
-    config = loaded.model.config.get_text_config()
-    tokenizer = None
-    found = []
-    for prompt in prompts:
-        where = f"{file}: line {prompt.line}"
-        if prompt.tokens is not None:
-            ids = list(prompt.tokens)
-        else:
-            tokenizer = tokenizer or _tokenizer(loaded.source, where)
-            ids = tokenizer(prompt.text)["input_ids"]
-        if not ids:
-            raise TraceError(f"{where}: the prompt is empty")
-        if max(ids) >= config.vocab_size:
-            raise TraceError(f"{where}: token {max(ids)}, the vocabulary has {config.vocab_size}")
-        room = getattr(config, "max_position_embeddings", None)
-        if room is not None and len(ids) + new_tokens > room:
-            raise TraceError(
-                f"{where}: {len(ids)} + {new_tokens} tokens, the model has {room} positions"
-            )
-        found.append(ids)
-    return found
-
-
-def _tokenizer(source: Path | str, where: str) -> Any:
-    try:
-        found = transformers.AutoTokenizer.from_pretrained(source)
-        reason = "" if len(found.get_vocab()) > len(found.all_special_tokens) else "it is empty"
-    except (ValueError, OSError, KeyError, ImportError) as error:
-        reason = _first_line(error)
-    if reason:
-        raise TraceError(
-            f"{where}: text needs the model's tokenizer, and {source} has none that loads "
-            f"({reason}); give 'tokens'"
-        )
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import transformers
 
+from prefetch_sim.traces.capture.encoding import encode
 from prefetch_sim.traces.capture.generate import (
     Decoder,
     Named,
@@ -27,7 +28,7 @@ from prefetch_sim.traces.capture.generate import (
     pads_well,
     passes,
 )
-from prefetch_sim.traces.capture.models import Loaded, encode
+from prefetch_sim.traces.capture.models import Loaded
 from prefetch_sim.traces.capture.prompts import read_prompts
 from prefetch_sim.traces.capture.recorder import NoLogitsError, Recording, RoutingRecorder
 from prefetch_sim.traces.capture.timing import TimingRecorder
@@ -249,6 +250,8 @@ def _meta(
         "precision": f"{str(loaded.model.dtype).removeprefix('torch.')} on {loaded.device.type}",
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
     }
+    if loaded.stored:
+        recorded["checkpoint"] = loaded.stored
     if loaded.inferred:
         recorded["shape"] = "as its modules have it: a family whose config.json is not known"
     kinds = [kind for kind in KINDS if kind in _kinds(settings)]

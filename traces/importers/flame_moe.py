@@ -10,17 +10,18 @@ The layout is that of the data set's card (CMU-FLAME/FLAME-MoE-Traces); no file 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from prefetch_sim.traces.columns import ColumnError, read_flat, read_lists
 from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.tidy import NOTES
-from prefetch_sim.traces.parts import UNREADABLE
+from prefetch_sim.traces.parts import UNREADABLE, open_parquet
 from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
 FORMAT = "flame-moe"
@@ -37,19 +38,21 @@ def matches(head: bytes, path: Path) -> bool:
 def read(path: Path, asked: Asked) -> Trace:
     """All tokens of one iteration, of the model that the files do not name."""
     model = asked.require_model(path)
-    files = _layers(path) if path.is_dir() else {}
+    files = _layers(path) if path.is_dir() else []
     if not files:
         raise TraceError(f"{path}: one layer; name the folder that holds all of them")
     layers, experts, k = model.topology
-    numbers = sorted(files)
+    numbers = [number for number, _ in files]
+    for (number, file), (again, other) in pairwise(files):
+        if number == again:
+            raise TraceError(f"{path}: {file.name} and {other.name} are one layer")
     if numbers not in (list(model.moe_layer_indices), list(range(layers))):
         given = f"layers {numbers[0]} to {numbers[-1]}"
         raise TraceError(
             f"{path}: {len(numbers)} layer files ({given}), model {model.name} {layers}"
         )
     ids, scores = [], []
-    for number in numbers:
-        file = files[number]
+    for _, file in files:
         ids.append(_column(file, "indices", k))
         scores.append(_column(file, "scores", k))
         if len(ids[-1]) != len(ids[0]):
@@ -60,8 +63,8 @@ def read(path: Path, asked: Asked) -> Trace:
             raise TraceError(
                 f"{file}: row {row}: expert {ids[-1][row, slot]} out of range 0..{experts - 1}"
             )
-    tokens = len(ids[0])
-    recorded = {"source": path.name, "format": FORMAT, "phases": "training, as decode"}
+    tokens, folder = len(ids[0]), path.resolve()  # it may be named as "."
+    recorded = {"source": folder.name, "format": FORMAT, "phases": "training, as decode"}
     return Trace(
         path=path,
         meta=TraceMeta(
@@ -70,33 +73,34 @@ def read(path: Path, asked: Asked) -> Trace:
         request_id=np.zeros(tokens, np.int32),
         position=np.arange(tokens, dtype=np.int32),
         phase=np.full(tokens, DECODE, np.int8),
-        token_id=_samples(path.parent.parent / "samples", tokens),
+        token_id=_samples(folder.parent.parent / "samples", tokens),
         experts=np.stack(ids, 1).astype(np.int16),
         weights=np.stack(scores, 1),
     )
 
 
-def _layers(folder: Path) -> dict[int, Path]:
+def _layers(folder: Path) -> list[tuple[int, Path]]:
     found = ((_NAME.fullmatch(file.name), file) for file in folder.glob("layer_*.parquet"))
-    return {int(name[1]): file for name, file in found if name}
+    return sorted((int(name[1]), file) for name, file in found if name)
 
 
 def _column(file: Path, name: str, width: int) -> Array:
-    try:
-        column = _table(file, name)
-        values = read_lists(column)
-    except ColumnError as error:
-        raise TraceError(f"{file}: column {name}: {error}") from None
+    values = _read(file, name, read_lists)
+    if values.ndim != 2 or values.shape[1] != width:
+        has = f"top-{values.shape[1]}" if values.ndim == 2 else "lists of lists"
+        raise TraceError(f"{file}: {name} has {has}, the model top-{width}")
     if name == "indices" and values.dtype.kind not in "iu":
         raise TraceError(f"{file}: indices holds {values.dtype}, expected whole numbers")
-    if values.shape[1] != width:
-        raise TraceError(f"{file}: {name} has top-{values.shape[1]}, the model top-{width}")
     return values
 
 
-def _table(file: Path, name: str) -> Any:
+def _read(file: Path, name: str, of: Callable[[Any], Array]) -> Array:
+    """Column ``name`` as ``of`` reads it."""
+    opened = open_parquet(file)
     try:
-        return pq.read_table(file, columns=[name]).column(name).combine_chunks()
+        return of(opened.read(columns=[name]).column(name).combine_chunks())
+    except ColumnError as error:
+        raise TraceError(f"{file}: column {name}: {error}") from None
     except UNREADABLE as error:
         raise TraceError(f"{file}: no column {name!r} to read: {first_line(error)}") from None
 
@@ -104,9 +108,6 @@ def _table(file: Path, name: str) -> Any:
 def _samples(folder: Path, tokens: int) -> Array | None:
     """Token ids of all samples, where they are as many as were routed."""
     files = sorted(folder.glob("*.parquet"))
-    try:
-        found = [read_flat(_table(file, "token_id"), np.int32) for file in files]
-    except ColumnError as error:
-        raise TraceError(f"{folder}: token_id: {error}") from None
+    found = [_read(file, "token_id", lambda column: read_flat(column, np.int32)) for file in files]
     together: Array = np.concatenate(found) if found else np.empty(0, np.int32)
     return together if len(together) == tokens else None

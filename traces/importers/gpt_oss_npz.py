@@ -80,7 +80,7 @@ def read(path: Path, asked: Asked) -> Trace:
 
 
 def _load(path: Path) -> dict[str, Array]:
-    there, arrays = read_npz(path), dict[str, Array]()
+    there, arrays = read_npz(path, _ARRAYS.__contains__), dict[str, Array]()
     for name, (dimensions, kinds) in _ARRAYS.items():
         if name not in there:
             raise TraceError(f"{path}: no array {name!r}")

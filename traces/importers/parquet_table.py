@@ -2,9 +2,9 @@
 
 Columns as in a trace (docs/trace-format.md): ``request_id``, ``position``, ``experts`` [layers][k],
 and where they are there ``phase`` (else all is decode), ``token_id``, ``document`` and ``weights``.
-Lists may be of any kind that Parquet has. The metadata that such tools lose says which model it
-was, which has to be named, and what the predictors are, which are left out. Rows may have lost
-their order.
+Requests may have numbers or names, lists may be of any kind that Parquet has. The metadata that
+such tools lose says which model it was, which has to be named, and what the predictors are, which
+are left out. Rows may have lost their order.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefetch_sim.traces.columns import ColumnError, read_flat, read_lists, read_phase
+from prefetch_sim.traces.columns import ColumnError, read_flat, read_lists, read_names, read_phase
 from prefetch_sim.traces.errors import first_line
-from prefetch_sim.traces.importers.arrays import routed_array
 from prefetch_sim.traces.importers.asked import Asked
-from prefetch_sim.traces.importers.tidy import noted, take
-from prefetch_sim.traces.parts import UNREADABLE
-from prefetch_sim.traces.trace import DECODE, Trace, TraceError, TraceMeta
+from prefetch_sim.traces.importers.routed_array import routed_array
+from prefetch_sim.traces.importers.tidy import NUMBERED, noted, take
+from prefetch_sim.traces.parts import UNREADABLE, open_parquet
+from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
 FORMAT = "parquet"
 _NEEDED = ("request_id", "position", "experts")
-_FLAT = {"token_id": np.int32, "document": np.int64}
+_FLAT = {"position": np.int32, "token_id": np.int32, "document": np.int64}
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -41,23 +42,14 @@ def matches(head: bytes, path: Path) -> bool:
 def read(path: Path, asked: Asked) -> Trace:
     """Every row, in order of requests and positions, of the model that the file lost."""
     model = asked.require_model(path)
-    table = _table(path)
+    file = open_parquet(path)
+    there = file.schema_arrow.names
     columns: dict[str, Any] = {}
     for name in (*_NEEDED, *_FLAT, "phase", "weights"):
-        if name not in table.schema.names:
-            if name in _NEEDED:
-                raise TraceError(f"{path}: no column {name!r}")
-            continue
-        column = table.column(name).combine_chunks()
-        try:
-            if name in ("experts", "weights"):
-                columns[name] = read_lists(column)
-            elif name == "phase":
-                columns[name] = read_phase(column)
-            else:
-                columns[name] = read_flat(column, _FLAT.get(name, np.int32))
-        except ColumnError as error:
-            raise TraceError(f"{path}: column {name}: {error}") from None
+        if name in there and name not in columns:
+            columns[name] = _column(path, file, name)
+        elif name in _NEEDED and name not in there:
+            raise TraceError(f"{path}: no column {name!r}")
     experts, weights = columns["experts"], columns.get("weights")
     if experts.dtype.kind == "f":  # pandas makes a missing set NaN, and its column of floats
         experts = np.where(np.isnan(experts), -1, experts)
@@ -66,7 +58,7 @@ def read(path: Path, asked: Asked) -> Trace:
         experts = experts.astype(np.int64)
     if weights is not None and weights.shape != experts.shape:
         raise TraceError(f"{path}: weights are {weights.shape}, experts {experts.shape}")
-    request, position = columns["request_id"], columns["position"]
+    (request, numbered), position = columns["request_id"], columns["position"]
     trace = Trace(
         path=path,
         meta=TraceMeta(model=model, recorded={"source": path.name, "format": FORMAT}),
@@ -80,17 +72,39 @@ def read(path: Path, asked: Asked) -> Trace:
     )
     first, which = np.unique(request, return_index=True, return_inverse=True)[1:]
     trace = take(trace, np.lexsort((position, first[which.reshape(-1)])))
-    lost = sorted(name for name in table.schema.names if name.startswith("prediction."))
+    if numbered:
+        trace = noted(trace, NUMBERED)
+    lost = sorted(name for name in there if name.startswith("prediction."))
     return noted(trace, f"{_named(lost)} left out: the metadata is lost") if lost else trace
+
+
+def _column(path: Path, file: Any, name: str) -> Any:
+    """Numbers of a column; of ``request_id`` also whether they stand for others."""
+    try:
+        column = file.read(columns=[name]).column(name).combine_chunks()
+        match name:
+            case "experts" | "weights":
+                return read_lists(column)
+            case "phase":
+                return read_phase(column)
+            case "request_id":
+                return _requests(column)
+            case _:
+                return read_flat(column, _FLAT[name])
+    except ColumnError as error:
+        raise TraceError(f"{path}: column {name}: {error}") from None
+    except UNREADABLE as error:
+        raise TraceError(f"{path}: not readable as Parquet: {first_line(error)}") from None
+
+
+def _requests(column: Any) -> tuple[Array, bool]:
+    """Whole numbers of 31 bits as they are; other numbers, and texts, in order of first use."""
+    if pa.types.is_integer(column.type) and not column.null_count:
+        values = column.to_numpy(zero_copy_only=False)
+        if not len(values) or 0 <= values.min() <= values.max() < 2**31:
+            return values.astype(np.int32), False
+    return read_names(column), True
 
 
 def _named(columns: list[str]) -> str:
     return columns[0][:60] + (f" and {len(columns) - 1} more" if len(columns) > 1 else "")
-
-
-def _table(path: Path) -> Any:
-    try:
-        table = pq.read_table(path, partitioning=None)
-        return table.rename_columns([str(name) for name in table.schema.names])
-    except UNREADABLE as error:
-        raise TraceError(f"{path}: not readable as Parquet: {first_line(error)}") from None

@@ -16,7 +16,6 @@ The layouts are those of vLLM's and SGLang's public clients and documentation; n
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from prefetch_sim.traces.importers.arrays import routed_array
+from prefetch_sim.traces.arrays import DAMAGED, parse_npy
 from prefetch_sim.traces.importers.asked import Asked
-from prefetch_sim.traces.importers.source import (
-    UNREADABLE,
-    parse_json,
-    read_json_lines,
-    read_text,
-)
+from prefetch_sim.traces.importers.routed_array import routed_array
+from prefetch_sim.traces.importers.source import parse_json, read_json_lines, read_text
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
 
@@ -143,11 +138,8 @@ def _decode(place: str, model: ModelSpec, text: Any) -> Array:
     """Base64 as an array [tokens, layers, top-k]."""
     try:
         raw = base64.b64decode(text, validate=True)
-        if raw.startswith(b"\x93NUMPY"):
-            array = np.load(io.BytesIO(raw), allow_pickle=False)
-        else:
-            array = np.frombuffer(raw, "<i4")
-    except UNREADABLE:
+        array = parse_npy(raw) if raw.startswith(b"\x93NUMPY") else np.frombuffer(raw, "<i4")
+    except DAMAGED:
         raise TraceError(f"{place}: {_ROUTED} is not base64 of an array") from None
     if array.dtype.kind not in "iu":
         raise TraceError(f"{place}: {_ROUTED} is {array.dtype}, expected whole numbers")

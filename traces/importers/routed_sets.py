@@ -14,7 +14,7 @@ import numpy as np
 
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.source import as_float, shown
-from prefetch_sim.traces.importers.tidy import NOTES
+from prefetch_sim.traces.importers.tidy import NOTES, NUMBERED
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
 
 _APART = str.maketrans("[](),;", " " * 6)
@@ -98,7 +98,7 @@ class RoutedSets:
             request = np.array(numbers)[request]
             self._requests = {number: number for number in numbers}
         else:
-            recorded = {NOTES: "requests numbered in order of first use", **recorded}
+            recorded = {NOTES: NUMBERED, **recorded}
         keys, row = np.unique(np.stack([request, position], 1), axis=0, return_inverse=True)
         self.row, self.rows = row.reshape(-1), len(keys)
         names = self._layer_names(layer)

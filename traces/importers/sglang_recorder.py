@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.traces.importers import torch_file
-from prefetch_sim.traces.importers.arrays import routed_array
 from prefetch_sim.traces.importers.asked import Asked
+from prefetch_sim.traces.importers.routed_array import routed_array
 from prefetch_sim.traces.importers.source import shown, zip_names
 from prefetch_sim.traces.importers.tidy import noted, take
 from prefetch_sim.traces.models.spec import ModelSpec
@@ -189,7 +189,11 @@ def _experts(path: Path, place: str, model: ModelSpec, chosen: Array, logical: A
         raise TraceError(f"{place}: more than {k} experts a token, model {model.name} is top-{k}")
     chosen = chosen[:, :, :k]
     if logical is not None:
-        table = np.asarray(logical)
+        try:
+            table = np.asarray(logical)
+        except (TypeError, ValueError, RuntimeError):
+            why = "last_physical_to_logical_map is no table of numbers"
+            raise TraceError(f"{place}: {why}") from None
         whole = table.ndim == 2 and table.dtype.kind in "iu"
         if not whole or len(table) != len(chosen) or (chosen >= table.shape[1]).any():
             raise TraceError(f"{place}: last_physical_to_logical_map does not fit: {table.shape}")

@@ -7,17 +7,14 @@ import csv
 import gzip
 import io
 import json
-import lzma
 import re
-import struct
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefetch_sim.traces.arrays import FLOOR, TIMES
+from prefetch_sim.traces.arrays import DAMAGED, FLOOR, TIMES
 from prefetch_sim.traces.trace import TraceError
 
 # Spreadsheets put a byte order mark before UTF-8.
@@ -34,14 +31,6 @@ def shown(value: Any) -> str:
         return "a number of many digits"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-# What numpy and zipfile raise for files that are damaged, cut short or locked.
-UNREADABLE = (
-    OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, KeyError, TypeError,
-    SyntaxError, AttributeError, tokenize.TokenError, lzma.LZMAError, struct.error,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def as_float(number: float) -> float:
@@ -141,7 +130,7 @@ def zip_names(head: bytes, path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except UNREADABLE:
+    except DAMAGED:
         return []
 
 

@@ -14,9 +14,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from prefetch_sim.traces.errors import needs
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.joining import join
-from prefetch_sim.traces.importers.passes import Call, PassReader, add_calls
+from prefetch_sim.traces.importers.passes import Call, PassReader, add_passes
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
 from prefetch_sim.traces.importers.source import parse_json, read_text
 from prefetch_sim.traces.trace import Trace, TraceError
@@ -50,7 +51,7 @@ def read(path: Path, asked: Asked) -> Trace:
 
 def _rank(path: Path, asked: Asked) -> Trace:
     sets = RoutedSets(path, asked, unit="iteration")
-    calls = []
+    passes: dict[int, list[Call]] = {}
     for (iteration, layer), tensor in sorted(_tensors(path).items()):
         if tensor.ndim != 2 or tensor.dtype.kind not in "iu":
             raise sets.wrong(
@@ -58,31 +59,32 @@ def _rank(path: Path, asked: Asked) -> Trace:
                 f"layer {layer} is {tensor.dtype} with {tensor.ndim} dimensions, expected whole "
                 "numbers [tokens, top-k]; files without _raw hold counts, which are no trace",
             )
-        if len(tensor):
-            calls.append(Call(iteration, layer, tensor.tolist()))
-    add_calls(sets, PassReader(asked, sets.wrong), calls)
+        passes.setdefault(iteration, []).append(Call(iteration, layer, tensor.tolist()))
+    computed = [calls for calls in passes.values() if any(call.experts for call in calls)]
+    add_passes(sets, PassReader(asked, sets.wrong), computed)
     return sets.trace(format=FORMAT, phases="by tokens a pass: one is decode")
 
 
 def _tensors(path: Path) -> dict[tuple[int, int], Any]:
+    """Experts by iteration and layer."""
     try:
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError:
-        raise TraceError(
-            f"{path}: needs safetensors: pip install 'moe-prefetch-sim[capture]'"
-        ) from None
+        raise TraceError(f"{path}: {needs('safetensors', 'capture')}") from None
     try:
         named = load_file(path)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever a damaged header, or a type that numpy lacks, comes to
         reason = " ".join(str(error).split())[:200]
         raise TraceError(f"{path}: not readable as safetensors: {reason}") from None
-    found = {}
+    found: dict[tuple[int, int], Any] = {}
     for name, tensor in named.items():
         key = _KEY.fullmatch(name)
         if key is None:
             raise TraceError(f"{path}: tensor {name[:60]!r} is not named ITERATION_LAYER")
-        found[int(key[1]), int(key[2])] = tensor
+        place = int(key[1]), int(key[2])
+        if place in found:
+            raise TraceError(f"{path}: iteration {place[0]}: layer {place[1]} is there twice")
+        found[place] = tensor
     return found
 
 

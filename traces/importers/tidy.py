@@ -10,6 +10,7 @@ import numpy as np
 from prefetch_sim.traces.trace import PREFILL, Array, Prediction, Trace, TraceError, request_bounds
 
 NOTES = "notes"  # the key of ``recorded`` that says what is not as in the file
+NUMBERED = "requests numbered in order of first use"
 _HEAVIEST = float(np.finfo(np.float16).max)
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from prefetch_sim.traces.errors import first_line
-from prefetch_sim.traces.importers.arrays import routed_array
+from prefetch_sim.traces.arrays import map_npy, read_npz
 from prefetch_sim.traces.importers.asked import Asked
-from prefetch_sim.traces.importers.source import UNREADABLE, npz_arrays
+from prefetch_sim.traces.importers.routed_array import routed_array
+from prefetch_sim.traces.importers.source import npz_arrays, read_head
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.states import KINDS
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
@@ -89,25 +89,17 @@ def _routed(path: Path, model: ModelSpec, arrays: dict[str, Array], name: str) -
 
 def _load(path: Path) -> dict[int, dict[str, Array]]:
     """The arrays of each request by name."""
+    if read_head(path).startswith(_NPY):
+        return {0: {_GENERATED: _integers(path, _GENERATED, map_npy(path))}}
     requests: dict[int, dict[str, Array]] = {}
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {0: {_GENERATED: _integers(path, _GENERATED, loaded)}}
-            for key in loaded.files:
-                if found := _NAME.fullmatch(key):
-                    arrays = requests.setdefault(int(found[2] or 0), {})
-                    if found[1] in arrays:
-                        raise TraceError(
-                            f"{path}: request {int(found[2] or 0)} has {found[1]} twice: {key!r} "
-                            "and one more"
-                        )
-                    arrays[found[1]] = _integers(path, found[1], loaded[key])
-    except TraceError:
-        raise
-    except UNREADABLE as error:
-        raise TraceError(f"{path}: not readable by numpy: {first_line(error)}") from None
+    for key, array in read_npz(path, _NAME.fullmatch).items():
+        found = _NAME.fullmatch(key)
+        assert found is not None
+        request, name = int(found[2] or 0), found[1]
+        arrays = requests.setdefault(request, {})
+        if name in arrays:
+            raise TraceError(f"{path}: request {request} has {name} twice: {key!r} and one more")
+        arrays[name] = _integers(path, name, array)
     for request, arrays in requests.items():
         if _PROMPT not in arrays and _GENERATED not in arrays:
             raise TraceError(f"{path}: request {request} has no array {_GENERATED!r}")
@@ -119,7 +111,6 @@ def _load(path: Path) -> dict[int, dict[str, Array]]:
 def _integers(path: Path, name: str, array: Array) -> Array:
     if path.suffix == ".npy" and path.stem.endswith(KINDS):
         raise TraceError(f"{path}: states beside a captured trace; the trace is its folder")
-    array = np.asarray(array)  # bytes, where a file in the zip is no array
     dimensions = 1 if name in _TOKENS else 3
     if array.ndim != dimensions or array.dtype.kind not in "iu":
         raise TraceError(

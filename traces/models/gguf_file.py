@@ -1,7 +1,7 @@
 """Model shapes from GGUF files: sizes by tensor, from the header alone, whatever is quantised how.
 
 Shapes are those of the tensors; only what they leave open (heads, windows, experts a token) is
-taken from the metadata. Needs the package gguf, in the extra of that name.
+taken from the metadata.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
 from prefetch_sim.traces.errors import describe
+from prefetch_sim.traces.models.gguf_header import Tensor, read_header
 from prefetch_sim.traces.models.keys import ModelConfigError
 from prefetch_sim.traces.models.mixers import by_layer
 from prefetch_sim.traces.models.precision import Name, Published
@@ -27,21 +28,7 @@ from prefetch_sim.traces.models.spec import (
     Recurrent,
 )
 
-_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 _PLAIN = {"F32": "f32", "F16": "f16", "BF16": "bf16", "MXFP4": "mxfp4", "NVFP4": "nvfp4"}
-
-
-class _Tensor(NamedTuple):
-    shape: tuple[int, ...]  # columns, rows, experts
-    nbytes: int
-    type: str
-
-    @property
-    def weights(self) -> int:
-        product = 1
-        for n in self.shape:
-            product *= n
-        return product
 
 
 def read_gguf(path: Path, name: str | None = None) -> ModelSpec:
@@ -49,23 +36,7 @@ def read_gguf(path: Path, name: str | None = None) -> ModelSpec:
 
     Raises ModelConfigError, naming what is missing, or the package that it needs.
     """
-    try:
-        from gguf import GGUFReader
-    except ImportError:
-        raise ModelConfigError(
-            "reading GGUF needs the package gguf: pip install -e '.[gguf]' in the clone"
-        ) from None
-    metadata: dict[str, Any] = {}
-    tensors: dict[str, _Tensor] = {}
-    for part in _parts(path):
-        try:
-            header = type("Header", (GGUFReader,), _ONLY_HEADER)(part)
-        except OSError as error:
-            raise ModelConfigError(f"{part.name}: cannot be read: {error.strerror}") from None
-        except Exception:  # whatever the package makes of a damaged file
-            raise ModelConfigError(f"{part.name}: no GGUF file, or a damaged one") from None
-        tensors |= header.found
-        metadata = {**header.metadata, **metadata}
+    metadata, tensors = read_header(path)
     try:
         return _File(metadata, tensors).spec(name or path.stem)
     except ValidationError as error:
@@ -74,83 +45,18 @@ def read_gguf(path: Path, name: str | None = None) -> ModelSpec:
         raise ModelConfigError("a tensor has a shape that is none") from None
 
 
-def _parts(path: Path) -> list[Path]:
-    match = _PART.fullmatch(path.name)
-    if match is None or not 0 < int(match[3]) < 1000:
-        return [path]
-    return [
-        path.with_name(f"{match[1]}-{i + 1:05}-of-{match[3]}.gguf") for i in range(int(match[3]))
-    ]
-
-
-# What differs from the package's reader: a file that ends early is an error at once, long arrays
-# (vocabularies) are skipped, and no tensor's data is looked at.
-
-
-def _get(self: Any, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
-    import numpy as np
-
-    if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
-        raise ValueError("ends early")
-    return super(type(self), self)._get(offset, dtype, count, override_order)
-
-
-def _get_field_parts(self: Any, at: int, raw_type: int) -> Any:
-    from gguf import GGUFValueType
-
-    kind = GGUFValueType(raw_type)
-    if kind != GGUFValueType.ARRAY:
-        return super(type(self), self)._get_field_parts(at, raw_type)
-    inner = GGUFValueType(int(self._get(at, "uint32")[0]))
-    count, start = int(self._get(at + 4, "uint64")[0]), at + 12
-    if inner == GGUFValueType.STRING:
-        end = start
-        for _ in range(count):
-            end += 8 + int(self._get(end, "uint64")[0])
-        return end - at, [], [], [kind, inner]
-    values = self._get(start, self.gguf_scalar_to_np[inner], count)
-    return 12 + values.nbytes, [values], [0], [kind, inner]
-
-
-def _build_tensors(self: Any, start: int, fields: Any) -> None:
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
-
-    self.found, self.metadata = {}, {}
-    for _, name, _, dims, raw_type, _ in (field.parts for field in fields):
-        kind = GGMLQuantizationType(int(raw_type[0]))
-        block, nbytes = GGML_QUANT_SIZES[kind]
-        bare = _Tensor(tuple(int(n) for n in dims), 0, kind.name)
-        size = bare.weights * nbytes // block
-        self.found[bytes(name).decode()] = bare._replace(nbytes=size)
-    for key, field in self.fields.items():
-        if not field.data or key.startswith("GGUF."):
-            continue
-        value = field.parts[field.data[0]]
-        if field.types[0] == GGUFValueType.STRING:
-            self.metadata[key] = bytes(value).decode(errors="replace")
-        elif field.types[0] == GGUFValueType.ARRAY:
-            self.metadata[key] = value[: MOST_LAYERS + 1].tolist()
-        else:
-            self.metadata[key] = value[0].item()
-
-
-_ONLY_HEADER = {
-    "_get": _get, "_get_field_parts": _get_field_parts, "_build_tensors": _build_tensors
-}  # fmt: skip
-
-
 class _File:
     """The tensors of a file by layer, and its metadata without the architecture's name."""
 
-    def __init__(self, metadata: dict[str, Any], tensors: dict[str, _Tensor]) -> None:
+    def __init__(self, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._architecture = str(metadata.get("general.architecture", ""))
         start = f"{self._architecture}."
         self._metadata = {
             key.removeprefix(start): value for key, value in metadata.items()
             if key.startswith(start)
         }  # fmt: skip
-        self._layers: list[dict[str, _Tensor]] = []
-        self._whole: dict[str, _Tensor] = {}
+        self._layers: list[dict[str, Tensor]] = []
+        self._whole: dict[str, Tensor] = {}
         beyond = self._number("nextn_predict_layers", 0)
         layers = self._number("block_count") - beyond
         if not 0 < layers <= MOST_LAYERS:
@@ -264,7 +170,7 @@ class _File:
             local = self._architecture == "gpt-oss" and layer % 2 == 0
         return window if window and local else None
 
-    def _recurrent(self, own: dict[str, _Tensor], hidden: int) -> Recurrent:
+    def _recurrent(self, own: dict[str, Tensor], hidden: int) -> Recurrent:
         out = own.get("ssm_out") or own["shortconv.out_proj"]
         width = out.shape[0]
         convolved = "shortconv.out_proj" in own
@@ -274,7 +180,7 @@ class _File:
         into = sum(t.weights for name, t in own.items() if names.match(name))
         return Recurrent(projected=max(into // hidden, 1), width=width, state=width * state)
 
-    def _matrix(self, own: dict[str, _Tensor], name: str, dims: int = 2) -> _Tensor:
+    def _matrix(self, own: dict[str, Tensor], name: str, dims: int = 2) -> Tensor:
         tensor = own.get(name)
         if tensor is None or len(tensor.shape) != dims or min(tensor.shape) <= 0:
             raise ModelConfigError(f"tensor {name} is missing, or has not {dims} dimensions")
@@ -289,12 +195,12 @@ class _File:
         return value
 
 
-def _only(own: dict[str, _Tensor], suffix: str) -> dict[str, _Tensor]:
+def _only(own: dict[str, Tensor], suffix: str) -> dict[str, Tensor]:
     pattern = re.compile(rf"ffn_(gate|up|down|gate_up){suffix}")
     return {name: tensor for name, tensor in own.items() if pattern.fullmatch(name)}
 
 
-def _downs(own: dict[str, _Tensor]) -> list[_Tensor]:
+def _downs(own: dict[str, Tensor]) -> list[Tensor]:
     return [tensor for name, tensor in own.items() if name.startswith("ffn_down")]
 
 
@@ -307,7 +213,7 @@ def _attends(name: str) -> bool:
     return _ATTENDS.match(name) is not None
 
 
-def _stored(tensors: Iterable[_Tensor]) -> Name | None:
+def _stored(tensors: Iterable[Tensor]) -> Name | None:
     """One type where all have it, else their mean bits; None where there are none."""
     found = list(tensors)
     types, weights = {t.type for t in found}, sum(t.weights for t in found)

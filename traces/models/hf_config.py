@@ -18,6 +18,7 @@ __all__ = ["ModelConfigError", "read_hf_config"]
 
 # Where models that also see or hear keep what is said of their text.
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
+_DEEPEST = 4
 _LISTED = 230  # letters of a list of names in an error
 
 
@@ -62,12 +63,14 @@ def read_hf_config(
         raise ModelConfigError(f"config.json: {describe(error, ModelSpec)}") from None
 
 
-def _text(config: Config) -> Config:
+def _text(config: Config, depth: int = 0) -> Config:
     """``config`` with what it says of its text in place of what it says of all."""
     for key in _NESTED:
         inner = config.get(key)
         if isinstance(inner, dict):
-            inner = _text(inner)
+            if depth == _DEEPEST:
+                raise ModelConfigError(f"config.json: {key}: more than {_DEEPEST} in each other")
+            inner = _text(inner, depth + 1)
             outer = {k: v for k, v in config.items() if k not in _NESTED and v is not None}
             tied = {k: outer[k] for k in ("tie_word_embeddings",) if k in outer}
             return {**outer, **{k: v for k, v in inner.items() if v is not None}, **tied}

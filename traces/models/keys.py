@@ -11,6 +11,10 @@ class ModelConfigError(ValueError):
     """A config.json cannot be read as a Mixture-of-Experts model: one line naming the key."""
 
 
+class QuantisationError(ModelConfigError):
+    """A checkpoint says that it is quantised, in a way that is not known here."""
+
+
 def short(value: Any) -> str:
     """``value`` as it is written in an error."""
     if isinstance(value, dict | list):
