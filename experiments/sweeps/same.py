@@ -13,20 +13,27 @@ from pathlib import Path
 from prefetch_sim.experiments.sweeps import points
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, parse, read_yaml
+from prefetch_sim.sim.config.paths import seen_from_here
 
 _NO_PART = {"name", "engine"}  # of a config: no result depends on them
 _TOLD = 3  # paths that an error names
 
 
 def check_same(folder: Path, tree: Tree) -> None:
-    """Refuse a folder that holds points which are none of ``tree``. Raises ConfigError."""
+    """Refuse a folder that holds points which are none of ``tree``, whose paths start there.
+
+    Raises ConfigError.
+    """
     path = folder / "sweep.yaml"
     if not path.is_file():
         return
-    now = {_key(config): config for config in points.configs(tree, "sweep")}
+    whole = folder.resolve()  # a path may be whole in one of the two
+    asked = seen_from_here(tree, whole)
+    now = {_key(config): config for config in points.configs(asked, "sweep")}
     cure = f"give another folder, or remove {path} to begin anew there"
     try:
-        before = {_key(config): config for config in points.configs(read_yaml(path), str(path))}
+        kept = seen_from_here(read_yaml(path), whole)
+        before = {_key(config): config for config in points.configs(kept, str(path))}
     except ConfigError as error:
         raise ConfigError(f"--out {folder}: of what is there: {error}; {cure}") from error
     gone = [config for key, config in before.items() if key not in now]
