@@ -221,6 +221,11 @@ def fill(folder: Path, left: int) -> None:
         pass  # the other was faster
 
 
+def whole(folder: Path, made: str) -> bytes:
+    """What a command wrote; nothing where it writes no file, or did not."""
+    return (folder / made).read_bytes() if made and (folder / made).exists() else b""
+
+
 def disks(folder: Path, count: int, draw: random.Random) -> Seen:
     """A disk of 4 MiB, for a sweep, a timeline, a trace, a cache, that fills up at some moment."""
     seen, small = Seen(), folder / "small"
@@ -237,14 +242,14 @@ def disks(folder: Path, count: int, draw: random.Random) -> Seen:
             began = time.monotonic()
             right = ran(folder, *arguments, cache=cache)
             seconds = time.monotonic() - began
-            content = (small / made).read_bytes() if made else b""
+            content = whole(small, made)
         assert right.code == 0, right
         with disk(small, 4096):
             started = Started(folder, *arguments, cache=cache)
             time.sleep(draw.uniform(0, seconds))
             fill(small, draw.choice([0, 4096, 16_384, 65_536]))
             first = started.end()
-            there = (small / made).read_bytes() if made and (small / made).exists() else b""
+            there = whole(small, made)
             same = there == content and (made != "" or first.out == right.out)
             seen.first(first, same, "small/")
             if there not in (b"", content):
@@ -255,7 +260,7 @@ def disks(folder: Path, count: int, draw: random.Random) -> Seen:
             if made.startswith("t."):
                 (small / made).unlink(missing_ok=True)  # nothing is imported over what is there
             second = ran(folder, *arguments, cache=cache)
-            there = (small / made).read_bytes() if made else b""
+            there = whole(small, made)
             seen.again(second, there == content and (made != "" or second.out == right.out))
     return seen
 

@@ -206,7 +206,7 @@ def test_reasons_are_told_with_their_figures(
 
 def test_a_full_link_asks_for_fewer_loads_and_an_idle_one_for_earlier_ones() -> None:
     full, idle = "what helps is to load less", "loading ahead could use the rest"
-    waiting = {"stall": {"demand_miss": 400.0}}
+    waiting: dict[str, Any] = {"stall": {"demand_miss": 400.0}}
     for result, expected in (
         (planted(busy=0.97, **waiting), [full]),
         (planted(busy=0.4, **waiting), [idle]),
@@ -473,7 +473,7 @@ def test_a_sweep_ends_with_its_conclusion(folder: Path) -> None:
         "cache.capacity": ["30%", "50%", "70%"],
     }
     config = write_config(folder / "s.yaml", trace="small.parquet", sweep=axes)
-    done = here("sweep", config, "--out", "out", "--jobs", 2, cwd=folder)
+    done = here("sweep", config, "--out", "out", "--jobs", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     table, _, conclusion = done.stdout.partition("\n\n")
     assert sum(row.startswith("guess") for row in table.splitlines()) == 3  # best of each capacity

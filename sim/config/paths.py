@@ -54,6 +54,13 @@ def seen_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def absolute(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """``tree`` of a file in ``folder``, with paths that are the same from everywhere."""
+    whole = folder.resolve()
+    found: dict[str, Any] = _changed(tree, "", whole, lambda path: os.path.normpath(whole / path))
+    return found
+
+
 def _changed(value: Any, key: str, folder: Path, change: Callable[[str], str]) -> Any:
     """``value`` at ``key``, or what an axis of a sweep may have there."""
     if isinstance(value, str):
