@@ -43,8 +43,7 @@ def seen_from_here(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
         folder = folder.relative_to(Path.cwd()) if folder.is_absolute() else folder
     if str(folder) == ".":
         return tree
-    there = partial(os.path.join, folder)
-    found: dict[str, Any] = _changed(tree, "", folder, lambda path: os.path.normpath(there(path)))
+    found: dict[str, Any] = _changed(tree, "", folder, lambda path: os.path.join(folder, path))
     return found
 
 
