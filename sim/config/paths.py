@@ -30,6 +30,7 @@ _KEYS: dict[str, Callable[[], tuple[str, ...]]] = {
     "cache.static.counts": tuple,
     "cache.static.experts": tuple,
 }
+_POLICIES = {"cache.eviction", "prefetch.policy", "misses", "misses.policy", "predictor"}
 _SUFFIXES = {".yaml", ".yml", ".json", ".gguf", ".parquet", ".csv"}
 # Keys that also take what has no suffix, and what has to be there for it to be one; of a model, a
 # slash alone may be that of a published id.
@@ -80,7 +81,11 @@ def _taker(key: str) -> str:
 
 def _is_path(text: str, key: str, folder: Path) -> bool:
     """Whether ``text`` at ``key`` is a path that starts somewhere, seen from ``folder``."""
-    if key not in _KEYS or text in _KEYS[key]() or text.startswith("~") or os.path.isabs(text):
+    if text.startswith("~") or os.path.isabs(text):
+        return False
+    if key in _POLICIES:  # a name, an import path or a file
+        return text.endswith(".py")
+    if key not in _KEYS or text in _KEYS[key]():
         return False
     if _KEYS[key] is tuple or text.startswith(("./", "../")) or Path(text).suffix in _SUFFIXES:
         return text != ""
