@@ -21,7 +21,7 @@ from prefetch_sim.sim.setup.traces import trace_path
 # Keys of a config that only name something, which is here by what it is; `engine` changes nothing.
 _NAMES: Any = {
     **dict.fromkeys(("name", "engine", "predictor", "trace", "model", "hardware", "runtime"), True),
-    "cache": {"static"},
+    "cache": {"static": {"counts", "experts"}},  # files of them are known by whom they keep
 }
 
 # Digests of what a run depends on, by name.
