@@ -561,7 +561,8 @@ def test_ctrl_c_while_the_workers_still_start(folder: Path) -> None:
     config, extra = counted(folder, 40)
     (folder / "sitecustomize.py").write_text(SLOW_START)
     err = interrupted(folder, config, extra, (folder / "count.starting").exists)
-    assert [line for line in err.splitlines() if not line.startswith("points: ")] == [
+    beats = "points: ", "checking points: "
+    assert [line for line in err.splitlines() if not line.startswith(beats)] == [
         "stopping after 2 running points; Ctrl-C again drops what runs",
         "stopped: 2 of 40 points kept, until then in out/results.csv; run again to go on",
     ]
