@@ -19,6 +19,7 @@ from prefetch_sim.experiments.commands import (
     calibrate,
     capture,
     catalogue,
+    check,
     compare,
     laboratory,
     new_hardware,
@@ -76,6 +77,7 @@ app.command("replay")(replay.replay)
 app.command("validate")(validate.validate)
 app.command("sweep")(sweep.sweep)
 app.command("plot")(plot.plot)
+app.command("check")(check.check)
 app.command("list")(catalogue.list_names)
 catalogue.hardware.command("new")(new_hardware.new)
 catalogue.hardware.command("calibrate")(calibrate.calibrate)

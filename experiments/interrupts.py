@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,13 @@ from typing import Any
 
 @contextmanager
 def on_interrupt(handler: Any) -> Iterator[None]:
-    """Ctrl-C is handled by ``handler``, as ``signal.signal`` takes it."""
+    """Ctrl-C is handled by ``handler``, as ``signal.signal`` takes it.
+
+    In the main thread: no other hears of Ctrl-C, or may say who does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGINT, handler)
     try:
         yield

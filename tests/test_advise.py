@@ -142,10 +142,11 @@ def test_another_machine_is_not_taken_for_this_one() -> None:
 def test_hits_go_through_what_was_measured_and_grow() -> None:
     for share, rate in HITS[:-1]:
         assert hits(share, 128 / 8) == pytest.approx(rate)
+    assert hits(1 / 4, 4) == HITS[0][1] < hits(1 / 4, 16) < hits(1 / 4, 51.2)
     for needs in (4, 16, 51.2):
         rates = [hits(x / 100, needs) for x in range(1, 101)]
         assert all(a <= b for a, b in pairwise(rates))
-        assert 0 == rates[0] < hits(1.01 / needs, needs) < rates[-1] < 1
+        assert 0 == rates[0] < hits(1.01 / needs, needs) < rates[-1] == 1
 
 
 def test_as_many_layers_as_fit_and_one_more_does_not() -> None:

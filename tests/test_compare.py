@@ -153,7 +153,9 @@ def test_batches_share_steps(folder: Path) -> None:
     assert found.tokens_per_s.paired is found.decode_tokens_per_s.paired is None
     assert found.tpot_ms.paired is not None
     assert found.tpot_ms.paired.requests == 10
-    assert words.caveats(found)[0].startswith("Requests of a batch share steps")
+    (caveat,) = words.caveats(found)
+    assert caveat.startswith("Requests of a batch share steps")
+    assert f"decode {found.decode_tokens_per_s.b:,.0f} tokens/s in B" in caveat
     assert sum(part.difference for part in found.parts.values()) == found.total.difference
 
 

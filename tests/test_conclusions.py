@@ -206,7 +206,7 @@ def test_reasons_are_told_with_their_figures(
 
 def test_a_full_link_asks_for_fewer_loads_and_an_idle_one_for_earlier_ones() -> None:
     full, idle = "what helps is to load less", "loading ahead could use the rest"
-    waiting = {"stall": {"demand_miss": 400.0}}
+    waiting: dict[str, Any] = {"stall": {"demand_miss": 400.0}}
     for result, expected in (
         (planted(busy=0.97, **waiting), [full]),
         (planted(busy=0.4, **waiting), [idle]),
@@ -425,10 +425,11 @@ def test_of_many_points_the_best_of_each_condition_is_shown() -> None:
         for h in "abc"
         for e, t in (("lru", 10), ("fifo", 9), ("belady", 1))
     ]
-    shown = comparisons.shown(Swept(points), 20)
-    assert [(p.axes["hardware"], p.axes["cache.eviction"]) for p in shown] == [
-        ("a", "fifo"), ("b", "fifo"), ("c", "fifo")
-    ]  # fmt: skip
+    for most, evictions in ((5, ["fifo"]), (6, ["fifo", "belady"])):  # with its bound, if all fit
+        shown = comparisons.shown(Swept(points), most)
+        assert [(p.axes["hardware"], p.axes["cache.eviction"]) for p in shown] == [
+            (hardware, eviction) for hardware in "abc" for eviction in evictions
+        ]
     assert [p.axes["hardware"] for p in comparisons.shown(Swept(points), 2)] == ["a", "b"]
     one = [point(planted(float(t), eviction=str(t))) for t in (5, 3, 4)]
     assert [p.axes["cache.eviction"] for p in comparisons.shown(Swept(one), 2)] == ["3", "4"]
@@ -473,12 +474,16 @@ def test_a_sweep_ends_with_its_conclusion(folder: Path) -> None:
         "cache.capacity": ["30%", "50%", "70%"],
     }
     config = write_config(folder / "s.yaml", trace="small.parquet", sweep=axes)
-    done = here("sweep", config, "--out", "out", "--jobs", 2, cwd=folder)
+    done = here("sweep", config, "--out", "out", "--jobs", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     table, _, conclusion = done.stdout.partition("\n\n")
-    assert sum(row.startswith("guess") for row in table.splitlines()) == 3  # best of each capacity
-    assert "none" not in table
-    assert "3 of 24 points shown, the fastest of each condition; --all shows all" in table
+    rows = [row for row in table.splitlines() if row.startswith(("none", "guess", "oracle"))]
+    assert (
+        3 <= len(rows) <= 6
+    )  # the best of each capacity, and what sees the future if it is faster
+    assert (
+        f"{len(rows)} of 24 points shown, the fastest of each condition; --all shows all" in table
+    )
     assert conclusion.startswith("Fastest: ")
     assert "Best policy: " in conclusion
     assert "Prefetch helps in " in conclusion

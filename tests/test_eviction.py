@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
+from prefetch_sim.experiments.checking.eviction import RULES, lowest_score_leaves
+from prefetch_sim.experiments.checking.rules import BrokenRuleError
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.engine.tier import Tier
@@ -370,12 +372,10 @@ def test_a_policy_of_ones_own_by_import_path(
         policy = "own_policies.wrong"
 
     try:
-        names = [name for name in dir(Own) if name.startswith("test_")]
-        assert len(names) >= 4
-        for name in names:
-            getattr(Own(), name)()
-        with pytest.raises(AssertionError):
-            Wrong().test_the_lowest_score_leaves_whatever_the_order_of_events()
+        for rule in RULES:
+            Own().test_keeps(rule)
+        with pytest.raises(BrokenRuleError, match="no whole number"):
+            Wrong().test_keeps(lowest_score_leaves)
         assert misses("own_policies.most_recent", 2, [[0], [1], [2], [0]]) == [1, 1, 1, 0]
     finally:
         for name in [n for n in sys.modules if n.startswith("own_policies")]:

@@ -96,7 +96,7 @@ def test_totals_are_those_of_the_class(family: str) -> None:
         ({"model_type": "qwen3", "num_experts": None}, "known: afmoe"),
         ({"model_type": ["a"] * 1000}, "model_type a list of 1000 is not supported; known: afmoe"),
         ({"model_type": "x" * 1000}, "…' is not supported; known: afmoe"),
-        ({"moe_intermediate_size": [1, 2]}, "moe_intermediate_size: a list of 2 is not a positive"),
+        ({"moe_intermediate_size": [1, 2]}, "moe_intermediate_size: [1, 2] is not a positive"),
         ({"layer_types": ["odd"] * 94}, "layer_types: 'odd' is none of full_attention"),
         ({"layer_types": ["full_attention"]}, "layer_types has 1 of 94 layers"),
         ({"num_experts": 32_768}, "experts: Input should be less than or equal to 32767"),

@@ -354,6 +354,13 @@ def test_points_that_have_not_run_are_told() -> None:
     assert "1 of 3 points not run yet" in draw(table, x="cache.capacity").caption
 
 
+def test_columns_of_something_else_are_one_line() -> None:
+    table = results(requests=9, cache__capacity=[10, 40])
+    table["by_request.tpot_ms"] = [["a"] * 9, ["b"] * 9]
+    with pytest.raises(ConfigError, match="these results: damaged, or not the results of a sweep"):
+        draw(table, x="cache.capacity")
+
+
 def test_savings_of_machines_are_paired_by_request() -> None:
     table = results(requests=9, hardware=["l4", "rtx-4090"], predictor=["none", 0.9])
     table["config.hardware.name"] = table["axis.hardware"]

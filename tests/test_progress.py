@@ -22,7 +22,8 @@ class Clock:
 
 def lines_of(seconds: int) -> list[str]:
     """What is said of work that takes so long, with a look every half a second."""
-    clock, said = Clock(), []
+    clock = Clock()
+    said: list[str] = []
     heart = Heartbeat(lambda running: f"{running:g}", said.append, clock)
     for _ in range(2 * seconds):
         clock.now += 0.5

@@ -7,6 +7,7 @@ have changed.
 from __future__ import annotations
 
 import csv
+import shlex
 from pathlib import Path
 from statistics import median
 
@@ -157,3 +158,23 @@ def test_no_machine_of_the_default_experiment_holds_the_model() -> None:
         whole = config.cache.model_copy(update={"capacity": Capacity(share=1)})
         with pytest.raises(ConfigError, match="do not fit"):
             load(config.model_copy(update={"cache": whole}))
+
+
+def test_the_advice_shown_is_what_the_command_says() -> None:
+    """Line by line; "…" stands for what is left out."""
+    command, shown = README.split("```sh\n")[1].split("```")[0], README.split("```\n")
+    line = next(text for text in command.splitlines() if " advise " in text)
+    block = next(text for text in shown if text.startswith("qwen3-30b-a3b Q4_K_M"))
+    said = call(*shlex.split(line)[1:], cwd=ROOT, COLUMNS="400").stdout
+    printed = " ".join(said.split())
+    for part in block.split("```")[0].replace("\n", "…").split("…"):
+        piece = " ".join(part.strip(" ();").split())
+        assert piece in printed, piece
+
+
+def test_how_often_the_advice_was_right_is_counted() -> None:
+    with (ROOT / "experiments/results/advising/rows.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    inside = sum(float(r["low"]) <= float(r["measured"]) <= float(r["high"]) for r in rows)
+    assert f"Asked about {len(rows)} runs" in " ".join(README.split())
+    assert f"{inside} lie in its band" in " ".join(README.split())

@@ -38,7 +38,7 @@ def test_a_wheel_has_one_name_and_every_file(installed: Path) -> None:
     assert {name for name in names if not name.endswith(".dist-info")} == {"prefetch_sim"}
     package = installed / "prefetch_sim"
     folders = "sim", "traces", "hardware_profiles", "experiments"
-    assert {path.name for path in package.iterdir()} == {"__init__.py", *folders}
+    assert {path.name for path in package.iterdir()} == {"__init__.py", "py.typed", *folders}
     for name in folders:
         assert files(package / name) == files(ROOT / name)
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.trace import Array, TraceError
 
 FLOOR, TIMES = 256 << 20, 100  # an archive may unpack to so many bytes, or times its own size
@@ -45,7 +46,7 @@ def read_npz(path: Path, wanted: Callable[[str], Any] = bool) -> dict[str, Array
     except TraceError:
         raise
     except DAMAGED as error:
-        raise TraceError(f"{path}: damaged: {_reason(error)}") from None
+        raise TraceError(f"{path}: damaged: {first_line(error)}") from None
 
 
 def map_npy(path: Path) -> Array:
@@ -58,7 +59,7 @@ def map_npy(path: Path) -> Array:
             raise ValueError(f"its header speaks of {nbytes:,} bytes, it has {there:,}")
         values: Array = np.load(path, mmap_mode="r")
     except DAMAGED as error:
-        raise TraceError(f"{path}: damaged: {_reason(error)}") from None
+        raise TraceError(f"{path}: damaged: {first_line(error)}") from None
     return values
 
 
@@ -103,8 +104,3 @@ def _header(file: BinaryIO) -> tuple[tuple[tuple[int, ...], bool], Any, int]:
             raise ValueError(f"a shape of {length!r}")
         nbytes *= length
     return (shape, fortran), kind, nbytes
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

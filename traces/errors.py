@@ -12,6 +12,8 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+_SHOWN = 60  # characters of a value that an error shows
+_FEW, _LARGE = 8, 1e30  # parts of a list that is shown, and how large numbers in it are
 _MOST_PLACES = 3  # of a key: one that is in more says nothing of where it was meant to be
 
 
@@ -29,7 +31,7 @@ def looked_for(path: str | Path) -> str:
     return "" if os.path.isabs(path) else f"; looked for {os.path.abspath(path)}"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error of another library says, in one line that is not long."""
     lines = str(error).splitlines() or [type(error).__name__]
     return " ".join(lines[0].split())[:200]
@@ -38,6 +40,24 @@ def first_line(error: Exception) -> str:
 def needs(package: str, extra: str) -> str:
     """What an error says where an optional package is not installed."""
     return f"needs {package}: pip install -e '.[{extra}]' in the clone"
+
+
+def shown(value: Any) -> str:
+    """``value`` as an error shows it: as Python writes it, cut where it is long."""
+    if isinstance(value, dict) or (isinstance(value, list) and not _is_short(value)):
+        return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of many digits"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}…{text[-1]}"
+
+
+def _is_short(values: list[Any]) -> bool:
+    """A few texts and numbers, which can be shown whole."""
+    return len(values) <= _FEW and all(
+        isinstance(one, str) or (isinstance(one, int | float) and abs(one) < _LARGE)
+        for one in values
+    )
 
 
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:

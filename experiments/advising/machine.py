@@ -208,10 +208,15 @@ def _card_name(text: str) -> tuple[str, float | None]:
         return machine_name(text), None
     except ProfileError as error:
         if size is None:
-            raise ProfileError(f"gpu: {error}") from None
+            raise _no_card(error) from None
         with suppress(ProfileError):  # the card with another memory
             return machine_name(_MEMORY.sub(" ", text)), float(size[1])
-        raise ProfileError(f"gpu: {error}") from None
+        raise _no_card(error) from None
+
+
+def _no_card(error: ProfileError) -> ProfileError:
+    made = "'prefetch-sim hardware new' makes a profile of one that is not listed"
+    return ProfileError(f"gpu: {error} ({made})")
 
 
 def _part(section: str, text: str) -> str:

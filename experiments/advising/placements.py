@@ -30,9 +30,10 @@ HITS = ((24 / 384, 0.366), (73 / 384, 0.741), (146 / 384, 0.894), (244 / 384, 0.
 _HITS_OF = 16
 # Another model is between two readings of it: by the share, and by where the share is between one
 # token's need and everything. The weight of the latter gives what imp published of
-# Qwen3.8-Flash-Next with 12 %: 62 % (kekzl/imp#2061) and 71 % (#2057).
+# Qwen3.8-Flash-Next with 12 %: 62 % (kekzl/imp#2061) and 71 % (#2057). With fewer experts a top-k
+# than 16 a large share holds little more than one token's need, so the latter alone counts.
 _BY_NEED = 0.4
-_MOST_HITS = 0.99  # that made-up routing is asked for
+_NEARLY = 0.95  # a share from which on routing is drawn: it hits nearly always, however it is made
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,9 @@ def placed(
         layers, changes = place.model.moe_layers, {"cache": {"capacity": "100%", "warm": "first"}}
     elif way.startswith("lru"):
         policy = "cpu" if way == "lru+cpu" else "load"
+        nearly = on_gpu > _NEARLY * place.everything
         changes = {
-            "cache": {"capacity": f"{on_gpu}B"},
+            "cache": {"capacity": f"{on_gpu}B", **({"warm": "first"} if nearly else {})},
             "misses": {"policy": policy, "then": "load"},
         }
     else:
@@ -182,9 +184,13 @@ def _routing(place: Place, way: Way, on_gpu: int, on_drive: int) -> Tree:
     }  # fmt: skip
     if not (lru or on_drive):
         return made
-    held = on_gpu if lru else place.host_bytes / (place.everything - on_gpu) * place.everything
-    held = max(int(held), place.top_k)
-    rate = hits(held / place.everything, place.model.experts / place.model.top_k)
+    share = on_gpu / place.everything
+    if not lru:
+        share = place.host_bytes / (place.everything - on_gpu)
+    if share > _NEARLY:
+        return made
+    held = max(round(share * place.everything), place.top_k)
+    rate = hits(share, place.model.experts / place.model.top_k)
     return {**made, "hit_rate": round(rate, 4), "at": f"{held}B"}
 
 
@@ -196,8 +202,10 @@ def hits(share: float, needs: float) -> float:
     if share * needs < 1 - 1e-9:
         return 0.0
     place = log(share * needs) / log(needs) if needs > 1 else 1.0
-    found = (1 - _BY_NEED) * _measured(share) + _BY_NEED * _measured(_HITS_OF ** (place - 1))
-    return min(max(found, 0.0), _MOST_HITS)
+    by_need = _measured(_HITS_OF ** (place - 1))
+    if needs <= _HITS_OF:
+        return by_need
+    return max(0.0, (1 - _BY_NEED) * _measured(share) + _BY_NEED * by_need)
 
 
 def _measured(share: float) -> float:

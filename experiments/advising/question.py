@@ -43,7 +43,7 @@ class Question(BaseModel):
     cache: Capacity | None = Field(default=None, description="of experts, on the accelerator")
     target: float | None = Field(default=None, gt=0, description="tokens a second")
 
-    @field_validator("ram", "quant", "link", "target", mode="before")
+    @field_validator("ram", "quant", "link", "cache", "target", mode="before")
     @classmethod
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
         return _READ[info.field_name or ""](value) if isinstance(value, str) else value
@@ -87,10 +87,7 @@ def _target(text: str) -> float:
 
 def _precision(text: str) -> Precision:
     """A name, or parts as a config has them: ``"{experts: mxfp4, attention: Q6_K}"``."""
-    try:
-        value = yaml_file.parse_yaml(text) if text.startswith("{") else text
-    except yaml.YAMLError:
-        raise ValueError(f"{text!r} is no YAML") from None
+    value = _parsed(text) if text.startswith("{") else text
     try:
         return Precision.model_validate(value)
     except ValidationError as error:
@@ -103,4 +100,16 @@ def _precision(text: str) -> Precision:
     raise ValueError(f"unknown quantisation {text!r}{near}")
 
 
-_READ = {"ram": memory, "quant": _precision, "link": rate, "target": _target}
+def _cache(text: str) -> Any:
+    """A size or a share; or a mapping, ``"{experts: 1024}"``."""
+    return _parsed(text) if text.startswith("{") else text
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml_file.parse_yaml(text)
+    except (yaml.YAMLError, ValueError):
+        raise ValueError(f"{text!r} is no YAML") from None
+
+
+_READ = {"ram": memory, "quant": _precision, "link": rate, "cache": _cache, "target": _target}

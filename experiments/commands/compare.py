@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def compare(
     config: Annotated[
         Path | None,
-        typer.Argument(help="YAML file of both, unless they name their own.", metavar="[CONFIG]"),
+        typer.Argument(help="YAML file of both, unless they name their own.", metavar="CONFIG"),
     ] = None,
     in_a: Annotated[
         list[str] | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
     from prefetch_sim.hardware_profiles import RuntimeProfile
+    from prefetch_sim.sim.config.files import Tree
     from prefetch_sim.sim.config.schema import RunConfig
     from prefetch_sim.sim.setup.inputs import Inputs
 
@@ -69,7 +71,7 @@ def run(
             done = simulate(inputs, recorder.watch)
             recorder.write(timeline, done)
             found = results(done)
-        said = of_run(found, _without(inputs))
+        said = of_run(found, without(inputs))
     if as_json:
         print(json.dumps({**found, "conclusion": said}, indent=2, allow_nan=False))
     else:
@@ -77,7 +79,7 @@ def run(
         conclude(said)
 
 
-def _without(inputs: Inputs) -> dict[str, Any] | None:
+def without(inputs: Inputs) -> dict[str, Any] | None:
     """The results of the same run with nothing predicted, where it predicts.
 
     None too where that would take long, or a policy of the user's own fails in it.
@@ -105,15 +107,22 @@ def load(config: Path, assignments: list[str], option: str = "--set") -> Inputs:
     """The checked inputs of a config file. Every error names the file, and ``option`` if set."""
     from prefetch_sim.sim.config import files
     from prefetch_sim.sim.config.errors import ConfigError
-    from prefetch_sim.sim.config.foreign import PolicyError
-    from prefetch_sim.sim.setup import inputs
 
     tree = files.read_config(config)
     for assignment in assignments:
         tree = files.set_path(tree, *files.parse_assignment(assignment, option))
     if "sweep" in tree:
         raise ConfigError(f"{config}: sweep: this config is a sweep; use 'prefetch-sim sweep'")
-    where = source(config, assignments, option)
+    return checked(tree, source(config, assignments, option))
+
+
+def checked(tree: Tree, where: str) -> Inputs:
+    """The inputs of a config. Every error begins with ``where``."""
+    from prefetch_sim.sim.config import files
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.sim.config.foreign import PolicyError
+    from prefetch_sim.sim.setup import inputs
+
     try:
         return inputs.load(files.parse(tree, where))
     except PolicyError:  # it says where
@@ -158,19 +167,26 @@ def files_of(config: RunConfig) -> list[Path]:
 
 def warn(inputs: Inputs, of: str = "") -> None:
     """Say what is likely no intention; ``of`` is said first."""
-    from prefetch_sim.experiments.commands.output import say, size
+    from prefetch_sim.experiments.commands.output import say
 
-    for note in inputs.notes:
-        say(f"{of}{note}")
+    for line in doubts(inputs, of):
+        say(line)
+
+
+def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
+    """What is likely no intention, a line each; ``of`` is said first."""
+    from prefetch_sim.experiments.commands.output import size
+
+    yield from (f"{of}{note}" for note in inputs.notes)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
-        to_come = f"{trace.missing:,} requests to come"
-        say(f"warning: {of}the trace is of an unfinished capture: {to_come}")
+        requests = f"{trace.missing:,} requests to come"
+        yield f"warning: {of}the trace is of an unfinished capture: {requests}"
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:
         lru = inputs.config.cache.eviction.name == "lru"
-        say(
+        yield (
             f"warning: {of}the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
             f"layers x top-{inputs.workload.top_k} ({size(lap)}): it cannot hold what one token "
             "uses" + (", and LRU keeps none of it for the next" if lru else "")

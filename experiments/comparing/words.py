@@ -64,8 +64,10 @@ def caveats(c: Comparison) -> list[str]:
     if pairs is None or not pairs.enough:
         return []
     if c.batched:
+        a, b = (number(speed) for speed in (c.decode_tokens_per_s.a, c.decode_tokens_per_s.b))
         return [
-            "Requests of a batch share steps, so they differ alike: the interval is too narrow."
+            "Requests of a batch share steps, so they differ alike: the interval is too narrow. "
+            f"Together they decode {b} tokens/s in B, {a} in A."
         ]
     if pairs.chained:
         return [

@@ -217,15 +217,16 @@ def _turn(line: Mapping[float, Measured], base: Measured) -> Turn:
 def shown(swept: Swept, most: int) -> list[Measured]:
     """The points to show where there is no room for all: the best of each condition.
 
-    Of more conditions than ``most``, the fastest; of a single one, its fastest points.
+    With the best that sees the future, if there is room for all of these. Of more conditions than
+    ``most``, the fastest; of a single one, its fastest points.
     """
-    groups = swept.by_condition(swept.feasible)
-    best = [fastest(group) for group in groups.values()]
-    chosen = best if len(best) > 1 else swept.points
-    kept = set(map(id, sorted(chosen, key=_time)[:most]))
-    if len(best) > 1:
-        return [point for point in swept.points if id(point) in kept]
-    return sorted((point for point in swept.points if id(point) in kept), key=_time)
+    best = [fastest(group) for group in swept.by_condition(swept.feasible).values()]
+    if len(best) < 2:
+        return sorted(swept.points, key=_time)[:most]
+    bounds = [fastest(group) for group in swept.by_condition(swept.points).values()]
+    both = {id(point) for point in (*best, *bounds)}
+    kept = both if len(both) <= most else set(map(id, sorted(best, key=_time)[:most]))
+    return [point for point in swept.points if id(point) in kept]
 
 
 def best_by(swept: Swept, axes: Sequence[str]) -> dict[Labels, Measured]:

@@ -11,9 +11,8 @@ import pandas as pd
 from prefetch_sim.experiments.plots import table
 from prefetch_sim.experiments.plots.dimensions import ALWAYS, missing, told
 from prefetch_sim.experiments.plots.words import title_of
+from prefetch_sim.experiments.sweeps.export import NOT_RUN
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-
-NOT_RUN = "not run yet"  # the `error` of a point that a stopped sweep has no result of
 
 
 @dataclass(frozen=True)

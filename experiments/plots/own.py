@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from prefetch_sim.experiments.plots import heat, lines
 from prefetch_sim.experiments.plots.arrange import Where, arrange
 from prefetch_sim.experiments.plots.frame import read
 from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.sheet import Sheet, scale_of
 from prefetch_sim.experiments.plots.style import look
-from prefetch_sim.experiments.plots.table import Source
+from prefetch_sim.experiments.plots.table import Source, damaged
 
 
 def draw(
@@ -34,6 +36,10 @@ def draw(
     axes = [by] if isinstance(by, str) else list(by)
     with look(scale := scale_of(size)):
         shown = arrange(read(results), x, y, axes, where, kind)
-        page = heat.sheet(shown, scale) if shown.kind == "heat" else lines.sheet(shown, scale)
+        try:
+            page = heat.sheet(shown, scale) if shown.kind == "heat" else lines.sheet(shown, scale)
+        except (KeyError, TypeError, ValueError) as error:  # of columns that hold something else
+            name = "these results" if isinstance(results, pd.DataFrame) else str(results)
+            raise damaged(name, error) from error
     page.name = f"{shown.measure.name}_by_{shown.x}"
     return page

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from prefetch_sim.experiments.sweeps.sources import PACKAGES, ROOT, sources
+from prefetch_sim.sim.config.foreign import is_own
 from prefetch_sim.sim.config.schema import SyntheticTrace
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.traces import trace_path
@@ -21,7 +21,7 @@ from prefetch_sim.sim.setup.traces import trace_path
 # Keys of a config that only name something, which is here by what it is; `engine` changes nothing.
 _NAMES: Any = {
     **dict.fromkeys(("name", "engine", "predictor", "trace", "model", "hardware", "runtime"), True),
-    "cache": {"static"},
+    "cache": {"static": {"counts", "experts"}},  # files of them are known by whom they keep
 }
 
 # Digests of what a run depends on, by name.
@@ -59,11 +59,11 @@ def _sha256(text: str) -> str:
 
 
 def _foreign(inputs: Inputs) -> list[str]:
-    """Policies by import path."""
+    """Policies by import path, or in files."""
     config = inputs.config
     named = [config.cache.eviction.name, config.prefetch.policy, config.misses.policy]
     named += [name for name, _, _ in inputs.predictors]  # a trace may record one with a dot
-    return [name for name in named if "." in name and name in sys.modules]
+    return [name for name in named if is_own(name)]
 
 
 def _sources(module: str) -> list[tuple[str, str]]:

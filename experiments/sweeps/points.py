@@ -48,10 +48,21 @@ class Point:
 
 def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
     """The config file with ``assignments`` made. Raises ConfigError."""
-    tree = read_config(path)
+    tree = assigned(read_config(path), assignments)
+    check(tree, assignments, str(path))
+    return tree
+
+
+def assigned(tree: Tree, assignments: Sequence[tuple[str, Any]]) -> Tree:
+    """``tree`` with ``assignments`` made, also of axes: ``sweep.PATH``. Raises ConfigError."""
     for target, value in assignments:
         tree = _set_axis(tree, target, value) or set_path(tree, target, value)
-    blocks = _blocks(tree.get("sweep"), str(path))
+    return tree
+
+
+def check(tree: Tree, assignments: Sequence[tuple[str, Any]], source: str) -> None:
+    """Raise ConfigError where ``tree`` is no sweep, or one that undoes its ``assignments``."""
+    blocks = _blocks(tree.get("sweep"), source)
     where = "sweep.0" if isinstance(tree["sweep"], list) else "sweep"
     for target, _ in assignments:
         below = f"{spelled(target)}."
@@ -60,7 +71,6 @@ def read(path: Path, assignments: Sequence[tuple[str, Any]]) -> Tree:
                 f"--set {target}: every point of the sweep sets it, which would undo this; "
                 f"--set '{where}.{target}=[...]' sets the axis"
             )
-    return tree
 
 
 def _set_axis(tree: Tree, target: str, value: Any) -> Tree | None:

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import connection
+from types import ModuleType
 from typing import Any
 
 from prefetch_sim.experiments.commands.output import say
@@ -42,8 +44,35 @@ def local(jobs: int) -> Iterator[Pool]:
         "a worker process was killed (out of memory?): finished points are kept, "
         "run again to go on, with fewer --jobs"
     )
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as executor:
+    with _Processes(jobs, mp_context=context, initializer=_start_worker) as executor:
         yield Pool(executor, lambda: jobs, broken)
+
+
+class _Processes(ProcessPoolExecutor):
+    """Its processes do not run the caller's script again, as spawned ones do first of all."""
+
+    def submit(self, work: Any, /, *arguments: Any, **keys: Any) -> Future[Any]:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # processes start here, when first needed
+        try:
+            return super().submit(work, *arguments, **keys)
+        finally:
+            sys.modules["__main__"] = main
+
+
+def here() -> Pool:
+    """This process: for a few points, and for policies that no other has."""
+    return Pool(_Here(), lambda: 1, "")
+
+
+class _Here(Executor):
+    def submit(self, work: Any, /, *arguments: Any, **keys: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(work(*arguments, **keys))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 def _start_worker() -> None:

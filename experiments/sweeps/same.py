@@ -13,20 +13,24 @@ from pathlib import Path
 from prefetch_sim.experiments.sweeps import points
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, parse, read_yaml
+from prefetch_sim.sim.config.paths import absolute
 
 _NO_PART = {"name", "engine"}  # of a config: no result depends on them
 _TOLD = 3  # paths that an error names
 
 
 def check_same(folder: Path, tree: Tree) -> None:
-    """Refuse a folder that holds points which are none of ``tree``. Raises ConfigError."""
+    """Refuse a folder that holds points which are none of ``tree``. Raises ConfigError.
+
+    ``tree`` as its file in ``folder`` has to say it.
+    """
     path = folder / "sweep.yaml"
     if not path.is_file():
         return
-    now = {_key(config): config for config in points.configs(tree, "sweep")}
+    now = _configs(tree, folder, "sweep")
     cure = f"give another folder, or remove {path} to begin anew there"
     try:
-        before = {_key(config): config for config in points.configs(read_yaml(path), str(path))}
+        before = _configs(read_yaml(path), folder, str(path))
     except ConfigError as error:
         raise ConfigError(f"--out {folder}: of what is there: {error}; {cure}") from error
     gone = [config for key, config in before.items() if key not in now]
@@ -35,6 +39,11 @@ def check_same(folder: Path, tree: Tree) -> None:
             f"--out {folder}: holds another sweep, {len(gone)} of whose {len(before)} points this "
             f"one has not ({_difference(gone[0], list(now.values()))}); {cure}"
         )
+
+
+def _configs(tree: Tree, folder: Path, source: str) -> dict[str, Tree]:
+    """The points by what tells them apart, wherever their paths start."""
+    return {_key(config): config for config in points.configs(absolute(tree, folder), source)}
 
 
 def _key(config: Tree) -> str:

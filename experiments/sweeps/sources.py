@@ -1,4 +1,4 @@
-"""The files that a policy by import path depends on: its own, and those of what it imports.
+"""The files that a policy of one's own depends on: itself, and those of what it imports.
 
 Files of this package are left out, as one digest covers them, and so is what is installed, which is
 taken to stay as it is. What is imported by a name that is not written in the code goes unseen.
@@ -13,13 +13,18 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
+from prefetch_sim.sim.config.foreign import is_file, spec_of_file
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sim", "traces", "hardware_profiles")
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def sources(module: str) -> dict[str, Path]:
-    """Files by name of their module: of ``module``, and of all that it imports, however deep."""
+    """Files by name of their module: of ``module``, and of all that it imports, however deep.
+
+    ``module``: an import path, or a policy's file.
+    """
     found: dict[str, Path] = {}
     seen: set[str] = set()
     waiting = [module]
@@ -28,12 +33,13 @@ def sources(module: str) -> dict[str, Path]:
         if name in seen:
             continue
         seen.add(name)
-        if "." in name:
-            waiting.append(name.rpartition(".")[0])  # the package, which runs first
-        spec = _find(name)
+        spec = spec_of_file(name) if is_file(name) else _find(name)
+        full = name if spec is None else spec.name
+        if "." in full:
+            waiting.append(full.rpartition(".")[0])  # the package, which runs first
         if spec is None or not spec.has_location or spec.origin is None:
             continue
-        path = found[name] = Path(spec.origin)
+        path = found[full] = Path(spec.origin)
         stat = path.stat()
         waiting += _imports(path, spec.parent or "", stat.st_size, stat.st_mtime_ns)
     return found

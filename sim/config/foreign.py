@@ -1,4 +1,4 @@
-"""Policies by import path: a config that names one is code, and is run as such.
+"""Policies by import path or in a file: a config that names one is code, and is run as such.
 
 What can be told without running it is told first: that there is such a module, and that it has what
 its place asks for. What goes wrong in it later is told with its file and line.
@@ -12,9 +12,10 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from keyword import iskeyword
 from pathlib import Path
 from traceback import walk_tb
@@ -28,6 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _imported: dict[str, ModuleType] = {}  # by the name that a config gives
+_files: dict[tuple[Path, int], ModuleType] = {}  # by path, and when the file was written
 
 
 class PolicyError(ConfigError):
@@ -35,24 +37,92 @@ class PolicyError(ConfigError):
 
 
 def find_module(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
-    """The module ``name``, a ``what``. Raises ConfigError, before it runs if that can be told."""
+    """The module ``name``, a ``what``: an import path, or a file that ends with ``.py``.
+
+    Raises ConfigError, before it runs if that can be told.
+    """
     # A console script does not look in the working directory. Last, so that it hides nothing.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
-        raise ConfigError(f"{name!r} is no import path of a {what}")
-    if name not in sys.modules:
-        _look(name, what, needed)
-    try:
-        module = importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # the module's own code runs here
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"cannot import {what} {name!r}: {reason}{_at(error, name)}") from error
+    _look_in(os.getcwd())
+    find = _of_file if is_file(name) else _of_import_path
+    module = find(name, what, needed)
     for one in needed:
         if not callable(getattr(module, one, None)):
             raise ConfigError(f"{name!r} is no {what}: it has no {one!r}")
     _imported[name] = module
     return module
+
+
+def is_own(name: str) -> bool:
+    """Whether a policy of that name was found by import path or in a file."""
+    return name in _imported
+
+
+def is_file(name: str) -> bool:
+    """Whether a policy's name is that of a file."""
+    return name.endswith(".py")
+
+
+def _look_in(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _of_import_path(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
+    if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
+        raise ConfigError(f"{name!r} is no import path of a {what}")
+    if name not in sys.modules:
+        _look(name, _spec(name), what, needed)
+    with _running(name, what, name):
+        return importlib.import_module(name)
+
+
+def _of_file(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
+    """The module in a file, run anew once it is edited."""
+    spec = spec_of_file(name)
+    if spec is None or spec.origin is None or spec.loader is None:
+        raise ConfigError(f"{what} {name!r}: no such file")
+    place = Path(spec.origin), Path(spec.origin).stat().st_mtime_ns
+    if place not in _files:
+        _look(name, spec, what, needed)
+        module = module_from_spec(spec)
+        sys.modules[spec.name] = module
+        with _running(name, what, spec.name):
+            spec.loader.exec_module(module)
+        _files[place] = module
+    return _files[place]
+
+
+def spec_of_file(name: str) -> ModuleSpec | None:
+    """The module in a file, by its name in the package that it lies in, if any; None: no file.
+
+    Where it looks for what it imports is where that package lies.
+    """
+    try:
+        path = Path(name).expanduser().resolve()
+        if not path.is_file():
+            return None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user's home, a NUL
+        return None
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    _look_in(str(folder))
+    full = ".".join(parts)
+    there = sys.modules.get(full)
+    if there is not None and getattr(there, "__file__", None) != str(path):
+        full = f"policy_file.{full}"  # which has the name of another module
+    return spec_from_file_location(full, path)
+
+
+@contextmanager
+def _running(name: str, what: str, full: str) -> Iterator[None]:
+    """While the code of a module runs, whose ``__name__`` is ``full``: its errors are told."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"cannot import {what} {name!r}: {reason}{_at(error, full)}") from error
 
 
 def blamed(function: Callable[P, T]) -> Callable[P, T]:
@@ -78,7 +148,7 @@ def blamed(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _policies(config: Any) -> list[str]:
-    """The import paths in a config."""
+    """The policies in a config that are not of this package."""
     if not isinstance(config, RunConfig):
         return []
     said = [config.cache.eviction.name, config.prefetch.policy, config.misses.policy]
@@ -87,7 +157,7 @@ def _policies(config: Any) -> list[str]:
 
 
 def _told(error: BaseException, policies: Sequence[str]) -> str:
-    packages = {name.partition(".")[0]: name for name in policies}
+    packages = {_imported[name].__name__.partition(".")[0]: name for name in policies}
     said = " ".join(f"{type(error).__name__}: {error}".split())
     told = f"in a run with the policy {', '.join(map(repr, policies))}: {said}"
     frames = list(walk_tb(error.__traceback__))
@@ -111,9 +181,8 @@ def _at(error: BaseException, name: str) -> str:
     return ""
 
 
-def _look(name: str, what: str, needed: tuple[str, ...]) -> None:
+def _look(name: str, spec: ModuleSpec | None, what: str, needed: tuple[str, ...]) -> None:
     """Raises ConfigError where the module's source has not what is ``needed``. Runs nothing."""
-    spec = _spec(name)
     if spec is None:
         raise ConfigError(f"cannot import {what} {name!r}: no such module")
     if spec.origin is None or not spec.origin.endswith(".py"):

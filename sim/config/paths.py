@@ -30,6 +30,7 @@ _KEYS: dict[str, Callable[[], tuple[str, ...]]] = {
     "cache.static.counts": tuple,
     "cache.static.experts": tuple,
 }
+_POLICIES = {"cache.eviction", "prefetch.policy", "misses", "misses.policy", "predictor"}
 _SUFFIXES = {".yaml", ".yml", ".json", ".gguf", ".parquet", ".csv"}
 # Keys that also take what has no suffix, and what has to be there for it to be one; of a model, a
 # slash alone may be that of a published id.
@@ -49,6 +50,13 @@ def seen_from_here(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
 def seen_from(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
     """``tree`` as a file in ``folder`` has to say it: the reverse."""
     found: dict[str, Any] = _changed(tree, "", Path(), lambda path: os.path.relpath(path, folder))
+    return found
+
+
+def absolute(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """``tree`` of a file in ``folder``, with paths that are the same from everywhere."""
+    whole = folder.resolve()
+    found: dict[str, Any] = _changed(tree, "", whole, lambda path: os.path.normpath(whole / path))
     return found
 
 
@@ -73,7 +81,11 @@ def _taker(key: str) -> str:
 
 def _is_path(text: str, key: str, folder: Path) -> bool:
     """Whether ``text`` at ``key`` is a path that starts somewhere, seen from ``folder``."""
-    if key not in _KEYS or text in _KEYS[key]() or text.startswith("~") or os.path.isabs(text):
+    if text.startswith("~") or os.path.isabs(text):
+        return False
+    if key in _POLICIES:  # a name, an import path or a file
+        return text.endswith(".py")
+    if key not in _KEYS or text in _KEYS[key]():
         return False
     if _KEYS[key] is tuple or text.startswith(("./", "../")) or Path(text).suffix in _SUFFIXES:
         return text != ""

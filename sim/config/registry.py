@@ -1,9 +1,9 @@
-"""Find a policy by name or by import path.
+"""Find a policy by name, by import path or in a file.
 
 A name is a file of ``sim/predictors``, ``sim/prefetch``, ``sim/eviction`` or ``sim/misses``
 (``least-stale`` is ``least_stale.py``); an import path (``my_package.my_policy``) is any module
-that can be imported, from the working directory too, and follows the same contract. Nothing is
-registered anywhere else.
+that can be imported, from the working directory too, and a file (``my_policy.py``) is any that is
+there. Both follow the same contract. Nothing is registered anywhere else.
 """
 
 from __future__ import annotations
@@ -41,6 +41,12 @@ _RENAMED = {"eviction": {"passed": "not_routed"}}
 _INTERNAL = {"base", "lists"}
 
 
+def words(kind: str) -> str:
+    """What a policy of ``kind`` is called in a sentence."""
+    what = _WORDS.get(kind, kind)
+    return what if what.endswith("policy") else f"{what} policy"
+
+
 @cache
 def names(kind: str) -> tuple[str, ...]:
     """Names of the built-in policies of ``kind``, sorted."""
@@ -69,9 +75,8 @@ def find(kind: str, name: str, others: tuple[str, ...] = ()) -> ModuleType:
 
 
 def _foreign(kind: str, name: str) -> ModuleType:
-    """The policy at an import path."""
-    what = _WORDS.get(kind, kind)
-    what = what if what.endswith("policy") else f"{what} policy"
+    """The policy at an import path, or in a file."""
+    what = words(kind)
     module = find_module(name, what, CONTRACTS[kind])
     for option in _OPTIONS.get(kind, ()):
         if not callable(getattr(module, option, callable)):

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite.ir import Constant, IntType
+from numba.core import ir
 from numba.core.callconv import CPUCallConv, Status
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
 from numba.core.cpu import CPUContext
+from numba.core.errors import UnsupportedError
 from numba.core.typed_passes import (
     AnnotateTypes,
     IRLegalization,
@@ -34,6 +36,8 @@ from numba.core.untyped_passes import (
     RewriteSemanticConstants,
     TranslateByteCode,
 )
+
+_RAISES = ir.Raise, ir.StaticRaise, ir.DynamicRaise
 
 # Parts.
 
@@ -79,7 +83,7 @@ class _Calls(CPUCallConv):  # type: ignore[misc]
     """A part is called as other functions are, and whether it raised is not asked."""
 
     def _get_return_status(self, builder: Any, code: Any, excinfoptr: Any) -> Status:
-        no = ir.Constant(ir.IntType(1), 0)
+        no = Constant(IntType(1), 0)
         return Status(code, None, no, no, no, no, no, excinfoptr)
 
     def return_status_propagate(self, builder: Any, status: Status) -> None:
@@ -100,9 +104,12 @@ class _IntoPart(LoweringPass):  # type: ignore[misc]
         super().__init__()
 
     def run_pass(self, state: Any) -> bool:
+        name, blocks = state.func_id.func_qualname, state.func_ir.blocks.values()
+        if any(isinstance(said, _RAISES) for block in blocks for said in block.body):
+            raise UnsupportedError(f"{name} is a part of a kernel, and nobody hears what it raises")
         state.targetctx = state.targetctx.subtarget()  # a copy
         state.targetctx.__class__ = _Context
-        state.library = _Part(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library = _Part(state.targetctx.codegen(), name)
         return True
 
 
@@ -150,8 +157,9 @@ class _Kernel(_Written):
                 self.add_linking_library(called)
 
     def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager()
-        passes.run(self._final_module, builder)
+        made = self._codegen._module_pass_manager()  # with what runs it, since numba 0.62
+        passes, *runner = made if isinstance(made, tuple) else (made,)
+        passes.run(self._final_module, *runner)
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)

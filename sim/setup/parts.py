@@ -35,8 +35,9 @@ def active_predictors(inputs: Inputs, cost: CostModel) -> list[ActivePredictor]:
 
 def predictor_key(inputs: Inputs, index: int) -> Hashable:
     """What a predictor is built from: all of ``predictors.base.Context``, and its parameters."""
-    name, _, params = inputs.predictors[index]
-    return name, params.model_dump_json(), inputs.config.seed, inputs.model
+    name, predictor, params = inputs.predictors[index]
+    code = type(predictor)  # a file that was edited has the same name and another
+    return name, code, params.model_dump_json(), inputs.config.seed, inputs.model
 
 
 def _table(inputs: Inputs, index: int) -> Table:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.known_models import GPT_OSS_20B
-from prefetch_sim.traces.importers.source import as_float, parse_json, read_text, shown
+from prefetch_sim.traces.importers.source import as_float, parse_json, read_text
 from prefetch_sim.traces.trace import DECODE, Trace, TraceError, TraceMeta
 
 FORMAT = "gpt-oss-json"

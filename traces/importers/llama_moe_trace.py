@@ -15,10 +15,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.passes import Call, PassReader, add_calls
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import read_text, shown
+from prefetch_sim.traces.importers.source import read_text
 from prefetch_sim.traces.trace import Trace, TraceError
 
 FORMAT = "moe-trace"

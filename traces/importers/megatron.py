@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.passes import Call, PassReader, add_passes
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import first_keys, read_json_lines, shown
+from prefetch_sim.traces.importers.source import first_keys, read_json_lines
 from prefetch_sim.traces.trace import Trace
 
 FORMAT = "megatron"

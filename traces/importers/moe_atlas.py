@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import as_float, first_keys, read_json_lines, shown
+from prefetch_sim.traces.importers.source import as_float, first_keys, read_json_lines
 from prefetch_sim.traces.trace import Trace
 
 FORMAT = "moe-atlas"

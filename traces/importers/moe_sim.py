@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import first_keys, read_json_lines, shown
+from prefetch_sim.traces.importers.source import first_keys, read_json_lines
 from prefetch_sim.traces.trace import DECODE, PREFILL, Trace
 
 FORMAT = "moe-sim"

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import csv_columns, read_csv, shown
+from prefetch_sim.traces.importers.source import csv_columns, read_csv
 from prefetch_sim.traces.trace import PHASES, Trace
 
 FORMAT = "csv"

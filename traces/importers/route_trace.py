@@ -26,10 +26,10 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from prefetch_sim.traces.errors import describe, did_you_mean
+from prefetch_sim.traces.errors import describe, did_you_mean, shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.known_models import BY_ARCHITECTURE
-from prefetch_sim.traces.importers.source import read_text, shown
+from prefetch_sim.traces.importers.source import read_text
 from prefetch_sim.traces.importers.tidy import NOTES
 from prefetch_sim.traces.models.precision import NAMES, Precision
 from prefetch_sim.traces.models.spec import ModelSpec

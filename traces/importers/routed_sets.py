@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
-from prefetch_sim.traces.importers.source import as_float, shown
+from prefetch_sim.traces.importers.source import as_float
 from prefetch_sim.traces.importers.tidy import NOTES, NUMBERED
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
 

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers import torch_file
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_array import routed_array
-from prefetch_sim.traces.importers.source import shown, zip_names
+from prefetch_sim.traces.importers.source import zip_names
 from prefetch_sim.traces.importers.tidy import noted, take
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta

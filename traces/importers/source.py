@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prefetch_sim.traces.arrays import DAMAGED, FLOOR, TIMES
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.trace import TraceError
 
 # Spreadsheets put a byte order mark before UTF-8.
@@ -22,15 +23,6 @@ _MARK = codecs.BOM_UTF8
 _GZIP = b"\x1f\x8b"
 HEAD_BYTES = 4096
 LISTS = ("experts",)  # columns of a CSV that may go on to the end of a row
-_SHOWN = 60  # characters of a value that an error shows
-
-
-def shown(value: Any) -> str:
-    """``value`` as Python writes it, cut where it is long."""
-    if isinstance(value, int) and value.bit_length() > 200:
-        return "a number of many digits"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def as_float(number: float) -> float:

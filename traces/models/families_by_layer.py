@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.models.keys import (
     Config,
     ModelConfigError,
@@ -105,7 +106,7 @@ def nemotron(config: Config) -> Fields:
     blocks = [_BLOCKS.get(str(block), str(block)) for block in pattern]
     strange = sorted({*blocks} - {"mamba", "attention", "moe", "mlp"})
     if strange:
-        raise ModelConfigError(f"config.json: hybrid_override_pattern: {strange[0][:40]!r}")
+        raise ModelConfigError(f"config.json: hybrid_override_pattern: {shown(strange[0])}")
     state = mamba2(config, "mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size")
     mixing: dict[str, Mixer] = {"mamba": state, "attention": grouped(config)}
     shared = optional(config, "n_shared_experts")

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prefetch_sim.traces.errors import describe
+from prefetch_sim.traces.errors import describe, shown
 from prefetch_sim.traces.models.families import FAMILIES, REFUSED, TIED
-from prefetch_sim.traces.models.keys import Config, ModelConfigError, count, short
+from prefetch_sim.traces.models.keys import Config, ModelConfigError, count
 from prefetch_sim.traces.models.precision import Precision, Published, Stored
 from prefetch_sim.traces.models.quantisation import QuantisationError, published
 from prefetch_sim.traces.models.spec import MOST_LAYERS, ModelSpec
@@ -92,15 +92,15 @@ def _family(config: Config, text: Config) -> str:
         reason = REFUSED.get(family.removesuffix("_text"))
         if reason:
             raise ModelConfigError(
-                f"config.json: model_type {short(given)} is not supported: {reason}"
+                f"config.json: model_type {shown(given)} is not supported: {reason}"
             )
     none = "" if any("expert" in key for key in text) else " (and it states no experts)"
     known = ", ".join(sorted(FAMILIES))
     if len(known) > _LISTED:
-        shown = known[:_LISTED].rsplit(",", 1)[0]
-        known = f"{shown} and {known.count(',') - shown.count(',')} more, see docs/config.md"
+        listed = known[:_LISTED].rsplit(",", 1)[0]
+        known = f"{listed} and {known.count(',') - listed.count(',')} more, see docs/config.md"
     raise ModelConfigError(
-        f"config.json: model_type {short(given)} is not supported{none}; known: {known}"
+        f"config.json: model_type {shown(given)} is not supported{none}; known: {known}"
     )
 
 

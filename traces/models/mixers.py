@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.models.keys import Config, ModelConfigError, count, items, optional
 from prefetch_sim.traces.models.spec import (
     MOST_LAYERS,
@@ -109,7 +110,7 @@ def kinds(config: Config, known: Sequence[str], default: Sequence[str] = ()) -> 
     for kind in found[:layers]:
         if kind not in known:
             raise ModelConfigError(
-                f"config.json: layer_types: {str(kind)[:40]!r} is none of {', '.join(known)}"
+                f"config.json: layer_types: {shown(kind)} is none of {', '.join(known)}"
             )
     return found[:layers]
 

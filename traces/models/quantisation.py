@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from prefetch_sim.traces.models.keys import Config, QuantisationError, short
+from prefetch_sim.traces.errors import shown
+from prefetch_sim.traces.models.keys import Config, QuantisationError
 from prefetch_sim.traces.models.precision import Name, Published
 from prefetch_sim.traces.models.quantisation_schemes import Statement
 
@@ -62,7 +63,7 @@ def _plain(config: Config) -> Name:
     name = _DTYPES.get(str(given).removeprefix("torch."))
     if name is None:
         raise QuantisationError(
-            f"config.json: dtype: {short(given)} is none of {', '.join(_DTYPES)}; `precision` "
+            f"config.json: dtype: {shown(given)} is none of {', '.join(_DTYPES)}; `precision` "
             "overrides it"
         )
     return name
@@ -80,6 +81,6 @@ def _statement(config: Config, beside: Mapping[str, Config]) -> tuple[str, Confi
             )
     for where, stated in found:
         if not isinstance(stated, dict):
-            raise QuantisationError(f"{where}: {short(stated)} is not a mapping")
+            raise QuantisationError(f"{where}: {shown(stated)} is not a mapping")
         return where, {"quant_method": _METHODS.get(where, ""), **stated}
     return "", {}

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prefetch_sim.traces.models.keys import Config, QuantisationError, optional, short
+from prefetch_sim.traces.errors import shown
+from prefetch_sim.traces.models.keys import Config, QuantisationError, optional
 from prefetch_sim.traces.models.precision import Name, Published, with_group
 
 # Where lists of modules that are left as they were are found.
@@ -66,7 +67,7 @@ class Statement:
         bits = optional(stated, "bits", "w_bit", "num_bits", "nbits", "wbits")
         group = stated.get("group_size", stated.get("q_group_size", 128))
         if type(group) is not int:
-            raise QuantisationError(f"group_size {short(group)}")
+            raise QuantisationError(f"group_size {shown(group)}")
         if method == "mxfp4":  # of experts alone, whatever its list of the rest
             return {"experts": "mxfp4", "shared": "mxfp4"}
         if method in ("gptq", "awq", "auto-round", "intel/auto-round", "auto-gptq") and bits:
@@ -98,7 +99,7 @@ class Statement:
             name = "mxfp4" if of == "fp4" else _algorithm(of, optional(own, "group_size"))
         else:
             raise QuantisationError(
-                f"quant_method {short(method or None)} with bits {bits or None}"
+                f"quant_method {shown(method or None)} with bits {bits or None}"
             )
         return {"experts": name, "shared": name, "attention": name}
 
@@ -180,7 +181,7 @@ class Statement:
         known = ("fp8", "int8", "nvfp4")
         found = [name for name in known if name in str(algorithm).lower()]
         if not found:
-            raise QuantisationError(f"a KV cache in {short(algorithm)}")
+            raise QuantisationError(f"a KV cache in {shown(algorithm)}")
         return {"kv": found[0]}
 
     def _covers(self, patterns: Iterable[str], part: str) -> bool:
@@ -252,4 +253,4 @@ def _algorithm(name: str, group: int) -> Name:
         return "int8"
     if re.search("fp8|float8", given):
         return "fp8"
-    raise QuantisationError(f"quant_algo {short(name)}")
+    raise QuantisationError(f"quant_algo {shown(name)}")

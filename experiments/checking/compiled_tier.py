@@ -32,27 +32,30 @@ def known_to_the_kernel(eviction: Any) -> Iterator[None]:
         if getattr(eviction, "ASCENDING", False)
         else IN_TREE
     )
+    parts: dict[str, Any] = {name: called(name) for name in OPTIONAL + OTHERS}
     with patch.multiple(
         policies,
         EVICTIONS=[eviction],
         KEPT_IN=[kept_in],
         HOOKS=[[int(hasattr(eviction, name)) for name in OPTIONAL]],
-        **{name: called(name) for name in OPTIONAL + OTHERS},
+        **parts,
     ):
         yield
 
 
 class CompiledTier:
+    """The tier that the compiled engine makes of ``empty``, under ``eviction``."""
+
     def __init__(self, empty: Tier, eviction: Any) -> None:
         self.sizes, self.capacities = empty.sizes, empty.capacities
         self.partition_of = empty.partition_of
-        self._tier = plain(make_tier(empty, eviction))
+        self._tier: Any = plain(make_tier(empty, eviction))
         self._tier.at.pin = 0
         self._pinned: Collection[int] = ()
 
     @property
     def now(self) -> int:
-        return self._tier.at.now
+        return int(self._tier.at.now)
 
     @now.setter
     def now(self, now: int) -> None:

@@ -1,0 +1,1 @@
+"""What ``import prefetch_sim`` gives in Python: docs/python.md."""

@@ -1,0 +1,44 @@
+"""Figures of a sweep in Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefetch_sim.experiments.api.sweeps import Sweep
+from prefetch_sim.experiments.plots.figures import format_of, save
+from prefetch_sim.experiments.plots.own import draw
+from prefetch_sim.experiments.plots.sheet import Sheet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def plot(
+    results: Sweep | pd.DataFrame | str | os.PathLike[str],
+    x: str | None = None,
+    y: str = "tpot_ms.mean",
+    by: str | Sequence[str] = (),
+    where: Mapping[str, object] | Sequence[str] = (),
+    *,
+    kind: str | None = None,
+    size: str = "paper",
+    out: str | os.PathLike[str] | None = None,
+) -> Sheet:
+    """Draw measure ``y`` of a sweep along its axis ``x``; a matplotlib Figure.
+
+    ``results``: what ``sweep`` returns, its folder, a ``results.csv``, or a DataFrame of some of
+    its rows. ``by``: the axes shown as colours, columns and rows; ``where`` holds others
+    (``{"hardware": "l4"}``); ``kind``: lines or heat; ``size``: paper or slide. ``out``: a file to
+    write as well, by its ending PNG, SVG or PDF. Raises ConfigError for axes that are not there.
+    """
+    source = results.frame if isinstance(results, Sweep) else results
+    source = Path(source) if isinstance(source, str | os.PathLike) else source
+    figure = draw(source, x, y, by, where, kind, size)
+    if out is not None:
+        path = Path(out)
+        format_of(None, path)
+        save(figure, path)
+    return figure

@@ -1,0 +1,132 @@
+"""A policy that is a Python object, as the module that the engines ask for."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from keyword import iskeyword
+from types import FunctionType, ModuleType
+from typing import Any
+
+from prefetch_sim.experiments.api.function_predictor import FunctionParams, FunctionPredictor
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
+
+_ONE = {"prefetch": "propose", "misses": "plan"}  # contracts of one function
+
+_known: dict[str, Any] = {}  # objects by the name that they got
+
+
+def module_of(policy: Any) -> ModuleType | None:
+    """``policy``, if it is a module that a config can name by its import path."""
+    if isinstance(policy, ModuleType) and "." in policy.__name__:
+        return policy if sys.modules.get(policy.__name__) is policy else None
+    return None
+
+
+def name_of(kind: str, policy: Any) -> str:
+    """A name under which a config finds ``policy``: the same for the same object.
+
+    ``kind``: a key of ``registry.CONTRACTS``. Raises ConfigError for what has not what its
+    contract asks for.
+    """
+    if module_of(policy) is not None:
+        return str(policy.__name__)
+    for name, known in _known.items():
+        if known is policy:
+            return name
+    module = as_module(kind, policy)
+    _known[module.__name__] = policy
+    sys.modules[module.__name__] = module
+    return module.__name__
+
+
+def as_module(kind: str, policy: Any) -> ModuleType:
+    """A module of that ``kind`` which does as ``policy``. Raises ConfigError."""
+    name = _free_name(policy)
+    module = ModuleType(name, inspect.getdoc(policy))
+    if inspect.isclass(policy):
+        _of_class(module, kind, policy)
+    elif isinstance(policy, FunctionType):
+        _of_function(module, kind, policy)
+    else:
+        vars(module).update(_public(policy))
+    what = registry.words(kind)
+    for needed in registry.CONTRACTS[kind]:
+        if not callable(getattr(module, needed, None)):
+            raise ConfigError(f"{name!r} is no {what}: it has no {needed!r}")
+    return module
+
+
+def _free_name(policy: Any) -> str:
+    """``package.module.Name``, and a number behind where that is taken by another object."""
+    own = policy if hasattr(policy, "__name__") else type(policy)
+    name = str(own.__name__).rpartition(".")[2].strip("<>")
+    where = getattr(own, "__module__", None) or "python"
+    if where.startswith("prefetch_sim."):  # no part of the package, which engines may compile
+        where = "python"
+    usable = name.isidentifier() and not iskeyword(name)  # which lambda is
+    first = full = f"{where}.{name if usable else 'policy'}"
+    number = 1
+    while full in _known or full in sys.modules:
+        number += 1
+        full = f"{first}_{number}"
+    return full
+
+
+def _public(policy: Any) -> dict[str, Any]:
+    names = (name for name in dir(policy) if not name.startswith("_"))
+    return {name: getattr(policy, name) for name in names}
+
+
+def _of_class(module: ModuleType, kind: str, given: type) -> None:
+    if kind == "predictors":
+        if not issubclass(given, Predictor):
+            raise ConfigError(f"{given.__name__!r} is no predictor: it inherits no Predictor")
+        # A class of its own, as one of two of the same name must not pass for the other.
+        own = type(given.__name__, (given,), {"__module__": module.__name__})
+        vars(module).update(Params=getattr(given, "Params", PredictorParams), Predictor=own)
+    elif kind == "eviction":
+        vars(module).update(_public(given), new_state=_made_anew(given))
+        if "begin" in vars(module):
+            vars(module)["begin"] = _going_on(vars(module)["begin"])
+    else:
+        vars(module).update(_public(given()))
+
+
+def _made_anew(given: type) -> Callable[..., Any]:
+    """``new_state`` of an eviction that is a class: an instance, given what it asks for."""
+    asked = inspect.signature(given).parameters
+
+    def new_state(experts: int, layers: int, seed: int, future: Any) -> Any:
+        offered = {"experts": experts, "layers": layers, "seed": seed, "future": future}
+        return given(**{name: value for name, value in offered.items() if name in asked})
+
+    return new_state
+
+
+def _going_on(begin: Callable[..., Any]) -> Callable[..., Any]:
+    """``begin`` as a method, which need not return the state that it is of."""
+
+    def begun(state: Any, rooms: Any) -> Any:
+        begin(state, rooms)
+        return state
+
+    return begun
+
+
+def _of_function(module: ModuleType, kind: str, function: FunctionType) -> None:
+    vars(module).update(vars(function))  # TIMED = True, say
+    if kind in _ONE:
+        vars(module)[_ONE[kind]] = function
+    elif kind == "predictors":
+        own = {"__module__": module.__name__, "function": (function,)}
+        predictor = type("Predictor", (FunctionPredictor,), own)
+        vars(module).update(Params=FunctionParams, Predictor=predictor)
+    else:
+        raise ConfigError(
+            f"{function.__name__!r} is one function, and an eviction has "
+            f"{' and '.join(registry.CONTRACTS[kind])}: give a class"
+        )

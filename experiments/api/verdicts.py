@@ -1,0 +1,113 @@
+"""Comparisons and advice in Python: the numbers, and in a notebook what the commands say."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from prefetch_sim.experiments.advising import advice, answer, words
+from prefetch_sim.experiments.advising.question import Question
+from prefetch_sim.experiments.api import html
+from prefetch_sim.experiments.api.given import Config
+from prefetch_sim.experiments.api.runs import Run, run
+from prefetch_sim.experiments.comparing import comparison
+from prefetch_sim.experiments.comparing import words as compared_words
+from prefetch_sim.experiments.comparing.requests import check_same_requests
+from prefetch_sim.sim.results.paired import Paired
+
+
+class Comparison(comparison.Comparison):
+    """Two runs of the same requests; differences are B - A."""
+
+    @property
+    def paired(self) -> Paired:
+        """The difference of the mean time per output token, ms, and its 95 % interval.
+
+        ``real``: whether the interval excludes 0, over at least 8 requests (``enough``).
+        """
+        assert self.tpot_ms.paired is not None  # it is of every pair of runs
+        return self.tpot_ms.paired
+
+    @property
+    def said(self) -> list[str]:
+        """What ``prefetch-sim compare`` says, a sentence or two each."""
+        return compared_words.said(self)
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {compared_words.verdict(self)}>"
+
+    def _repr_html_(self) -> str:
+        changes = html.table(["what differs", "A", "B"], compared_words.changes(self), right=0)
+        facts = html.table(["what explains it", "A", "B"], compared_words.facts(self), right=2)
+        return html.block(compared_words.verdict(self), [changes, facts], self.said[1:])
+
+
+def compare(a: Run | Config, b: Run | Config) -> Comparison:
+    """Compare two runs over the same requests, paired by request.
+
+    ``a`` and ``b``: runs, or what ``run`` takes. Raises ConfigError where they are not of the same
+    requests.
+    """
+    one, other = (side if isinstance(side, Run) else run(side, records=False) for side in (a, b))
+    check_same_requests(one.simulation.inputs, other.simulation.inputs)
+    found: Comparison = _as(Comparison, comparison.compared(one.results, other.results))
+    return found
+
+
+class Advice(answer.Advice):
+    """What fits, how fast a model decodes on a machine, what limits it and what would help."""
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """What ``prefetch-sim advise`` prints: (of what, what)."""
+        return list(words.lines(self))
+
+    def __repr__(self) -> str:
+        return f"<Advice: {words.title(self)}>"
+
+    def _repr_html_(self) -> str:
+        return html.block(words.title(self), [html.table(["", ""], self.said, right=0)])
+
+
+def advise(
+    model: str,
+    *,
+    gpu: str | None = None,
+    ram: str | int | None = None,
+    quant: str | None = None,
+    context: int | None = None,
+    runtime: str | None = None,
+    cpu: str | None = None,
+    drive: str | None = None,
+    link: str | float | None = None,
+    n_cpu_moe: int | None = None,
+    cache: str | None = None,
+    target: str | float | None = None,
+) -> Advice:
+    """Say how fast ``model`` decodes on a machine, as ``prefetch-sim advise`` does.
+
+    All is as on the command line (``gpu="RTX 3060 12GB"``, ``ram="32GB"``, ``quant="Q4_K_M"``,
+    ``target="20tok/s"``); what is left out is detected here, or assumed and said. Raises
+    ConfigError for what is not known.
+    """
+    question = Question.of(
+        model=model,
+        gpu=gpu,
+        ram=ram,
+        quant=quant,
+        context=context,
+        runtime=runtime,
+        cpu=cpu,
+        drive=drive,
+        link=link,
+        n_cpu_moe=n_cpu_moe,
+        cache=cache,
+        target=target,
+    )
+    found: Advice = _as(Advice, advice.advise(question))
+    return found
+
+
+def _as(kind: Any, found: Any) -> Any:
+    """``found``, a dataclass, as one of its subclasses."""
+    return kind(**{one.name: getattr(found, one.name) for one in fields(found)})

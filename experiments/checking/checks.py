@@ -1,0 +1,165 @@
+"""Tries a policy against the contract of its kind: a file, an import path or a Python object."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from traceback import walk_tb
+from types import FunctionType, ModuleType
+from typing import Any
+
+from pydantic import ValidationError
+
+from prefetch_sim.experiments.api import html
+from prefetch_sim.experiments.api.modules import name_of
+from prefetch_sim.experiments.checking import eviction, misses, predictor, prefetch
+from prefetch_sim.experiments.checking.rules import BrokenRuleError, Rule, says
+from prefetch_sim.experiments.text import one_line
+from prefetch_sim.sim.config import registry
+from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.sim.config.foreign import find_module
+from prefetch_sim.sim.predictors.base import Predictor
+from prefetch_sim.traces.errors import describe
+
+KINDS = tuple(registry.CONTRACTS)
+RULES: dict[str, tuple[Callable[..., None], ...]] = {
+    "eviction": eviction.RULES,
+    "prefetch": prefetch.RULES,
+    "misses": misses.RULES,
+    "predictors": predictor.RULES,  # which take the predictor's parameters too
+}
+_PARAMETERS = {9: "prefetch", 5: "misses", 2: "predictors"}  # of one function, by how many
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One rule of a contract: kept, or broken with a ``counterexample``."""
+
+    rule: str
+    counterexample: str | None = None
+
+    @property
+    def held(self) -> bool:
+        return self.counterexample is None
+
+
+@dataclass(frozen=True, repr=False)
+class Checked:
+    """What became of a policy: its kind, and each rule of that contract."""
+
+    name: str
+    kind: str  # a key of registry.CONTRACTS
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def held(self) -> bool:
+        """Whether every rule is kept."""
+        return all(verdict.held for verdict in self.verdicts)
+
+    @property
+    def title(self) -> str:
+        broken = sum(not verdict.held for verdict in self.verdicts)
+        kept = f"{len(self.verdicts) - broken} of {len(self.verdicts)} rules kept"
+        what = registry.words(self.kind)
+        return f"{self.name}: {'an' if what[0] in 'aeiou' else 'a'} {what}, {kept}"
+
+    def __repr__(self) -> str:
+        return f"<Checked {self.title}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ["kept" if verdict.held else "broken", verdict.rule, verdict.counterexample or ""]
+            for verdict in self.verdicts
+        ]
+        return html.block(self.title, [html.table(["", "rule", "counterexample"], rows, right=0)])
+
+
+def check(
+    policy: Any, *, kind: str | None = None, params: Mapping[str, Any] | None = None
+) -> Checked:
+    """Try a policy against its contract.
+
+    ``policy``: a Python file, an import path, a built-in name, or a function, class, object or
+    module. ``kind``: eviction, prefetch, misses or predictors, where what it has does not say.
+    ``params``: of a predictor, its keys in the config. Raises ConfigError for what is no policy.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(kind, KINDS)}")
+    if isinstance(policy, str | os.PathLike):
+        name = os.fspath(policy)
+        kind, module = _found(name, kind)
+    else:
+        kind = kind or _kind_of(policy)
+        module = registry.find(kind, name_of(kind, policy))
+        name = module.__name__
+    return Checked(name, kind, tuple(_verdicts(module, kind, params or {})))
+
+
+def _found(name: str, kind: str | None) -> tuple[str, ModuleType]:
+    """The kind and the module of a file, an import path or a built-in name."""
+    of = [one for one in ([kind] if kind else KINDS) if name in registry.names(one)]
+    if not of and "." not in name:
+        known = [known for one in KINDS for known in registry.names(one)]
+        raise ConfigError(f"no file, import path or policy {name!r}{did_you_mean(name, known)}")
+    kind = kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
+    return kind, registry.find(kind, name)
+
+
+def _kind_of(policy: Any) -> str:
+    """The kind of a Python object, by what it has. Raises ConfigError."""
+    name = getattr(policy, "__name__", type(policy).__name__)
+    if isinstance(policy, FunctionType):
+        count = len(inspect.signature(policy).parameters)
+        if count in _PARAMETERS:
+            return _PARAMETERS[count]
+        raise ConfigError(
+            f"{name!r} is no policy: it takes {count} arguments, and one function that is one "
+            "takes 9 (prefetch: propose), 5 (misses: plan) or 2 (a predictor)"
+        )
+    if inspect.isclass(policy) and issubclass(policy, Predictor):
+        return "predictors"
+    for enough in (all, any):  # one that lacks something is told what
+        for kind, needed in registry.CONTRACTS.items():
+            if enough(callable(getattr(policy, one, None)) for one in needed):
+                return kind
+    needs = "; ".join(
+        f"{registry.words(kind)}: {' and '.join(needed)}"
+        for kind, needed in registry.CONTRACTS.items()
+    )
+    raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs})")
+
+
+def _verdicts(module: ModuleType, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
+    keys = {}
+    if kind == "predictors":
+        try:
+            module.Params.model_validate(dict(params))
+        except ValidationError as error:
+            raise ConfigError(describe(error, module.Params, "params")) from error
+        keys["params"] = params
+    for rule in RULES[kind]:
+        yield Verdict(says(rule), _counterexample(partial(rule, **keys), module))
+
+
+def _counterexample(rule: Rule, module: ModuleType) -> str | None:
+    try:
+        rule(module)
+    except BrokenRuleError as broken:
+        return one_line(str(broken))
+    except (Exception, SystemExit) as error:
+        return one_line(_told(error))
+    return None
+
+
+def _told(error: BaseException) -> str:
+    """An exception of the policy: what, and where in the last file that is not of this package."""
+    said = f"{type(error).__name__}: {error}"
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    own = [place for place in frames if _PACKAGE not in Path(place[0]).resolve().parents]
+    where = (own or frames)[-1:]
+    return f"{said} ({where[0][0]}, line {where[0][1]})" if where else said
