@@ -151,7 +151,9 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         resolved = config.model_dump()
         parts = {"cpu": checked.profile.cpu, "storage": checked.profile.storage}
         names = {section: part.name for section, part in parts.items() if part is not None}
-        resolved["hardware"] = names | resolved["hardware"]  # where the config says nothing
+        engine_has = {word: getattr(checked.runtime, word) for word in ("kernels", "overlap")}
+        for section, known in (("hardware", names), ("runtime", engine_has)):
+            resolved[section] = known | resolved[section]  # where the config says nothing
         axes = {
             path: label(_above_other_axes(base, values, path) or _value(resolved, path))
             for path in paths
