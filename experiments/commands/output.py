@@ -91,7 +91,7 @@ def engine_note() -> str:
     """What to add while the compiled engine starts: "" once it is on disk."""
     from prefetch_sim.sim.compiled.engine import is_kept
 
-    return "" if is_kept() else ", compiling the engine, once: some 20 s"
+    return "" if is_kept() else ", compiling the engine, once: some 10 s"
 
 
 @contextmanager
