@@ -36,7 +36,10 @@ def limited(cut: Cut, dimension: str, most: int) -> Cut:
 
 
 def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
-    """TPOT against capacity: a line a predictor, a column an eviction, a row one more axis."""
+    """TPOT against capacity: a line a predictor, a column an eviction, a row one more axis.
+
+    Where predictors do not vary, a line an eviction, a column one more axis.
+    """
     if not results.varies(CAPACITY):
         return "needs several values of cache.capacity"
     free = (CAPACITY, PREDICTOR, EVICTION)
@@ -48,9 +51,11 @@ def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
             break
     if cut.frame.empty:
         return "no predictor and eviction were run at several capacities"
-    cut = limited(cut, EVICTION, MAX_COLUMNS if row else MAX_PANELS)
-    cut = limited(cut, PREDICTOR, MAX_LINES)
-    shown = _by_predictor(cut, CAPACITY, columns=EVICTION, rows=row)
+    if cut.varies(PREDICTOR):
+        cut = limited(cut, EVICTION, MAX_COLUMNS if row else MAX_PANELS)
+        shown = _shown(limited(cut, PREDICTOR, MAX_LINES), CAPACITY, PREDICTOR, EVICTION, row)
+    else:
+        shown = _shown(limited(cut, EVICTION, MAX_LINES), CAPACITY, EVICTION, row)
     return lines.sheet(shown, scale, "Latency against cache size")
 
 
@@ -63,10 +68,10 @@ def _names(results: Cut, *dimensions: str) -> list[str]:
     ]
 
 
-def _by_predictor(
-    cut: Cut, x: str, columns: str | None = None, rows: str | None = None
+def _shown(
+    cut: Cut, x: str, colour: str, columns: str | None = None, rows: str | None = None
 ) -> Arranged:
-    return Arranged(cut, measure(cut.frame, TPOT), "lines", x, PREDICTOR, columns, rows, None)
+    return Arranged(cut, measure(cut.frame, TPOT), "lines", x, colour, columns, rows, None)
 
 
 def _lines(cut: Cut, along: str, *of: str) -> Cut:
@@ -98,7 +103,7 @@ def what_if(results: Cut, scale: float = 1.0) -> Figure | str:
     styles = lines.series_styles(results, PREDICTOR)
     requests: list[int] = []
     for panel, (key, cut) in zip(page.panels, cuts.items()):
-        shown = _by_predictor(cut, key)
+        shown = _shown(cut, key, PREDICTOR)
         requests += lines.line_panel(panel, cut, shown, styles, scale)
         own = "; ".join(note for note in _told(cut) if note not in common)
         panel.set(xlabel=axis_words(key), title=fill(own, PANEL_CHARACTERS))
