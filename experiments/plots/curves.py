@@ -55,6 +55,7 @@ def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
         cut = limited(cut, EVICTION, MAX_COLUMNS if row else MAX_PANELS)
         shown = _shown(limited(cut, PREDICTOR, MAX_LINES), CAPACITY, PREDICTOR, EVICTION, row)
     else:
+        cut = cut.at(PREDICTOR, cut.values(PREDICTOR)[0], len(results.values(PREDICTOR)))
         shown = _shown(limited(cut, EVICTION, MAX_LINES), CAPACITY, EVICTION, row)
     return lines.sheet(shown, scale, "Latency against cache size")
 
@@ -191,12 +192,13 @@ def _others(panel: Axes, results: Cut, oracle: pd.DataFrame, scale: float) -> No
     styles = palette(results.values(PREDICTOR))
     for _, row in same.iterrows():
         name, height = row[PREDICTOR], 1000 / row["tokens_per_s"]
+        label = f"{value_words(PREDICTOR, name)} (its recall)"
         column = f"predictors.{name}.slot_recall"
         if name == "none":
             panel.axhline(height, color=NONE, linewidth=0.9 * scale, label="no prefetch")
         elif column in row and not pd.isna(row[column]):
             style = styles[name] | {"markersize": 5.5 * scale, "linestyle": "none"}
-            panel.plot([row[column]], [height], label=f"{name} (its recall)", **style)
+            panel.plot([row[column]], [height], label=label, **style)
 
 
 def hit_rate_by_layer(results: Cut, scale: float = 1.0) -> Figure | str:
