@@ -38,7 +38,7 @@ def limited(cut: Cut, dimension: str, most: int) -> Cut:
 def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
     """TPOT against capacity: a line a predictor, a column an eviction, a row one more axis.
 
-    Where predictors do not vary, a line an eviction, a column one more axis.
+    Where evictions vary and predictors do not, a line an eviction, a column one more axis.
     """
     if not results.varies(CAPACITY):
         return "needs several values of cache.capacity"
@@ -51,7 +51,7 @@ def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
             break
     if cut.frame.empty:
         return "no predictor and eviction were run at several capacities"
-    if cut.varies(PREDICTOR):
+    if cut.varies(PREDICTOR) or not cut.varies(EVICTION):
         cut = limited(cut, EVICTION, MAX_COLUMNS if row else MAX_PANELS)
         shown = _shown(limited(cut, PREDICTOR, MAX_LINES), CAPACITY, PREDICTOR, EVICTION, row)
     else:
