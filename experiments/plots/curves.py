@@ -38,7 +38,7 @@ def limited(cut: Cut, dimension: str, most: int) -> Cut:
 def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
     """TPOT against capacity: a line a predictor, a column an eviction, a row one more axis.
 
-    Where evictions vary and predictors do not, a line an eviction, a column one more axis.
+    Where evictions vary and predictors do not, evictions are the lines.
     """
     if not results.varies(CAPACITY):
         return "needs several values of cache.capacity"
@@ -56,7 +56,7 @@ def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
         shown = _shown(limited(cut, PREDICTOR, MAX_LINES), CAPACITY, PREDICTOR, EVICTION, row)
     else:
         cut = cut.at(PREDICTOR, cut.values(PREDICTOR)[0], len(results.values(PREDICTOR)))
-        shown = _shown(limited(cut, EVICTION, MAX_LINES), CAPACITY, EVICTION, row)
+        shown = _shown(limited(cut, EVICTION, MAX_LINES), CAPACITY, EVICTION, rows=row)
     return lines.sheet(shown, scale, "Latency against cache size")
 
 

@@ -99,7 +99,7 @@ def _write(panel: Axes, grid: Grid, image: AxesImage, size: float, across: int) 
             text = panel.text(over, up, f"{value:,.{digits}f}", size=size, color=ink,
                               ha="center", va="center", zorder=4)  # fmt: skip
             # In the cell's colour, so that the line does not strike it through.
-            around = image.cmap(float(image.norm(np.array([value]))[0]))
+            around = image.cmap(float((value - low) / ((high - low) or 1.0)))
             text.set_path_effects([withStroke(linewidth=0.5 * size, foreground=around)])
 
 
