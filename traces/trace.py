@@ -85,7 +85,7 @@ class Prediction:
     scores: Array  # float16 or float32 [T, L, m], not increasing; 0 where silent
 
 
-@dataclass
+@dataclass(repr=False)
 class Trace:
     """Rows of a request are contiguous, its positions count up by one, prefill before decode."""
 
@@ -150,6 +150,14 @@ class Trace:
             token_id=None if token_id is None else _integers("token_id", token_id, np.int32),
             experts=chosen,
             weights=None if weights is None else _weights(weights),
+        )
+
+    def __repr__(self) -> str:
+        layers, experts, k = self.model.topology
+        return (
+            f"<Trace of {self.model.name}: {len(self.requests):,} requests, {self.tokens:,} tokens, "
+            f"{layers} MoE layers x {experts} experts, top-{k}, "
+            f"predictions: {', '.join(self.predictions) or 'none'}>"
         )
 
     @property

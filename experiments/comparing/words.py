@@ -133,6 +133,8 @@ def over_places(places: Sequence[Comparison]) -> str:
     said = f"Of {count(len(places), 'place')}, B is {listed}."
     if len(places) >= 20 and verdicts["faster"] + verdicts["slower"]:
         said += " Of 20 places that do not differ one seems to, by chance."
+    if len(places) > 1:
+        said += " Places of the same requests are not independent of each other."
     return said
 
 
