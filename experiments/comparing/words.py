@@ -127,7 +127,7 @@ def in_short(c: Comparison) -> str:
     if not found.noticed:
         return "about as fast"
     way = "faster" if pairs.difference < 0 else "slower"
-    return way if found.borne else f"perhaps {way}"  # its requests depend on each other
+    return way if found.borne else f"less surely {way}"  # its requests depend on each other
 
 
 def over_places(places: Sequence[Comparison]) -> str:
