@@ -109,8 +109,16 @@ def without(inputs: Inputs) -> dict[str, Any] | None:
         return None
 
 
-def load(config: Path, assignments: list[str], option: str = "--set") -> Inputs:
-    """The checked inputs of a config file. Every error names the file, and ``option`` if set."""
+def load(
+    config: Path,
+    assignments: list[str],
+    option: str = "--set",
+    instead: str = "use 'prefetch-sim sweep'",
+) -> Inputs:
+    """The checked inputs of a config file. Every error names the file, and ``option`` if set.
+
+    ``instead``: what is said of a config that is a sweep.
+    """
     from prefetch_sim.sim.config import files
     from prefetch_sim.sim.config.errors import ConfigError
 
@@ -118,7 +126,7 @@ def load(config: Path, assignments: list[str], option: str = "--set") -> Inputs:
     for assignment in assignments:
         tree = files.set_path(tree, *files.parse_assignment(assignment, option))
     if "sweep" in tree:
-        raise ConfigError(f"{config}: sweep: this config is a sweep; use 'prefetch-sim sweep'")
+        raise ConfigError(f"{config}: sweep: this config is a sweep; {instead}")
     return checked(tree, source(config, assignments, option))
 
 
@@ -182,12 +190,17 @@ def warn(inputs: Inputs, of: str = "") -> None:
 def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
     """What is likely no intention, a line each; ``of`` is said first."""
     from prefetch_sim.experiments.commands.output import size
+    from prefetch_sim.traces.trace import DECODE
 
     yield from (f"{of}{note}" for note in inputs.notes)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
         requests = f"{trace.missing:,} requests to come"
         yield f"warning: {of}the trace is of an unfinished capture: {requests}"
+    if trace.tokens and not (trace.phase == DECODE).any():
+        cut = inputs.config.tokens
+        why = f"tokens: {cut} ends within the prompts" if cut else "the trace is of prompts alone"
+        yield f"warning: {of}no decode token is run, so there is no TPOT: {why}"
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:
@@ -199,20 +212,30 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
         )
 
 
+def headline(inputs: Inputs) -> str:
+    """What runs, in a line; of prefetch, the policy where it is not the one that most have."""
+    from prefetch_sim.experiments.commands.output import size
+
+    config, given = inputs.config, inputs.as_given
+    names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
+    policy = config.prefetch.policy
+    policy = f", prefetch {policy}" if inputs.predictors and policy != "top-k" else ""
+    return (
+        f"{config.name}: {given['model']} on {given['hardware']}, runtime {given['runtime']}, "
+        f"predictor {names}{policy}, {config.cache.eviction.name} in "
+        f"{size(sum(inputs.cache_bytes))}"
+    )
+
+
 def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     """Print the results of a run, simulated or measured."""
     from prefetch_sim.experiments.commands.output import console, count, grid, number, percent, size
 
-    config, workload = inputs.config, inputs.workload
     out = console()
-    names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
     static = f"with {size(found['cache']['static']['bytes'])} static " if inputs.static else ""
-    given = inputs.as_given
     out.print(
-        f"{config.name}: {given['model']} on {given['hardware']}, runtime "
-        f"{given['runtime']}, predictor {names}, "
-        f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} {static}"
-        f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
+        f"{headline(inputs)} {static}"
+        f"({count(len(inputs.workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
         soft_wrap=True,
     )

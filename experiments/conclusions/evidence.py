@@ -60,9 +60,19 @@ def of_one(found: Evidence | None) -> str:
     return f" (the requests bear that out: {interval})"
 
 
-def of_many(found: Sequence[Evidence | None]) -> str:
-    """The same of a difference under several conditions."""
+def of_many(found: Sequence[Evidence | None], share: float) -> str:
+    """The same of a difference under several conditions, which is ``share`` over all of them.
+
+    A condition whose requests bear out a difference of the other sign speaks against it.
+    """
     enough = [one for one in found if one is not None and one.enough]
     if not enough:
         return " (too few requests to tell)" if any(found) else ""
-    return f" (borne out by the requests in {sum(one.borne for one in enough)} of {len(enough)})"
+    ways = [(one.pairs.difference < 0) == (share < 0) for one in enough if one.borne]
+    said = [f"borne out by the requests in {sum(ways)} of {len(enough)}"]
+    other, unsure = len(ways) - sum(ways), len(enough) - len(ways)
+    if other:
+        said.append(f"the other way in {other}")
+    if unsure:
+        said.append(f"open in {unsure}")
+    return f" ({', '.join(said)})"

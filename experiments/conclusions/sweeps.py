@@ -21,6 +21,7 @@ from prefetch_sim.experiments.conclusions.evidence import of_many, of_one
 from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.conclusions.one_run import because, per_token
 from prefetch_sim.experiments.text import last_parts
+from prefetch_sim.traces.samples import samples
 
 _GIVEN = ("hardware", "hardware.name", "model", "model.name")  # each has a best point of its own
 _MOST = 12  # lines of one kind
@@ -32,8 +33,8 @@ def of_sweep(points: Iterable[Measured]) -> list[str]:
     swept = Swept(points)
     if len(swept.points) < 2:
         return []
-    said = [*_policies(swept), *_foresight(swept), *_hurts(swept), *_turns(swept)]
-    return [*_best(swept), *said]
+    said = [*_undecoded(swept), *_best(swept), *_policies(swept), *_foresight(swept)]
+    return [*said, *_hurts(swept), *_turns(swept), *_routing(swept)]
 
 
 def named(paths: Sequence[str], labels: Labels) -> str:
@@ -44,6 +45,15 @@ def named(paths: Sequence[str], labels: Labels) -> str:
         for path, name, label in given
         if label != "none" or under(path, comparisons.POLICIES)
     )
+
+
+def _undecoded(swept: Swept) -> list[str]:
+    """That there is no time per output token, and whose time stands in its place."""
+    none = sum(point.result["tpot_ms"]["mean"] is None for point in swept.points)
+    if not none:
+        return []
+    where = "" if none == len(swept.points) else f" at {none} of {len(swept.points)} points"
+    return [f"No decode token was run{where}: times are those of the whole run."]
 
 
 def _best(swept: Swept) -> list[str]:
@@ -113,8 +123,9 @@ def _differences(found: Sequence[Difference]) -> str:
         return _share(found[0].share) + of_one(found[0].evidence)
     shares = sorted(one.share for one in found)
     ends = f"{_share(shares[0])} to {_share(shares[-1])}"
-    middle = f"{_share(median(shares))} (median of {count(len(found), 'condition')}: {ends})"
-    return middle + of_many([one.evidence for one in found])
+    middle = median(shares)
+    said = f"{_share(middle)} (median of {count(len(found), 'condition')}: {ends})"
+    return said + of_many([one.evidence for one in found], middle)
 
 
 def _share(share: float) -> str:
@@ -144,7 +155,8 @@ def _foresight(swept: Swept) -> list[str]:
 def _hurts(swept: Swept) -> list[str]:
     found = comparisons.prefetching(swept)
     if not found:
-        if any(figures.predicts(point.result) for point in swept.points):
+        predicting = [point for point in swept.points if figures.predicts(point.result)]
+        if predicting and not any(map(swept.without, predicting)):
             return ["Whether prediction pays cannot be told: no point predicts nothing (none)."]
         return []
     hurting = sorted((d for d in found if d.share >= NOTICED), key=lambda d: -d.share)
@@ -199,6 +211,19 @@ def _turns(swept: Swept) -> list[str]:
         said += ["At the highest recall swept it does not pay:"]
         said += _cut([f"- {turn.most:g}: {_line(swept, turn)}" for turn in never])
     return said
+
+
+def _routing(swept: Swept) -> list[str]:
+    """Whose routing it is, where policies are compared on a bundled trace."""
+    bundled = samples()
+    if not swept.policy_axes or all(
+        point.result["config"].get("trace") not in bundled for point in swept.points
+    ):
+        return []
+    return [
+        "The routing is that of a small stand-in model (traces mini-*): what a policy gains here "
+        "need not be what it gains elsewhere."
+    ]
 
 
 def _line(swept: Swept, turn: Turn) -> str:
