@@ -105,7 +105,7 @@ BROKEN = [
         "call ",
     ),
     ("prefetch", "seen[x] != stamp", "True", "It proposes some", "twice"),
-    ("prefetch", "= stamp", "= 1", "A call says the same", "alone"),
+    ("prefetch", "= stamp", "= 1", "A call says the same", "after others"),
     ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priorities ["),
     ("misses", "i % 2", "i", "It writes 0 or 1", "it wrote [0, 1, 2"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
@@ -240,3 +240,67 @@ def test_a_file_in_a_package(tmp_path: Path) -> None:
     )
     (folder / "mine.py").write_text(textwrap.dedent(text))
     assert check(folder / "mine.py").held
+
+
+# Memory that outlives its run, and fills up: an expert is new only once in a process.
+LEAKS = {
+    "a module's": (
+        "def used(state, x, now, score):\n    return -now",
+        "SEEN = set()\n\n\ndef used(state, x, now, score):\n"
+        "    new = x not in SEEN\n    SEEN.add(x)\n    return now if new else -now",
+    ),
+    "a default's": (
+        "def used(state, x, now, score):\n    return -now",
+        "def used(state, x, now, score, seen=set()):\n"
+        "    new = x not in seen\n    seen.add(x)\n    return now if new else -now",
+    ),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_memory_that_outlives_a_cache_is_found(leak: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(EVICTION.replace(*LEAKS[leak]))
+    assert path.read_text() != EVICTION
+    for _ in range(2):  # the second time no less
+        broken = [v for v in check(path).verdicts if not v.held]
+        assert any("of one cache" in v.rule for v in broken)
+        assert any("after another cache's life" in (v.counterexample or "") for v in broken)
+
+
+def test_memory_of_a_function_that_outlives_a_run_is_found() -> None:
+    seen: set[int] = set()
+
+    def mine(routed: Any, layer: int) -> list[int]:
+        """The experts 0 and 1, and 2 the first time."""
+        new = layer not in seen
+        seen.add(layer)
+        return [0, 1, 2] if new else [0, 1]
+
+    first, *_ = check(mine).verdicts
+    assert "whatever ran before" in first.rule
+    assert not first.held
+
+    def plan(
+        count: int, cpu_ns: list[int], state: list[int], layer: Any, chosen: list[int]
+    ) -> None:
+        """The CPU, the first time that so many are missing."""
+        for i in range(count):
+            chosen[i] = count not in seen
+        seen.add(count)
+
+    seen.clear()
+    first, *_ = check(plan).verdicts
+    assert "whatever was asked before" in first.rule
+    assert not first.held
+
+
+def test_a_file_begins_each_run_with_an_empty_memory(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(EVICTION.replace(*LEAKS["a module's"]))
+    keys = {"trace": "mini-qwen3-30b-a3b", "model": "qwen3-30b-a3b", "engine": "simpy"}
+    keys |= {"requests": "0:1", "tokens": "0:48"}
+    cache = {"capacity": "25%", "eviction": str(path)}
+    first, again = (prefetch_sim.run(keys, cache=cache, records=False) for _ in range(2))
+    assert first.tpot_ms is not None
+    assert first.results == again.results

@@ -92,22 +92,20 @@ def check(
         raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(kind, KINDS)}")
     if isinstance(policy, str | os.PathLike):
         name = os.fspath(policy)
-        kind, module = _found(name, kind)
+        kind = _kind_of_name(name, kind)
     else:
         kind = kind or _kind_of(policy)
-        module = registry.find(kind, name_of(kind, policy))
-        name = module.__name__
-    return Checked(name, kind, tuple(_verdicts(module, kind, params or {})))
+        name = name_of(kind, policy)
+    return Checked(name, kind, tuple(_verdicts(name, kind, params or {})))
 
 
-def _found(name: str, kind: str | None) -> tuple[str, ModuleType]:
-    """The kind and the module of a file, an import path or a built-in name."""
+def _kind_of_name(name: str, kind: str | None) -> str:
+    """The kind of a file, an import path or a built-in name."""
     of = [one for one in ([kind] if kind else KINDS) if name in registry.names(one)]
     if not of and "." not in name:
         known = [known for one in KINDS for known in registry.names(one)]
         raise ConfigError(f"no file, import path or policy {name!r}{did_you_mean(name, known)}")
-    kind = kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
-    return kind, registry.find(kind, name)
+    return kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
 
 
 def _kind_of(policy: Any) -> str:
@@ -134,8 +132,8 @@ def _kind_of(policy: Any) -> str:
     raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs})")
 
 
-def _verdicts(module: ModuleType, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
-    keys = {}
+def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
+    module, keys = registry.find(kind, name), {}
     if kind == "predictors":
         try:
             module.Params.model_validate(dict(params))
@@ -143,6 +141,8 @@ def _verdicts(module: ModuleType, kind: str, params: Mapping[str, Any]) -> Itera
             raise ConfigError(describe(error, module.Params, "params")) from error
         keys["params"] = params
     for rule in RULES[kind]:
+        # A file's module is another for each rule: the others' lives are not in its memory.
+        module = registry.find(kind, name)
         yield Verdict(says(rule), _counterexample(partial(rule, **keys), module))
 
 

@@ -184,22 +184,22 @@ def the_same_life_twice(module: ModuleType) -> None:
 
 def two_caches_share_nothing(module: ModuleType) -> None:
     """What it remembers of one cache does not change another."""
-    alone = drive(module, 3).calls
+    alone = drive(module, 3).calls  # of a module that has seen nothing: this rule comes first
     drive(module, 4)
-    _same(drive(module, 3).calls, alone)
+    _same(alone, drive(module, 3).calls, "; after another cache's life, ")
 
 
-def _same(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> None:
+def _same(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]], then: str = ", and ") -> None:
     """Both lives are the same; a call is a hook's name, its arguments but the state, its answer."""
     for i, (a, b) in enumerate(zip(one, other)):
-        need(a == b, f"call {i} was {a}, and then {b} (hook, expert, now, score)")
-    need(len(one) == len(other), f"{len(one)} calls, and then {len(other)}")
+        need(a == b, f"call {i} was {a}{then}then {b} (hook, expert, now, score)")
+    need(len(one) == len(other), f"{len(one)} calls{then}then {len(other)}")
 
 
 RULES: tuple[Rule, ...] = (
+    two_caches_share_nothing,  # first: a class has no memory of other lives yet
     lowest_score_leaves,
     the_same_life_twice,
-    two_caches_share_nothing,
     both_engines_call_it_alike,
     says_what_it_does,
 )

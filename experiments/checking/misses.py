@@ -77,8 +77,8 @@ def inputs_are_left_alone(module: ModuleType) -> None:
 
 
 RULES: tuple[Rule, ...] = (
+    earlier_calls_leave_nothing_behind,  # first: it has not been asked anything yet
     says_one_or_nought,
-    earlier_calls_leave_nothing_behind,
     inputs_are_left_alone,
     says_what_it_does,
 )
