@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.experiments.checking.compiled_tier import CompiledTier, known_to_the_kernel
+from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
 from prefetch_sim.experiments.checking.rules import Rule, need, says_what_it_does
 from prefetch_sim.experiments.checking.watched import Watched
 from prefetch_sim.sim.engine.tier import Tier
@@ -155,6 +156,13 @@ def _drive(watched: Watched, seed: int, compiled: bool) -> None:
             tier.free == free and min(free) >= 0,
             f"at layer-step {step}: {tier.free} bytes are free, {free} should be",
         )
+    if getattr(module, "new_state", base.new_state) is base.new_state and not compiled:
+        given, kept = [LAYERS, WIDTH, seed], list(empty.state.shared[: base.FIRST])
+        need(
+            kept == given,
+            f"state.shared[:{base.FIRST}] is {kept} in the end, and was {given}: layers, experts "
+            f"a layer and seed; {base.FIRST} and {base.SECOND} are free",
+        )
     heard = static.intersection([x for _, x, *_ in watched.calls] + watched.asked)
     need(not heard, f"it was told of, or let go, experts {heard}, which never leave")
 
@@ -197,6 +205,7 @@ def _same(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]], then: str = 
 
 
 RULES: tuple[Rule, ...] = (
+    takes_what_it_is_told,
     two_caches_share_nothing,  # first: a class has no memory of other lives yet
     lowest_score_leaves,
     the_same_life_twice,

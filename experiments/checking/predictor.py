@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.experiments.checking import rules
+from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
 from prefetch_sim.experiments.checking.rules import need
 from prefetch_sim.sim.predictors.base import Context, Prediction, Predictor
 from prefetch_sim.sim.workload.workload import Workload
@@ -183,6 +184,7 @@ def says_what_it_does(module: ModuleType, params: Params) -> None:
 
 
 RULES = (
+    takes_what_it_is_told,
     the_same_run_twice,  # first: it has not seen a run yet
     candidates_are_well_formed,
     says_when_and_what,

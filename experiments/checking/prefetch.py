@@ -6,6 +6,7 @@ import random
 from types import ModuleType
 from typing import NamedTuple
 
+from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
 from prefetch_sim.experiments.checking.rules import Rule, need, says_what_it_does
 from prefetch_sim.sim.prefetch.base import Limits
 
@@ -141,6 +142,7 @@ def inputs_are_left_alone(module: ModuleType) -> None:
 
 
 RULES: tuple[Rule, ...] = (
+    takes_what_it_is_told,
     earlier_calls_leave_nothing_behind,  # first: it has not been asked anything yet
     proposes_candidates_once,
     priorities_do_not_fall,

@@ -64,6 +64,12 @@ def is_file(name: str) -> bool:
     return name.endswith(".py")
 
 
+def file_meant(name: str) -> str:
+    """``"; did you mean the file 'mine.py'?"``, if there is one beside a name without its end."""
+    near = (f"{name}.py", f"{name.replace('-', '_')}.py")
+    return next((f"; did you mean the file {one!r}?" for one in near if os.path.isfile(one)), "")
+
+
 def written(name: str) -> tuple[Path, int] | None:
     """Which file a policy was found in, and when that was written; None: it was not in a file."""
     return _written.get(name)
