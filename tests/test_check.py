@@ -397,3 +397,33 @@ def test_what_is_called_is_listed(tmp_path: Path) -> None:
     for kind, names in ((k, registry.names(k)) for k in GOOD):
         for name in names:
             assert not hooks.never_called(registry.find(kind, name), kind), name
+
+
+PAGE = (Path(__file__).parents[1] / "docs/adding-a-policy.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", ["one_a_token.py", "last_token.py"])
+def test_policies_of_the_page_keep_their_contract(file: str, tmp_path: Path) -> None:
+    body = PAGE.split(f"`{file}`:\n\n```python\n")[1].partition("```")[0]
+    (tmp_path / file).write_text(body)
+    found = check(tmp_path / file)
+    assert found.held
+    assert not found.doubts
+    assert found.hooks
+
+
+def test_the_page_has_every_function_and_what_it_is_called_with() -> None:
+    for name, told in hooks.HOOKS["eviction"].items():
+        assert f"| `{name}({told})` |" in PAGE
+    for told in ("plan(count, cpu_ns, state, layer, chosen)", "Predictor(params, context)"):
+        assert f"`{told}`" in PAGE
+    assert f"propose({hooks.HOOKS['prefetch']['propose']})" in PAGE
+
+
+def test_the_page_shows_what_check_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    body = PAGE.split("`sim/eviction/most_recent.py`:\n\n```python\n")[1].partition("```")[0]
+    (tmp_path / "most_recent.py").write_text(body)
+    shown = PAGE.split("$ prefetch-sim check most_recent.py\n")[1].partition("```")[0]
+    printed = run_cli("check", "most_recent.py").out.splitlines()
+    assert [line.rstrip() for line in printed] == shown.splitlines()

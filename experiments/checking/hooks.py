@@ -76,7 +76,10 @@ def _parameters(hook: Callable[..., Any]) -> inspect.Signature | None:
 
 
 def found(module: ModuleType, kind: str) -> tuple[str, ...]:
-    """The hooks that ``module`` has, which are those that will be called."""
+    """The hooks that ``module`` has, which are those that will be called or read."""
+    if kind == "predictors":
+        own = {name for one in module.Predictor.__mro__[:-1] for name in _own(one)}
+        return tuple(name for name in (*_METHODS, *_ATTRIBUTES) if name in own)
     return tuple(name for name in HOOKS[kind] if callable(getattr(module, name, None)))
 
 

@@ -108,7 +108,7 @@ def proposes_candidates_once(module: ModuleType) -> None:
 
 
 def priorities_do_not_fall(module: ModuleType) -> None:
-    """Priorities are whole numbers from 0 on, in order."""
+    """Priorities are whole numbers from 0 on, each at least that before it."""
     rng = random.Random(2)
     for _ in range(100):
         case = random_case(rng)
