@@ -23,7 +23,7 @@ from prefetch_sim.traces.models.spec import ModelSpec
 
 _GGUF_ENGINES = ("llama.cpp", "imp", "big-moe-on-edge")
 # What streams experts from the drive: on Macs, and where the CPU computes.
-_FROM_DRIVE = dict.fromkeys(machines.MACS, "mlx-stream") | dict.fromkeys(
+FROM_DRIVE = dict.fromkeys(machines.MACS, "mlx-stream") | dict.fromkeys(
     ("laptop-ddr4", "oneplus-15r", "raspberry-pi-5", "snapdragon-8"), "big-moe-on-edge"
 )
 _USUAL = "llama.cpp"
@@ -83,6 +83,16 @@ class Situation:
             place=replace(self.place, profile=larger),
         )
 
+    def with_host(self, gib: float) -> Situation:
+        """The same with so much host memory. Only of a machine with two memories."""
+        hardware = {**self.machine.hardware, "host": {"memory_gib": gib}}
+        nbytes = machines.host_usable(gib * machines.GIB)
+        return replace(
+            self,
+            machine=self.machine._replace(hardware=hardware, host_bytes=nbytes),
+            place=replace(self.place, host_bytes=nbytes),
+        )
+
 
 def settle(question: Question, look: Callable[[], machines.Here] = machines.here) -> Situation:
     """Settle ``question``. Raises ConfigError or ProfileError with the nearest name."""
@@ -95,8 +105,8 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
         runtime = runtime_name(runtime)
     engine = load_runtime(runtime)
     if question.quant is not None:
-        stored = question.quant
-        taken.append(Taken("quant", _shown(stored), "said"))
+        stored, why = _as_stored(question.quant, engine.name)
+        taken.append(Taken("quant", _shown(stored), "said", why))
     else:
         stored, why = _usual_precision(model, engine.name)
         taken.append(Taken("quant", _shown(stored), "assumed", why))
@@ -104,12 +114,16 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     sizes = model.bytes_per_expert(stored)
     place = Place(name, model, machine.profile, engine, beside, sizes, machine.host_bytes)
     found = Situation(question, machine, place, stored, runtime, ())
-    if question.runtime is None:
-        found, why = _usual_runtime(found)
-        taken.append(Taken("runtime", found.place.runtime.name, "assumed", why))
-    else:
+    if question.runtime is not None:
         taken.append(Taken("runtime", engine.name, "said"))
-    return replace(found, taken=tuple(taken))
+        return replace(found, taken=tuple(taken))
+    other, why = _usual_runtime(found)
+    if other.place.runtime.name != engine.name:  # whose files may be others
+        asked = question.model_copy(update={"runtime": other.runtime})
+        other = settle(asked, look)
+        taken = [one for one in other.taken if one.what != "runtime"]
+    taken.append(Taken("runtime", other.place.runtime.name, "assumed", why))
+    return replace(other, question=question, taken=tuple(taken))
 
 
 def _model_name(text: str) -> str:
@@ -131,19 +145,26 @@ def _beside(
 def _usual_precision(model: ModelSpec, engine: str) -> tuple[Precision, str]:
     published = model.precision.experts
     if published in ("bf16", "f16", "f32"):
-        return Precision.of("Q4_K_M"), "usual where a model does not fit"
+        return Precision.of("Q4_K_M"), "usual of a model published in 16 bits"
     if published == "mxfp4" and engine in _GGUF_ENGINES:
         return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
     return Precision(), ""
+
+
+def _as_stored(stored: Precision, engine: str) -> tuple[Precision, str]:
+    """llama.cpp has no files of mxfp4 whose other weights are in 16 bits."""
+    if engine == "llama.cpp" and stored == Precision.of("mxfp4"):
+        return Precision.of("MXFP4_MOE"), "mxfp4 in a GGUF file"
+    return stored, ""
 
 
 def _usual_runtime(found: Situation) -> tuple[Situation, str]:
     place = found.place
     if place.room >= place.everything or not place.profile.unified_memory:
         return found, "what most people run"
-    if place.profile.name not in _FROM_DRIVE:
+    if place.profile.name not in FROM_DRIVE:
         return found, "reading what memory lacks off the drive"
-    other = found.with_runtime(_FROM_DRIVE[place.profile.name])
+    other = found.with_runtime(FROM_DRIVE[place.profile.name])
     return other, "as it streams experts from the drive"
 
 
