@@ -57,7 +57,8 @@ def advise(
     target = None
     if question.target is not None:
         tell("what would reach the target")
-        others = [(one.what, one.tokens_s) for one in (*engines, *more)]
+        sure = [one for one in more if not at_best or one.what.startswith(options.ALL_IN_MEMORY)]
+        others = [(one.what, one.tokens_s) for one in (*engines, *sure)]
         target = _target(found, placement, question.target, speed, others)
     asked = _asked(found)
     if placement.way != "whole":
@@ -174,7 +175,8 @@ def _target(
 
     lacking = (found.place.everything - found.place.room) / GIB
     band = speed.low, speed.tokens_s, speed.high
-    lacking = 0.0 if placement.way == "whole" else lacking
+    if placement.way == "whole" or speed.at_best:
+        lacking = 0.0
     return judged(wanted, band, others, lacking, larger, speed.at_best)
 
 

@@ -268,8 +268,8 @@ def _cpu_of(base: HardwareProfile) -> str:
     """Its name, or what it does."""
     if base.cpu is None:
         return "none"
-    speeds = base.cpu.expert_gb_s
-    return base.cpu.name or f"{speeds['bf16'].value:g} GB/s of experts"
+    speed = base.flat()["cpu.expert_gb_s.bf16"].value
+    return base.cpu.name or f"of {speed:g} GB/s of experts"
 
 
 def _part(section: str, text: str) -> str:

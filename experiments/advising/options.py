@@ -24,6 +24,7 @@ from prefetch_sim.sim.config.files import set_path
 Told = Callable[[str], None]
 ENGINES = ("llama.cpp", "ktransformers", "imp")  # that place experts in three ways
 PREFETCHING = "imp"  # whose loads stand for those of an engine that prefetches
+ALL_IN_MEMORY = ("host_gib=", "all_gib+")
 RECALLS = (0.6, 0.8, 1.0)  # of the experts of the next layer
 # GB of host memory as it is sold.
 _SOLD = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)

@@ -151,10 +151,16 @@ def placed(
             "misses": {"policy": "cpu", "then": "keep", "up_to": 1_000_000},
         }
     on_drive = place.on_drive(on_gpu)
-    if on_drive and not place.profile.unified_memory:
+    if not place.profile.unified_memory and (on_drive or _must_choose(place, way)):
         changes["host"] = {"capacity": f"{place.host_bytes}B"}
     changes["trace"] = _routing(place, way, on_gpu, on_drive)
     return Placement(way, on_gpu, on_drive, layers, each, changes)
+
+
+def _must_choose(place: Place, way: Way) -> bool:
+    """Whether host memory, behind which is the drive, is too small to keep all that is copied."""
+    host = place.profile.host
+    return way in CACHED and host is not None and host.memory_gib.value * GIB < place.everything
 
 
 def last(place: Place, count: int) -> list[int]:

@@ -58,8 +58,11 @@ class Situation:
 
     def with_runtime(self, name: str) -> Situation:
         """The same with another engine, by name or file."""
-        runtime = load_runtime(name)
-        found = replace(self, runtime=name, place=replace(self.place, runtime=runtime))
+        runtime, model = load_runtime(name), self.place.model
+        stored, _ = _stored(self.question, model, runtime.name)
+        sizes = model.bytes_per_expert(stored)
+        place = replace(self.place, runtime=runtime, sizes=sizes)
+        found = replace(self, runtime=name, precision=stored, place=place)
         return found.with_context(self.question.context)
 
     def with_context(self, tokens: int) -> Situation:
@@ -85,12 +88,17 @@ class Situation:
 
     def with_host(self, gib: float) -> Situation:
         """The same with so much host memory. Only of a machine with two memories."""
+        profile = self.place.profile
+        assert profile.host is not None
+        figure = profile.host.memory_gib.model_copy(update={"value": gib})
+        host = profile.host.model_copy(update={"memory_gib": figure})
+        larger = profile.model_copy(update={"host": host})
         hardware = {**self.machine.hardware, "host": {"memory_gib": gib}}
         nbytes = machines.host_usable(gib * machines.GIB)
         return replace(
             self,
-            machine=self.machine._replace(hardware=hardware, host_bytes=nbytes),
-            place=replace(self.place, host_bytes=nbytes),
+            machine=self.machine._replace(hardware=hardware, profile=larger, host_bytes=nbytes),
+            place=replace(self.place, profile=larger, host_bytes=nbytes),
         )
 
 
@@ -104,26 +112,20 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     if not runtime.endswith((".yaml", ".yml")):
         runtime = runtime_name(runtime)
     engine = load_runtime(runtime)
-    if question.quant is not None:
-        stored, why = _as_stored(question.quant, engine.name)
-        taken.append(Taken("quant", _shown(stored), "said", why))
-    else:
-        stored, why = _usual_precision(model, engine.name)
-        taken.append(Taken("quant", _shown(stored), "assumed", why))
+    stored, _ = _stored(question, model, engine.name)
     beside = _beside(name, model, stored, engine, question.context)
     sizes = model.bytes_per_expert(stored)
     place = Place(name, model, machine.profile, engine, beside, sizes, machine.host_bytes)
     found = Situation(question, machine, place, stored, runtime, ())
-    if question.runtime is not None:
-        taken.append(Taken("runtime", engine.name, "said"))
-        return replace(found, taken=tuple(taken))
-    other, why = _usual_runtime(found)
-    if other.place.runtime.name != engine.name:  # whose files may be others
-        asked = question.model_copy(update={"runtime": other.runtime})
-        other = settle(asked, look)
-        taken = [one for one in other.taken if one.what != "runtime"]
-    taken.append(Taken("runtime", other.place.runtime.name, "assumed", why))
-    return replace(other, question=question, taken=tuple(taken))
+    engine_why = ""
+    if question.runtime is None:
+        found, engine_why = _usual_runtime(found)
+    for what, value, given, why in (
+        ("quant", _shown(found.precision), question.quant, _stored(question, model, found.place.runtime.name)[1]),
+        ("runtime", found.place.runtime.name, question.runtime, engine_why),
+    ):
+        taken.append(Taken(what, value, "assumed" if given is None else "said", why))
+    return replace(found, taken=tuple(taken))
 
 
 def _model_name(text: str) -> str:
@@ -142,20 +144,19 @@ def _beside(
     return reserve(model, load_workload(config), stored, engine, context)
 
 
-def _usual_precision(model: ModelSpec, engine: str) -> tuple[Precision, str]:
+def _stored(question: Question, model: ModelSpec, engine: str) -> tuple[Precision, str]:
+    """How weights are stored in what the engine reads, and why that is so."""
+    asked = question.quant
+    if asked is not None:  # llama.cpp's files of mxfp4 have no other weights in 16 bits
+        if engine == "llama.cpp" and asked == Precision.of("mxfp4"):
+            return Precision.of("MXFP4_MOE"), "mxfp4 in a GGUF file"
+        return asked, ""
     published = model.precision.experts
     if published in ("bf16", "f16", "f32"):
         return Precision.of("Q4_K_M"), "usual of a model published in 16 bits"
     if published == "mxfp4" and engine in _GGUF_ENGINES:
         return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
     return Precision(), ""
-
-
-def _as_stored(stored: Precision, engine: str) -> tuple[Precision, str]:
-    """llama.cpp has no files of mxfp4 whose other weights are in 16 bits."""
-    if engine == "llama.cpp" and stored == Precision.of("mxfp4"):
-        return Precision.of("MXFP4_MOE"), "mxfp4 in a GGUF file"
-    return stored, ""
 
 
 def _usual_runtime(found: Situation) -> tuple[Situation, str]:

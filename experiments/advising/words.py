@@ -71,8 +71,8 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
         yield "split", _split(advice, advice.split)
         if advice.split.flags:
             yield "flags", advice.split.flags
-        if advice.best:
-            yield "best", _engine(advice.best)
+        if advice.best is not None:
+            yield "best", _best(advice.best)
         yield "limits", _limits(advice)
         if advice.more:
             gains = (f"{what(one.what, advice)} {_gain(one)}" for one in advice.more)
@@ -136,8 +136,10 @@ def _fits(advice: Advice) -> str:
     parts = [f"{_gib(memory.on_gpu)} {_held(memory)}"]
     parts += [f"{_gib(memory.in_host)} in host memory"] if memory.in_host else []
     parts += [f"{_gib(memory.on_drive)} on the drive"] if memory.on_drive else []
-    free = _free(memory, memory.left - memory.on_gpu)
-    return f"in part: of {_gib(memory.experts)} of experts, {', '.join(parts)}; {beside}; {free}"
+    text = f"in part: of {_gib(memory.experts)} of experts, {', '.join(parts)}; {beside}"
+    if memory.unified:
+        return text
+    return f"{text}; {_free(memory, memory.left - memory.on_gpu)}"
 
 
 def _free(memory: Memory, left: float) -> str:
@@ -176,6 +178,12 @@ def _held(memory: Memory) -> str:
 def _limits(advice: Advice) -> str:
     shares = [(name, share) for name, share in (advice.limits or {}).items() if share >= 0.01]
     return ", ".join(f"{_LIMITS[name]} {round(100 * share)} %" for name, share in shares)
+
+
+def _best(one: Option) -> str:
+    if one.gain < _HELPS:
+        return "nothing that was tried is faster than this split"
+    return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)})"
 
 
 def _engine(one: Option) -> str:
