@@ -19,9 +19,10 @@ RESULTS = studies.RESULTS / "questions"
 
 Results = Mapping[str, pd.DataFrame]
 LINK = "hardware.host_link.gb_s"
+PINNED = "LRU, most used pinned in 3/4"
 PLACED = {
     "layers=last fill": "whole layers, rest on the CPU",
-    "uniform=fill": "as many of each layer, rest on the CPU",
+    "uniform=fill": "most used of each layer, rest on the CPU",
     "popular=fill": "most used of all, rest on the CPU",
     "none": "an LRU cache that copies (imp)",
 }
@@ -49,7 +50,7 @@ def _percent(share: float) -> str:
 def _hits(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
     """Decode hit rate by (policy, size of the cache)."""
     pinned = frame["cache.static"] != "none"
-    policy = frame["cache.eviction"].where(~pinned, "LRU, most used pinned in 3/4")
+    policy = frame["cache.eviction"].where(~pinned, PINNED)
     return dict(zip(zip(policy, frame["cache.capacity"]), frame["hit_rate"]))
 
 
@@ -67,7 +68,8 @@ def _fault(frame: pd.DataFrame) -> str:
     for size in dict.fromkeys(frame["cache.capacity"]):
         lru, belady = hits["lru", size], hits["belady", size]
         known = {policy: rate for (policy, at), rate in hits.items() if at == size}
-        del known["belady"]
+        for foreseeing in ("belady", PINNED):  # whose counts are of the same requests
+            del known[foreseeing]
         best = max(known, key=lambda policy: known[policy])
         lines.append(
             f"- **{size} cached**: LRU {_percent(lru)}. Knowing the future gives "
