@@ -81,7 +81,8 @@ def what(machine: str, model: str, asked: dict[str, Any]) -> str:
     elif cache is not None:
         split = f", {cache} of experts cached"
     context = f", {asked['context']:,} tokens of context" if "context" in asked else ""
-    return f"{model} on {machine}{split}{context}"
+    cpu = f" and {asked['cpu']}" if "cpu" in asked else ""
+    return f"{model} on {machine}{cpu}{split}{context}"
 
 
 def tables(found: pd.DataFrame) -> dict[str, str]:
