@@ -58,7 +58,7 @@ def advise(
     import json
     from dataclasses import asdict
 
-    from prefetch_sim.experiments.commands.output import check_target, console, grid
+    from prefetch_sim.experiments.commands.output import check_target, console, say
     from prefetch_sim.experiments.interrupts import nothing_to_keep
 
     with nothing_to_keep():
@@ -76,15 +76,13 @@ def advise(
         advice = answer(question, tell)
     if config is not None:
         _write(config, advice.config, words.title(advice))
+        say(f"wrote {config}")
     if as_json:
         print(json.dumps(asdict(advice), indent=2, allow_nan=False))
     else:
-        out, table = console(), grid("what", "said")
-        table.show_header = False
-        for what, text in words.lines(advice):
-            table.add_row(what, text)
-        out.print(words.title(advice))
-        out.print(table)
+        out = console()
+        for line in words.text(advice, out.width).splitlines():
+            out.print(line, soft_wrap=True)
 
 
 _PATIENCE = 5.0  # seconds without a word in a log
