@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from cli_support import run_cli
 
-from prefetch_sim.experiments.advising import band, check, points, words
+from prefetch_sim.experiments.advising import band, check, options, points, words
 from prefetch_sim.experiments.advising.advice import advise, limits
 from prefetch_sim.experiments.advising.answer import Advice
 from prefetch_sim.experiments.advising.machine import GIB, Here, find
@@ -96,6 +96,7 @@ def test_cards_are_known_by_what_people_call_them(gpu: str, name: str) -> None:
     [
         ("--gpu", "RTX 4O90", "did you mean 'rtx-4090'?"),
         ("--quant", "Q5_K", "did you mean 'Q5_K_M'?"),
+        ("--quant", "UD-Q4_K_XL", "of the same type is 'Q4_K_M'"),
         ("--model", "olmoe-1b-8b", "did you mean 'olmoe-1b-7b'?"),
         ("--runtime", "lama.cpp", "did you mean 'llama.cpp'?"),
         ("--cpu", "ryzen-5950", "did you mean 'ryzen-5950x'?"),
@@ -167,7 +168,9 @@ def test_as_many_layers_as_fit_and_one_more_does_not() -> None:
     found = placed(place, "layers")
     assert 0 < found.layers < place.model.moe_layers
     first = first_layers(place.model, found.layers)
-    assert placed(place, "layers", n_cpu_moe=first) == found
+    asked = placed(place, "layers", n_cpu_moe=first)
+    assert (asked.layers, asked.on_gpu) == (found.layers, found.on_gpu)
+    assert found.changes["cache"] == {"capacity": "fill", "static": {"layers": "last fill"}}
     with pytest.raises(ConfigError, match=f"at least {first} are needed"):
         placed(place, "layers", n_cpu_moe=first - 1)
 
@@ -181,6 +184,7 @@ def test_as_many_layers_as_fit_and_one_more_does_not() -> None:
         ({"gpu": "RTX 3060 4GB", "runtime": "ideal"}, ("layers", "each", "lru+cpu", "lru")),
         ({"gpu": "RTX 4090"}, ("whole",)),
         ({"gpu": "M5 Pro", "ram": "6GB"}, ("lru",)),
+        ({"gpu": "M5 Pro", "ram": "6GB", "runtime": "llama.cpp"}, ("paged",)),
         ({"gpu": "Jetson Orin Nano 8GB", "ram": None, "model": "deepseek-v3"}, ()),
     ],
 )
@@ -224,7 +228,7 @@ def test_the_answer_is_ten_lines_or_so_in_words() -> None:
 def test_json_has_every_key_and_the_config_gives_the_same_speed(tmp_path: Path) -> None:
     config = tmp_path / "best.yaml"
     ended = run_cli("advise", *ASKED, "--json", "--config", config)
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.code, ended.err) == (0, f"wrote {config}\n")
     found = json.loads(ended.out)
     assert set(found) == set(Advice.__dataclass_fields__)
     assert found["taken"][0]["what"] == "gpu"
@@ -263,7 +267,84 @@ def test_what_host_memory_lacks_comes_off_the_drive() -> None:
     assert found.memory.on_drive > 0
     assert found.limits is not None
     assert found.limits["drive"] > 0.1
-    assert "drive*2" in {one.what for one in found.more}
+    tried = {one.what: one for one in found.more}
+    assert {"drive*2", "host_gib=8"} <= tried.keys()
+    assert tried["host_gib=8"].gain > tried["drive*2"].gain > 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"gpu": "RTX 3060 3GB", "ram": "3GB", "drive": "0.5 GB/s"},
+        {"gpu": "M5 Pro", "ram": "6GB", "runtime": "llama.cpp"},
+    ],
+)
+def test_what_is_paged_is_at_best_and_meets_no_target(given: dict[str, str]) -> None:
+    found = answered(**given, target="1tok/s")
+    assert found.speed is not None
+    assert found.target is not None
+    assert (found.speed.at_best, found.speed.low, found.target.met) == (True, 0, "unknown")
+    assert any(way.what.startswith(("host_gib=", "all_gib+")) for way in found.target.by)
+    said = dict(words.lines(found))
+    assert said["speed"].startswith("at best")
+    assert "all experts in memory" in said["more"]
+    assert "LRU" not in said["split"]
+    assert said["prefetch"].startswith("llama.cpp does not prefetch; were it to")
+
+
+def test_a_cache_of_an_engine_that_reads_the_drive_itself_has_a_whole_band() -> None:
+    found = answered(gpu="M5 Pro", ram="16GB", model="gpt-oss-20b", quant=None)
+    assert found.speed is not None
+    assert (found.runtime, found.speed.at_best) == ("mlx-stream", False)
+    assert found.speed.low > 0
+    assert found.precision == "as published"  # no GGUF file, as it is no engine of those
+
+
+def test_a_split_asked_about_stands_beside_the_best() -> None:
+    found = answered(n_cpu_moe=14)
+    assert found.best is not None
+    assert found.best.gain > 0.02
+    assert found.best.what == answered().split.flags  # type: ignore[union-attr]
+    assert answered().best is None
+    assert dict(words.lines(found))["best"].startswith("-ngl 99 --n-cpu-moe")
+
+
+def test_nobody_is_said_to_prefetch_who_does_not() -> None:
+    said = dict(words.lines(answered()))["prefetch"]
+    assert said.startswith("neither llama.cpp nor imp prefetches; were imp to")
+    assert answered().may_prefetch is False
+
+
+def test_more_memory_is_what_the_next_layer_needs() -> None:
+    """A layer of DeepSeek-V3's experts is larger than a GiB."""
+    found = settled(gpu="RTX 5090", ram="768GB", model="deepseek-v3")
+    place = placed(found.place, "layers")
+    gib = options.step(found, place)
+    assert gib > 1
+    assert placed(found.with_memory(gib).place, "layers").layers == place.layers + 1
+    assert placed(found.with_memory(gib - 0.2).place, "layers").layers == place.layers
+
+
+def test_a_described_machine_is_found_by_its_name_and_is_not_usual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = run_cli("advise", *ASKED, "--gpu", "RTX 4080 Super 16GB")
+    assert "did you mean" not in refused.err
+    new = refused.err.partition("prefetch-sim ")[2].partition(", then")[0]
+    assert run_cli(*shlex.split(new)).code == 0
+    machine = settled(gpu="my-box").machine
+    assert machine.profile.name == "my-box"
+    assert machine.profile.compute.memory_gib.value == 16
+    assert {one.how for one in machine.taken} == {"said"}
+    assert not any("usual" in one.why or one.value == "none" for one in machine.taken)
+
+
+def test_piped_lines_are_folded_and_end_in_no_blank() -> None:
+    out = run_cli("advise", *ASKED).out.splitlines()
+    assert max(map(len, out)) <= 160
+    assert all(line == line.rstrip() for line in out)
+    assert "cpu.expert_gb_s" not in " ".join(out)
 
 
 def test_one_memory_has_a_cache_and_no_link() -> None:

@@ -265,11 +265,10 @@ def _no_card(text: str, error: ProfileError) -> ProfileError:
 
 
 def _is_near(text: str, name: str) -> bool:
-    """Whether ``name`` may be meant: alike, and of no other number than ``text`` has."""
-    numbers = re.findall(r"\d{3,}", text)
-    return all(number in name for number in numbers) and bool(
-        get_close_matches(text.lower().replace(" ", "-"), [name], cutoff=0.7)
-    )
+    """Whether ``name`` may be meant: alike, and with all digits of ``text`` in their order."""
+    text = _MEMORY.sub("", text).strip().lower().replace(" ", "-")
+    digits = ".*".join(re.findall(r"\d", text))
+    return bool(re.search(digits, name) and get_close_matches(text, [name], cutoff=0.7))
 
 
 def _cpu_of(base: HardwareProfile) -> str:

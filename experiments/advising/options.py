@@ -38,7 +38,7 @@ def more(found: Situation, placement: Placement, best: Point, tell: Told) -> lis
     question, profile = found.question, best.inputs.profile
     if question.n_cpu_moe is None and question.cache is None:
         tell("another GiB of memory")
-        gib = _step(found, placement)
+        gib = step(found, placement)
         larger = found.with_memory(gib)
         way = placement.way if placement.way in ways(larger.place) else "whole"
         options.append(_option(f"memory_gib+{gib:g}", point(larger, way)[1], best))
@@ -69,7 +69,7 @@ def engines(found: Situation, placement: Placement, best: Point, tell: Told) -> 
     place = found.place
     if placement.way == "whole" or (placement.on_drive and not place.profile.unified_memory):
         return []
-    names = ENGINES
+    names: tuple[str, ...] = ENGINES
     if place.profile.unified_memory:  # those that read the drive themselves
         names = tuple(FROM_DRIVE[name] for name in (place.profile.name,) if name in FROM_DRIVE)
     options = []
@@ -111,7 +111,7 @@ def _in_words(placement: Placement) -> str:
     return "every expert in memory"
 
 
-def _step(found: Situation, placement: Placement) -> float:
+def step(found: Situation, placement: Placement) -> float:
     """GiB more that change something: one, or what the next whole layer lacks."""
     place = found.place
     if placement.way != "layers":

@@ -23,7 +23,9 @@ CACHED: tuple[Way, ...] = ("lru", "lru+cpu", "paged")
 GIB = 2**30
 PROMPT = 16
 # Decode tokens of a run: where every token takes the same, few say it.
-_DECODE: dict[Way, int] = {"whole": 12, "layers": 12, "each": 48} | dict.fromkeys(CACHED, 64)
+_DECODE: dict[Way, int] = {
+    "whole": 12, "layers": 12, "each": 48, "lru": 64, "lru+cpu": 64, "paged": 64,
+}  # fmt: skip
 # Engines that place in one way; others do what their profile does not lack.
 _PLACES: dict[str, tuple[Way, ...]] = {"llama.cpp": ("layers",), "ktransformers": ("each",)}
 # Engines that leave it to the system's page cache to read what memory lacks: what that costs (page

@@ -59,7 +59,9 @@ class Situation:
     def with_runtime(self, name: str) -> Situation:
         """The same with another engine, by name or file."""
         runtime, model = load_runtime(name), self.place.model
-        stored, _ = _stored(self.question, model, runtime.name)
+        stored = self.precision
+        if self.question.quant is None:
+            stored, _ = _stored(self.question, model, runtime.name)
         sizes = model.bytes_per_expert(stored)
         place = replace(self.place, runtime=runtime, sizes=sizes)
         found = replace(self, runtime=name, precision=stored, place=place)
@@ -117,12 +119,17 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     sizes = model.bytes_per_expert(stored)
     place = Place(name, model, machine.profile, engine, beside, sizes, machine.host_bytes)
     found = Situation(question, machine, place, stored, runtime, ())
-    engine_why = ""
+    why_engine = ""
     if question.runtime is None:
-        found, engine_why = _usual_runtime(found)
+        found, why_engine = _usual_runtime(found)
     for what, value, given, why in (
-        ("quant", _shown(found.precision), question.quant, _stored(question, model, found.place.runtime.name)[1]),
-        ("runtime", found.place.runtime.name, question.runtime, engine_why),
+        (
+            "quant",
+            _shown(found.precision),
+            question.quant,
+            _stored(question, model, found.place.runtime.name)[1],
+        ),
+        ("runtime", found.place.runtime.name, question.runtime, why_engine),
     ):
         taken.append(Taken(what, value, "assumed" if given is None else "said", why))
     return replace(found, taken=tuple(taken))

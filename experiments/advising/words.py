@@ -111,7 +111,9 @@ def what(key: str, advice: Advice) -> str:
 
 
 def _speed(speed: Speed) -> str:
-    rest = f"{number(speed.ms)} ms a token; {number(speed.tokens_s_at_context)} with the context full"
+    rest = (
+        f"{number(speed.ms)} ms a token; {number(speed.tokens_s_at_context)} with the context full"
+    )
     if speed.at_best:
         return (
             f"at best {_rate(speed.tokens_s)} (up to {number(speed.high)}; no lower end: paging is "
