@@ -551,8 +551,15 @@ def test_parts_must_belong_together(tmp_path: Path) -> None:
     other = trace.meta.model_copy(update={"recorded": {"source": "elsewhere"}})
     with TraceWriter(tmp_path, trace.meta) as writer:
         writer.append(trace)
-    with pytest.raises(TraceError, match="source was 'a test', is 'elsewhere'"):
+    with pytest.raises(TraceError, match="source was 'a test', is 'elsewhere'; use another folder"):
         TraceWriter(tmp_path, other)
+    named = trace.model.model_copy(update={"name": "m1"})
+    for model, message in (
+        (named, rf"another trace: model {trace.model.name}, not m1; use another folder \(-o\)"),
+        (named.model_copy(update={"hidden": 999}), "not m1; they differ in hidden; use another"),
+    ):
+        with pytest.raises(TraceError, match=message):
+            TraceWriter(tmp_path, trace.meta.model_copy(update={"model": model}))
     write_trace(tmp_path / "part-00002.parquet", trace)
     with pytest.raises(TraceError, match=r"part-00001\.parquet is missing"):
         read_trace(tmp_path)
@@ -663,3 +670,14 @@ def test_from_arrays_checks_at_once(change: dict[str, Any], message: str) -> Non
     with pytest.raises(TraceError) as told:
         Trace.from_arrays(spec, routed, **change)
     assert str(told.value) == message
+
+
+def test_what_is_no_trace_yet_says_what_makes_one(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("request,position,layer,experts\n0,0,0,1 2\n")
+    with pytest.raises(TraceError, match=r"import it first: prefetch-sim trace import .*mine\.csv"):
+        read_trace(table)
+    (tmp_path / "m0").mkdir()
+    (tmp_path / "m0" / "config.json").write_text("{}")
+    with pytest.raises(TraceError, match="a model's folder, not a trace; capture one first"):
+        read_trace(tmp_path / "m0")

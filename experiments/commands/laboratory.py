@@ -97,6 +97,7 @@ def predict(
         from prefetch_sim.traces.lab.trained import predict as say
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.format import read_trace, write_trace
+    from prefetch_sim.traces.states import states_copied
 
     source = trace_path(file)
     check_target("--out", out, source, new=True)
@@ -116,7 +117,8 @@ def predict(
                 "it was trained on"
             )
     info = {name: prediction.info for name, prediction in spoken.items()}
-    meta = found.meta.model_copy(update={"predictions": info})
+    recorded = states_copied(found.meta.recorded, file)
+    meta = found.meta.model_copy(update={"predictions": info, "recorded": recorded})
     write_trace(out, replace(found, meta=meta, predictions=spoken))
     print(f"{out}: {count(found.tokens, 'token')}, {count(len(spoken), 'predictor')}")
 

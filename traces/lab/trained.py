@@ -29,7 +29,7 @@ from prefetch_sim.traces.lab.card import (
 from prefetch_sim.traces.lab.counts import KINDS, Counting, one_hot
 from prefetch_sim.traces.lab.inference import READS, Network
 from prefetch_sim.traces.models.spec import ModelSpec
-from prefetch_sim.traces.states import open_states
+from prefetch_sim.traces.states import no_states, open_states
 from prefetch_sim.traces.timing import median_us
 from prefetch_sim.traces.trace import DECODE, Array, Prediction, PredictionInfo, Trace, TraceError
 
@@ -108,8 +108,7 @@ class Trained:
         for kind in READS[self.card.kind]:
             if kind not in states:
                 raise TraceError(
-                    f"{trace.path}: predictor {self.name} reads {kind}, which was not recorded: "
-                    "capture with --states, or with --predictor to let it speak then"
+                    f"{trace.path}: predictor {self.name} reads {kind}, {no_states(trace, kind)}"
                 )
         network = Network(self.card, self.folder)
         for rows in _whole_requests(trace):
