@@ -18,7 +18,7 @@ pytest.importorskip("transformers", reason="needs the capture extra (transformer
 
 from prefetch_sim.traces.format import read_trace, write_trace  # noqa: E402
 from prefetch_sim.traces.info import trace_info  # noqa: E402
-from prefetch_sim.traces.lab.calibration import calibration_error, fit_platt  # noqa: E402
+from prefetch_sim.traces.lab.calibration import calibration_error, fit_platt, share  # noqa: E402
 from prefetch_sim.traces.lab.card import document_numbers, split_rows  # noqa: E402
 from prefetch_sim.traces.lab.counts import KINDS, TINY, ActivationMatrix, LayerFrequency, one_hot  # noqa: E402
 from prefetch_sim.traces.lab.hybrid import Hybrid, _union  # noqa: E402
@@ -346,6 +346,16 @@ def test_platt_finds_slope_and_offset() -> None:
     assert (slope, offset + 500 * slope) == pytest.approx((0.7, -1.5), abs=0.05)
 
 
+def test_held_out_slot_recall_is_what_the_score_says(captured: Trace, tmp_path: Path) -> None:
+    card = train(captured, tmp_path / "p", replace(QUICK, epochs=2))
+    said = predict(captured, load_predictor(tmp_path / "p"), SPEC.top_k)
+    meta = captured.meta.model_copy(update={"predictions": {"p": said.info}})
+    hits = count_hits(replace(captured, meta=meta, predictions={"p": said}), "p")
+    assert card.slot_recall == pytest.approx(hits.pooled("slots", SPEC.top_k, hits.later), abs=0.01)
+    assert share([(1, 4), (3, 4)]) == 0.5
+    assert share([]) is None
+
+
 def test_calibration_error_of_known_cases() -> None:
     assert calibration_error(np.full(100, 0.25), np.arange(100) % 4 == 0) == pytest.approx(0)
     assert calibration_error(np.full(100, 0.9), np.zeros(100, bool)) == pytest.approx(0.9)
@@ -620,6 +630,7 @@ def test_train_predict_score(captured: Trace, tmp_path: Path) -> None:
         "pre-attention",
         "token-table",
     ]
+    assert done.out.count(", held-out slot recall ") == 3, done.out
     again = run_cli("trace", "train", captured.path, "-o", out, "--predictor", "token-table")
     assert "there already" in again.out
     changed = captured.experts.copy()
@@ -654,6 +665,8 @@ def test_train_predict_score(captured: Trace, tmp_path: Path) -> None:
     shown = run_cli("trace", "score", trace)
     assert shown.code == 0, shown.err
     assert "±" in shown.out
+    assert "decode, layers 1 and on, %" in shown.out
+    assert "half of the 95 % interval" in " ".join(shown.out.split())
     assert run_cli("trace", "score", trace, "--json").out.startswith("{")
     simulated = run_cli(
         *("trace", "validate", trace),
@@ -693,7 +706,7 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
     train(captured, tmp_path / "far", replace(QUICK, kind="cross-layer", distance=1, epochs=1))
     out = ["-o", tmp_path / "out.parquet", "--predictor"]
     for arguments, message in (
-        (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-attention"), "--states"),
+        (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-attention"), "give the folder"),
         (("train", few, "-o", tmp_path / "x", "--predictor", "token-table"), "3 documents"),
         (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-atention"), "did you mean"),
         (("train", plain, "-o", tmp_path / "x", "--predictor", "cross-layer:0"), "layer 1 at"),
@@ -715,6 +728,11 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
         ),
         (("predict", captured.path, *out, damaged), "damaged"),
         (("predict", captured.path, *out, tmp_path), "not a trained predictor"),
+        (
+            ("predict", captured.path, *out, "next-gate:2"),
+            "'trace capture --predictor next-gate:2'",
+        ),
+        (("train", captured.path, "-o", tmp_path / "x", "--predictor", "next-gate"), "next-gate"),
         (("score", plain), "no predictor was recorded"),
     ):
         done = run_cli("trace", *arguments)

@@ -104,15 +104,12 @@ def states_copied(recorded: dict[str, str], source: str) -> dict[str, str]:
     return {**recorded, "states": f"{said} of {source}"} if said.endswith(BESIDE) else recorded
 
 
-def no_states(trace: Trace, kind: str) -> str:
-    """Why a trace lacks a kind of states, and what to do."""
+def no_states(trace: Trace, kind: str, option: str) -> str:
+    """Why a trace lacks a kind of states, and what to do: ``option`` of a capture keeps it."""
     assert trace.path is not None
     said = trace.meta.recorded.get("states", "")
     if kind not in said or trace.path.is_dir():
-        return (
-            "which was not recorded: capture with --states, or with --predictor to let it speak "
-            "then"
-        )
+        return f"which was not recorded: capture with {option}"
     folder = said.partition(f"{BESIDE} of ")[2] or "the folder that was captured"
     return f"which lies {BESIDE} of the capture, not in this file: give {folder}"
 

@@ -150,10 +150,10 @@ def _untimed(meta: TraceMeta) -> TraceMeta:
 def _difference(there: TraceMeta, ours: TraceMeta) -> str:
     """The first of what two traces say differently of themselves, in words."""
     if there.model != ours.model:
-        names = f"model {there.model.name}, not {ours.model.name}"
+        both = f"model {there.model.name}, not {ours.model.name}"
         fields = [key for key in ModelSpec.model_fields if key != "name"]
         other = [key for key in fields if getattr(there.model, key) != getattr(ours.model, key)]
-        return f"{names}; they differ in {', '.join(other)}" if other else names
+        return f"{both}; they differ in {', '.join(other)}" if other else both
     for key in {**there.recorded, **ours.recorded}:
         was, is_now = (meta.recorded.get(key, "none") for meta in (there, ours))
         if was != is_now:

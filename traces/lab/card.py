@@ -39,6 +39,9 @@ class Card(BaseModel):
     offset: tuple[float, ...]
     # Of the experts that it would name, on the held-out documents.
     calibration_error: float | None = None
+    # Share of the routed experts among the first k that it names, on held-out documents, layer 0
+    # apart; None of a predictor that was trained before this was measured.
+    slot_recall: float | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Card:
