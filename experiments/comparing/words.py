@@ -37,7 +37,7 @@ def said(c: Comparison) -> list[str]:
 def verdict(c: Comparison) -> str:
     """Whether the difference in time per output token is real, and how large."""
     pairs = c.tpot_ms.paired
-    if pairs is None or not pairs.requests:
+    if pairs is None or not has_tokens(c):
         return "No request has output tokens: there is no time per token to compare."
     if pairs.difference == 0 and c.total.difference == 0:
         return "A and B take the same time."
@@ -56,6 +56,11 @@ def verdict(c: Comparison) -> str:
             f"and on others like them either may be faster ({interval})."
         )
     return f"B is {in_short(c)}: {apart}, {interval}, over {requests}."
+
+
+def has_tokens(c: Comparison) -> bool:
+    """Whether any request has output tokens in both runs, without which no TPOT is compared."""
+    return c.tpot_ms.paired is not None and c.tpot_ms.paired.requests > 0
 
 
 def caveats(c: Comparison) -> list[str]:
@@ -115,8 +120,8 @@ def changes(c: Comparison) -> list[tuple[str, str, str]]:
 def in_short(c: Comparison) -> str:
     """The verdict in a word or two."""
     pairs = c.tpot_ms.paired
-    if pairs is None or not pairs.requests:
-        return "–"
+    if pairs is None or not has_tokens(c):
+        return "without output tokens"
     if pairs.difference == 0 and c.total.difference == 0:
         return "the same"
     if not pairs.enough:
