@@ -18,6 +18,7 @@ _NUMBER = r"([0-9]*\.?[0-9]+) ?"
 _SIZE = re.compile(_NUMBER + r"([MGT])?(?:i?B)?", re.IGNORECASE)
 _RATE = re.compile(_NUMBER + r"(?:GB/s)?", re.IGNORECASE)
 _TARGET = re.compile(_NUMBER + r"(ms|s|t(?:ok(?:en)?s?)? ?/ ?s(?:ec)?|tps)?", re.IGNORECASE)
+_MIXED = re.compile(r"(?:ud_)?(i?q\d_k)_(?:x?l|xxl)")  # mixes of a type, larger than its M
 _UNITS = {"M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -94,6 +95,9 @@ def _precision(text: str) -> Precision:
         if value is not text:
             raise ValueError(describe(error, Precision)) from None
     lower = {name.lower(): name for name in NAMES}
+    base = lower.get(_MIXED.sub(r"\1_m", text.lower().replace("-", "_")))
+    if base is not None:
+        raise ValueError(f"unknown quantisation {text!r}; of the same type is {base!r}")
     near = did_you_mean(text.lower().replace("-", "_"), lower)
     for name, written in lower.items():
         near = near.replace(repr(name), repr(written))

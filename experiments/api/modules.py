@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import wraps
 from keyword import iskeyword
 from types import FunctionType, ModuleType
 from typing import Any
@@ -110,6 +111,7 @@ def _made_anew(given: type) -> Callable[..., Any]:
 def _going_on(begin: Callable[..., Any]) -> Callable[..., Any]:
     """``begin`` as a method, which need not return the state that it is of."""
 
+    @wraps(begin)
     def begun(state: Any, rooms: Any) -> Any:
         begin(state, rooms)
         return state

@@ -121,6 +121,9 @@ def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: boo
         _print_json({"places": [{"at": dict(p.at), **_told(p.comparison)} for p in places]})
     elif len(places) == 1:
         show(places[0].comparison)
+    elif not any(words.has_tokens(place.comparison) for place in places):
+        axes = " and ".join(f"--a and --b {axis}=…" for axis in places[0].at)
+        _say(f"{words.verdict(places[0].comparison)} For times to the first token, give {axes}.")
     else:
         _show_places(places, " ".join(in_a), " ".join(in_b))
         _say(words.over_places([place.comparison for place in places]))

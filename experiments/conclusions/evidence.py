@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefetch_sim.experiments.commands.output import number
-from prefetch_sim.experiments.conclusions.figures import Result
+from prefetch_sim.experiments.conclusions.figures import NOTICED, Result
 from prefetch_sim.sim.results.paired import ENOUGH, Paired, paired
 
 
@@ -23,8 +23,12 @@ class Evidence:
 
     @property
     def borne(self) -> bool:
-        """Whether other requests like these would show a difference of this sign."""
-        return self.pairs.real and not self.narrow
+        """Whether other requests like these would show a difference of this sign, and noticed."""
+        return self.pairs.real and self.noticed and not self.narrow
+
+    @property
+    def noticed(self) -> bool:
+        return abs(self.pairs.share) >= NOTICED
 
 
 def evidence(a: Result, b: Result) -> Evidence | None:
@@ -49,6 +53,8 @@ def of_one(found: Evidence | None) -> str:
     interval = f"95 % interval {number(pairs.low)} to {number(pairs.high)} ms"
     if not pairs.real:
         return f" (the requests do not bear that out: {interval})"
+    if not found.noticed:
+        return f" (too little to count: {interval})"
     if found.narrow:
         return f" (requests depend on each other, so that less than this is sure: {interval})"
     return f" (the requests bear that out: {interval})"

@@ -12,6 +12,7 @@ from prefetch_sim.experiments.conclusions.comparisons import (
     Difference,
     Labels,
     Measured,
+    Ranking,
     Swept,
     Turn,
     under,
@@ -57,6 +58,8 @@ def _undecoded(swept: Swept) -> list[str]:
 
 def _best(swept: Swept) -> list[str]:
     said = [f"Fastest: {_point(swept, comparisons.fastest(swept.feasible))}."]
+    if swept.bounds_alone:
+        said.insert(0, "Every point sees the future: these are bounds, which no engine can have.")
     axes = [path for path in swept.condition_axes if path in _GIVEN]
     by_value = comparisons.best_by(swept, axes) if axes else {}
     lines = [
@@ -92,12 +95,25 @@ def _policies(swept: Swept) -> list[str]:
     if found is None:
         return []
     best, second = (named(swept.policy_axes, labels) for labels in found.order[:2])
+    if found.tied:
+        return _no_policy(swept, found)
     several = f", fastest in {found.wins} of {count(found.contested, 'condition')}"
     said = [f"Best policy: {best}{several if found.contested > 1 else ''}."]
     if found.over_none:
         said.append(f"Against no prediction it takes {_differences(found.over_none)}.")
     if found.over_next:
         said.append(f"Against the next best, {second}, it takes {_differences(found.over_next)}.")
+    return said
+
+
+def _no_policy(swept: Swept, found: Ranking) -> list[str]:
+    """Several are the best alike: the first of them is so by chance."""
+    alike = [named(swept.policy_axes, labels) for labels in (found.order[0], *found.tied)]
+    listed = " and ".join(alike[:2]) + (f" and {len(alike) - 2} more" if len(alike) > 2 else "")
+    average = " on average" if found.contested > 1 else ""
+    said = [f"No policy stands out: {listed} take as long{average}."]
+    if found.over_none:
+        said.append(f"Against no prediction the first takes {_differences(found.over_none)}.")
     return said
 
 
@@ -146,7 +162,7 @@ def _hurts(swept: Swept) -> list[str]:
     hurting = sorted((d for d in found if d.share >= NOTICED), key=lambda d: -d.share)
     helping = [d for d in found if d.share <= -NOTICED]
     said = (
-        f"Prefetch helps in {len(helping)} of {count(len(found), 'comparison')} with none"
+        f"{_who(found)} helps in {len(helping)} of {count(len(found), 'comparison')} with none"
         + (f" (median {percent(-median(d.share for d in helping))} less)" if helping else "")
         + f", hurts in {len(hurting)}"
     )
@@ -156,6 +172,15 @@ def _hurts(swept: Swept) -> list[str]:
     causes = ", ".join(f"{reason.value} ({n})" for reason, n in why.most_common())
     lines = [_hurting(swept, d) for d in hurting]
     return [f"{said}{f': {causes}' if causes else ''}.", "It hurts most:", *_cut(lines, _WORST)]
+
+
+def _who(found: Sequence[Difference]) -> str:
+    """What predicts: an engine, or what none can have."""
+    results = [one.point.result for one in found]
+    if not all(map(figures.foresees, results)):
+        return "Prefetch"
+    perfect = all(figures.recall(result) == 1 for result in results)
+    return "A perfect oracle" if perfect else "Prefetch beside policies that see the future"
 
 
 def _why(found: Difference) -> list[figures.Reason]:

@@ -121,7 +121,7 @@ def arrange(
     if "recall" not in (*used, *held):
         cut = cut.with_recall_in_names()
         counts["recall"] = len(cut.values("recall"))
-    cut = cut.where(of.of(cut.frame).notna())
+    cut = cut.having(of.name, of.of(cut.frame))
     everything = cut
     for axis in (along, *(named[:1] if kind == "heat" else ())):
         cut = _varied(cut, axis, "--x" if axis == along else "--by")

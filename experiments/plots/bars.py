@@ -14,8 +14,13 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from prefetch_sim.experiments.plots.curves import EVICTION, MAX_LINES, PREDICTOR, limited
 from prefetch_sim.experiments.plots.frame import Cut
-from prefetch_sim.experiments.plots.lines import Styles, series_styles
-from prefetch_sim.experiments.plots.measures import TPOT, Floats
+from prefetch_sim.experiments.plots.lines import (
+    Styles,
+    one_at_a_time,
+    series_styles,
+    too_narrow,
+)
+from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.style import PARTS
 from prefetch_sim.experiments.plots.words import axis_words, title_of, value_words
@@ -23,6 +28,7 @@ from prefetch_sim.sim.results.paired import paired
 
 MAX_BARS = 16
 MAX_MACHINES = 6
+DECODE_RATE = "decode_tokens_per_s"
 LABEL = 28  # characters of a bar's name, before it is wrapped
 
 
@@ -108,7 +114,10 @@ def hardware_comparison(results: Cut, scale: float = 1.0) -> Figure | str:
     widths = [1, 1.25] if others else [1]
     page = Sheet(1, len(widths), height=height, scale=scale, sharey=True, width_ratios=widths)
     speed, *gains = page.panels
-    _speeds(speed, machines, times.to_numpy(dtype=float), scale)
+    rates = 1000 / times if one_at_a_time(cut) else pd.Series(math.nan, machines)
+    if DECODE_RATE in rows:
+        rates = rows[DECODE_RATE].xs(base, level=of)[machines]
+    _speeds(speed, times, rates, scale)
     speed.set(xlabel=f"time per output token {word}, ms")
     for gain in gains:
         _gains(gain, savings, of, series_styles(cut, of), scale)
@@ -121,6 +130,7 @@ def hardware_comparison(results: Cut, scale: float = 1.0) -> Figure | str:
             panel.axhline(border, color="#DDDDDD", linewidth=0.4 * scale)
     counts = {saved.requests for each in savings.values() for saved in each if saved.requests}
     notes = [f"bar: 95 % interval over {max(counts)} pairs of requests"] if counts else []
+    notes = [note + too_narrow(cut) for note in notes]
     notes = [*cut.fixed.values(), *cut.notes, *notes]
     return page.finish(notes, "Machines compared", axis_words(of))
 
@@ -151,12 +161,13 @@ def _saved(rows: pd.DataFrame, machine: str, base: str, policy: str) -> _Saved:
     return _Saved(saved, -of * found.high, -of * found.low, found.requests)
 
 
-def _speeds(panel: Axes, machines: list[str], times: Floats, scale: float) -> None:
-    """A dot a machine, with its tokens/s beside it."""
-    places = np.arange(len(machines))
+def _speeds(panel: Axes, times: pd.Series, rates: pd.Series, scale: float) -> None:
+    """A dot a machine, with its tokens/s beside it: of a batch, those of all requests."""
+    places = np.arange(len(times))
     panel.plot(times, places, "o", color="black", markersize=3.6 * scale)
-    for place, ms in zip(places, times):
-        rate = 1000 / ms
+    for place, ms, rate in zip(places, times, rates):
+        if math.isnan(rate):
+            continue
         text = f"{rate:,.0f}" if rate >= 10 else f"{rate:,.1f}" if rate >= 1 else f"{rate:.2f}"
         panel.annotate(
             f"{text} tokens/s", (ms, place), (4 * scale, 0), textcoords="offset points",
@@ -167,7 +178,7 @@ def _speeds(panel: Axes, machines: list[str], times: Floats, scale: float) -> No
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.set_yticks(places, machines)
+    panel.set_yticks(places, list(times.index))
 
 
 def _gains(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from prefetch_sim.experiments import studies
+from prefetch_sim.experiments.conclusions.comparisons import turning
 from prefetch_sim.experiments.studies import table
 
 FOLDER = Path(__file__).parent
@@ -19,9 +20,10 @@ RESULTS = studies.RESULTS / "questions"
 
 Results = Mapping[str, pd.DataFrame]
 LINK = "hardware.host_link.gb_s"
+PINNED = "LRU, most used pinned in 3/4"
 PLACED = {
     "layers=last fill": "whole layers, rest on the CPU",
-    "uniform=fill": "as many of each layer, rest on the CPU",
+    "uniform=fill": "most used of each layer, rest on the CPU",
     "popular=fill": "most used of all, rest on the CPU",
     "none": "an LRU cache that copies (imp)",
 }
@@ -49,7 +51,7 @@ def _percent(share: float) -> str:
 def _hits(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
     """Decode hit rate by (policy, size of the cache)."""
     pinned = frame["cache.static"] != "none"
-    policy = frame["cache.eviction"].where(~pinned, "LRU, most used pinned in 3/4")
+    policy = frame["cache.eviction"].where(~pinned, PINNED)
     return dict(zip(zip(policy, frame["cache.capacity"]), frame["hit_rate"]))
 
 
@@ -67,7 +69,8 @@ def _fault(frame: pd.DataFrame) -> str:
     for size in dict.fromkeys(frame["cache.capacity"]):
         lru, belady = hits["lru", size], hits["belady", size]
         known = {policy: rate for (policy, at), rate in hits.items() if at == size}
-        del known["belady"]
+        for foreseeing in ("belady", PINNED):  # whose counts are of the same requests
+            del known[foreseeing]
         best = max(known, key=lambda policy: known[policy])
         lines.append(
             f"- **{size} cached**: LRU {_percent(lru)}. Knowing the future gives "
@@ -111,22 +114,14 @@ def places(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]
 def turns(frame: pd.DataFrame) -> dict[tuple[str, str], float | None]:
     """The recall from which on prediction pays, by (cache, link).
 
-    Between points of the sweep by a straight line; 0 where the least that was swept pays, None
-    where even the most does not.
+    0 where the least that was swept pays, None where even the most does not.
     """
     found: dict[tuple[str, str], float | None] = {}
     for (cache, link), part in places(frame):
         none = float(part["ms"][part["predictor"] == "none"].iloc[0])
         recalls, gains = recall_curve(part, none)
-        pays = gains >= 0
-        if pays[0]:
-            found[cache, link] = 0.0
-        elif not pays.any():
-            found[cache, link] = None
-        else:
-            i = int(np.argmax(pays))
-            share = -gains[i - 1] / (gains[i] - gains[i - 1])
-            found[cache, link] = float(recalls[i - 1] + share * (recalls[i] - recalls[i - 1]))
+        turn, pays = turning(recalls.tolist(), (-gains).tolist())
+        found[cache, link] = 0.0 if turn is None and pays else turn
     return found
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from prefetch_sim.experiments.field_check import report as field_check
 from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.experiments.studies import table
-from prefetch_sim.experiments.validation.tables import Tables
+from prefetch_sim.experiments.validation.tables import TARGETS, Tables
 from prefetch_sim.sim.results.agreement import CAUSES
 
 FOLDER = Path(__file__).parent
@@ -100,10 +100,15 @@ def _trust(found: Sequence[Validation]) -> str:
             "no load explains",
             where,
         ),
-        ("order of policies", f"Kendall τ {tau} over {pairs} pairs that differ", where),
+        (
+            "order of policies",
+            f"Kendall τ {tau} over {pairs} pairs that differ{_few(pairs)}",
+            where,
+        ),
         (
             "times on a calibrated device",
-            f"mean TPOT off by a median of {_of(found, error)}, p95 of points {_of(found, far)}; "
+            f"mean TPOT off by a median of {_of(found, error)}{_short(found)}, p95 of points "
+            f"{_of(found, far)}; "
             f"repeats of one run differ by {_of(found, spread)}",
             where,
         ),
@@ -115,6 +120,19 @@ def _trust(found: Sequence[Validation]) -> str:
         ),
     ]
     return table(["what", "how far to trust it", "from"], lines)
+
+
+def _few(pairs: int) -> str:
+    wanted = TARGETS["pairs of policies that differ"].least
+    assert wanted is not None
+    return "" if pairs >= wanted else f" ({wanted:.0f} are wanted)"
+
+
+def _short(found: Sequence[Validation]) -> str:
+    """Which way the errors go, where all policies' go one way."""
+    errors = [error for one in found for error in one.tables.policies["median_error"]]
+    ways = {True: ", simulated too short", False: ", simulated too long"}
+    return ways[errors[0] < 0] if errors and len({error < 0 for error in errors}) == 1 else ""
 
 
 def _runs(found: Sequence[Validation]) -> str:
