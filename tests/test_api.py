@@ -252,6 +252,25 @@ def test_an_error_in_a_policy_says_where(config: Path) -> None:
     assert os.path.basename(__file__) in str(caught.value)
 
 
+def test_an_exception_that_python_sets_apart_is_the_policy_s_too(config: Path) -> None:
+    def stops(routed: Any, layer: int) -> Any:
+        raise GeneratorExit("enough")
+
+    with pytest.raises(ps.ConfigError, match="GeneratorExit: enough"):
+        ps.run(config, predictor=stops)
+    with pytest.warns(UserWarning, match="1 of 2 points failed"):
+        swept = ps.sweep(config, sweep={"predictor": ["none", stops]})
+    assert swept.frame["error"].notna().tolist() == [False, True]
+
+
+def test_ctrl_c_in_a_policy_ends_the_run(config: Path) -> None:
+    def interrupted(routed: Any, layer: int) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ps.run(config, predictor=interrupted)
+
+
 def test_a_sweep_over_objects_is_kept_by_no_folder(config: Path, tmp_path: Path) -> None:
     def other(routed: Any, layer: int) -> list[int]:
         return [0]

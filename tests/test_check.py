@@ -107,6 +107,7 @@ BROKEN = [
     ("prefetch", "seen[x] != stamp", "True", "It proposes some", "twice"),
     ("prefetch", "= stamp", "= 1", "A call says the same", "alone"),
     ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priorities ["),
+    ("misses", "for i", "raise GeneratorExit\n    for i", "It writes 0 or 1", "GeneratorExit"),
     ("misses", "i % 2", "i", "It writes 0 or 1", "it wrote [0, 1, 2"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
     ("predictors", "flat[row - 1, 1:]", "flat[row, 1:]", "What is not routed yet", "other routing"),
@@ -159,6 +160,8 @@ def test_a_broken_rule_and_its_counterexample(
         ("def propose(:", "SyntaxError"),
         ("raise SystemExit(0)", "mine.py': SystemExit: 0"),
         ("import no_such_package", "no_such_package"),
+        ("raise GeneratorExit", "mine.py': GeneratorExit"),
+        (PREDICTOR.replace("Params(PredictorParams)", "Params"), "its Params are no prefetch_sim"),
     ],
 )
 def test_what_is_no_policy_is_one_line(text: str, message: str, tmp_path: Path) -> None:

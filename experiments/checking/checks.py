@@ -23,6 +23,7 @@ from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 from prefetch_sim.sim.config.foreign import find_module
 from prefetch_sim.sim.predictors.base import Predictor
+from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
 
 KINDS = tuple(registry.CONTRACTS)
@@ -97,7 +98,7 @@ def check(
         kind = kind or _kind_of(policy)
         module = registry.find(kind, name_of(kind, policy))
         name = module.__name__
-    return Checked(name, kind, tuple(_verdicts(module, kind, params or {})))
+    return Checked(name, kind, tuple(_verdicts(name, module, kind, params or {})))
 
 
 def _found(name: str, kind: str | None) -> tuple[str, ModuleType]:
@@ -134,11 +135,13 @@ def _kind_of(policy: Any) -> str:
     raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs})")
 
 
-def _verdicts(module: ModuleType, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
+def _verdicts(
+    name: str, module: ModuleType, kind: str, params: Mapping[str, Any]
+) -> Iterator[Verdict]:
     keys = {}
     if kind == "predictors":
         try:
-            module.Params.model_validate(dict(params))
+            params_of(module, name).model_validate(dict(params))
         except ValidationError as error:
             raise ConfigError(describe(error, module.Params, "params")) from error
         keys["params"] = params
@@ -151,7 +154,9 @@ def _counterexample(rule: Rule, module: ModuleType) -> str | None:
         rule(module)
     except BrokenRuleError as broken:
         return one_line(str(broken))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a policy may raise GeneratorExit, say
         return one_line(_told(error))
     return None
 
