@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,67 @@ def test_a_predictor_has_its_distance(config: Path) -> None:
 
 @pytest.mark.parametrize(
     ("said", "message"),
-    [([9], "named expert 9 of layer 1, which has 8"), (([1], [1, 0]), "2 scores for 1 experts")],
+    [
+        ([9], "gave expert 9, and there are 8, 0 to 7, of layer 1"),
+        (([1], [1, 0]), "2 scores for 1 experts"),
+        ([1.7], "gave [1.7], which is no list of whole numbers"),
+        ([True], "gave [True], which"),
+        ([0, True], "gave [0, True], which"),
+        ([[1], [2]], "gave a list of 2, which is no list of whole numbers"),
+        ([[1], [2, 3]], "gave a list of 2, which"),
+        ([3, 3], "gave one expert twice, [3, 3], of layer 1"),
+        ("abc", "gave 'abc', which"),
+        (float("nan"), "gave nan, which"),
+        ({1}, "gave {1}, which"),
+        ({1: 0.5}, "gave a mapping of 1, which"),
+        ((1, 2), "gave (1, 2), which is neither a list nor (experts, scores), of layer 1"),
+        (([1], [1], [1]), "neither a list nor"),
+        (([1], [float("nan")]), "gave the score nan of layer 1"),
+        (([1], ["high"]), "gave the scores ['high'], which are no list of numbers"),
+    ],
 )
 def test_what_a_function_says_wrong_is_told(config: Path, said: Any, message: str) -> None:
-    with pytest.raises(ps.ConfigError, match=message):
-        ps.run(config, predictor=lambda routed, layer: said)
+    def wrong(routed: Any, layer: int) -> Any:
+        return said
+
+    with pytest.raises(ps.ConfigError) as caught:
+        ps.run(config, predictor=wrong, requests="0:1")
+    assert message in str(caught.value)
+    assert "the predictor 'wrong' gave" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", [[], [-1, 3], 3, np.int16(3), np.array([3]), ((3,), [0.5])])
+def test_what_a_function_may_say(config: Path, said: Any) -> None:
+    assert ps.run(config, predictor=lambda routed, layer: said, requests="0:1").tpot_ms > 0
+
+
+class Twice:
+    """What the token before was routed to, from a method or a call."""
+
+    def guess(self, routed: Any, layer: int) -> Any:
+        return same_again(routed, layer)
+
+    __call__ = guess
+
+
+def test_whatever_can_be_called_predicts(config: Path) -> None:
+    def last(shift: int, routed: Any, layer: int) -> Any:
+        return same_again(routed, layer)
+
+    like = ps.run(config, predictor=same_again, requests="0:1").results
+    thing = Twice()
+    for given in (thing.guess, thing, partial(last, 0)):
+        runs = [ps.run(config, predictor=given, requests="0:1").results for _ in range(2)]
+        assert runs[0]["tpot_ms"] == like["tpot_ms"]
+        assert runs[0]["predictors"] == runs[1]["predictors"]
+
+
+def test_one_function_in_two_places_is_two_policies(config: Path) -> None:
+    ps.run(config, predictor=same_again)
+    checked = ps.check(same_again, kind="prefetch")
+    assert checked.kind == "prefetch"
+    assert not checked.held
 
 
 def test_a_class_is_an_eviction_and_its_object_what_it_remembers(config: Path) -> None:

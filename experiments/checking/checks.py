@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
 from prefetch_sim.experiments.api import html
-from prefetch_sim.experiments.api.modules import name_of
+from prefetch_sim.experiments.api.modules import is_function, name_of
 from prefetch_sim.experiments.checking import eviction, misses, predictor, prefetch
 from prefetch_sim.experiments.checking.rules import BrokenRuleError, Rule, says
 from prefetch_sim.experiments.text import one_line
@@ -114,8 +114,11 @@ def _found(name: str, kind: str | None) -> tuple[str, ModuleType]:
 def _kind_of(policy: Any) -> str:
     """The kind of a Python object, by what it has. Raises ConfigError."""
     name = getattr(policy, "__name__", type(policy).__name__)
-    if isinstance(policy, FunctionType):
-        count = len(inspect.signature(policy).parameters)
+    if is_function(policy):
+        try:
+            count = len(inspect.signature(policy).parameters)
+        except (TypeError, ValueError):  # of one that is not written in Python
+            raise ConfigError(f"{name!r} is no policy: its arguments cannot be told") from None
         if count in _PARAMETERS:
             return _PARAMETERS[count]
         raise ConfigError(
