@@ -249,7 +249,8 @@ def test_what_a_function_says_wrong_is_told(config: Path, said: Any, message: st
 
 @pytest.mark.parametrize("said", [[], [-1, 3], 3, np.int16(3), np.array([3]), ((3,), [0.5])])
 def test_what_a_function_may_say(config: Path, said: Any) -> None:
-    assert ps.run(config, predictor=lambda routed, layer: said, requests="0:1").tpot_ms > 0
+    done = ps.run(config, predictor=lambda routed, layer: said, requests="0:1")
+    assert done.tpot_ms is not None
 
 
 class Twice:
@@ -408,6 +409,92 @@ def test_advise_is_the_commands() -> None:
     assert "qwen3-30b-a3b" in repr(found)
     assert "<table>" in found._repr_html_()
     assert dict(found.said)["speed"]
+
+
+ASKED = {"gpu": "rtx-4090", "cpu": "ryzen-9900x", "ram": "32GB"}
+
+
+def test_advise_reads_numbers_as_their_text() -> None:
+    asked: dict[str, Any] = {
+        **ASKED,
+        "model": "qwen3-30b-a3b",
+        "quant": "Q4_K_M",
+        "runtime": "llama.cpp",
+    }
+    written = ps.advise(**asked, drive="5.5", link="25", target="20")
+    given = asked | {"ram": 32, "drive": 5.5, "link": 25, "target": np.int64(20)}
+    assert ps.advise(**given).said == written.said
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gpu": "rtx-409"}, "did you mean 'rtx-4090'"),
+        ({"ram": 32 * 2**30}, "more than any memory holds: write 32GB"),
+        ({"ram": True}, "ram: 'True' is no size"),
+        ({"link": float("inf")}, "link: 'inf' is no rate"),
+        ({"link": 1e300}, "link: '1e+300' is no rate"),
+        ({"drive": 0}, "storage.gb_s: value must be positive"),
+        ({"runtime": ""}, "runtime: '' is no name"),
+        ({"gpu": " "}, "gpu: ' ' is no name"),
+        ({"model": "/"}, "unknown model '/'"),
+    ],
+)
+def test_what_advise_is_not_asked(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ps.ConfigError) as caught:
+        ps.advise(**{"model": "qwen3-30b-a3b", **ASKED, **given})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_whose_points_all_failed_has_a_repr(config: Path) -> None:
+    with pytest.warns(UserWarning, match="1 of 1 point failed"):
+        swept = ps.sweep(config, sweep={"predictor": [lambda routed, layer: [9]]})
+    assert repr(swept) == "<Sweep 1 point over nothing: all failed>"
+    assert "<table>" in swept._repr_html_()
+    swept = ps.sweep(config, sweep={"seed": [0, 1]}, tokens="0:4", jobs=1)  # the prompts
+    assert repr(swept) == "<Sweep 2 points over seed (2): no output tokens>"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"jobs": "2"}, "jobs: give 1 process or more, not '2'"),
+        ({"jobs": 1.5}, "jobs: give 1 process or more, not 1.5"),
+        ({"jobs": 0}, "jobs: give 1 process or more, not 0"),
+        ({"out": 3}, "out: give a path, not 3"),
+        ({"out": ""}, "out: give a path, not ''"),
+        ({"out": "run.yaml/x"}, "out run.yaml/x: Not a directory"),
+    ],
+)
+def test_a_sweep_takes_no_other_types(config: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ps.ConfigError) as caught:
+        ps.sweep(config, sweep={"seed": [0]}, **given)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("results", "given", "message"),
+    [
+        (None, {}, "results: give a sweep, its folder, a file of its results or a DataFrame"),
+        ([1], {}, "DataFrame, not [1]"),
+        ("x", {"x": 3}, "x: give a text, not 3"),
+        ("x", {"by": 3}, "by: give the name of an axis, or a list of them, not 3"),
+        ("x", {"by": [3]}, "by: give"),
+        ("x", {"where": 3}, "where: give a mapping of axes to values"),
+        ("x", {"where": {3: 1}}, "where: give"),
+        ("x", {"kind": 3}, "kind: give a text"),
+        ("x", {"size": None}, "size: give a text"),
+        ("x", {"out": 3}, "out: give a path"),
+        ("x", {"out": "none/x.png"}, "out: none is no folder"),
+    ],
+)
+def test_a_plot_takes_no_other_types(
+    config: Path, results: Any, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ps.ConfigError) as caught:
+        ps.plot(results, **given)
+    assert message in str(caught.value)
 
 
 FILE = '''

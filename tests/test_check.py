@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,20 @@ def test_what_is_not_there(policy: str, message: str) -> None:
         check(policy)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kind": "misses"}, "'lru' is an eviction policy, not a miss policy"),
+        ({"params": {"a": 1}}, "'lru' is an eviction policy, which has no parameters: a"),
+        ({"params": [1]}, "params: give a mapping, not"),
+        ({"kind": 3}, "kind 3 is no kind of policy"),
+    ],
+)
+def test_what_does_not_go_with_a_policy(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check("lru", **given)
+
+
 def test_built_in_policies_by_name_and_import_path() -> None:
     assert check("lru").kind == "eviction"
     assert check("prefetch_sim.sim.misses.cpu").held
@@ -194,6 +209,11 @@ def test_built_in_policies_by_name_and_import_path() -> None:
     with pytest.raises(ConfigError, match=r"params\.recall"):
         check("oracle", params={"recall": 80})
     assert run_cli("check", "previous-token", "--set", "distance=2").code == 0
+
+
+def always(said: list[int], routed: Any, layer: int) -> list[int]:
+    """It says the same of each layer."""
+    return said
 
 
 def test_python_objects() -> None:
@@ -204,6 +224,7 @@ def test_python_objects() -> None:
     assert broken.kind == "predictors"
     assert not broken.held
     assert "one expert twice" in broken._repr_html_()
+    assert check(partial(always, [0])).held
     with pytest.raises(ConfigError, match="takes 1 arguments"):
         check(lambda x: x)
     assert prefetch_sim.check is check

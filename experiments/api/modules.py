@@ -59,7 +59,7 @@ def name_of(kind: str, policy: Any) -> str:
 def as_module(kind: str, policy: Any) -> ModuleType:
     """A module of that ``kind`` which does as ``policy``. Raises ConfigError."""
     name = _free_name(policy)
-    module = ModuleType(name, inspect.getdoc(policy))
+    module = ModuleType(name, inspect.getdoc(_whole(policy)))
     if inspect.isclass(policy):
         _of_class(module, kind, policy)
     elif is_function(policy):
@@ -73,10 +73,16 @@ def as_module(kind: str, policy: Any) -> ModuleType:
     return module
 
 
-def _free_name(policy: Any) -> str:
-    """``package.module.Name``, and a number behind where that is taken by another object."""
+def _whole(policy: Any) -> Any:
+    """``policy``, or the function that it is a partial of, whose name and docstring it has."""
     while isinstance(policy, partial):
         policy = policy.func
+    return policy
+
+
+def _free_name(policy: Any) -> str:
+    """``package.module.Name``, and a number behind where that is taken by another object."""
+    policy = _whole(policy)
     own = policy if hasattr(policy, "__name__") else type(policy)
     name = str(own.__name__).rpartition(".")[2].strip("<>")
     where = getattr(own, "__module__", None) or "python"

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefetch_sim.experiments.api import html
+from prefetch_sim.experiments.api.given import need
 from prefetch_sim.experiments.api.modules import is_function, name_of
 from prefetch_sim.experiments.checking import eviction, misses, predictor, prefetch
 from prefetch_sim.experiments.checking.rules import BrokenRuleError, Rule, says
@@ -66,8 +67,7 @@ class Checked:
     def title(self) -> str:
         broken = sum(not verdict.held for verdict in self.verdicts)
         kept = f"{len(self.verdicts) - broken} of {len(self.verdicts)} rules kept"
-        what = registry.words(self.kind)
-        return f"{self.name}: {'an' if what[0] in 'aeiou' else 'a'} {what}, {kept}"
+        return f"{self.name}: {_a(self.kind)}, {kept}"
 
     def __repr__(self) -> str:
         return f"<Checked {self.title}>"
@@ -80,6 +80,11 @@ class Checked:
         return html.block(self.title, [html.table(["", "rule", "counterexample"], rows, right=0)])
 
 
+def _a(kind: str) -> str:
+    what = registry.words(kind)
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
+
+
 def check(
     policy: Any, *, kind: str | None = None, params: Mapping[str, Any] | None = None
 ) -> Checked:
@@ -90,7 +95,8 @@ def check(
     ``params``: of a predictor, its keys in the config. Raises ConfigError for what is no policy.
     """
     if kind is not None and kind not in KINDS:
-        raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(kind, KINDS)}")
+        raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(str(kind), KINDS)}")
+    need(isinstance(params, Mapping | None), "params", "a mapping", params)
     if isinstance(policy, str | os.PathLike):
         name = os.fspath(policy)
         kind, module = _found(name, kind)
@@ -98,6 +104,8 @@ def check(
         kind = kind or _kind_of(policy)
         module = registry.find(kind, name_of(kind, policy))
         name = module.__name__
+    if params and kind != "predictors":
+        raise ConfigError(f"{name!r} is {_a(kind)}, which has no parameters: {next(iter(params))}")
     return Checked(name, kind, tuple(_verdicts(name, module, kind, params or {})))
 
 
@@ -105,6 +113,9 @@ def _found(name: str, kind: str | None) -> tuple[str, ModuleType]:
     """The kind and the module of a file, an import path or a built-in name."""
     of = [one for one in ([kind] if kind else KINDS) if name in registry.names(one)]
     if not of and "." not in name:
+        for one in KINDS:
+            if name in registry.names(one):
+                raise ConfigError(f"{name!r} is {_a(one)}, not {_a(kind or one)}")
         known = [known for one in KINDS for known in registry.names(one)]
         raise ConfigError(f"no file, import path or policy {name!r}{did_you_mean(name, known)}")
     kind = kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
