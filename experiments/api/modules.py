@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from keyword import iskeyword
 from types import MethodType, ModuleType
 from typing import Any
@@ -131,6 +131,7 @@ def _made_anew(given: type) -> Callable[..., Any]:
 def _going_on(begin: Callable[..., Any]) -> Callable[..., Any]:
     """``begin`` as a method, which need not return the state that it is of."""
 
+    @wraps(begin)
     def begun(state: Any, rooms: Any) -> Any:
         begin(state, rooms)
         return state

@@ -84,18 +84,17 @@ def without(inputs: Inputs) -> dict[str, Any] | None:
 
     None too where that would take long, or a policy of the user's own fails in it.
     """
-    from dataclasses import replace
-
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.sim.run import run_inputs
     from prefetch_sim.sim.setup import engine_choice
+    from prefetch_sim.sim.setup import inputs as read
 
     if not inputs.predictors:
         return None
     config = inputs.config.model_copy(update={"predictor": ()})
-    bare = replace(inputs, config=config, predictors=())
-    long = engine_choice.layer_steps(bare) > engine_choice.WORTH_COMPILING
     try:
+        bare = read.load(config)  # anew: what a policy in a file remembers is of the run before
+        long = engine_choice.layer_steps(bare) > engine_choice.WORTH_COMPILING
         if long and engine_choice.choose(bare) == "simpy":
             return None
         return run_inputs(bare)
