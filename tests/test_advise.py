@@ -504,3 +504,10 @@ def test_every_command_of_the_page_runs_and_says_what_the_page_shows(
     assert [" ".join(line.split()) for line in shown.splitlines()] == [
         " ".join(line.split()) for line in said[0].splitlines()
     ]
+
+
+def test_little_host_memory_is_no_matter_where_all_is_on_the_gpu() -> None:
+    """Experts that fit the card whole, with more bytes than host memory has."""
+    found = advise(Question.of(model="gpt-oss-20b", gpu="rtx-4090", ram="8GB"))
+    assert found.fits == "whole"
+    assert found.speed is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ BROKEN = [
     ("prefetch", "seen[x] != stamp", "True", "It proposes some", "twice"),
     ("prefetch", "= stamp", "= 1", "A call says the same", "after others"),
     ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priorities ["),
+    ("misses", "for i", "raise GeneratorExit\n    for i", "It writes 0 or 1", "GeneratorExit"),
     ("misses", "i % 2", "i", "It writes 0 or 1", "it wrote [0, 1, 2"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
     ("predictors", "flat[row - 1, 1:]", "flat[row, 1:]", "What is not routed yet", "other routing"),
@@ -159,6 +161,8 @@ def test_a_broken_rule_and_its_counterexample(
         ("def propose(:", "SyntaxError"),
         ("raise SystemExit(0)", "mine.py': SystemExit: 0"),
         ("import no_such_package", "no_such_package"),
+        ("raise GeneratorExit", "mine.py': GeneratorExit"),
+        (PREDICTOR.replace("Params(PredictorParams)", "Params"), "its Params are no prefetch_sim"),
     ],
 )
 def test_what_is_no_policy_is_one_line(text: str, message: str, tmp_path: Path) -> None:
@@ -184,6 +188,20 @@ def test_what_is_not_there(policy: str, message: str) -> None:
         check(policy)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kind": "misses"}, "'lru' is an eviction policy, not a miss policy"),
+        ({"params": {"a": 1}}, "'lru' is an eviction policy, which has no parameters: a"),
+        ({"params": [1]}, "params: give a mapping, not"),
+        ({"kind": 3}, "kind 3 is no kind of policy"),
+    ],
+)
+def test_what_does_not_go_with_a_policy(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check("lru", **given)
+
+
 def test_built_in_policies_by_name_and_import_path() -> None:
     assert check("lru").kind == "eviction"
     assert check("prefetch_sim.sim.misses.cpu").held
@@ -191,6 +209,11 @@ def test_built_in_policies_by_name_and_import_path() -> None:
     with pytest.raises(ConfigError, match=r"params\.recall"):
         check("oracle", params={"recall": 80})
     assert run_cli("check", "previous-token", "--set", "distance=2").code == 0
+
+
+def always(said: list[int], routed: Any, layer: int) -> list[int]:
+    """It says the same of each layer."""
+    return said
 
 
 def test_python_objects() -> None:
@@ -201,6 +224,7 @@ def test_python_objects() -> None:
     assert broken.kind == "predictors"
     assert not broken.held
     assert "one expert twice" in broken._repr_html_()
+    assert check(partial(always, [0])).held
     with pytest.raises(ConfigError, match="takes 1 arguments"):
         check(lambda x: x)
     assert prefetch_sim.check is check

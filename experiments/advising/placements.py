@@ -153,16 +153,18 @@ def placed(
             "misses": {"policy": "cpu", "then": "keep", "up_to": 1_000_000},
         }
     on_drive = place.on_drive(on_gpu)
-    if not place.profile.unified_memory and (on_drive or _must_choose(place, way)):
+    static = "static" in changes["cache"]  # which host memory need not keep
+    kept = place.everything - (on_gpu if static else 0)
+    if not place.profile.unified_memory and (on_drive or _short(place, kept)):
         changes["host"] = {"capacity": f"{place.host_bytes}B"}
     changes["trace"] = _routing(place, way, on_gpu, on_drive)
     return Placement(way, on_gpu, on_drive, layers, each, changes)
 
 
-def _must_choose(place: Place, way: Way) -> bool:
-    """Whether host memory, behind which is the drive, is too small to keep all that is copied."""
+def _short(place: Place, nbytes: int) -> bool:
+    """Whether host memory, behind which is the drive, is below ``nbytes``."""
     host = place.profile.host
-    return way in CACHED and host is not None and host.memory_gib.value * GIB < place.everything
+    return host is not None and host.memory_gib.value * GIB < nbytes
 
 
 def last(place: Place, count: int) -> list[int]:

@@ -17,6 +17,7 @@ from prefetch_sim.experiments.comparing import swept as swept_points
 from prefetch_sim.experiments.comparing import words as compared_words
 from prefetch_sim.experiments.comparing.requests import check_same_requests
 from prefetch_sim.experiments.sweeps.points import label
+from prefetch_sim.hardware_profiles import ProfileError
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import spelled
 from prefetch_sim.sim.results.paired import Paired
@@ -128,12 +129,12 @@ def advise(
     model: str,
     *,
     gpu: str | None = None,
-    ram: str | int | None = None,
+    ram: str | float | None = None,
     quant: str | None = None,
     context: int | None = None,
     runtime: str | None = None,
     cpu: str | None = None,
-    drive: str | None = None,
+    drive: str | float | None = None,
     link: str | float | None = None,
     n_cpu_moe: int | None = None,
     cache: str | None = None,
@@ -142,8 +143,8 @@ def advise(
     """Say how fast ``model`` decodes on a machine, as ``prefetch-sim advise`` does.
 
     All is as on the command line (``gpu="RTX 3060 12GB"``, ``ram="32GB"``, ``quant="Q4_K_M"``,
-    ``target="20tok/s"``); what is left out is detected here, or assumed and said. Raises
-    ConfigError for what is not known.
+    ``target="20tok/s"``), and a number is as its text there: ``ram=32`` is 32 GB. What is left out
+    is detected here, or assumed and said. Raises ConfigError for what is not known.
     """
     question = Question.of(
         model=model,
@@ -159,7 +160,10 @@ def advise(
         cache=cache,
         target=target,
     )
-    found: Advice = _as(Advice, advice.advise(question))
+    try:
+        found: Advice = _as(Advice, advice.advise(question))
+    except ProfileError as error:
+        raise ConfigError(str(error)) from error
     return found
 
 

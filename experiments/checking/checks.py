@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
 from prefetch_sim.experiments.api import html
-from prefetch_sim.experiments.api.modules import name_of
+from prefetch_sim.experiments.api.given import need
+from prefetch_sim.experiments.api.modules import is_function, name_of
 from prefetch_sim.experiments.checking import eviction, hooks, misses, predictor, prefetch
 from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 from prefetch_sim.sim.config.foreign import file_meant, find_module
-from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
+from prefetch_sim.sim.predictors.base import Predictor
+from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
 
 KINDS = tuple(registry.CONTRACTS)
@@ -68,8 +70,7 @@ class Checked:
     def title(self) -> str:
         broken = sum(not verdict.held for verdict in self.verdicts)
         kept = f"{len(self.verdicts) - broken} of {len(self.verdicts)} rules kept"
-        what = registry.words(self.kind)
-        return f"{self.name}: {'an' if what[0] in 'aeiou' else 'a'} {what}, {kept}"
+        return f"{self.name}: {_a(self.kind)}, {kept}"
 
     def __repr__(self) -> str:
         return f"<Checked {self.title}>"
@@ -82,6 +83,11 @@ class Checked:
         return html.block(self.title, [html.table(["", "rule", "counterexample"], rows, right=0)])
 
 
+def _a(kind: str) -> str:
+    what = registry.words(kind)
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
+
+
 def check(
     policy: Any, *, kind: str | None = None, params: Mapping[str, Any] | None = None
 ) -> Checked:
@@ -92,13 +98,16 @@ def check(
     ``params``: of a predictor, its keys in the config. Raises ConfigError for what is no policy.
     """
     if kind is not None and kind not in KINDS:
-        raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(kind, KINDS)}")
+        raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(str(kind), KINDS)}")
+    need(isinstance(params, Mapping | None), "params", "a mapping", params)
     if isinstance(policy, str | os.PathLike):
         name = os.fspath(policy)
         kind = _kind_of_name(name, kind)
     else:
         kind = kind or _kind_of(policy)
         name = name_of(kind, policy)
+    if params and kind != "predictors":
+        raise ConfigError(f"{name!r} is {_a(kind)}, which has no parameters: {next(iter(params))}")
     verdicts = tuple(_verdicts(name, kind, params or {}))
     module = registry.find(kind, name)
     return Checked(
@@ -110,6 +119,9 @@ def _kind_of_name(name: str, kind: str | None) -> str:
     """The kind of a file, an import path or a built-in name."""
     of = [one for one in ([kind] if kind else KINDS) if name in registry.names(one)]
     if not of and "." not in name:
+        for one in KINDS:
+            if name in registry.names(one):
+                raise ConfigError(f"{name!r} is {_a(one)}, not {_a(kind or one)}")
         known = [known for one in KINDS for known in registry.names(one)]
         hint = file_meant(name) or did_you_mean(name, known)
         raise ConfigError(f"no file, import path or policy {name!r}{hint}")
@@ -119,8 +131,11 @@ def _kind_of_name(name: str, kind: str | None) -> str:
 def _kind_of(policy: Any) -> str:
     """The kind of a Python object, by what it has. Raises ConfigError."""
     name = getattr(policy, "__name__", type(policy).__name__)
-    if isinstance(policy, FunctionType):
-        count = len(inspect.signature(policy).parameters)
+    if is_function(policy):
+        try:
+            count = len(inspect.signature(policy).parameters)
+        except (TypeError, ValueError):  # of one that is not written in Python
+            raise ConfigError(f"{name!r} is no policy: its arguments cannot be told") from None
         if count in _PARAMETERS:
             return _PARAMETERS[count]
         raise ConfigError(
@@ -144,16 +159,15 @@ def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdi
     module, keys = registry.find(kind, name), {}
     first: str | None = None  # of the counterexamples
     if kind == "predictors":
-        if not (isinstance(module.Params, type) and issubclass(module.Params, PredictorParams)):
-            raise ConfigError(f"{name!r}: its Params inherit no PredictorParams ({BASE})")
+        parameters = params_of(module, name)
         if not (isinstance(module.Predictor, type) and issubclass(module.Predictor, Predictor)):
             raise ConfigError(
                 f"{name!r}: its Predictor inherits neither Predictor nor Online ({BASE})"
             )
         try:
-            module.Params.model_validate(dict(params))
+            parameters.model_validate(dict(params))
         except ValidationError as error:
-            raise ConfigError(describe(error, module.Params, "params")) from error
+            raise ConfigError(describe(error, parameters, "params")) from error
         keys["params"] = params
     for rule in RULES[kind]:
         # A file's module is another for each rule: the others' lives are not in its memory.
@@ -173,7 +187,9 @@ def _counterexample(rule: Callable[[ModuleType], None], module: ModuleType) -> s
         rule(module)
     except BrokenRuleError as broken:
         return one_line(str(broken))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a policy may raise GeneratorExit, say
         return one_line(_told(error, module))
     return None
 

@@ -131,7 +131,9 @@ def _running(name: str, what: str, full: str) -> Iterator[None]:
     """While the code of a module runs, whose ``__name__`` is ``full``: its errors are told."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"cannot import {what} {name!r}: {reason}{_at(error, full)}") from error
 
@@ -139,16 +141,16 @@ def _running(name: str, what: str, full: str) -> Iterator[None]:
 def blamed(function: Callable[P, T]) -> Callable[P, T]:
     """``function`` of a config, or of what has one, whose policies' exceptions are PolicyErrors.
 
-    ``sys.exit`` is one of them: it would end the run as if all were well.
+    Only Ctrl-C goes through: ``sys.exit``, say, would end the run as if all were well.
     """
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
-        except ConfigError:
+        except (ConfigError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             first = next(iter([*args, *kwargs.values()]))
             named = _policies(getattr(first, "config", first))
             if not named:
