@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from cli_support import MODEL, environment, run_cli, small_trace, write_config
+from cli_support import MODEL, environment, here, run_cli, small_trace, write_config
 
 import prefetch_sim as ps
+from prefetch_sim.experiments.conclusions.one_run import of_run
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.misses import cpu
 from prefetch_sim.sim.prefetch import top_k
@@ -65,7 +66,8 @@ def test_a_run_is_the_commands(config: Path) -> None:
     conclusion = said.pop("conclusion")
     done = ps.run(config, {"cache.capacity": "25%"}, predictor="guess")
     assert done.results == said
-    assert done.said == conclusion
+    assert of_run(said) == conclusion
+    assert done.said == run_cli("run", config, *sets).out.splitlines()[-len(done.said) :]
     assert done.tpot_ms == said["tpot_ms"]["mean"]
     assert done.hit_rate == said["hit_rate"]["all"]
     assert done.config.predictor[0].name == "guess"
