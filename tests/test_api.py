@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from cli_support import MODEL, environment, here, run_cli, small_trace, write_config
+from cli_support import MODEL, environment, run_cli, small_trace, write_config
 
 import prefetch_sim as ps
 from prefetch_sim.experiments.conclusions.one_run import of_run
