@@ -20,6 +20,7 @@ from prefetch_sim.experiments.conclusions.one_run import of_run
 from prefetch_sim.experiments.conclusions.sweeps import of_sweep
 from prefetch_sim.sim import run as simulated
 from prefetch_sim.sim.setup import engine_choice
+from prefetch_sim.sim.setup.inputs import Inputs
 
 REQUESTS = 10
 
@@ -557,9 +558,14 @@ def test_a_second_run_is_of_few_layer_steps(folder: Path, monkeypatch: pytest.Mo
 
 
 def test_a_run_as_json_is_simulated_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = []
+    ran: list[Inputs] = []
     once = simulated.run_inputs
-    monkeypatch.setattr(simulated, "run_inputs", lambda inputs: ran.append(inputs) or once(inputs))
+
+    def counted(inputs: Inputs) -> dict[str, Any]:
+        ran.append(inputs)
+        return once(inputs)
+
+    monkeypatch.setattr(simulated, "run_inputs", counted)
     trace = str(folder / "small.parquet")
     config = write_config(folder / "run.yaml", trace=trace, predictor="guess")
     for options, runs in (([], 2), (["--json"], 1)):
