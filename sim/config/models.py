@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def load_model(name_or_path: str | Path, precision: Stored = None) -> ModelSpec:
 
     Raises ModelError naming the file and key at fault, or the nearest known name.
     """
-    path = Path(name_or_path)
+    path = Path(os.path.expanduser(name_or_path))
     is_spec = path.suffix in (".yaml", ".yml") and not (path / "config.json").is_file()
     if is_spec and str(name_or_path) not in catalogue.names():
         return _read(path, path.stat().st_mtime_ns if path.exists() else 0)

@@ -30,7 +30,7 @@ def model_name(text: str) -> str:
     if text in names():
         return text
     _, _, last = text.rpartition("/")  # what stands before it is who published it
-    return resolve("model", last, dict.fromkeys(names(), ""), _IDLE)
+    return resolve("model", last or text, dict.fromkeys(names(), ""), _IDLE)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def named_model(name_or_path: str | Path, precision: Stored = None) -> ModelSpec
     text = str(name_or_path)
     if text in catalogue.names():
         return catalogue.shape(text)
-    path = Path(text)
+    path = Path(os.path.expanduser(text))
     if (path / "config.json").is_file():
         path = path / "config.json"
     if path.suffix in (".gguf", ".json") and not path.exists():
