@@ -376,9 +376,34 @@ def test_a_trace_in_memory(config: Path) -> None:
     assert swept.frame["error"].isna().all()
 
 
+def test_predictions_in_memory(config: Path) -> None:
+    trace = ps.load_trace("small.parquet")
+    guess = trace.predictions["guess"]
+    ids = [name for name, a, b in trace.requests for _ in range(b - a)]
+    said = {"mine": (guess.experts.tolist(), guess.scores.tolist(), "gate_input", 1)}
+    made = ps.Trace.from_arrays(MODEL, trace.experts, requests=ids, prompt=4, predictions=said)
+    assert repr(made).endswith("predictions: mine)")
+    kept = ps.Trace.from_arrays(
+        MODEL, trace.experts, requests=ids, prompt=4, predictions={"mine": guess}
+    )
+    runs = [ps.run(config, trace=t, predictor="mine").results for t in (made, kept)]
+    assert runs[0]["predictors"]["mine"]["slot_recall"] == 1
+    assert runs[0]["predictors"] == runs[1]["predictors"]
+    for wrong, message in (
+        ((guess.experts, guess.scores), "expected (experts, scores, trigger, distance)"),
+        ((guess.experts, guess.scores, "gate", 1), "prediction 'mine': trigger: "),
+        ((guess.experts, guess.scores[:, :2], "gate_input", 1), "has experts (36, 4, 2) and"),
+        ((guess.experts + 90, guess.scores, "gate_input", 1), "row 0, layer 0: prediction 'mine'"),
+    ):
+        with pytest.raises(ps.TraceError) as told:
+            ps.Trace.from_arrays(MODEL, trace.experts, predictions={"mine": wrong})  # type: ignore
+        assert message in str(told.value)
+
+
 def test_a_dataframe_is_a_trace(config: Path) -> None:
     trace = read_trace("small.parquet")
-    again = ps.load_trace(pd.read_parquet("small.parquet"), model=MODEL)
+    with pytest.warns(UserWarning, match="predictions left out, as a DataFrame .*: guess; Trace"):
+        again = ps.load_trace(pd.read_parquet("small.parquet"), model=MODEL)
     assert (again.experts == trace.experts).all()
     rows = [
         (int(trace.request_id[t]), int(trace.position[t]), layer, list(trace.experts[t, layer]))

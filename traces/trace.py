@@ -7,7 +7,7 @@ named. An expert is written as ``e`` in ``0..E-1`` of its own MoE layer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from prefetch_sim.traces.errors import first_line
+from prefetch_sim.traces.errors import describe, first_line
 from prefetch_sim.traces.models.keys import ModelConfigError
 from prefetch_sim.traces.models.named import named_model
 from prefetch_sim.traces.models.spec import ModelSpec
@@ -88,6 +88,10 @@ class Prediction:
     scores: Array  # float16 or float32 [T, L, m], not increasing; 0 where silent
 
 
+# What a predictor said, as arrays: experts and scores, both [T, L, m], trigger and distance.
+Said = tuple[npt.ArrayLike, npt.ArrayLike, str, int]
+
+
 @dataclass(repr=False)
 class Trace:
     """Rows of a request are contiguous, its positions count up by one, prefill before decode."""
@@ -114,6 +118,7 @@ class Trace:
         weights: npt.ArrayLike | None = None,
         token_id: npt.ArrayLike | None = None,
         recorded: dict[str, str] | None = None,
+        predictions: Mapping[str, Prediction | Said] | None = None,
     ) -> Trace:
         """A trace of routing that is in memory; ``write_trace`` makes a file of it.
 
@@ -122,9 +127,11 @@ class Trace:
         names the request of each row, whose rows must be together (default: one request);
         ``prompt`` is how many first rows of each request are its prompt, one number for all or one
         each, at most the rows that there are. ``weights`` [T, L, k], ``token_id`` [T];
-        ``recorded`` says where it comes from. Raises TraceError for a model that is not known, a
-        shape that is not the model's, lists that differ in length, what is no whole number, and
-        experts that are twice in a set or not of the model.
+        ``recorded`` says where it comes from. ``predictions``: what predictors said, by name, each
+        a ``Prediction`` or ``(experts [T, L, m], scores [T, L, m], trigger, distance)``, which
+        costs nothing in a run. Raises TraceError for a model that is not known, a shape that is not
+        the model's, lists that differ in length, what is no whole number, and experts that are
+        twice in a set or not of the model.
         """
         if isinstance(model, str | Path):
             try:
@@ -157,21 +164,37 @@ class Trace:
             if not 0 <= wanted <= rows:
                 raise TraceError(f"trace: request {name!r} has {rows} rows, its prompt {wanted}")
         in_prompt = position < np.repeat(prompts, lengths)
+        said = {name: _prediction(name, given) for name, given in (predictions or {}).items()}
+        info = {name: prediction.info for name, prediction in said.items()}
+        try:
+            meta = TraceMeta(model=model, recorded=recorded or {}, predictions=info)
+        except ValidationError as error:
+            raise TraceError(f"trace: {describe(error, TraceMeta)}") from None
         trace = cls(
             path=None,
-            meta=TraceMeta(model=model, recorded=recorded or {}),
+            meta=meta,
             request_id=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
             position=position.astype(np.int32),
             phase=np.where(in_prompt, PREFILL, DECODE).astype(np.int8),
             token_id=None if token_id is None else _integers("token_id", token_id, np.int32),
             experts=chosen,
             weights=None if weights is None else _weights(weights),
+            predictions=said,
         )
 
         def fail(row: int, message: str, layer: int) -> TraceError:
             return TraceError(f"trace: row {row}, layer {layer}: {message}")
 
         check_sets("", chosen, model.experts, fail)
+        for name, prediction in said.items():
+            shape = prediction.experts.shape
+            if shape[:-1] != (tokens, layers) or prediction.scores.shape != shape:
+                raise TraceError(
+                    f"trace: prediction {name!r} has experts {shape} and scores "
+                    f"{prediction.scores.shape}, expected both {tokens} x {layers} x as many as "
+                    "it names"
+                )
+            check_sets(f"prediction {name!r}: ", prediction.experts, model.experts, fail)
         return trace
 
     def __repr__(self) -> str:
@@ -217,10 +240,35 @@ def _array(name: str, values: Any) -> Array:
         raise TraceError(f"trace: {name} is no array: {why}") from None
 
 
-def _weights(values: Any) -> Array:
-    array = _array("weights", values)
+def _prediction(name: str, given: Prediction | Said) -> Prediction:
+    if isinstance(given, Prediction):
+        return given
+    try:
+        experts, scores, trigger, distance = given
+    except (TypeError, ValueError):
+        raise TraceError(
+            f"trace: prediction {name!r}: expected (experts, scores, trigger, distance)"
+        ) from None
+    about = {"flops": 0, "bytes": 0, "description": "given as arrays"}
+    try:
+        info = PredictionInfo.model_validate({"trigger": trigger, "distance": distance, **about})
+    except ValidationError as error:
+        raise TraceError(f"trace: prediction {name!r}: {describe(error, PredictionInfo)}") from None
+    likely = _numbers(f"scores of prediction {name!r}", scores)
+    kind = likely.dtype if likely.dtype in (np.float16, np.float32) else np.float32
+    ids = _integers(f"experts of prediction {name!r}", experts, np.int16)
+    return Prediction(info, ids, likely.astype(kind))
+
+
+def _numbers(name: str, values: Any) -> Array:
+    array = _array(name, values)
     if array.dtype.kind not in "iuf":
-        raise TraceError(f"trace: weights is {array.dtype}, expected numbers")
+        raise TraceError(f"trace: {name} is {array.dtype}, expected numbers")
+    return array
+
+
+def _weights(values: Any) -> Array:
+    array = _numbers("weights", values)
     with np.errstate(over="ignore"):  # infinite ones are refused with their row
         return array.astype(np.float16)
 

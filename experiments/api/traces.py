@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -36,9 +37,10 @@ def load_trace(
 
     ``source``: a bundled trace by name, a file or folder, also of another tool's format, or a
     DataFrame with the columns of a trace file (``request_id``, ``position``, ``experts``) or of
-    the plain CSV (``request``, ``position``, ``layer``, ``experts``). ``model`` says whose routing
-    it is where the source does not: a name, a file or a ModelSpec. ``requests``: a slice,
-    ``"0:20"``, of a trace file. Raises TraceError or ConfigError, one line each.
+    the plain CSV (``request``, ``position``, ``layer``, ``experts``). A frame does not say when
+    predictions in it were made: they are left out, with a warning. ``model`` says whose routing it
+    is where the source does not: a name, a file or a ModelSpec. ``requests``: a slice, ``"0:20"``,
+    of a trace file. Raises TraceError or ConfigError, one line each.
     """
     spec = load_model(model) if isinstance(model, str) else model
     if not isinstance(source, str | os.PathLike):
@@ -56,6 +58,13 @@ def load_trace(
 def _of_frame(frame: pd.DataFrame, model: ModelSpec | None) -> Trace:
     if model is None:
         raise ConfigError("load_trace: a DataFrame leaves the model open: give model=")
+    lost = sorted({str(name).split(".")[1] for name in frame if _is_prediction(name)})
+    if lost:
+        warnings.warn(
+            f"load_trace: predictions left out, as a DataFrame does not say when they were made: "
+            f"{', '.join(lost)}; Trace.from_arrays(predictions=) takes them",
+            stacklevel=3,
+        )
     with TemporaryDirectory(prefix="prefetch-sim-") as folder:
         if "layer" in frame:
             path = Path(folder) / "frame.csv"
@@ -72,6 +81,10 @@ def _of_frame(frame: pd.DataFrame, model: ModelSpec | None) -> Trace:
             return import_trace(path, model=model)
         except TraceError as error:
             raise TraceError(str(error).replace(str(path), "DataFrame")) from error
+
+
+def _is_prediction(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith("prediction.") and name.count(".") == 2
 
 
 def trace_file(trace: Trace) -> Path:
