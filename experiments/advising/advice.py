@@ -11,7 +11,7 @@ from prefetch_sim.experiments.advising import near, options, points
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Speed, Split, Trust
 from prefetch_sim.experiments.advising.choices import able, fastest, point
 from prefetch_sim.experiments.advising.machine import Taken
-from prefetch_sim.experiments.advising.placements import GIB, Placement, first_layers, ways
+from prefetch_sim.experiments.advising.placements import GIB, PAGING, Placement, ways
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
@@ -31,7 +31,7 @@ def advise(
     """Answer ``question``. Raises ConfigError or ProfileError where it names what is not known.
 
     ``progress`` is told what is under way; ``look`` says what this machine is; ``without`` are rows
-    of the field check that the band is to know nothing of.
+    of the field check that are neither in the band's deviation nor shown beside the answer.
     """
     tell = progress or (lambda what: None)
     tell("reading")
@@ -47,15 +47,19 @@ def advise(
     tried = [point(found, way, asked=True) for way in tries]
     placement, best = min(tried, key=lambda one: one[1].ms)
     felt = points.elasticities(best, lambda figure: tell(f"what {figure} counts for"))
-    doubt = bands.band(best, felt, without)
-    speed = _speed(best, doubt, question.context)
+    assumed = {one.what for one in found.taken if one.how == "assumed"}
+    doubt = bands.band(best, felt, without, cpu_assumed="cpu" in assumed)
+    at_best = bool(placement.on_drive) and found.place.runtime.name in PAGING
+    speed = _speed(best, doubt, question.context, at_best)
     more = options.more(found, placement, best, tell)
     engines = options.engines(found, placement, best, tell)
-    prefetches, prefetch = options.prefetch(found, placement, best, tell)
+    base, prefetch = options.prefetch(found, placement, best, tell)
+    prefetches = base.inputs.runtime if base else None
     target = None
     if question.target is not None:
         tell("what would reach the target")
-        others = [(one.what, one.tokens_s) for one in (*engines, *more)]
+        sure = [one for one in more if not at_best or one.what.startswith(options.ALL_IN_MEMORY)]
+        others = [(one.what, one.tokens_s) for one in (*engines, *sure)]
         target = _target(found, placement, question.target, speed, others)
     asked = _asked(found)
     if placement.way != "whole":
@@ -68,9 +72,12 @@ def advise(
         split=_split(found, placement, best),
         limits=limits(felt),
         more=tuple(more),
+        best=options.best(found, best, tell),
         engines=tuple(engines),
         prefetch=tuple(prefetch),
-        prefetches=prefetches,
+        prefetches=prefetches.name if prefetches else None,
+        prefetch_over=base.tokens_s if base else None,
+        may_prefetch=prefetches is None or "prefetch" not in prefetches.lacks,
         target=target,
         trust=_trust(found, best, felt, doubt, without),
         config=best.tree,
@@ -95,17 +102,18 @@ def _known(found: Situation) -> tuple[Taken, ...]:
     )
 
 
-def _speed(best: Point, doubt: bands.Band, context: int) -> Speed:
+def _speed(best: Point, doubt: bands.Band, context: int, at_best: bool) -> Speed:
     expected = best.tokens_s
     return Speed(
         tokens_s=expected,
-        low=expected * (1 - doubt.half),
+        low=0.0 if at_best else expected * (1 - doubt.half),
         high=expected * (1 + doubt.half),
         ms=best.ms,
         half_width=doubt.half,
         from_figures=doubt.figures,
         from_field=doubt.field,
         cut=doubt.cut,
+        at_best=at_best,
         tokens_s_at_context=1e3 / points.at_context(best, context),
     )
 
@@ -130,14 +138,8 @@ def _memory(found: Situation, placement: Placement | None) -> Memory:
 
 def _split(found: Situation, placement: Placement, best: Point) -> Split:
     place = found.place
-    flags = None
-    if place.runtime.name == "llama.cpp" and placement.way in ("whole", "layers"):
-        first = first_layers(place.model, placement.layers)
-        moe = f" --n-cpu-moe {first}" if placement.way == "layers" and first else ""
-        flags = f"-ngl 99{moe} -c {found.question.context}"
-    elif place.runtime.name == "ktransformers" and placement.way == "each":
-        flags = f"--kt-num-gpu-experts {placement.each}"
     share = placement.on_gpu / place.everything
+    flags = options.flags(found, placement)
     return Split(placement.way, placement.layers, placement.each, share, best.hit_rate, flags)
 
 
@@ -169,11 +171,14 @@ def _target(
     others: list[tuple[str, float]],
 ) -> Target:
     def larger(more_gib: float) -> float:
-        return best.tokens_s if (best := fastest(found.with_memory(more_gib))) else 0.0
+        best = fastest(found.with_memory(more_gib))
+        return best[1].tokens_s if best else 0.0
 
     lacking = (found.place.everything - found.place.room) / GIB
     band = speed.low, speed.tokens_s, speed.high
-    return judged(wanted, band, others, 0.0 if placement.way == "whole" else lacking, larger)
+    if placement.way == "whole" or speed.at_best:
+        lacking = 0.0
+    return judged(wanted, band, others, lacking, larger, speed.at_best)
 
 
 def _trust(

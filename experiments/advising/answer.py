@@ -42,6 +42,7 @@ class Speed:
     from_figures: float
     from_field: float
     cut: bool  # what is known would make it wider
+    at_best: bool  # paging is not modelled: the band is open below, and ``low`` is 0
     tokens_s_at_context: float
 
 
@@ -92,9 +93,12 @@ class Advice:
     split: Split | None = None
     limits: dict[str, float] | None = None  # shares of a token's time that go with each
     more: tuple[Option, ...] = ()  # memory, link, drive, CPU
+    best: Option | None = None  # as fast as the engine can be, where a split was asked about
     engines: tuple[Option, ...] = ()
     prefetch: tuple[Option, ...] = ()
     prefetches: str | None = None  # the engine that these are of
+    prefetch_over: float | None = None  # its tokens a second without
+    may_prefetch: bool = True  # whether that engine can do it today
     target: Target | None = None
     trust: Trust | None = None
     config: Tree | None = None  # of prefetch-sim run

@@ -41,7 +41,7 @@ def point(found: Situation, way: Way, *, asked: bool = False) -> tuple[Placement
     return placement, points.run({**found.tree(whole=way == "whole"), **placement.changes})
 
 
-def fastest(found: Situation) -> Point | None:
+def fastest(found: Situation) -> tuple[Placement, Point] | None:
     """Of all that the engine can do there; None where it can do nothing."""
-    tried = [point(found, way)[1] for way in ways(found.place)]
-    return min(tried, key=lambda one: one.ms, default=None)
+    tried = [point(found, way) for way in ways(found.place)]
+    return min(tried, key=lambda one: one[1].ms, default=None)

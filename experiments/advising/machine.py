@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from prefetch_sim.experiments.advising.question import Question, rate
@@ -26,6 +28,7 @@ GIB = 2**30
 # Of a memory, what its system and other programs keep: at least 2 GiB. macOS lets the GPU have
 # three quarters (iogpu.wired_limit_mb unset).
 _SYSTEM, _LEAST_SYSTEM, _MACOS = 0.1, 2 * GIB, 0.25
+How = Literal["said", "detected", "assumed"]
 MACS = ("m2-ultra", "m4-max", "m5-pro")
 
 
@@ -35,7 +38,7 @@ class Taken:
 
     what: str
     value: str
-    how: Literal["said", "detected", "assumed"]
+    how: How
     why: str = ""
 
 
@@ -111,13 +114,22 @@ def find(question: Question, look: Callable[[], Here] = here) -> Machine:
                 raise ProfileError(f"{what}: {name} has one memory, so there is none")
         changes |= _one_memory(question, base, size, found if is_here else None, taken)
     else:
-        changes |= _card(base, size, taken) | _host(question, base, found, is_here, taken)
+        if is_here and not _MEMORY.search(question.gpu or ""):
+            changes |= _card(base, found.gpu_gib, "detected", taken)
+        else:
+            changes |= _card(base, size, "said", taken)
+        changes |= _host(question, base, found, is_here, taken)
     changes |= _drive(question, base, taken)
     profile = load_machine(name, changes)
     usable = 0
     if profile.host is not None:
-        usable = _usable(profile.host.memory_gib.value * GIB, _SYSTEM)
+        usable = host_usable(profile.host.memory_gib.value * GIB)
     return Machine({"name": name, **changes}, profile, usable, tuple(taken))
+
+
+def host_usable(nbytes: float) -> int:
+    """Bytes of a host's memory that experts may have."""
+    return _usable(nbytes, _SYSTEM)
 
 
 def _usable(nbytes: float, share: float) -> int:
@@ -142,10 +154,13 @@ def _one_memory(
     return {"compute": {"memory_gib": round(usable / GIB, 3)}}
 
 
-def _card(base: HardwareProfile, size: float | None, taken: list[Taken]) -> dict[str, Any]:
+def _card(
+    base: HardwareProfile, size: float | None, how: How, taken: list[Taken]
+) -> dict[str, Any]:
     if size in (None, base.compute.memory_gib.value):
         return {}
-    taken.append(Taken("vram", f"{size:g} GiB", "said", f"else as {base.name}"))
+    rest = f"else as {base.name}, its memory as fast too"
+    taken.append(Taken("vram", f"{size:g} GiB", how, rest))
     return {"compute": {"memory_gib": size}}
 
 
@@ -154,15 +169,17 @@ def _host(
 ) -> dict[str, Any]:
     assert base.host is not None
     assert base.host_link is not None
-    usual = f"usual beside {base.name}"
+    given = question.gpu is not None and _file(question.gpu) is not None
+    usual = f"in {base.name}" if given else f"usual beside {base.name}"
+    how: Literal["said", "assumed"] = "said" if given else "assumed"
     changes: dict[str, Any] = {}
     if question.ram is not None or is_here:
         ram = question.ram or found.ram
         taken.append(Taken("ram", _gib(ram), "said" if question.ram else "detected"))
         changes["host"] = {"memory_gib": round(ram / GIB, 3)}
     else:
-        taken.append(Taken("ram", f"{base.host.memory_gib.value:g} GiB", "assumed", usual))
-    part = base.cpu.name if base.cpu is not None else None
+        taken.append(Taken("ram", f"{base.host.memory_gib.value:g} GiB", how, usual))
+    part = _cpu_of(base)
     if question.cpu is not None:
         part = _part("cpu", question.cpu)
         taken.append(Taken("cpu", part, "said", _as(question.cpu, part)))
@@ -172,11 +189,12 @@ def _host(
         changes["cpu"] = known
     else:
         unknown = f"; {found.cpu} is in no list" if is_here else ""
-        taken.append(Taken("cpu", part or "none", "assumed", usual + unknown))
-    link = question.link or base.host_link.gb_s.value
-    how: Any = "said" if question.link else "assumed"
-    taken.append(Taken("link", f"{link:g} GB/s", how, "" if question.link else f"as {base.name}"))
-    if question.link is not None:
+        taken.append(Taken("cpu", part, how, usual + unknown))
+    if question.link is None:
+        why = usual if given else f"as {base.name}"
+        taken.append(Taken("link", f"{base.host_link.gb_s.value:g} GB/s", how, why))
+    else:
+        taken.append(Taken("link", f"{question.link:g} GB/s", "said"))
         changes["host_link"] = {"gb_s": question.link}
     return changes
 
@@ -184,7 +202,9 @@ def _host(
 def _drive(question: Question, base: HardwareProfile, taken: list[Taken]) -> dict[str, Any]:
     if question.drive is None:
         named = base.storage.name or f"{base.storage.gb_s.value:g} GB/s"
-        taken.append(Taken("drive", named, "assumed", f"as {base.name}"))
+        given = question.gpu is not None and _file(question.gpu) is not None
+        how: Literal["said", "assumed"] = "said" if given else "assumed"
+        taken.append(Taken("drive", named, how, f"{'in' if given else 'as'} {base.name}"))
         return {}
     with suppress(ValueError):
         gb_s = rate(question.drive)
@@ -201,22 +221,62 @@ def _card_name(text: str) -> tuple[str, float | None]:
 
     Raises ProfileError with the nearest name.
     """
-    if text.endswith(_FILES):
-        return text, None
+    if (file := _file(text)) is not None:
+        return file, None
     size = _MEMORY.search(text)
     try:
         return machine_name(text), None
     except ProfileError as error:
         if size is None:
-            raise _no_card(error) from None
+            raise _no_card(text, error) from None
         with suppress(ProfileError):  # the card with another memory
             return machine_name(_MEMORY.sub(" ", text)), float(size[1])
-        raise _no_card(error) from None
+        raise _no_card(text, error) from None
 
 
-def _no_card(error: ProfileError) -> ProfileError:
-    made = "'prefetch-sim hardware new' makes a profile of one that is not listed"
-    return ProfileError(f"gpu: {error} ({made})")
+def _file(text: str) -> str | None:
+    """The YAML file that ``text`` is, or that is of this name in the folder; None for a name."""
+    if text.endswith(_FILES):
+        return text
+    return next((text + end for end in _FILES if Path(text + end).is_file()), None)
+
+
+_NEAR = re.compile(r"did you mean '([^']+)'\?")
+
+
+def _no_card(text: str, error: ProfileError) -> ProfileError:
+    """One line: the nearest name where it is near, and how to describe what is in no list."""
+    size = _MEMORY.search(text)
+    new = (
+        f"prefetch-sim hardware new my-box --gpu-memory-gib {size[1] if size else 16} "
+        "--gpu-gb-s 610 --link-gb-s 25 --host-memory-gib 64 --drive-gb-s 6"
+    )
+    near = _NEAR.search(str(error))
+    if near is not None and _is_near(text, near[1]):
+        begin = f"unknown card or machine {text!r}; did you mean {near[1]!r}?"
+    elif near is not None or "unknown" in str(error):
+        begin = f"unknown card or machine {text!r}."
+    else:
+        return ProfileError(f"gpu: {error}")  # several of that name
+    return ProfileError(
+        f"gpu: {begin} One that is in no list is described by its own five numbers: {new}, "
+        "then --gpu my-box ('prefetch-sim list hardware' has the list)"
+    )
+
+
+def _is_near(text: str, name: str) -> bool:
+    """Whether ``name`` may be meant: alike, and with all digits of ``text`` in their order."""
+    text = _MEMORY.sub("", text).strip().lower().replace(" ", "-")
+    digits = ".*".join(re.findall(r"\d", text))
+    return bool(re.search(digits, name) and get_close_matches(text, [name], cutoff=0.7))
+
+
+def _cpu_of(base: HardwareProfile) -> str:
+    """Its name, or what it does."""
+    if base.cpu is None:
+        return "none"
+    speed = base.flat()["cpu.expert_gb_s.bf16"].value
+    return base.cpu.name or f"of {speed:g} GB/s of experts"
 
 
 def _part(section: str, text: str) -> str:

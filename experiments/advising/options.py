@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import ceil
 
 from prefetch_sim.experiments.advising import points
 from prefetch_sim.experiments.advising.answer import Option
 from prefetch_sim.experiments.advising.choices import fastest, point
-from prefetch_sim.experiments.advising.placements import Placement, ways
+from prefetch_sim.experiments.advising.machine import host_usable
+from prefetch_sim.experiments.advising.placements import (
+    CACHED,
+    GIB,
+    Placement,
+    first_layers,
+    last,
+    ways,
+)
 from prefetch_sim.experiments.advising.points import Point
-from prefetch_sim.experiments.advising.situation import Situation
+from prefetch_sim.experiments.advising.situation import FROM_DRIVE, Situation
 from prefetch_sim.sim.config.files import set_path
 
 Told = Callable[[str], None]
 ENGINES = ("llama.cpp", "ktransformers", "imp")  # that place experts in three ways
 PREFETCHING = "imp"  # whose loads stand for those of an engine that prefetches
+ALL_IN_MEMORY = ("host_gib=", "all_gib+")
 RECALLS = (0.6, 0.8, 1.0)  # of the experts of the next layer
+# GB of host memory as it is sold.
+_SOLD = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 
 
 def more(found: Situation, placement: Placement, best: Point, tell: Told) -> list[Option]:
-    """A GiB more of the accelerator's memory, and twice the rate of what may limit."""
+    """More of the accelerator's memory or the host's, and twice the rate of what may limit."""
     if placement.way == "whole":
         return []
     options = []
     question, profile = found.question, best.inputs.profile
     if question.n_cpu_moe is None and question.cache is None:
         tell("another GiB of memory")
-        larger = found.with_memory(1.0)
+        gib = step(found, placement)
+        larger = found.with_memory(gib)
         way = placement.way if placement.way in ways(larger.place) else "whole"
-        options.append(_option("memory_gib+1", point(larger, way)[1], best))
+        options.append(_option(f"memory_gib+{gib:g}", point(larger, way)[1], best))
+    for what, enough in _all_in_memory(found, placement):
+        tell("all experts in memory")
+        if (other := fastest(enough)) is not None:
+            options.append(_option(what, other[1], best))
     flat = profile.flat()
     faster = {
         "link": [] if profile.unified_memory else ["host_link.gb_s"],
@@ -49,21 +66,78 @@ def more(found: Situation, placement: Placement, best: Point, tell: Told) -> lis
 
 def engines(found: Situation, placement: Placement, best: Point, tell: Told) -> list[Option]:
     """The fastest way of other engines, where experts are split between GPU and host."""
-    if placement.way == "whole" or placement.on_drive or found.place.profile.unified_memory:
+    place = found.place
+    if placement.way == "whole" or (placement.on_drive and not place.profile.unified_memory):
         return []
+    names: tuple[str, ...] = ENGINES
+    if place.profile.unified_memory:  # those that read the drive themselves
+        names = tuple(FROM_DRIVE[name] for name in (place.profile.name,) if name in FROM_DRIVE)
     options = []
-    for name in ENGINES:
+    for name in names:
         if name != found.place.runtime.name:
             tell(f"with {name}")
             other = fastest(found.with_runtime(name))
             if other is not None:
-                options.append(_option(name, other, best))
+                options.append(_option(name, other[1], best))
     return options
+
+
+def best(found: Situation, asked: Point, tell: Told) -> Option | None:
+    """The fastest that the engine can be, where a split was asked about; None where none was."""
+    if found.question.n_cpu_moe is None and found.question.cache is None:
+        return None
+    tell("the best split")
+    fast = fastest(found)
+    if fast is None:
+        return None
+    return _option(flags(found, fast[0]) or _in_words(fast[0]), fast[1], asked)
+
+
+def flags(found: Situation, placement: Placement) -> str | None:
+    """The engine's own, where it has some for this."""
+    place, way = found.place, placement.way
+    if place.runtime.name == "llama.cpp" and way in ("whole", "layers"):
+        first = first_layers(place.model, placement.layers)
+        moe = f" --n-cpu-moe {first}" if way == "layers" and first else ""
+        return f"-ngl 99{moe} -c {found.question.context}"
+    if place.runtime.name == "ktransformers" and way == "each":
+        return f"--kt-num-gpu-experts {placement.each}"
+    return None
+
+
+def _in_words(placement: Placement) -> str:
+    if placement.way in CACHED:
+        return f"a cache of {placement.on_gpu / GIB:.1f} GiB"
+    return "every expert in memory"
+
+
+def step(found: Situation, placement: Placement) -> float:
+    """GiB more that change something: one, or what the next whole layer lacks."""
+    place = found.place
+    if placement.way != "layers":
+        return 1.0
+    next_one = sum(last(place, placement.layers + 1))
+    return max(1.0, ceil(10 * (next_one - place.room) / GIB) / 10)
+
+
+def _all_in_memory(found: Situation, placement: Placement) -> Iterator[tuple[str, Situation]]:
+    """With so much memory that nothing is on the drive; none where that is so already."""
+    place = found.place
+    if not placement.on_drive:
+        return
+    if place.profile.unified_memory:
+        gib = ceil(10 * (place.everything - place.room) / GIB) / 10
+        yield f"all_gib+{gib:g}", found.with_memory(gib)
+        return
+    in_host = place.everything - placement.on_gpu
+    size = next((gb for gb in _SOLD if host_usable(gb * GIB) >= in_host), None)
+    if size is not None:
+        yield f"host_gib={size}", found.with_host(size)
 
 
 def prefetch(
     found: Situation, placement: Placement, best: Point, tell: Told
-) -> tuple[str | None, list[Option]]:
+) -> tuple[Point | None, list[Option]]:
     """What foreseeing the next layer's experts brings to an engine that loads what it misses."""
     base = best
     if placement.way in ("whole", "layers", "each") and not placement.on_drive:
@@ -77,7 +151,7 @@ def prefetch(
         predictor = {"name": "oracle", "recall": recall, "distance": 1}
         foreseen = points.run({**base.tree, "predictor": predictor})
         options.append(_option(f"recall={recall:g}", foreseen, base))
-    return base.inputs.runtime.name, options
+    return base, options
 
 
 def _option(what: str, found: Point, against: Point) -> Option:

@@ -16,14 +16,21 @@ from prefetch_sim.traces.models.spec import ModelSpec
 
 # whole: all experts on the accelerator; layers: those of the last layers; each: some of each layer;
 # both with the rest on the CPU. lru: a cache that loads what it misses; lru+cpu: the CPU computes
-# that, and it is loaded behind.
-Way = Literal["whole", "layers", "each", "lru", "lru+cpu"]
+# that, and it is loaded behind. paged: one memory holds pages of the file, at best as an LRU cache
+# of experts would.
+Way = Literal["whole", "layers", "each", "lru", "lru+cpu", "paged"]
+CACHED: tuple[Way, ...] = ("lru", "lru+cpu", "paged")
 GIB = 2**30
 PROMPT = 16
 # Decode tokens of a run: where every token takes the same, few say it.
-_DECODE: dict[Way, int] = {"whole": 12, "layers": 12, "each": 48, "lru": 64, "lru+cpu": 64}
+_DECODE: dict[Way, int] = {
+    "whole": 12, "layers": 12, "each": 48, "lru": 64, "lru+cpu": 64, "paged": 64,
+}  # fmt: skip
 # Engines that place in one way; others do what their profile does not lack.
 _PLACES: dict[str, tuple[Way, ...]] = {"llama.cpp": ("layers",), "ktransformers": ("each",)}
+# Engines that leave it to the system's page cache to read what memory lacks: what that costs (page
+# faults, read-ahead of the wrong pages) is not modelled, so that a run says the best that can be.
+PAGING = ("llama.cpp", "ktransformers", "imp")
 # What an LRU cache of a share of the experts hits: Qwen3-30B-A3B, 24, 73, 146 and 244 of 384 slots
 # a layer (kekzl/imp#1374); its experts are 16 times its top-k.
 HITS = ((24 / 384, 0.366), (73 / 384, 0.741), (146 / 384, 0.894), (244 / 384, 0.962), (1.0, 1.0))
@@ -90,13 +97,13 @@ def ways(place: Place, *, whole: bool = True) -> tuple[Way, ...]:
         return ("whole",)
     lacks, loads = place.runtime.lacks, place.room >= place.top_k
     if place.profile.cpu is None:  # one memory; or a host that only keeps experts
-        return ("lru",) if loads else ()
+        return (("paged" if place.runtime.name == "llama.cpp" else "lru"),) if loads else ()
     able: list[Way] = [] if "cpu" in lacks else ["layers", "each"]
     if "loads" not in lacks:
         able += ["lru+cpu", "lru"] if able else ["lru"]
     own = _PLACES.get(place.runtime.name, tuple(able) or ("lru",))
     enough = loads if place.on_drive(0) else place.room >= max(place.sizes)
-    return tuple(way for way in own if (loads if way.startswith("lru") else enough))
+    return tuple(way for way in own if (loads if way in CACHED else enough))
 
 
 def placed(
@@ -112,41 +119,53 @@ def placed(
             f"cache: {gib(room)} do not fit in the {gib(max(place.room, 0))} that "
             f"{place.profile.name} has beside {place.beside}"
         )
+    fills = cache is None and n_cpu_moe is None  # another memory is then filled likewise
     layers = each = 0
     on_gpu = min(room, place.everything)
     changes: Tree
     if way == "whole":
         layers, changes = place.model.moe_layers, {"cache": {"capacity": "100%", "warm": "first"}}
-    elif way.startswith("lru"):
+    elif way in CACHED:
         policy = "cpu" if way == "lru+cpu" else "load"
         nearly = on_gpu > _NEARLY * place.everything
         changes = {
-            "cache": {"capacity": f"{on_gpu}B", **({"warm": "first"} if nearly else {})},
+            "cache": {
+                "capacity": "fill" if fills else f"{on_gpu}B",
+                **({"warm": "first"} if nearly else {}),
+            },
             "misses": {"policy": policy, "then": "load"},
         }
     else:
+        fills = fills and way == "layers" and not place.on_drive(0)
         free = place.top_k if place.on_drive(0) else 0  # to load into what the drive has
         if way == "layers":
             layers = _layers(place, room - free, n_cpu_moe)
-            on_gpu = sum(_last(place, layers))
-            cached: Tree = {"static": {"layers": f"last {layers}"}} if layers else {}
+            on_gpu = sum(last(place, layers))
+            kept = "fill" if fills else layers
+            cached: Tree = {"static": {"layers": f"last {kept}"}} if layers else {}
         else:
             each = max(room - free, 0) // sum(place.sizes)
             on_gpu = each * sum(place.sizes)
             cached = {"warm": "first"}  # what is there at first stays: nothing is loaded
         capacity = max(on_gpu + free, *place.sizes)
         changes = {
-            "cache": {"capacity": f"{capacity}B", **cached},
+            "cache": {"capacity": "fill" if fills else f"{capacity}B", **cached},
             "misses": {"policy": "cpu", "then": "keep", "up_to": 1_000_000},
         }
     on_drive = place.on_drive(on_gpu)
-    if on_drive and not place.profile.unified_memory:
+    if not place.profile.unified_memory and (on_drive or _must_choose(place, way)):
         changes["host"] = {"capacity": f"{place.host_bytes}B"}
     changes["trace"] = _routing(place, way, on_gpu, on_drive)
     return Placement(way, on_gpu, on_drive, layers, each, changes)
 
 
-def _last(place: Place, count: int) -> list[int]:
+def _must_choose(place: Place, way: Way) -> bool:
+    """Whether host memory, behind which is the drive, is too small to keep all that is copied."""
+    host = place.profile.host
+    return way in CACHED and host is not None and host.memory_gib.value * GIB < place.everything
+
+
+def last(place: Place, count: int) -> list[int]:
     """Bytes of the experts of each of the last ``count`` layers, the last first."""
     return [place.model.experts * size for size in place.sizes[::-1][:count]]
 
@@ -154,13 +173,13 @@ def _last(place: Place, count: int) -> list[int]:
 def _layers(place: Place, room: int, n_cpu_moe: int | None) -> int:
     """How many of the last layers; ``n_cpu_moe`` counts dense ones too, as llama.cpp does."""
     model = place.model
-    fit = sum(so_far <= room for so_far in accumulate(_last(place, model.moe_layers)))
+    fit = sum(so_far <= room for so_far in accumulate(last(place, model.moe_layers)))
     if n_cpu_moe is None:
         return fit
     count = sum(index >= n_cpu_moe for index in model.moe_layer_indices)
     if count > fit:
         raise ConfigError(
-            f"n-cpu-moe: {n_cpu_moe} leaves {gib(sum(_last(place, count)))} of experts to "
+            f"n-cpu-moe: {n_cpu_moe} leaves {gib(sum(last(place, count)))} of experts to "
             f"{place.profile.name}, which has room for {gib(max(room, 0))} beside "
             f"{place.beside}; at least {first_layers(model, fit)} are needed"
         )
@@ -177,7 +196,7 @@ def _routing(place: Place, way: Way, on_gpu: int, on_drive: int) -> Tree:
 
     That is the one on the accelerator, or host memory above a drive.
     """
-    lru = way.startswith("lru")
+    lru = way in CACHED
     decode = _DECODE["lru" if on_drive else way]
     made: Tree = {
         "synthetic": place.name, "requests": 1, "prompt": PROMPT, "decode": decode,

@@ -23,7 +23,7 @@ from prefetch_sim.traces.models.spec import ModelSpec
 
 _GGUF_ENGINES = ("llama.cpp", "imp", "big-moe-on-edge")
 # What streams experts from the drive: on Macs, and where the CPU computes.
-_FROM_DRIVE = dict.fromkeys(machines.MACS, "mlx-stream") | dict.fromkeys(
+FROM_DRIVE = dict.fromkeys(machines.MACS, "mlx-stream") | dict.fromkeys(
     ("laptop-ddr4", "oneplus-15r", "raspberry-pi-5", "snapdragon-8"), "big-moe-on-edge"
 )
 _USUAL = "llama.cpp"
@@ -58,8 +58,13 @@ class Situation:
 
     def with_runtime(self, name: str) -> Situation:
         """The same with another engine, by name or file."""
-        runtime = load_runtime(name)
-        found = replace(self, runtime=name, place=replace(self.place, runtime=runtime))
+        runtime, model = load_runtime(name), self.place.model
+        stored = self.precision
+        if self.question.quant is None:
+            stored, _ = _stored(self.question, model, runtime.name)
+        sizes = model.bytes_per_expert(stored)
+        place = replace(self.place, runtime=runtime, sizes=sizes)
+        found = replace(self, runtime=name, precision=stored, place=place)
         return found.with_context(self.question.context)
 
     def with_context(self, tokens: int) -> Situation:
@@ -83,6 +88,21 @@ class Situation:
             place=replace(self.place, profile=larger),
         )
 
+    def with_host(self, gib: float) -> Situation:
+        """The same with so much host memory. Only of a machine with two memories."""
+        profile = self.place.profile
+        assert profile.host is not None
+        figure = profile.host.memory_gib.model_copy(update={"value": gib})
+        host = profile.host.model_copy(update={"memory_gib": figure})
+        larger = profile.model_copy(update={"host": host})
+        hardware = {**self.machine.hardware, "host": {"memory_gib": gib}}
+        nbytes = machines.host_usable(gib * machines.GIB)
+        return replace(
+            self,
+            machine=self.machine._replace(hardware=hardware, profile=larger, host_bytes=nbytes),
+            place=replace(self.place, profile=larger, host_bytes=nbytes),
+        )
+
 
 def settle(question: Question, look: Callable[[], machines.Here] = machines.here) -> Situation:
     """Settle ``question``. Raises ConfigError or ProfileError with the nearest name."""
@@ -94,21 +114,24 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     if not runtime.endswith((".yaml", ".yml")):
         runtime = runtime_name(runtime)
     engine = load_runtime(runtime)
-    if question.quant is not None:
-        stored = question.quant
-        taken.append(Taken("quant", _shown(stored), "said"))
-    else:
-        stored, why = _usual_precision(model, engine.name)
-        taken.append(Taken("quant", _shown(stored), "assumed", why))
+    stored, _ = _stored(question, model, engine.name)
     beside = _beside(name, model, stored, engine, question.context)
     sizes = model.bytes_per_expert(stored)
     place = Place(name, model, machine.profile, engine, beside, sizes, machine.host_bytes)
     found = Situation(question, machine, place, stored, runtime, ())
+    why_engine = ""
     if question.runtime is None:
-        found, why = _usual_runtime(found)
-        taken.append(Taken("runtime", found.place.runtime.name, "assumed", why))
-    else:
-        taken.append(Taken("runtime", engine.name, "said"))
+        found, why_engine = _usual_runtime(found)
+    for what, value, given, why in (
+        (
+            "quant",
+            _shown(found.precision),
+            question.quant,
+            _stored(question, model, found.place.runtime.name)[1],
+        ),
+        ("runtime", found.place.runtime.name, question.runtime, why_engine),
+    ):
+        taken.append(Taken(what, value, "assumed" if given is None else "said", why))
     return replace(found, taken=tuple(taken))
 
 
@@ -128,10 +151,16 @@ def _beside(
     return reserve(model, load_workload(config), stored, engine, context)
 
 
-def _usual_precision(model: ModelSpec, engine: str) -> tuple[Precision, str]:
+def _stored(question: Question, model: ModelSpec, engine: str) -> tuple[Precision, str]:
+    """How weights are stored in what the engine reads, and why that is so."""
+    asked = question.quant
+    if asked is not None:  # llama.cpp's files of mxfp4 have no other weights in 16 bits
+        if engine == "llama.cpp" and asked == Precision.of("mxfp4"):
+            return Precision.of("MXFP4_MOE"), "mxfp4 in a GGUF file"
+        return asked, ""
     published = model.precision.experts
     if published in ("bf16", "f16", "f32"):
-        return Precision.of("Q4_K_M"), "usual where a model does not fit"
+        return Precision.of("Q4_K_M"), "usual of a model published in 16 bits"
     if published == "mxfp4" and engine in _GGUF_ENGINES:
         return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
     return Precision(), ""
@@ -141,9 +170,9 @@ def _usual_runtime(found: Situation) -> tuple[Situation, str]:
     place = found.place
     if place.room >= place.everything or not place.profile.unified_memory:
         return found, "what most people run"
-    if place.profile.name not in _FROM_DRIVE:
+    if place.profile.name not in FROM_DRIVE:
         return found, "reading what memory lacks off the drive"
-    other = found.with_runtime(_FROM_DRIVE[place.profile.name])
+    other = found.with_runtime(FROM_DRIVE[place.profile.name])
     return other, "as it streams experts from the drive"
 
 

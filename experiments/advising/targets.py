@@ -19,10 +19,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Target:
-    """``met``: yes, where all of the band is; no, where none of it is."""
+    """``met``: yes, where all of the band is; no, where none of it is; unknown, where at best."""
 
     tokens_s: float
-    met: Literal["yes", "likely", "unlikely", "no"]
+    met: Literal["yes", "likely", "unlikely", "no", "unknown"]
     by: tuple[Way, ...]
 
 
@@ -32,14 +32,16 @@ def judged(
     others: Sequence[tuple[str, float]],
     lacking_gib: float,
     larger: Callable[[float], float],
+    at_best: bool = False,
 ) -> Target:
     """Judge ``wanted`` tokens/s by what is expected, ``band`` being (low, expected, high).
 
     ``others`` are tried already; ``larger`` gives tokens/s with so many GiB more, of which
-    ``lacking_gib`` hold all experts: the fewest that reach it are looked for.
+    ``lacking_gib`` hold all experts: the fewest that reach it are looked for. What is expected
+    ``at_best`` meets nothing.
     """
     low, expected, high = band
-    if expected >= wanted:
+    if expected >= wanted and not at_best:
         return Target(wanted, "yes" if low >= wanted else "likely", ())
     by = [Way(what, speed) for what, speed in others if speed >= wanted]
     if lacking_gib > 0 and (speed := larger(lacking_gib)) >= wanted:
@@ -53,4 +55,6 @@ def judged(
             else:
                 first = middle + 1
         by.append(found)
-    return Target(wanted, "unlikely" if high >= wanted else "no", tuple(by))
+    if high < wanted:
+        return Target(wanted, "no", tuple(by))
+    return Target(wanted, "unknown" if at_best else "unlikely", tuple(by))

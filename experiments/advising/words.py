@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import fill
+from typing import Any
 
-from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Split
+from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
 from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
 from prefetch_sim.experiments.commands.output import count, number, percent
@@ -14,6 +16,10 @@ _WHAT = {
     "drive*2": "a drive twice as fast",
     "cpu*2": "memory twice as fast for the CPU's experts",
 }
+_MEMORY = {
+    "host_gib=": "all experts in memory, {} GB of it for the host",
+    "all_gib+": "all experts in memory, {} GiB more",
+}
 _LIMITS = {
     "cpu": "the CPU and its memory",
     "gpu": "the GPU and its memory",
@@ -21,6 +27,29 @@ _LIMITS = {
     "drive": "the drive",
     "engine": "the engine's own work",
 }
+_FIGURES = (  # by what is in their paths, the first that fits
+    ("hardware.cpu.expert_gb_s", "how fast the CPU reads experts"),
+    ("hardware.contention", "how the link and the CPU share memory"),
+    ("hardware.host_link", "the host link"),
+    ("hardware.storage", "the drive"),
+    ("hardware.compute.memory_gb_s", "how fast the GPU's memory is"),
+    ("hardware.compute.expert_efficiency", "how well the GPU reads experts"),
+    ("hardware.compute.hbm", "how fast the GPU's memory is"),
+    ("hardware.compute", "the GPU"),
+    ("hardware.cpu", "the CPU"),
+    ("runtime.cpu", "what handing work to the CPU costs"),
+    ("runtime.load", "what a load costs the engine"),
+    ("runtime.miss", "what a miss costs the engine"),
+    ("runtime.layer_us", "the engine's work of a layer"),
+    ("runtime.step_us", "the engine's work of a token"),
+    ("runtime", "the engine's own work"),
+)
+_FOLDED: dict[str, Any] = {
+    "subsequent_indent": " " * 10,
+    "break_on_hyphens": False,
+    "break_long_words": False,
+}
+_DISPLAY = 1.0  # GiB; what a desktop may take of a card
 _HELPS = 0.02  # a gain from which on something helps
 
 
@@ -38,21 +67,20 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
     """(what, the sentence), in the order in which one would ask."""
     yield "fits", _fits(advice)
     if advice.speed is not None and advice.split is not None:
-        speed = advice.speed
-        yield (
-            "speed",
-            f"{_rate(speed.tokens_s)} ({number(speed.low)} to {number(speed.high)}), "
-            f"{number(speed.ms)} ms a token; {number(speed.tokens_s_at_context)} with the context "
-            "full",
-        )
+        yield "speed", _speed(advice.speed)
         yield "split", _split(advice, advice.split)
         if advice.split.flags:
             yield "flags", advice.split.flags
+        if advice.best is not None:
+            yield "best", _best(advice.best)
         yield "limits", _limits(advice)
         if advice.more:
-            yield "more", "; ".join(f"{what(one.what, advice)} {_gain(one)}" for one in advice.more)
+            gains = (f"{what(one.what, advice)} {_gain(one)}" for one in advice.more)
+            least = "; as paging is not modelled, more memory may gain far more"
+            yield "more", "; ".join(gains) + (least if advice.speed.at_best else "")
         if advice.engines:
-            yield "engines", ", ".join(_engine(one) for one in advice.engines)
+            engines = ", ".join(_engine(one) for one in advice.engines)
+            yield "engines", f"{engines}; no bands of their own"
         yield "prefetch", _prefetch(advice)
     if advice.target is not None:
         yield "target", _target(advice, advice.target)
@@ -63,9 +91,12 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
             yield label, found
 
 
-def text(advice: Advice) -> str:
-    """All of it, a line for each thing."""
-    return "\n".join([title(advice), *(f"{what:9} {said}" for what, said in lines(advice))])
+def text(advice: Advice, width: int | None = None) -> str:
+    """All of it, a line for each thing; folded to ``width`` columns where that is given."""
+    said = [title(advice), *(f"{what:9} {said}" for what, said in lines(advice))]
+    if width is None:
+        return "\n".join(said)
+    return "\n".join(fill(line, max(width, 40), **_FOLDED) for line in said)
 
 
 def what(key: str, advice: Advice) -> str:
@@ -73,7 +104,22 @@ def what(key: str, advice: Advice) -> str:
     name, plus, gib = key.partition("memory_gib+")
     if plus:
         return f"{gib} GiB more memory" + ("" if advice.memory.unified else " on the GPU")
+    for begin, said in _MEMORY.items():
+        if name.startswith(begin):
+            return said.format(name.removeprefix(begin))
     return _WHAT.get(name, name)
+
+
+def _speed(speed: Speed) -> str:
+    rest = (
+        f"{number(speed.ms)} ms a token; {number(speed.tokens_s_at_context)} with the context full"
+    )
+    if speed.at_best:
+        return (
+            f"at best {_rate(speed.tokens_s)} (up to {number(speed.high)}; no lower end: paging is "
+            f"not modelled, and may make it several times slower), {rest}"
+        )
+    return f"{_rate(speed.tokens_s)} ({number(speed.low)} to {number(speed.high)}), {rest}"
 
 
 def _fits(advice: Advice) -> str:
@@ -88,11 +134,19 @@ def _fits(advice: Advice) -> str:
         return f"nowhere, as {beside}; take fewer bits a weight, or a larger memory"
     if advice.fits == "whole":
         left = memory.left - memory.experts
-        return f"whole, {_gib(memory.experts)} of experts; {beside}; {_gib(left)} stay free"
+        return f"whole, {_gib(memory.experts)} of experts; {beside}; {_free(memory, left)}"
     parts = [f"{_gib(memory.on_gpu)} {_held(memory)}"]
     parts += [f"{_gib(memory.in_host)} in host memory"] if memory.in_host else []
     parts += [f"{_gib(memory.on_drive)} on the drive"] if memory.on_drive else []
-    return f"in part: of {_gib(memory.experts)} of experts, {', '.join(parts)}; {beside}"
+    text = f"in part: of {_gib(memory.experts)} of experts, {', '.join(parts)}; {beside}"
+    if memory.unified:
+        return text
+    return f"{text}; {_free(memory, memory.left - memory.on_gpu)}"
+
+
+def _free(memory: Memory, left: float) -> str:
+    tight = not memory.unified and left < _DISPLAY
+    return f"{_gib(left)} stay free" + (", of which a display would take some" if tight else "")
 
 
 def _split(advice: Advice, split: Split) -> str:
@@ -108,6 +162,11 @@ def _split(advice: Advice, split: Split) -> str:
         return f"{last} on the GPU ({share}), others on the CPU"
     if split.way == "each":
         return f"{split.each} experts of each layer on the GPU ({share}), others on the CPU"
+    if split.way == "paged":
+        return (
+            f"none of {advice.runtime}'s own: the system keeps pages of the file, {share} of the "
+            "experts at best, and reads others from the drive"
+        )
     hits = f"hits {percent(split.hit_rate)}"
     if split.way == "lru":
         return f"an LRU cache of {share} of the experts, {hits}; misses come from {rest}"
@@ -123,6 +182,12 @@ def _limits(advice: Advice) -> str:
     return ", ".join(f"{_LIMITS[name]} {round(100 * share)} %" for name, share in shares)
 
 
+def _best(one: Option) -> str:
+    if one.gain < _HELPS:
+        return "nothing that was tried is faster than this split"
+    return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)})"
+
+
 def _engine(one: Option) -> str:
     return f"{one.what} {_rate(one.tokens_s)} ({_gain(one)})"
 
@@ -132,15 +197,28 @@ def _prefetch(advice: Advice) -> str:
         return "nothing to load, so nothing to gain"
     if not advice.prefetch:
         return f"nothing: {advice.runtime} loads nothing that a token could wait for"
-    own = advice.prefetches == advice.runtime
-    where = "" if own else f"{advice.runtime} loads nothing; with {advice.prefetches}, "
+    where = _who_prefetches(advice)
     gains = ", ".join(
         f"recall {one.what.removeprefix('recall=')} {_gain(one)}" for one in advice.prefetch
     )
     pays = [one.what.removeprefix("recall=") for one in advice.prefetch if one.gain >= _HELPS]
     if not pays:
-        return f"{where}foreseeing the next layer's experts does not pay: {gains}"
-    return f"{where}foreseeing the next layer's experts: {gains}"
+        return f"{where}: {gains}, which does not pay"
+    return f"{where}: {gains}"
+
+
+def _who_prefetches(advice: Advice) -> str:
+    own, other = advice.runtime, advice.prefetches
+    over = f"over its {_rate(advice.prefetch_over or 0)}"
+    if advice.may_prefetch:
+        begin = "" if other == own else f"{own} does not prefetch; with {other}, {over}, "
+        return f"{begin}foreseeing the next layer's experts"
+    if other == own:
+        return f"{own} does not prefetch; were it to foresee the next layer's experts"
+    return (
+        f"neither {own} nor {other} prefetches; were {other} to foresee the next layer's experts, "
+        f"{over}"
+    )
 
 
 def _target(advice: Advice, target: Target) -> str:
@@ -149,11 +227,14 @@ def _target(advice: Advice, target: Target) -> str:
         "likely": "met by what is expected, not by all of the band",
         "unlikely": "not met by what is expected, though within the band",
         "no": "not met",
+        "unknown": "not to be counted on: the speed is at best, as paging is not modelled",
     }[target.met]
     text = f"{_rate(target.tokens_s)}: {said}"
     if target.met in ("yes", "likely"):
         return text
     by = ", ".join(f"{what(way.what, advice)} ({_rate(way.tokens_s)})" for way in target.by)
+    if target.met == "unknown" and not by:
+        return text
     return f"{text}; {'would do: ' + by if by else 'nothing that was tried reaches it'}"
 
 
@@ -168,8 +249,8 @@ def _trust(advice: Advice) -> str:
         f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; "
         f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
     )
-    if advice.fits == "drive" and not advice.memory.unified:
-        text += "; no run was compared that reads through the page cache, and it may be far slower"
+    if speed.at_best:
+        text += ", upwards only; no run was compared that reads through the page cache"
     near = "; ".join(
         f"{one.what}: {number(one.measured)} measured, {number(one.expected)} expected"
         for one in trust.measured
@@ -183,7 +264,9 @@ def _kinds(figures: dict[str, int]) -> Sequence[tuple[str, int]]:
 
 
 def _figure(path: str) -> str:
-    return "hits" if path == MISSES else path.partition(".")[2]
+    if path == MISSES:
+        return "how often the cache hits"
+    return next((said for end, said in _FIGURES if end in path), path)
 
 
 def _taken(advice: Advice, how: str) -> str:

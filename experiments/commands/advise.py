@@ -18,7 +18,9 @@ def advise(
     gpu: Annotated[
         str | None, typer.Option(metavar="NAME", help="A card, or a machine, by any name.")
     ] = None,
-    ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Host memory: 32GB.")] = None,
+    ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Host memory: 32GB, read as GiB.")
+    ] = None,
     quant: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Of the weights: Q4_K_M, mxfp4, {experts: fp8}."),
@@ -38,7 +40,9 @@ def advise(
     ] = None,
     cache: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Ask about so much for experts: 4000MiB, 25%."),
+        typer.Option(
+            metavar="SIZE", help="Ask about so much for experts: 4GiB (4GB is less), 25%."
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option(metavar="SPEED", help="Is it reached? 20tok/s, or 50ms.")
@@ -56,7 +60,7 @@ def advise(
     import json
     from dataclasses import asdict
 
-    from prefetch_sim.experiments.commands.output import check_target, console, grid
+    from prefetch_sim.experiments.commands.output import check_target, console, say
     from prefetch_sim.experiments.interrupts import nothing_to_keep
 
     with nothing_to_keep():
@@ -74,15 +78,13 @@ def advise(
         advice = answer(question, tell)
     if config is not None:
         _write(config, advice.config, words.title(advice))
+        say(f"wrote {config}")
     if as_json:
         print(json.dumps(asdict(advice), indent=2, allow_nan=False))
     else:
-        out, table = console(), grid("what", "said")
-        table.show_header = False
-        for what, text in words.lines(advice):
-            table.add_row(what, text)
-        out.print(words.title(advice))
-        out.print(table)
+        out = console()
+        for line in words.text(advice, out.width).splitlines():
+            out.print(line, soft_wrap=True)
 
 
 _PATIENCE = 5.0  # seconds without a word in a log
@@ -109,6 +111,9 @@ def _progress() -> Iterator[Callable[[str], None]]:
     yield tell
 
 
+_ONE = "One request; to compare runs take eight or more: --set trace.requests=8"
+
+
 def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
     import yaml
 
@@ -120,4 +125,4 @@ def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
         raise ConfigError("--config: nothing fits, so there is nothing to run")
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     with replacing(path) as whole:
-        whole.write_text(f"# {one_line(title)}\n{text}", encoding="utf-8")
+        whole.write_text(f"# {one_line(title)}\n# {_ONE}\n{text}", encoding="utf-8")

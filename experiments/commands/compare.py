@@ -101,7 +101,8 @@ def _side(option: str, given: Sequence[str], config: Path | None, common: list[s
     if base is None:
         raise ConfigError(f"{option}: of which config? Give CONFIG, or {option} FILE")
     own = [text for text in given if "=" in text]
-    return run.load(base, [*common, *own], option if own else "--set")
+    instead = "run it with 'prefetch-sim sweep', then 'prefetch-sim compare --sweep DIR'"
+    return run.load(base, [*common, *own], option if own else "--set", instead)
 
 
 def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: bool) -> None:

@@ -39,11 +39,15 @@ def compare_points(folder: Path, a: Side, b: Side) -> list[Place]:
 
     Raises ConfigError, which names ``--a`` or ``--b``, for what the sweep does not have.
     """
-    rows = read_rows(folder)
+    return compare_rows(read_rows(folder), str(folder), a, b)
+
+
+def compare_rows(rows: list[Row], source: str, a: Side, b: Side) -> list[Place]:
+    """``compare_points`` of rows as ``results.parquet`` has them; errors name their ``source``."""
     axes = [name.removeprefix(AXIS) for name in rows[0] if name.startswith(AXIS)]
     shared = [axis for axis in axes if axis not in {*a, *b}]
     in_a, in_b = (
-        _by_place(rows, axes, shared, option, side, folder)
+        _by_place(rows, axes, shared, option, side, source)
         for option, side in (("--a", a), ("--b", b))
     )
     places = [
@@ -52,22 +56,22 @@ def compare_points(folder: Path, a: Side, b: Side) -> list[Place]:
         if labels in in_b
     ]
     if not places:
-        raise ConfigError(f"{folder}: A and B have no value of {' and '.join(shared)} in common")
+        raise ConfigError(f"{source}: A and B have no value of {' and '.join(shared)} in common")
     return places
 
 
 def _by_place(
-    rows: list[Row], axes: list[str], shared: list[str], option: str, side: Side, folder: Path
+    rows: list[Row], axes: list[str], shared: list[str], option: str, side: Side, source: str
 ) -> dict[tuple[str, ...], Row]:
     """The points of one side, by their labels of the ``shared`` axes."""
     for axis, text in side.items():
         if axis not in axes:
-            raise ConfigError(f"{option} {axis}: no axis of {folder}{did_you_mean(axis, axes)}")
+            raise ConfigError(f"{option} {axis}: no axis of {source}{did_you_mean(axis, axes)}")
         labels = list(dict.fromkeys(row[AXIS + axis] for row in rows))
         rows = [row for row in rows if row[AXIS + axis] == text]
         if not rows:
             near = did_you_mean(text, labels)
-            raise ConfigError(f"{option} {axis}={text}: no such point in {folder}{near}")
+            raise ConfigError(f"{option} {axis}={text}: no such point in {source}{near}")
     found: dict[tuple[str, ...], Row] = {}
     for row in rows:
         place = tuple(row[AXIS + axis] for axis in shared)

@@ -9,6 +9,7 @@ from typing import Any
 
 from prefetch_sim.experiments.commands.output import count, number, percent, size
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
+from prefetch_sim.experiments.conclusions.evidence import Evidence
 from prefetch_sim.experiments.sweeps.points import label
 from prefetch_sim.sim.results.paired import ENOUGH
 
@@ -54,8 +55,7 @@ def verdict(c: Comparison) -> str:
             f"No difference can be told: on these {requests} B takes {apart}, "
             f"and on others like them either may be faster ({interval})."
         )
-    faster = "faster" if pairs.difference < 0 else "slower"
-    return f"B is {faster}: {apart}, {interval}, over {requests}."
+    return f"B is {in_short(c)}: {apart}, {interval}, over {requests}."
 
 
 def has_tokens(c: Comparison) -> bool:
@@ -128,7 +128,11 @@ def in_short(c: Comparison) -> str:
         return "of too few requests"
     if not pairs.real:
         return "not told apart"
-    return "faster" if pairs.difference < 0 else "slower"
+    found = Evidence(pairs, c.batched or pairs.chained)
+    if not found.noticed:
+        return "about as fast"
+    way = "faster" if pairs.difference < 0 else "slower"
+    return way if found.borne else f"less surely {way}"  # its requests depend on each other
 
 
 def over_places(places: Sequence[Comparison]) -> str:
@@ -138,6 +142,8 @@ def over_places(places: Sequence[Comparison]) -> str:
     said = f"Of {count(len(places), 'place')}, B is {listed}."
     if len(places) >= 20 and verdicts["faster"] + verdicts["slower"]:
         said += " Of 20 places that do not differ one seems to, by chance."
+    if len(places) > 1:
+        said += " Places of the same requests are not independent of each other."
     return said
 
 
@@ -218,7 +224,9 @@ def _lateness(c: Comparison) -> Iterator[str]:
 def _costs(c: Comparison) -> Iterator[str]:
     keys = {path.split(".")[0] for path in c.changed}
     compute, own = c.parts["compute"].difference, c.parts["runtime"].difference
-    if compute and keys <= {"predictor", "prefetch", "cache"} and "predictor" in keys:
+    cpu = c.a["cpu_rate"] or c.b["cpu_rate"]  # then compute is what the CPU leaves to the GPU
+    same = not cpu and keys <= {"predictor", "prefetch", "cache"}
+    if compute and same and "predictor" in keys:
         yield (
             f"Compute changes by {_ms(compute)} ms, what predictors take that work on the compute "
             "engine (inline)."

@@ -43,7 +43,10 @@ class Sweep:
 
     def __init__(self, folder: Path, tree: Tree) -> None:
         check_folder("--out", folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {folder}: {error.strerror}") from error
         tree = seen_from(folder, tree)  # as its file there has to say it
         self.store = Store(folder)
         try:
