@@ -84,6 +84,9 @@ def _meant(parts: list[str], known: list[str], model: type[BaseModel]) -> str:
     for path in _paths(model):
         places[path.rpartition(".")[2]].append(path)
     *above, key = parts
+    first, *rest = key.split(".")
+    if rest and first in known:
+        return f"; dots do not nest here: write {first}: {{{': {'.join(rest)}: …{'}' * len(rest)}"
     here = places.get(key, [])
     if 0 < len(here) <= _MOST_PLACES:
         return f"; did you mean {' or '.join(map(repr, here))}?"

@@ -140,6 +140,14 @@ def check_target(option: str, path: Path, *read: Path, new: bool = False) -> Non
         raise ConfigError(f"{option}: {path} exists already; remove it or name another file")
 
 
+def check_folder(option: str, path: Path) -> None:
+    """Refuse what is there already and no folder. Raises ConfigError."""
+    from prefetch_sim.sim.config.errors import ConfigError
+
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{option} {path}: is a file, not a folder")
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """``value`` to ``digits`` significant digits, all of those before the point, never in powers of
     ten; "–" for none. Of ms, what is less than a ns is nothing.

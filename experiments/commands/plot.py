@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from prefetch_sim.experiments.commands.run import place
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 
@@ -55,6 +56,7 @@ def plot(
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=place,
             metavar="PATH",
             help="Folder for the figures, or the file of one; of a trace ./NAME-figures.",
             show_default="DIR/figures",
@@ -62,6 +64,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw every figure that a sweep's axes, or a trace's columns, allow; or one by --x and --y."""
+    from prefetch_sim.experiments.commands.output import check_folder
     from prefetch_sim.sim.config.errors import ConfigError
 
     if (folder is None) == (trace is None):
@@ -74,14 +77,15 @@ def plot(
 
         if not own:
             made = [figures.format_of(form, None)] if form else ["png", "svg"]
-            target = out or _beside(folder)
+            check_folder("--out", target := out or _beside(folder))
             _tell(target, figures.draw_all(folder, target, made, size, where or ()), made)
             return
         ending = figures.format_of(form, _file(out))
         figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, size)
         path = _file(out)
         if path is None:
-            path = (out or _beside(folder)) / f"{figure.name}.{ending}"
+            check_folder("--out", target := out or _beside(folder))
+            path = target / f"{figure.name}.{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
         _write(figure, path, folder)
     elif trace is not None:
@@ -92,7 +96,7 @@ def plot(
             from prefetch_sim.sim.setup.traces import trace_path
             from prefetch_sim.traces.format import read_trace
 
-        target = out or Path(f"{Path(trace).stem}-figures")
+        check_folder("--out", target := out or Path(f"{Path(trace).stem}-figures"))
         _tell(target, draw_trace(read_trace(trace_path(trace)), target), ["png", "svg"])
 
 

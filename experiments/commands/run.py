@@ -29,6 +29,13 @@ Assignments = Annotated[
 _AGAIN = {"simpy": 250_000, "compiled": 25_000_000}
 
 
+def place(text: str) -> Path:
+    """The path that an option names. An empty one, as of a shell's unset variable, is no folder."""
+    if not text:
+        raise typer.BadParameter("is empty; '.' is the working directory")
+    return Path(text)
+
+
 def run(
     config: Config,
     assignments: Assignments = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prefetch_sim.experiments.commands.run import Assignments, Config, source
+from prefetch_sim.experiments.commands.run import Assignments, Config, place, source
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 from prefetch_sim.experiments.text import one_line
 
@@ -22,7 +22,7 @@ SHOWN = 20  # points of a table, unless all are asked for
 
 def sweep(
     config: Config,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")],
+    out: Annotated[Path, typer.Option(parser=place, metavar="DIR", help="Where the results go.")],
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes.", show_default="one a CPU")
     ] = None,

@@ -19,7 +19,7 @@ from types import TracebackType
 
 import yaml
 
-from prefetch_sim.experiments.commands.output import count, engine_note, say
+from prefetch_sim.experiments.commands.output import check_folder, count, engine_note, say
 from prefetch_sim.experiments.interrupts import on_interrupt
 from prefetch_sim.experiments.sweeps.export import CONCLUSION, EXPORTS
 from prefetch_sim.experiments.sweeps.points import Point
@@ -42,8 +42,7 @@ class Sweep:
     """A sweep's folder while it is worked on. Made only now: a wrong config leaves no folder."""
 
     def __init__(self, folder: Path, tree: Tree) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--out {folder}: is a file, not a folder")
+        check_folder("--out", folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
