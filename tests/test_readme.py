@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import shlex
+from collections import Counter
 from pathlib import Path
 from statistics import median
 
@@ -175,6 +176,17 @@ def test_the_advice_shown_is_what_the_command_says() -> None:
 def test_how_often_the_advice_was_right_is_counted() -> None:
     with (ROOT / "experiments/results/advising/rows.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    inside = sum(float(r["low"]) <= float(r["measured"]) <= float(r["high"]) for r in rows)
-    assert f"Asked about {len(rows)} runs" in " ".join(README.split())
-    assert f"{inside} lie in its band" in " ".join(README.split())
+    readme, page = (
+        " ".join(text.split())
+        for text in (README, (ROOT / "docs/advise.md").read_text(encoding="utf-8"))
+    )
+    asked, inside = Counter[bool](), Counter[bool]()
+    for row in rows:
+        own = row["own_figures"] == "True"
+        asked[own] += 1
+        inside[own] += float(row["low"]) <= float(row["measured"]) <= float(row["high"])
+    assert f"of {asked[False]} answered by figures from elsewhere, {inside[False]} lie" in readme
+    assert f"of {asked[True]} on machines or engines" in readme
+    assert f"from the same source, {inside[True]} do" in readme
+    assert f"{inside[False]} of {asked[False]} whose figures" in page
+    assert f"{inside[True]} of {asked[True]} whose source" in page

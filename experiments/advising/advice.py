@@ -31,7 +31,7 @@ def advise(
     """Answer ``question``. Raises ConfigError or ProfileError where it names what is not known.
 
     ``progress`` is told what is under way; ``look`` says what this machine is; ``without`` are rows
-    of the field check that the band is to know nothing of.
+    of the field check that are neither in the band's deviation nor shown beside the answer.
     """
     tell = progress or (lambda what: None)
     tell("reading")
@@ -47,7 +47,8 @@ def advise(
     tried = [point(found, way, asked=True) for way in tries]
     placement, best = min(tried, key=lambda one: one[1].ms)
     felt = points.elasticities(best, lambda figure: tell(f"what {figure} counts for"))
-    doubt = bands.band(best, felt, without)
+    assumed = {one.what for one in found.taken if one.how == "assumed"}
+    doubt = bands.band(best, felt, without, cpu_assumed="cpu" in assumed)
     at_best = bool(placement.on_drive) and found.place.runtime.name in PAGING
     speed = _speed(best, doubt, question.context, at_best)
     more = options.more(found, placement, best, tell)

@@ -1,7 +1,9 @@
 """``python -m prefetch_sim.experiments.advising.check``: asked about runs that were measured.
 
-Rows of the field check to which nothing was fitted are asked as their users would ask; the band of
-each knows nothing of what its own source published.
+Rows of the field check to which nothing was fitted are asked as their users would ask, saying of
+the machine what their source says. The simulator's own part of each band is made without the rows
+of that source. Where a figure of the machine or of the engine is from the same source, by its other
+runs, the row is counted apart.
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ from typing import Any
 import pandas as pd
 
 from prefetch_sim.experiments.advising.advice import advise
+from prefetch_sim.experiments.advising.answer import Advice
 from prefetch_sim.experiments.advising.machine import Here
 from prefetch_sim.experiments.advising.near import CHECKED
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.field_check.rows import Row, Study, read_study
 from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.experiments.studies import table
-from prefetch_sim.sim.config.files import read_yaml
+from prefetch_sim.sim.config.files import parse, read_yaml
+from prefetch_sim.sim.setup.inputs import load
 
 ASKED = Path(__file__).with_name("check.yaml")
-NINE_IN_TEN = 0.9
 NOWHERE = Here(None, None, "", 0)  # nothing of the machine at hand is taken
 
 
@@ -47,6 +50,11 @@ def left_out() -> dict[str, str]:
     return dict(read_yaml(ASKED)["left_out"])
 
 
+def context_full() -> list[str]:
+    """Rows whose prompt had the length of the context that is asked about."""
+    return list(read_yaml(ASKED)["context_full"])
+
+
 def checked(study: Study, name: str) -> dict[str, Any]:
     """What was measured in a row, and what is answered where it is not known."""
     row, asked = study.row(name), questions()[name]
@@ -55,25 +63,39 @@ def checked(study: Study, name: str) -> dict[str, Any]:
     speed, measured = advice.speed, row.published["tokens_s"]
     if speed is None:
         raise ValueError(f"{name}: nothing fits")
+    expected = speed.tokens_s_at_context if name in context_full() else speed.tokens_s
+    low, high = (expected * end / speed.tokens_s for end in (speed.low, speed.high))
     return {
         "row": name,
         "source": row.source,
         "runtime": advice.runtime,
         "model": advice.model,
         "machine": advice.machine,
-        "what": what(advice.machine, advice.model, asked),
+        "what": what(advice, asked),
+        "own_figures": own_figures(row.source, advice),
+        "speed": round(speed.tokens_s, 3),
         "measured": measured,
-        "expected": round(speed.tokens_s, 3),
-        "low": round(speed.low, 3),
-        "high": round(speed.high, 3),
+        "expected": round(expected, 3),
+        "low": round(low, 3),
+        "high": round(high, 3),
         "half_width": round(speed.half_width, 4),
-        "inside": speed.low <= measured <= speed.high,
+        "inside": low <= measured <= high,
     }
 
 
-def what(machine: str, model: str, asked: dict[str, Any]) -> str:
+def own_figures(source: str, advice: Advice) -> bool:
+    """Whether any figure of the answer's machine or engine names ``source`` as its own."""
+    inputs = load(parse(advice.config or {}, "advise"))
+    figures = [*inputs.profile.flat().values(), *inputs.runtime.flat().values()]
+    return any(source.partition(",")[0] in figure.source for figure in figures)
+
+
+def what(advice: Advice, asked: dict[str, Any]) -> str:
     """A row in words: where, what, and the split that was asked about."""
-    split = ""
+    where, split = advice.machine, ""
+    for one in advice.taken:
+        if one.what == "cpu":
+            where += f" with {one.value}" + (" (assumed)" if one.how == "assumed" else "")
     if (layers := asked.get("n_cpu_moe")) is not None:
         split = f", --n-cpu-moe {layers}" if layers < 999 else ", all experts on the CPU"
     elif isinstance(cache := asked.get("cache"), dict):
@@ -81,8 +103,25 @@ def what(machine: str, model: str, asked: dict[str, Any]) -> str:
     elif cache is not None:
         split = f", {cache} of experts cached"
     context = f", {asked['context']:,} tokens of context" if "context" in asked else ""
-    cpu = f" and {asked['cpu']}" if "cpu" in asked else ""
-    return f"{model} on {machine}{cpu}{split}{context}"
+    return f"{advice.model} on {where}{split}{context}"
+
+
+def parts(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows by where the figures that answer them are from, then by engine."""
+    own = found["own_figures"].astype(bool)
+    engines = {str(name): part for name, part in found.groupby("runtime")}
+    return {
+        "**figures from elsewhere**": found[~own],
+        "**figures of the same source**": found[own],
+    } | engines
+
+
+def answers(found: pd.DataFrame) -> pd.Series:
+    """Whether each distinct answer holds for all of its rows.
+
+    Rows share one where they differ in what is not asked, or by the length of context alone.
+    """
+    return found.groupby(["runtime", "model", "machine", "speed"])["inside"].all()
 
 
 def tables(found: pd.DataFrame) -> dict[str, str]:
@@ -100,19 +139,21 @@ def tables(found: pd.DataFrame) -> dict[str, str]:
     ]
     head = ["row", "what", "measured", "expected", "band", "inside"]
     off = (found["measured"] / found["expected"] - 1).abs()
-    kinds = [("all", found), *((str(name), part) for name, part in found.groupby("runtime"))]
     summary = [
         [
             name,
             str(len(part)),
+            str(part["source"].nunique()),
             f"{int(part['inside'].sum())} of {len(part)}",
+            f"{int(answers(part).sum())} of {len(answers(part))}",
             f"{100 * off[part.index].median():.0f} %",
             f"{100 * part['half_width'].mean():.0f} %",
         ]
-        for name, part in kinds
+        for name, part in parts(found).items()
     ]
+    counts = ["rows", "asked", "sources", "inside", "answers", "median off by", "mean half-width"]
     return {
-        "summary": table(["rows", "asked", "inside", "median off by", "mean half-width"], summary),
+        "summary": table(counts, summary),
         "rows": table(head, shown),
         "left-out": table(["row", "why"], [list(item) for item in left_out().items()]),
     }

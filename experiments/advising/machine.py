@@ -24,6 +24,7 @@ GIB = 2**30
 # Of a memory, what its system and other programs keep: at least 2 GiB. macOS lets the GPU have
 # three quarters (iogpu.wired_limit_mb unset).
 _SYSTEM, _LEAST_SYSTEM, _MACOS = 0.1, 2 * GIB, 0.25
+How = Literal["said", "detected", "assumed"]
 MACS = ("m2-ultra", "m4-max", "m5-pro")
 
 
@@ -33,7 +34,7 @@ class Taken:
 
     what: str
     value: str
-    how: Literal["said", "detected", "assumed"]
+    how: How
     why: str = ""
 
 
@@ -105,7 +106,11 @@ def find(question: Question, look: Callable[[], Here] = here) -> Machine:
                 raise ProfileError(f"{what}: {name} has one memory, so there is none")
         changes |= _one_memory(question, base, size, found if is_here else None, taken)
     else:
-        changes |= _card(base, size, taken) | _host(question, base, found, is_here, taken)
+        if is_here and not _MEMORY.search(question.gpu or ""):
+            changes |= _card(base, found.gpu_gib, "detected", taken)
+        else:
+            changes |= _card(base, size, "said", taken)
+        changes |= _host(question, base, found, is_here, taken)
     changes |= _drive(question, base, taken)
     profile = load_machine(name, changes)
     usable = 0
@@ -141,10 +146,13 @@ def _one_memory(
     return {"compute": {"memory_gib": round(usable / GIB, 3)}}
 
 
-def _card(base: HardwareProfile, size: float | None, taken: list[Taken]) -> dict[str, Any]:
+def _card(
+    base: HardwareProfile, size: float | None, how: How, taken: list[Taken]
+) -> dict[str, Any]:
     if size in (None, base.compute.memory_gib.value):
         return {}
-    taken.append(Taken("vram", f"{size:g} GiB", "said", f"else as {base.name}"))
+    rest = f"else as {base.name}, its memory as fast too"
+    taken.append(Taken("vram", f"{size:g} GiB", how, rest))
     return {"compute": {"memory_gib": size}}
 
 

@@ -18,7 +18,9 @@ def advise(
     gpu: Annotated[
         str | None, typer.Option(metavar="NAME", help="A card, or a machine, by any name.")
     ] = None,
-    ram: Annotated[str | None, typer.Option(metavar="SIZE", help="Host memory: 32GB.")] = None,
+    ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Host memory: 32GB, read as GiB.")
+    ] = None,
     quant: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Of the weights: Q4_K_M, mxfp4, {experts: fp8}."),
@@ -38,7 +40,9 @@ def advise(
     ] = None,
     cache: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Ask about so much for experts: 4000MiB, 25%."),
+        typer.Option(
+            metavar="SIZE", help="Ask about so much for experts: 4GiB (4GB is less), 25%."
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option(metavar="SPEED", help="Is it reached? 20tok/s, or 50ms.")
