@@ -9,7 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from prefetch_sim.experiments.advising.named import card_name, described, known_cpu, part_called
+from prefetch_sim.experiments.advising.named import (
+    MEMORY,
+    card_name,
+    described,
+    known_cpu,
+    part_called,
+)
 from prefetch_sim.experiments.advising.question import Question, rate
 from prefetch_sim.hardware_profiles import (
     HardwareProfile,
@@ -106,7 +112,7 @@ def find(question: Question, look: Callable[[], Here] = here) -> Machine:
                 raise ProfileError(f"{what}: {name} has one memory, so there is none")
         changes |= _one_memory(question, base, size, found if is_here else None, taken)
     else:
-        if is_here and not _MEMORY.search(question.gpu or ""):
+        if is_here and not MEMORY.search(question.gpu or ""):
             changes |= _card(base, found.gpu_gib, "detected", taken)
         else:
             changes |= _card(base, size, "said", taken)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prefetch_sim.hardware_profiles import ProfileError, machine_name, part_name
 
-_MEMORY = re.compile(r"\b(\d+) ?gi?b\b", re.IGNORECASE)
+MEMORY = re.compile(r"\b(\d+) ?gi?b\b", re.IGNORECASE)  # as in a name
 _NEAR = re.compile(r"did you mean '([^']+)'\?")
 _FILES = (".yaml", ".yml")
 
@@ -21,14 +21,14 @@ def card_name(text: str) -> tuple[str, float | None]:
     """
     if (file := described(text)) is not None:
         return file, None
-    size = _MEMORY.search(text)
+    size = MEMORY.search(text)
     try:
         return machine_name(text), None
     except ProfileError as error:
         if size is None:
             raise _no_card(text, error) from None
         with suppress(ProfileError):  # the card with another memory
-            return machine_name(_MEMORY.sub(" ", text)), float(size[1])
+            return machine_name(MEMORY.sub(" ", text)), float(size[1])
         raise _no_card(text, error) from None
 
 
@@ -44,7 +44,7 @@ def described(text: str) -> str | None:
 
 def _no_card(text: str, error: ProfileError) -> ProfileError:
     """One line: the nearest name where it is near, and how to describe what is in no list."""
-    size = _MEMORY.search(text)
+    size = MEMORY.search(text)
     new = (
         f"prefetch-sim hardware new my-box --gpu-memory-gib {size[1] if size else 16} "
         "--gpu-gb-s 610 --link-gb-s 25 --host-memory-gib 64 --drive-gb-s 6"
@@ -64,7 +64,7 @@ def _no_card(text: str, error: ProfileError) -> ProfileError:
 
 def _is_near(text: str, name: str) -> bool:
     """Whether ``name`` may be meant: alike, and with all digits of ``text`` in their order."""
-    text = _MEMORY.sub("", text).strip().lower().replace(" ", "-")
+    text = MEMORY.sub("", text).strip().lower().replace(" ", "-")
     digits = ".*".join(re.findall(r"\d", text))
     return bool(re.search(digits, name) and get_close_matches(text, [name], cutoff=0.7))
 
