@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import platform
-import re
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from prefetch_sim.experiments.advising.named import (
+    MEMORY,
+    card_name,
+    described,
+    known_cpu,
+    part_called,
+)
 from prefetch_sim.experiments.advising.question import Question, rate
 from prefetch_sim.hardware_profiles import (
     HardwareProfile,
     ProfileError,
     load_machine,
     load_profile,
-    machine_name,
-    part_name,
 )
 from prefetch_sim.sim.calibration.machine import describe
 from prefetch_sim.sim.config.files import Tree
@@ -47,10 +49,6 @@ class Machine(NamedTuple):
     profile: HardwareProfile
     host_bytes: int  # host memory that experts may have; 0 where there is one memory
     taken: tuple[Taken, ...]
-
-
-_MEMORY = re.compile(r"\b(\d+) ?gi?b\b", re.IGNORECASE)
-_FILES = (".yaml", ".yml")
 
 
 class Here(NamedTuple):
@@ -95,18 +93,18 @@ def find(question: Question, look: Callable[[], Here] = here) -> Machine:
     found = look()
     taken: list[Taken] = []
     if question.gpu is not None:
-        name, size = _card_name(question.gpu)
+        name, size = card_name(question.gpu)
         taken.append(Taken("gpu", name, "said", _as(question.gpu, name)))
     elif found.gpu is None:
         raise ProfileError("gpu: none is found here; name a card or a machine: --gpu 'RTX 4090'")
     else:
-        name, size = _card_name(found.gpu)[0], found.gpu_gib
+        name, size = card_name(found.gpu)[0], found.gpu_gib
         taken.append(Taken("gpu", name, "detected", _as(found.gpu, name)))
     base = load_profile(name)
     is_here = question.gpu is None
     if not is_here and found.gpu is not None:
         with suppress(ProfileError):
-            is_here = name == _card_name(found.gpu)[0]
+            is_here = name == card_name(found.gpu)[0]
     changes: dict[str, Any] = {}
     if base.unified_memory:
         for what in ("cpu", "link"):
@@ -114,7 +112,7 @@ def find(question: Question, look: Callable[[], Here] = here) -> Machine:
                 raise ProfileError(f"{what}: {name} has one memory, so there is none")
         changes |= _one_memory(question, base, size, found if is_here else None, taken)
     else:
-        if is_here and not _MEMORY.search(question.gpu or ""):
+        if is_here and not MEMORY.search(question.gpu or ""):
             changes |= _card(base, found.gpu_gib, "detected", taken)
         else:
             changes |= _card(base, size, "said", taken)
@@ -169,7 +167,7 @@ def _host(
 ) -> dict[str, Any]:
     assert base.host is not None
     assert base.host_link is not None
-    given = question.gpu is not None and _file(question.gpu) is not None
+    given = question.gpu is not None and described(question.gpu) is not None
     usual = f"in {base.name}" if given else f"usual beside {base.name}"
     how: Literal["said", "assumed"] = "said" if given else "assumed"
     changes: dict[str, Any] = {}
@@ -181,10 +179,10 @@ def _host(
         taken.append(Taken("ram", f"{base.host.memory_gib.value:g} GiB", how, usual))
     part = _cpu_of(base)
     if question.cpu is not None:
-        part = _part("cpu", question.cpu)
+        part = part_called("cpu", question.cpu)
         taken.append(Taken("cpu", part, "said", _as(question.cpu, part)))
         changes["cpu"] = part
-    elif is_here and (known := _known_cpu(found.cpu)):
+    elif is_here and (known := known_cpu(found.cpu)):
         taken.append(Taken("cpu", known, "detected", _as(found.cpu, known)))
         changes["cpu"] = known
     else:
@@ -202,7 +200,7 @@ def _host(
 def _drive(question: Question, base: HardwareProfile, taken: list[Taken]) -> dict[str, Any]:
     if question.drive is None:
         named = base.storage.name or f"{base.storage.gb_s.value:g} GB/s"
-        given = question.gpu is not None and _file(question.gpu) is not None
+        given = question.gpu is not None and described(question.gpu) is not None
         how: Literal["said", "assumed"] = "said" if given else "assumed"
         taken.append(Taken("drive", named, how, f"{'in' if given else 'as'} {base.name}"))
         return {}
@@ -211,64 +209,9 @@ def _drive(question: Question, base: HardwareProfile, taken: list[Taken]) -> dic
         taken.append(Taken("drive", f"{gb_s:g} GB/s", "said"))
         stream = min(gb_s, base.storage.stream_gb_s.value)
         return {"storage": {"gb_s": gb_s, "stream_gb_s": stream}}
-    part = _part("storage", question.drive)
+    part = part_called("storage", question.drive)
     taken.append(Taken("drive", part, "said", _as(question.drive, part)))
     return {"storage": part}
-
-
-def _card_name(text: str) -> tuple[str, float | None]:
-    """The catalogue's name of a card or machine, or its file; and GiB that ``text`` says it has.
-
-    Raises ProfileError with the nearest name.
-    """
-    if (file := _file(text)) is not None:
-        return file, None
-    size = _MEMORY.search(text)
-    try:
-        return machine_name(text), None
-    except ProfileError as error:
-        if size is None:
-            raise _no_card(text, error) from None
-        with suppress(ProfileError):  # the card with another memory
-            return machine_name(_MEMORY.sub(" ", text)), float(size[1])
-        raise _no_card(text, error) from None
-
-
-def _file(text: str) -> str | None:
-    """The YAML file that ``text`` is, or that is of this name in the folder; None for a name."""
-    if text.endswith(_FILES):
-        return text
-    return next((text + end for end in _FILES if Path(text + end).is_file()), None)
-
-
-_NEAR = re.compile(r"did you mean '([^']+)'\?")
-
-
-def _no_card(text: str, error: ProfileError) -> ProfileError:
-    """One line: the nearest name where it is near, and how to describe what is in no list."""
-    size = _MEMORY.search(text)
-    new = (
-        f"prefetch-sim hardware new my-box --gpu-memory-gib {size[1] if size else 16} "
-        "--gpu-gb-s 610 --link-gb-s 25 --host-memory-gib 64 --drive-gb-s 6"
-    )
-    near = _NEAR.search(str(error))
-    if near is not None and _is_near(text, near[1]):
-        begin = f"unknown card or machine {text!r}; did you mean {near[1]!r}?"
-    elif near is not None or "unknown" in str(error):
-        begin = f"unknown card or machine {text!r}."
-    else:
-        return ProfileError(f"gpu: {error}")  # several of that name
-    return ProfileError(
-        f"gpu: {begin} One that is in no list is described by its own five numbers: {new}, "
-        "then --gpu my-box ('prefetch-sim list hardware' has the list)"
-    )
-
-
-def _is_near(text: str, name: str) -> bool:
-    """Whether ``name`` may be meant: alike, and with all digits of ``text`` in their order."""
-    text = _MEMORY.sub("", text).strip().lower().replace(" ", "-")
-    digits = ".*".join(re.findall(r"\d", text))
-    return bool(re.search(digits, name) and get_close_matches(text, [name], cutoff=0.7))
 
 
 def _cpu_of(base: HardwareProfile) -> str:
@@ -277,22 +220,6 @@ def _cpu_of(base: HardwareProfile) -> str:
         return "none"
     speed = base.flat()["cpu.expert_gb_s.bf16"].value
     return base.cpu.name or f"of {speed:g} GB/s of experts"
-
-
-def _part(section: str, text: str) -> str:
-    """The catalogue's name of a part, or its file. Raises ProfileError with the nearest name."""
-    if text.endswith(_FILES):
-        return text
-    try:
-        return part_name(section, text)
-    except ProfileError as error:
-        raise ProfileError(f"{'drive' if section == 'storage' else section}: {error}") from None
-
-
-def _known_cpu(text: str) -> str | None:
-    with suppress(ProfileError):
-        return part_name("cpu", text)
-    return None
 
 
 def _as(text: str, name: str) -> str:
