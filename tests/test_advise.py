@@ -17,9 +17,10 @@ from cli_support import run_cli
 from prefetch_sim.experiments.advising import band, check, options, points, words
 from prefetch_sim.experiments.advising.advice import advise, limits
 from prefetch_sim.experiments.advising.answer import Advice
+from prefetch_sim.experiments.advising.choices import point
 from prefetch_sim.experiments.advising.machine import GIB, Here, find
 from prefetch_sim.experiments.advising.near import CHECKED
-from prefetch_sim.experiments.advising.placements import HITS, first_layers, hits, placed, ways
+from prefetch_sim.experiments.advising.placements import HITS, Way, first_layers, hits, placed, ways
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, settle
 from prefetch_sim.experiments.advising.targets import judged
@@ -270,6 +271,15 @@ def test_what_host_memory_lacks_comes_off_the_drive() -> None:
     tried = {one.what: one for one in found.more}
     assert {"drive*2", "host_gib=8"} <= tried.keys()
     assert tried["host_gib=8"].gain > tried["drive*2"].gain > 0
+
+
+@pytest.mark.parametrize(("runtime", "way"), [("ktransformers", "each"), ("imp", "lru")])
+def test_host_memory_may_be_smaller_than_what_both_memories_hold(runtime: str, way: Way) -> None:
+    found = settled(gpu="RTX 3060 12GB", ram="12GB", model="qwen3-30b-a3b", runtime=runtime)
+    placement, run = point(found, way)
+    assert placement.on_drive == 0
+    assert found.place.everything > 12 * GIB
+    assert run.ms > 0
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ def more(found: Situation, placement: Placement, best: Point, tell: Told) -> lis
         options.append(_option(f"memory_gib+{gib:g}", point(larger, way)[1], best))
     for what, enough in _all_in_memory(found, placement):
         tell("all experts in memory")
-        if (other := fastest(enough)) is not None:
+        other = fastest(enough)
+        if other is not None and other[1].ms < best.ms:  # made and drawn routing may differ more
             options.append(_option(what, other[1], best))
     flat = profile.flat()
     faster = {

@@ -160,9 +160,10 @@ def placed(
 
 
 def _must_choose(place: Place, way: Way) -> bool:
-    """Whether host memory, behind which is the drive, is too small to keep all that is copied."""
+    """Whether host memory, behind which is the drive, is too small to keep every expert."""
     host = place.profile.host
-    return way in CACHED and host is not None and host.memory_gib.value * GIB < place.everything
+    moves = way not in ("whole", "layers")  # or may, as a run sees it
+    return moves and host is not None and host.memory_gib.value * GIB < place.everything
 
 
 def last(place: Place, count: int) -> list[int]:

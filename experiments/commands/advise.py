@@ -111,6 +111,9 @@ def _progress() -> Iterator[Callable[[str], None]]:
     yield tell
 
 
+_ONE = "One request; to compare runs take eight or more: --set trace.requests=8"
+
+
 def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
     import yaml
 
@@ -122,4 +125,4 @@ def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
         raise ConfigError("--config: nothing fits, so there is nothing to run")
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     with replacing(path) as whole:
-        whole.write_text(f"# {one_line(title)}\n{text}", encoding="utf-8")
+        whole.write_text(f"# {one_line(title)}\n# {_ONE}\n{text}", encoding="utf-8")
