@@ -8,6 +8,7 @@ stand: `cpu: ddr4-dual`.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
@@ -142,7 +143,7 @@ def load_any(name_or_path: str | Path) -> Profile:
     """Read a machine or a part, whichever it is."""
     text = str(name_or_path)
     if text.endswith(_SUFFIXES):
-        content = _content(Path(text))
+        content = _content(Path(os.path.expanduser(text)))
         kinds = [section for section in PARTS if section in content]
         whole = "unified_memory" in content or "compute" in content or len(kinds) != 1
         return load_profile(text) if whole else load_part(kinds[0], text)
@@ -208,7 +209,7 @@ def _names(folder: Path) -> tuple[str, ...]:
 
 def _load(model: type[P], text: str, folder: Path) -> P:
     if text.endswith(_SUFFIXES):
-        path = Path(text)
+        path = Path(os.path.expanduser(text))
     else:
         path = folder / f"{_named(model.WHAT, text, folder)}.yaml"
     content = _content(path)

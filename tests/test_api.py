@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,68 @@ def test_a_predictor_has_its_distance(config: Path) -> None:
 
 @pytest.mark.parametrize(
     ("said", "message"),
-    [([9], "named expert 9 of layer 1, which has 8"), (([1], [1, 0]), "2 scores for 1 experts")],
+    [
+        ([9], "gave expert 9, and there are 8, 0 to 7, of layer 1"),
+        (([1], [1, 0]), "2 scores for 1 experts"),
+        ([1.7], "gave [1.7], which is no list of whole numbers"),
+        ([True], "gave [True], which"),
+        ([0, True], "gave [0, True], which"),
+        ([[1], [2]], "gave a list of 2, which is no list of whole numbers"),
+        ([[1], [2, 3]], "gave a list of 2, which"),
+        ([3, 3], "gave one expert twice, [3, 3], of layer 1"),
+        ("abc", "gave 'abc', which"),
+        (float("nan"), "gave nan, which"),
+        ({1}, "gave {1}, which"),
+        ({1: 0.5}, "gave a mapping of 1, which"),
+        ((1, 2), "gave (1, 2), which is neither a list nor (experts, scores), of layer 1"),
+        (([1], [1], [1]), "neither a list nor"),
+        (([1], [float("nan")]), "gave the score nan of layer 1"),
+        (([1], ["high"]), "gave the scores ['high'], which are no list of numbers"),
+    ],
 )
 def test_what_a_function_says_wrong_is_told(config: Path, said: Any, message: str) -> None:
-    with pytest.raises(ps.ConfigError, match=message):
-        ps.run(config, predictor=lambda routed, layer: said)
+    def wrong(routed: Any, layer: int) -> Any:
+        return said
+
+    with pytest.raises(ps.ConfigError) as caught:
+        ps.run(config, predictor=wrong, requests="0:1")
+    assert message in str(caught.value)
+    assert "the predictor 'wrong' gave" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", [[], [-1, 3], 3, np.int16(3), np.array([3]), ((3,), [0.5])])
+def test_what_a_function_may_say(config: Path, said: Any) -> None:
+    done = ps.run(config, predictor=lambda routed, layer: said, requests="0:1")
+    assert done.tpot_ms is not None
+
+
+class Twice:
+    """What the token before was routed to, from a method or a call."""
+
+    def guess(self, routed: Any, layer: int) -> Any:
+        return same_again(routed, layer)
+
+    __call__ = guess
+
+
+def test_whatever_can_be_called_predicts(config: Path) -> None:
+    def last(shift: int, routed: Any, layer: int) -> Any:
+        return same_again(routed, layer)
+
+    like = ps.run(config, predictor=same_again, requests="0:1").results
+    thing = Twice()
+    for given in (thing.guess, thing, partial(last, 0)):
+        runs = [ps.run(config, predictor=given, requests="0:1").results for _ in range(2)]
+        assert runs[0]["tpot_ms"] == like["tpot_ms"]
+        assert runs[0]["predictors"] == runs[1]["predictors"]
+
+
+def test_one_function_in_two_places_is_two_policies(config: Path) -> None:
+    ps.run(config, predictor=same_again)
+    checked = ps.check(same_again, kind="prefetch")
+    assert checked.kind == "prefetch"
+    assert not checked.held
 
 
 def test_a_class_is_an_eviction_and_its_object_what_it_remembers(config: Path) -> None:
@@ -250,6 +308,25 @@ def test_an_error_in_a_policy_says_where(config: Path) -> None:
     with pytest.raises(ps.ConfigError, match="AttributeError") as caught:
         ps.run(config, predictor=broken)
     assert os.path.basename(__file__) in str(caught.value)
+
+
+def test_an_exception_that_python_sets_apart_is_the_policy_s_too(config: Path) -> None:
+    def stops(routed: Any, layer: int) -> Any:
+        raise GeneratorExit("enough")
+
+    with pytest.raises(ps.ConfigError, match="GeneratorExit: enough"):
+        ps.run(config, predictor=stops)
+    with pytest.warns(UserWarning, match="1 of 2 points failed"):
+        swept = ps.sweep(config, sweep={"predictor": ["none", stops]})
+    assert swept.frame["error"].notna().tolist() == [False, True]
+
+
+def test_ctrl_c_in_a_policy_ends_the_run(config: Path) -> None:
+    def interrupted(routed: Any, layer: int) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ps.run(config, predictor=interrupted)
 
 
 def test_a_sweep_over_objects_is_kept_by_no_folder(config: Path, tmp_path: Path) -> None:
@@ -332,6 +409,92 @@ def test_advise_is_the_commands() -> None:
     assert "qwen3-30b-a3b" in repr(found)
     assert "<table>" in found._repr_html_()
     assert dict(found.said)["speed"]
+
+
+ASKED = {"gpu": "rtx-4090", "cpu": "ryzen-9900x", "ram": "32GB"}
+
+
+def test_advise_reads_numbers_as_their_text() -> None:
+    asked: dict[str, Any] = {
+        **ASKED,
+        "model": "qwen3-30b-a3b",
+        "quant": "Q4_K_M",
+        "runtime": "llama.cpp",
+    }
+    written = ps.advise(**asked, drive="5.5", link="25", target="20")
+    given = asked | {"ram": 32, "drive": 5.5, "link": 25, "target": np.int64(20)}
+    assert ps.advise(**given).said == written.said
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gpu": "rtx-409"}, "did you mean 'rtx-4090'"),
+        ({"ram": 32 * 2**30}, "more than any memory holds: write 32GB"),
+        ({"ram": True}, "ram: 'True' is no size"),
+        ({"link": float("inf")}, "link: 'inf' is no rate"),
+        ({"link": 1e300}, "link: '1e+300' is no rate"),
+        ({"drive": 0}, "storage.gb_s: value must be positive"),
+        ({"runtime": ""}, "runtime: '' is no name"),
+        ({"gpu": " "}, "gpu: ' ' is no name"),
+        ({"model": "/"}, "unknown model '/'"),
+    ],
+)
+def test_what_advise_is_not_asked(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ps.ConfigError) as caught:
+        ps.advise(**{"model": "qwen3-30b-a3b", **ASKED, **given})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_whose_points_all_failed_has_a_repr(config: Path) -> None:
+    with pytest.warns(UserWarning, match="1 of 1 point failed"):
+        swept = ps.sweep(config, sweep={"predictor": [lambda routed, layer: [9]]})
+    assert repr(swept) == "<Sweep 1 point over nothing: all failed>"
+    assert "<table>" in swept._repr_html_()
+    swept = ps.sweep(config, sweep={"seed": [0, 1]}, tokens="0:4", jobs=1)  # the prompts
+    assert repr(swept) == "<Sweep 2 points over seed (2): no output tokens>"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"jobs": "2"}, "jobs: give 1 process or more, not '2'"),
+        ({"jobs": 1.5}, "jobs: give 1 process or more, not 1.5"),
+        ({"jobs": 0}, "jobs: give 1 process or more, not 0"),
+        ({"out": 3}, "out: give a path, not 3"),
+        ({"out": ""}, "out: give a path, not ''"),
+        ({"out": "run.yaml/x"}, "out run.yaml/x: Not a directory"),
+    ],
+)
+def test_a_sweep_takes_no_other_types(config: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ps.ConfigError) as caught:
+        ps.sweep(config, sweep={"seed": [0]}, **given)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("results", "given", "message"),
+    [
+        (None, {}, "results: give a sweep, its folder, a file of its results or a DataFrame"),
+        ([1], {}, "DataFrame, not [1]"),
+        ("x", {"x": 3}, "x: give a text, not 3"),
+        ("x", {"by": 3}, "by: give the name of an axis, or a list of them, not 3"),
+        ("x", {"by": [3]}, "by: give"),
+        ("x", {"where": 3}, "where: give a mapping of axes to values"),
+        ("x", {"where": {3: 1}}, "where: give"),
+        ("x", {"kind": 3}, "kind: give a text"),
+        ("x", {"size": None}, "size: give a text"),
+        ("x", {"out": 3}, "out: give a path"),
+        ("x", {"out": "none/x.png"}, "out: none is no folder"),
+    ],
+)
+def test_a_plot_takes_no_other_types(
+    config: Path, results: Any, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ps.ConfigError) as caught:
+        ps.plot(results, **given)
+    assert message in str(caught.value)
 
 
 FILE = '''

@@ -97,7 +97,13 @@ def test_texts_and_conversations_become_tokens(folder: Path, tmp_path: Path) -> 
         ({"text": 3}, "line 1: text: 3 is not text"),
         ({"text": "a", "prompt": "b"}, "give either 'prompt', 'text', 'messages' or 'tokens'"),
         ({"text": "a", "documents": "b"}, "unknown key 'documents'; did you mean 'document'?"),
-        ({"content": "a"}, "unknown key 'content'; known: document, messages, prompt, text, tok"),
+        (
+            {"question": "a", "answer": "b"},
+            "line 1: no prompt here; one of prompt, text, messages, tokens "
+            "(found: question, answer)",
+        ),
+        ({"prompt": None}, "(found: prompt: null)"),
+        ({}, "(found: nothing)"),
     ],
 )
 def test_lines_that_are_no_prompts(line: Any, message: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from cli_support import run_cli
 
 import prefetch_sim
-from prefetch_sim.experiments.checking import checks, rules
+from prefetch_sim.experiments.checking import checks, hooks, rules
 from prefetch_sim.experiments.checking.checks import check
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
@@ -105,8 +106,9 @@ BROKEN = [
         "call ",
     ),
     ("prefetch", "seen[x] != stamp", "True", "It proposes some", "twice"),
-    ("prefetch", "= stamp", "= 1", "A call says the same", "alone"),
+    ("prefetch", "= stamp", "= 1", "A call says the same", "after others"),
     ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priorities ["),
+    ("misses", "for i", "raise GeneratorExit\n    for i", "It writes 0 or 1", "GeneratorExit"),
     ("misses", "i % 2", "i", "It writes 0 or 1", "it wrote [0, 1, 2"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
     ("predictors", "flat[row - 1, 1:]", "flat[row, 1:]", "What is not routed yet", "other routing"),
@@ -159,6 +161,8 @@ def test_a_broken_rule_and_its_counterexample(
         ("def propose(:", "SyntaxError"),
         ("raise SystemExit(0)", "mine.py': SystemExit: 0"),
         ("import no_such_package", "no_such_package"),
+        ("raise GeneratorExit", "mine.py': GeneratorExit"),
+        (PREDICTOR.replace("Params(PredictorParams)", "Params"), "its Params are no prefetch_sim"),
     ],
 )
 def test_what_is_no_policy_is_one_line(text: str, message: str, tmp_path: Path) -> None:
@@ -184,6 +188,20 @@ def test_what_is_not_there(policy: str, message: str) -> None:
         check(policy)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kind": "misses"}, "'lru' is an eviction policy, not a miss policy"),
+        ({"params": {"a": 1}}, "'lru' is an eviction policy, which has no parameters: a"),
+        ({"params": [1]}, "params: give a mapping, not"),
+        ({"kind": 3}, "kind 3 is no kind of policy"),
+    ],
+)
+def test_what_does_not_go_with_a_policy(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check("lru", **given)
+
+
 def test_built_in_policies_by_name_and_import_path() -> None:
     assert check("lru").kind == "eviction"
     assert check("prefetch_sim.sim.misses.cpu").held
@@ -191,6 +209,11 @@ def test_built_in_policies_by_name_and_import_path() -> None:
     with pytest.raises(ConfigError, match=r"params\.recall"):
         check("oracle", params={"recall": 80})
     assert run_cli("check", "previous-token", "--set", "distance=2").code == 0
+
+
+def always(said: list[int], routed: Any, layer: int) -> list[int]:
+    """It says the same of each layer."""
+    return said
 
 
 def test_python_objects() -> None:
@@ -201,6 +224,7 @@ def test_python_objects() -> None:
     assert broken.kind == "predictors"
     assert not broken.held
     assert "one expert twice" in broken._repr_html_()
+    assert check(partial(always, [0])).held
     with pytest.raises(ConfigError, match="takes 1 arguments"):
         check(lambda x: x)
     assert prefetch_sim.check is check
@@ -240,3 +264,190 @@ def test_a_file_in_a_package(tmp_path: Path) -> None:
     )
     (folder / "mine.py").write_text(textwrap.dedent(text))
     assert check(folder / "mine.py").held
+
+
+# Memory that outlives its run, and fills up: an expert is new only once in a process.
+LEAKS = {
+    "a module's": (
+        "def used(state, x, now, score):\n    return -now",
+        "SEEN = set()\n\n\ndef used(state, x, now, score):\n"
+        "    new = x not in SEEN\n    SEEN.add(x)\n    return now if new else -now",
+    ),
+    "a default's": (
+        "def used(state, x, now, score):\n    return -now",
+        "def used(state, x, now, score, seen=set()):\n"
+        "    new = x not in seen\n    seen.add(x)\n    return now if new else -now",
+    ),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_memory_that_outlives_a_cache_is_found(leak: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(EVICTION.replace(*LEAKS[leak]))
+    assert path.read_text() != EVICTION
+    for _ in range(2):  # the second time no less
+        broken = [v for v in check(path).verdicts if not v.held]
+        assert any("of one cache" in v.rule for v in broken)
+        assert any("after another cache's life" in (v.counterexample or "") for v in broken)
+
+
+def test_memory_of_a_function_that_outlives_a_run_is_found() -> None:
+    seen: set[int] = set()
+
+    def mine(routed: Any, layer: int) -> list[int]:
+        """The experts 0 and 1, and 2 the first time."""
+        new = layer not in seen
+        seen.add(layer)
+        return [0, 1, 2] if new else [0, 1]
+
+    _, first, *_ = check(mine).verdicts
+    assert "whatever ran before" in first.rule
+    assert not first.held
+
+    def plan(
+        count: int, cpu_ns: list[int], state: list[int], layer: Any, chosen: list[int]
+    ) -> None:
+        """The CPU, the first time that so many are missing."""
+        for i in range(count):
+            chosen[i] = count not in seen
+        seen.add(count)
+
+    seen.clear()
+    _, first, *_ = check(plan).verdicts
+    assert "whatever was asked before" in first.rule
+    assert not first.held
+
+
+def test_a_file_begins_each_run_with_an_empty_memory(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(EVICTION.replace(*LEAKS["a module's"]))
+    keys = {"trace": "mini-qwen3-30b-a3b", "model": "qwen3-30b-a3b", "engine": "simpy"}
+    keys |= {"requests": "0:1", "tokens": "0:48"}
+    cache = {"capacity": "25%", "eviction": str(path)}
+    first, again = (prefetch_sim.run(keys, cache=cache, records=False) for _ in range(2))
+    assert first.tpot_ms is not None
+    assert first.results == again.results
+
+
+@pytest.mark.parametrize("name", ["mine", "sub/mine", "mi-ne"])
+def test_a_file_named_without_its_end_is_meant(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = f"{name.replace('-', '_')}.py"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / file).write_text(EVICTION)
+    for tried in (lambda: check(name), lambda: registry.find("eviction", name)):
+        with pytest.raises(ConfigError, match=f"did you mean the file '{file}'"):
+            tried()
+
+
+def broken_in(path: Path) -> dict[str, str]:
+    """What is wrong, by the rule that is broken."""
+    return {v.rule: v.counterexample for v in check(path).verdicts if v.counterexample is not None}
+
+
+def test_the_places_of_shared_that_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    for place, held in ((2, False), (3, True)):
+        count = f"    state.shared[{place}] += 1\n    return -now\n\n\ndef"
+        path.write_text(EVICTION.replace("    return -now\n\n\ndef", count))
+        found = broken_in(path)
+        assert held == (not found)
+        assert held or any("3 and 4 are free" in line for line in found.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "says"),
+    [
+        ("eviction", "now, score)", "now)", "used takes (state, x, now) and is called with"),
+        ("eviction", "(state, x, now)", "(x, state, now)", "in that order"),
+        ("prefetch", ", stamp, out,", ", out,", "propose takes (ids, scores, tokens, limits, resi"),
+        ("misses", "layer, chosen", "layer", "plan takes (count, cpu_ns, state, layer)"),
+        ("predictors", "params, context", "context, params", "Predictor takes (context, params)"),
+        ("predictors", "table(self)", "table(self, workload)", "Predictor.table takes"),
+    ],
+)
+def test_arguments_are_told_first_and_alone(
+    kind: str, old: str, new: str, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD[kind].replace(old, new))
+    first, *others = broken_in(path).values()
+    assert says in first
+    assert others == ["not tried"] * (len(checks.RULES[kind]) - 1)
+
+
+def test_one_error_is_told_once_and_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(EVICTION + "\n\ndef begin(state, rooms):\n    pass\n")
+    first, *others = broken_in(path).values()
+    assert first.startswith("begin returned None, and is to return the State")
+    assert set(others) == {"as above"}
+    path.write_text(PREDICTOR.replace("context.workload", "params.workload"))
+    first, *others = broken_in(path).values()
+    assert "no attribute 'workload'" in first
+    assert f"({path}, line 18)" in first
+    assert set(others) == {"as above"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "meant"),
+    [
+        ("eviction", "def evict(state, x, now, score):\n    pass", "evicted"),
+        ("eviction", "def not_route(state, x, now, score):\n    return score", "not_routed"),
+        ("eviction", "ascending = False", "ASCENDING"),
+        ("prefetch", "TIMED_ = True", "TIMED"),
+        ("predictors", "    triggers = 'routed'", "trigger"),
+    ],
+)
+def test_a_name_that_nothing_calls(kind: str, more: str, meant: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(f"{GOOD[kind]}\n{more}\n")
+    found = check(path)
+    assert found.held
+    (line,) = found.doubts
+    assert f"did you mean {meant!r}?" in line
+    assert meant not in found.hooks
+
+
+def test_what_is_called_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(EVICTION + "\n\ndef evict(state, x, now, score):\n    pass\n")
+    done = run_cli("check", path)
+    assert "Called are: inserted, used" in done.out
+    assert "warning: nothing reads or calls 'evict': did you mean 'evicted'?" in done.out
+    for kind, names in ((k, registry.names(k)) for k in GOOD):
+        for name in names:
+            assert not hooks.never_called(registry.find(kind, name), kind), name
+
+
+PAGE = (Path(__file__).parents[1] / "docs/adding-a-policy.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", ["one_a_token.py", "last_token.py"])
+def test_policies_of_the_page_keep_their_contract(file: str, tmp_path: Path) -> None:
+    body = PAGE.split(f"`{file}`:\n\n```python\n")[1].partition("```")[0]
+    (tmp_path / file).write_text(body)
+    found = check(tmp_path / file)
+    assert found.held
+    assert not found.doubts
+    assert found.hooks
+
+
+def test_the_page_has_every_function_and_what_it_is_called_with() -> None:
+    for name, told in hooks.HOOKS["eviction"].items():
+        assert f"| `{name}({told})` |" in PAGE
+    for told in ("plan(count, cpu_ns, state, layer, chosen)", "Predictor(params, context)"):
+        assert f"`{told}`" in PAGE
+    assert f"propose({hooks.HOOKS['prefetch']['propose']})" in PAGE
+
+
+def test_the_page_shows_what_check_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    body = PAGE.split("`sim/eviction/most_recent.py`:\n\n```python\n")[1].partition("```")[0]
+    (tmp_path / "most_recent.py").write_text(body)
+    shown = PAGE.split("$ prefetch-sim check most_recent.py\n")[1].partition("```")[0]
+    printed = run_cli("check", "most_recent.py").out.splitlines()
+    assert [line.rstrip() for line in printed] == shown.splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prefetch_sim.experiments.comparing import words
 from prefetch_sim.experiments.comparing.comparison import Comparison, compare, compared
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.results.paired import Paired
 from prefetch_sim.sim.run import run
 
 PAGE = ROOT / "docs/compare.md"
@@ -113,6 +115,44 @@ def test_words_of_a_difference_that_is_real(early: Comparison) -> None:
     shown = {what: (a, b) for what, a, b in words.facts(early)}
     assert shown["slot recall, guess"] == ("–", "100.0 %")
     assert "to the GPU, ahead" in shown
+
+
+def test_what_the_cpu_leaves_is_no_cost_of_predictors(early: Comparison) -> None:
+    """What a prediction brings is computed on the GPU, whose compute grows at no cost."""
+    for rates, told in (((0.0, 0.0), True), ((0.5, 0.2), False), ((0.0, 0.2), False)):
+        a, b = ({**side, "cpu_rate": rate} for side, rate in zip((early.a, early.b), rates))
+        lines = words.said(replace(early, a=a, b=b))
+        assert any("predictors take" in line for line in lines) == told
+
+
+@pytest.mark.parametrize(
+    ("share", "chained", "says"),
+    [
+        (-0.02, False, "faster"),
+        (0.02, False, "slower"),
+        (-0.02, True, "less surely faster"),
+        (0.02, True, "less surely slower"),
+        (-0.001, False, "about as fast"),
+        (-0.001, True, "about as fast"),
+    ],
+)
+def test_a_verdict_is_noticed_and_sure(
+    early: Comparison, share: float, chained: bool, says: str
+) -> None:
+    ms = 100 * share
+    pairs = Paired(10, ms, ms - 0.01, ms + 0.01, share, 0.9 if chained else 0.0)
+    assert pairs.real
+    found = replace(early, tpot_ms=replace(early.tpot_ms, paired=pairs))
+    assert words.in_short(found) == says
+    assert words.verdict(found).startswith(f"B is {says}: ")
+    assert "0.000" not in words.verdict(found)
+
+
+def test_batches_are_less_sure(folder: Path) -> None:
+    found = compare(*(config(folder, batch_size=2, cache={"capacity": c}) for c in ("30%", "90%")))
+    assert found.tpot_ms.paired is not None
+    assert found.tpot_ms.paired.real
+    assert words.in_short(found) == "less surely faster"
 
 
 def test_too_few_requests_are_said_to_be(folder: Path) -> None:

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import here, small_trace, write_config
+from cli_support import here, run_cli, small_trace, write_config
 
+from prefetch_sim.experiments.commands import run
+from prefetch_sim.experiments.commands.output import number
 from prefetch_sim.experiments.conclusions import comparisons, figures
 from prefetch_sim.experiments.conclusions.comparisons import Measured, Swept
+from prefetch_sim.experiments.conclusions.evidence import evidence, of_one
 from prefetch_sim.experiments.conclusions.figures import Reason
 from prefetch_sim.experiments.conclusions.one_run import of_run
 from prefetch_sim.experiments.conclusions.sweeps import of_sweep
+from prefetch_sim.sim import run as simulated
+from prefetch_sim.sim.setup import engine_choice
 
 REQUESTS = 10
 
@@ -36,6 +41,8 @@ def planted(
     requests: int = REQUESTS,
     batch: int = 1,
     cpu: float = 0.0,
+    misses: str = "load",
+    warm: str = "none",
 ) -> dict[str, Any]:
     """A result. Of its time, what is neither a stall nor the runtime's is compute.
 
@@ -70,7 +77,8 @@ def planted(
         "predictors": {},
         "config": {
             "predictor": list(predictor),
-            "cache": {"eviction": {"name": eviction}, "static": None},
+            "cache": {"eviction": {"name": eviction}, "static": None, "warm": warm},
+            "misses": {"policy": misses},
             "batch_size": batch,
         },
     }
@@ -147,6 +155,27 @@ def test_whether_the_requests_bear_it_out(change: dict[str, Any], words: str) ->
     assert sum(part in lines for part in others) == (2 if "do not" in words else 1)
 
 
+def test_too_little_is_not_borne_out() -> None:
+    """However sure it is."""
+    for tpot, borne in ((9.96, False), (9.94, True)):
+        found = evidence(planted(10.0), planted(tpot))
+        assert found is not None
+        assert (found.pairs.real, found.borne) == (True, borne)
+        assert ("too little to count" in of_one(found)) == (not borne)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.05, "0.0500"), (-0.00123, "-0.00123"), (0.9996, "1.00"), (0.123, "0.123"), (1.5, "1.50"),
+        (9.999, "10.0"), (123.4, "123"), (-2345.6, "-2,346"), (0.0, "0.000"), (-1e-9, "0.000"),
+        (1e-6, "0.00000100"), (None, "–"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_significant_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
 def test_how_what_was_loaded_early_ended() -> None:
     result = planted(predictor=GUESS, ends=(50, 30, 20))
     words = (
@@ -217,8 +246,15 @@ def test_a_full_link_asks_for_fewer_loads_and_an_idle_one_for_earlier_ones() -> 
         assert [words for words in (full, idle) if words in lines] == expected
 
 
-NO_MORE = "No policy can save more than 20.0 % of the time (the clairvoyant bound)"
-NONE = "No policy can do better here: this is the clairvoyant bound, within 1 %"
+NO_MORE = (
+    "No eviction and no prefetch can save more than 20.0 % of the time while every missing expert "
+    "is loaded (the clairvoyant bound)"
+)
+ANY = "No policy can save more than 20.0 % of the time (the clairvoyant bound)."
+NONE = (
+    "No eviction and no prefetch can do better while every missing expert is loaded: this is the "
+    "clairvoyant bound, within 1 %"
+)
 RESIDENT = "with every expert resident it takes 40.0 % less."
 
 
@@ -228,13 +264,16 @@ RESIDENT = "with every expert resident it takes 40.0 % less."
         (800.0, 600.0, 0.0, f"{NO_MORE}; {RESIDENT}"),
         (995.0, 600.0, 0.0, f"{NONE}; {RESIDENT}"),
         (995.0, 995.0, 0.0, "It is as fast as with every expert resident, within 1 %."),
-        (800.0, 600.0, 0.3, f"{NO_MORE}."),
+        (800.0, 600.0, 0.3, ANY),
     ],
 )
 def test_what_could_still_be_gained(
     clairvoyant: float, resident: float, cpu: float, words: str
 ) -> None:
-    assert of_run(planted(clairvoyant=clairvoyant, resident=resident, cpu=cpu))[-1] == words
+    """Of what the CPU may compute, the bound is one of any policy."""
+    misses = "cpu" if cpu else "load"
+    result = planted(clairvoyant=clairvoyant, resident=resident, cpu=cpu, misses=misses)
+    assert of_run(result)[-1] == words
 
 
 def test_a_real_device_is_below_no_bound() -> None:
@@ -307,7 +346,53 @@ def test_a_policy_that_sees_the_future_is_a_bound_and_not_the_best() -> None:
     assert any(line.endswith("the best of them takes 40.0 % less.") for line in lines)
     assert not any("see the future" in line for line in of_sweep(points[:2]))
     only = of_sweep([point(planted(t, eviction="belady"), seed=str(t)) for t in (5, 6)])
-    assert only == ["Fastest: seed 5: 200 tokens/s, 5.00 ms a token."]
+    assert only == [BOUNDS, "Fastest: seed 5: 200 tokens/s, 5.00 ms a token."]
+
+
+BOUNDS = "Every point sees the future: these are bounds, which no engine can have."
+
+
+def test_bounds_alone_are_no_best_policy_and_no_prefetch() -> None:
+    perfect = [point(planted(t, predictor=oracle(1.0, distance=d))) for d, t in ((1, 8), (2, 7))]
+    lines = of_sweep(perfect)
+    assert lines[0] == BOUNDS
+    assert not any("Best policy" in line for line in lines)
+    lines = of_sweep([*perfect, point(planted())])
+    assert BOUNDS not in lines
+    helps = "helps in 2 of 2 comparisons with none (median 25.0 % less), hurts in 0."
+    assert f"A perfect oracle {helps}" in lines
+    warm = [point(planted(t, predictor=p, warm="popular")) for p, t in (((), 10.0), (GUESS, 8.0))]
+    assert of_sweep(warm)[0] == BOUNDS
+    assert any(line.startswith("Prefetch beside policies that see") for line in of_sweep(warm))
+    guess = of_sweep([*perfect, point(planted()), point(planted(8.0, predictor=GUESS))])
+    assert any(line.startswith("Prefetch helps in 1 of 1 comparison") for line in guess)
+
+
+@pytest.mark.parametrize(
+    ("times", "said_of_it"),
+    [
+        ({"a": 10.0, "b": 10.0}, "No policy stands out: eviction a and eviction b take as long."),
+        ({"a": 10.0, "b": 10.04}, "No policy stands out: eviction a and eviction b take as long."),
+        (
+            {"a": 10.0, "b": 10.04, "c": 12.0, "d": 10.01},
+            "No policy stands out: eviction a and eviction d and 1 more take as long.",
+        ),
+        ({"a": 10.0, "b": 10.06}, "Best policy: eviction a."),
+    ],
+)
+def test_a_tie_is_no_best_policy(times: dict[str, float], said_of_it: str) -> None:
+    lines = of_sweep([point(planted(t, eviction=e)) for e, t in times.items()])
+    assert [line for line in lines if "policy" in line.lower()] == [said_of_it]
+
+
+def test_of_equal_times_none_is_the_fastest() -> None:
+    rows = {"a": (9.0, 10.0, 10.0), "b": (10.0, 10.0, 10.0)}
+    points = [
+        point(planted(t, eviction=e), hardware=h)
+        for e, row in rows.items()
+        for h, t in zip("xyz", row)
+    ]
+    assert "Best policy: eviction a, fastest in 1 of 3 conditions." in of_sweep(points)
 
 
 def test_the_best_beats_most_others_where_both_were_run() -> None:
@@ -449,13 +534,38 @@ def test_a_run_ends_with_its_conclusion_and_begins_with_its_speed(folder: Path) 
     shown = here("run", config, cwd=folder)
     found = json.loads(here("run", config, "--json", cwd=folder).stdout)
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.splitlines()[-len(found["conclusion"]) :] == found["conclusion"]
+    lines = shown.stdout.splitlines()[-len(found["conclusion"]) - 1 :]
+    (alone,) = [line for line in lines if line.startswith("Prefetch ")]  # of a second run
+    assert [line for line in lines if line != alone] == found["conclusion"]
     assert shown.stdout.index("speed") < shown.stdout.index("latency, ms")
     assert found["decode_tokens_per_s"] == pytest.approx(1000 / found["tpot_ms"]["mean"], rel=1e-5)
     assert found["tokens_per_s"] < found["decode_tokens_per_s"]  # prefills take longer
-    assert any(line.startswith("Prefetch ") for line in found["conclusion"])
-    alone = json.loads(here("run", config, "--json", "--set", "predictor=none", cwd=folder).stdout)
-    assert not any("Prefetch" in line for line in alone["conclusion"])
+    bare = json.loads(here("run", config, "--json", "--set", "predictor=none", cwd=folder).stdout)
+    assert f" against {number(bare['tpot_ms']['mean'])} ms a token without prediction" in alone
+
+
+def test_a_second_run_is_of_few_layer_steps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run for people, where it predicts; on either engine."""
+    config = write_config(folder / "run.yaml", trace=str(folder / "small.parquet"))
+    steps = engine_choice.layer_steps(run.load(config, []))
+    for predictor, engine in (("guess", "simpy"), ("guess", "compiled"), ("none", "simpy")):
+        inputs = run.load(config, [f"predictor={predictor}", f"engine={engine}"])
+        for most, again in ((steps - 1, False), (steps, predictor != "none")):
+            monkeypatch.setitem(run._AGAIN, engine, most)
+            if engine == "simpy" or not again:
+                assert (run.without(inputs) is not None) == again
+
+
+def test_a_run_as_json_is_simulated_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    once = simulated.run_inputs
+    monkeypatch.setattr(simulated, "run_inputs", lambda inputs: ran.append(inputs) or once(inputs))
+    trace = str(folder / "small.parquet")
+    config = write_config(folder / "run.yaml", trace=trace, predictor="guess")
+    for options, runs in (([], 2), (["--json"], 1)):
+        ran.clear()
+        assert run_cli("run", config, *options).code == 0
+        assert len(ran) == runs
 
 
 def test_output_tokens_of_a_batch_are_awaited_together(folder: Path) -> None:

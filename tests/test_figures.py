@@ -374,3 +374,27 @@ def test_savings_of_machines_are_paired_by_request() -> None:
     (dots,) = (line for line in gain.get_lines() if line.get_linestyle() == "None")
     assert list(dots.get_xdata()) == pytest.approx(saved)
     assert "over 9 pairs of requests" in figure.caption
+    assert "too narrow" not in figure.caption
+
+
+def test_a_batch_decodes_more_than_a_request_and_its_intervals_are_too_narrow() -> None:
+    table = results(requests=9, hardware=["l4", "rtx-4090"], predictor=["none", 0.9])
+    table["config.hardware.name"] = table["axis.hardware"]
+
+    def rates(of: pd.DataFrame) -> list[str]:
+        with look(1.0):
+            figure = bars.hardware_comparison(read(of))
+        assert isinstance(figure, Sheet)
+        narrow = bool((of["config.batch_size"] > 1).any())
+        assert ("too narrow, as requests of a batch share steps" in figure.caption) == narrow
+        return [text.get_text() for text in figure.panels[0].texts]
+
+    alone = [f"{1000 / ms:,.0f} tokens/s" for ms in table["tpot_ms.mean"][[0, 2]]]
+    assert sorted(rates(table)) == sorted(alone)
+    together = table.assign(**{"config.batch_size": 4})
+    assert rates(together) == []  # a table of an earlier version has no rate of the whole
+    whole = together.assign(decode_tokens_per_s=[5055.2, 1.0, 4001.4, 2.0])
+    assert sorted(rates(whole)) == ["4,001 tokens/s", "5,055 tokens/s"]
+    figure = draw(together, x="hardware", where={"predictor": "none"})
+    assert "too narrow" in figure.caption
+    assert "too narrow" not in draw(table, x="hardware", where={"predictor": "none"}).caption

@@ -17,7 +17,8 @@ torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 
 from prefetch_sim.traces.format import read_trace, write_trace  # noqa: E402
-from prefetch_sim.traces.lab.calibration import calibration_error, fit_platt  # noqa: E402
+from prefetch_sim.traces.info import trace_info  # noqa: E402
+from prefetch_sim.traces.lab.calibration import calibration_error, fit_platt, share  # noqa: E402
 from prefetch_sim.traces.lab.card import document_numbers, split_rows  # noqa: E402
 from prefetch_sim.traces.lab.counts import KINDS, TINY, ActivationMatrix, LayerFrequency, one_hot  # noqa: E402
 from prefetch_sim.traces.lab.hybrid import Hybrid, _union  # noqa: E402
@@ -64,7 +65,9 @@ def made_up(folder: Path, spec: ModelSpec = SPEC, seed: int = 0) -> Trace:
     gates = rng.standard_normal((spec.layers, spec.hidden, spec.experts))
     logits = np.einsum("tld,lde->tle", inputs.astype(np.float64), gates)
     experts = np.argsort(-logits, axis=2)[:, :, : spec.top_k].astype(np.int16)
-    meta = TraceMeta(model=spec, recorded={"weights": f"digest{seed} (digest of the routers)"})
+    recorded = {"weights": f"digest{seed} (digest of the routers)"}
+    recorded["states"] = "layer_input, gate_input, logits, float16, beside the parts"
+    meta = TraceMeta(model=spec, recorded=recorded)
     request = np.repeat(np.arange(DOCUMENTS, dtype=np.int32), LENGTH)
     trace = Trace(
         path=None,
@@ -343,6 +346,16 @@ def test_platt_finds_slope_and_offset() -> None:
     assert (slope, offset + 500 * slope) == pytest.approx((0.7, -1.5), abs=0.05)
 
 
+def test_held_out_slot_recall_is_what_the_score_says(captured: Trace, tmp_path: Path) -> None:
+    card = train(captured, tmp_path / "p", replace(QUICK, epochs=2))
+    said = predict(captured, load_predictor(tmp_path / "p"), SPEC.top_k)
+    meta = captured.meta.model_copy(update={"predictions": {"p": said.info}})
+    hits = count_hits(replace(captured, meta=meta, predictions={"p": said}), "p")
+    assert card.slot_recall == pytest.approx(hits.pooled("slots", SPEC.top_k, hits.later), abs=0.01)
+    assert share([(1, 4), (3, 4)]) == 0.5
+    assert share([]) is None
+
+
 def test_calibration_error_of_known_cases() -> None:
     assert calibration_error(np.full(100, 0.25), np.arange(100) % 4 == 0) == pytest.approx(0)
     assert calibration_error(np.full(100, 0.9), np.zeros(100, bool)) == pytest.approx(0.9)
@@ -617,6 +630,7 @@ def test_train_predict_score(captured: Trace, tmp_path: Path) -> None:
         "pre-attention",
         "token-table",
     ]
+    assert done.out.count(", held-out slot recall ") == 3, done.out
     again = run_cli("trace", "train", captured.path, "-o", out, "--predictor", "token-table")
     assert "there already" in again.out
     changed = captured.experts.copy()
@@ -639,14 +653,32 @@ def test_train_predict_score(captured: Trace, tmp_path: Path) -> None:
     assert set(found) == {"pre-attention", "cross-layer-2_avg_pre-attention"}
     assert found["pre-attention"].info.time_us is not None
     assert found["pre-attention"].info.flops == 2 * (HIDDEN * 32 + 32 * EXPERTS)
+    told = run_cli(
+        *("trace", "predict", trace, "-o", tmp_path / "u.parquet"),
+        *("--predictor", out / "cross-layer-2"),
+    )
+    assert told.code == 2
+    assert f"{trace}: predictor cross-layer-2 reads gate_input, which lies beside" in told.err
+    assert f"not in this file: give {captured.path}" in told.err
+    about = run_cli("trace", "info", trace, "--json").out
+    assert f"float16, beside the parts of {captured.path}" in about
     shown = run_cli("trace", "score", trace)
     assert shown.code == 0, shown.err
     assert "±" in shown.out
+    assert "decode, layers 1 and on, %" in shown.out
+    assert "half of the 95 % interval" in " ".join(shown.out.split())
     assert run_cli("trace", "score", trace, "--json").out.startswith("{")
     simulated = run_cli(
         *("trace", "validate", trace),
     )
     assert simulated.code == 0
+
+
+def test_info_claims_no_states_of_a_copy(captured: Trace, tmp_path: Path) -> None:
+    write_trace(tmp_path / "copy.parquet", captured)
+    copy = trace_info(read_trace(tmp_path / "copy.parquet"))["recorded"]["states"]
+    assert copy.endswith("float16, beside the parts of the capture, not in this file")
+    assert trace_info(captured)["recorded"] == captured.meta.recorded
 
 
 def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> None:
@@ -674,7 +706,7 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
     train(captured, tmp_path / "far", replace(QUICK, kind="cross-layer", distance=1, epochs=1))
     out = ["-o", tmp_path / "out.parquet", "--predictor"]
     for arguments, message in (
-        (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-attention"), "--states"),
+        (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-attention"), "give the folder"),
         (("train", few, "-o", tmp_path / "x", "--predictor", "token-table"), "3 documents"),
         (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-atention"), "did you mean"),
         (("train", plain, "-o", tmp_path / "x", "--predictor", "cross-layer:0"), "layer 1 at"),
@@ -685,10 +717,22 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
         (("train", plain, "-o", tmp_path / "x", "--predictor", "token-table:9"), "only 3"),
         (("predict", captured.path, *out, f"{tmp_path / 'p'}+{tmp_path / 'far'}"), "other way"),
         (("predict", wider.path, *out, tmp_path / "p"), "hidden 16, not on"),
-        (("predict", other.path, *out, tmp_path / "p"), "another made-up"),
-        (("predict", plain, *out, tmp_path / "p"), "reads layer_input"),
+        (
+            ("predict", other.path, *out, tmp_path / "p"),
+            "predictor pre-attention: trained on made-up (weights digest0), "
+            "this trace is of made-up (weights digest1): train one on a capture of it",
+        ),
+        (
+            ("predict", plain, *out, tmp_path / "p"),
+            "reads layer_input, which lies beside the parts of the capture, not in this file: give",
+        ),
         (("predict", captured.path, *out, damaged), "damaged"),
         (("predict", captured.path, *out, tmp_path), "not a trained predictor"),
+        (
+            ("predict", captured.path, *out, "next-gate:2"),
+            "'trace capture --predictor next-gate:2'",
+        ),
+        (("train", captured.path, "-o", tmp_path / "x", "--predictor", "next-gate"), "next-gate"),
         (("score", plain), "no predictor was recorded"),
     ):
         done = run_cli("trace", *arguments)
@@ -724,5 +768,5 @@ def test_a_trained_predictor_speaks_while_the_model_runs(tmp_path: Path) -> None
         *("trace", "capture", "--model", tmp_path / "stranger", "--prompts", few),
         *("-o", tmp_path / "u", "--predictor", tmp_path / "pre-attention"),
     )
-    assert (done.code, "trained on another" in done.err) == (2, True), done.err
+    assert (done.code, "the model here is stranger (weights " in done.err) == (2, True), done.err
     assert not (tmp_path / "u").exists()

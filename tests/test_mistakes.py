@@ -14,7 +14,7 @@ import yaml
 from cli_support import Ended, here, run_cli, small_trace, write_config
 
 from prefetch_sim.sim.config.files import parse, read_config
-from prefetch_sim.sim.config.paths import seen_from
+from prefetch_sim.sim.config.paths import seen_from, seen_from_here
 from prefetch_sim.sim.config.values import Capacity
 from prefetch_sim.sim.setup.inputs import Inputs, load
 
@@ -372,6 +372,33 @@ def test_paths_start_at_the_config(study: Path, at: str) -> None:
     assert end.returncode == 0, end.stderr
     found = json.loads(end.stdout)
     assert (found["hardware"], found["cache"]["static"]["experts"]) == ("l4", 1)
+
+
+def test_a_home_is_one_for_every_key(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(study))
+    write_config(
+        study / "run.yaml", trace="~/small.parquet", runtime="~/ideal.yaml",
+        hardware={"name": "~/box.yaml", "cpu": "~/cpu.yaml"},
+        cache={"capacity": "50%", "static": {"experts": "~/keep.csv"}},
+    )  # fmt: skip
+    end = run_cli("run", "study/run.yaml", "--json")
+    assert (end.code, end.err) == (0, "")
+    assert json.loads(end.out)["hardware"] == "l4"
+    for given, said in (
+        ("model=~/none.json", f"{study}/none.json: no such file"),
+        ("hardware=~/none.yaml", f"{study}/none.yaml: no such file"),
+        ("hardware=~no-such-user/none.yaml", "~no-such-user/none.yaml: no such file"),
+    ):
+        assert said in run_cli("run", "study/run.yaml", "--set", given).err
+
+
+@pytest.mark.parametrize("axis", ["predictor.0.name", "predictor.0", "predictor", "predictor.name"])
+def test_an_axis_of_one_of_several_predictors_starts_at_the_config(axis: str) -> None:
+    tree = {"sweep": {axis: ["guess", "mypred.py"]}, "predictor": [{"name": "here.py", "seed": 1}]}
+    assert seen_from_here(tree, Path("study")) == {
+        "sweep": {axis: ["guess", "study/mypred.py"]},
+        "predictor": [{"name": "study/here.py", "seed": 1}],
+    }
 
 
 def test_the_working_directory_is_not_looked_in(study: Path) -> None:

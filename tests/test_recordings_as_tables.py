@@ -17,6 +17,7 @@ from prefetch_sim.sim.config.files import parse
 from prefetch_sim.sim.setup.inputs import load
 from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, read_trace, write_trace
 from prefetch_sim.traces.importers import FORMATS, import_trace
+from prefetch_sim.traces.importers.tidy import UNPHASED
 from prefetch_sim.traces.validate import validate
 
 
@@ -198,3 +199,11 @@ def test_the_pages_csv_is_read(tmp_path: Path) -> None:
     trace = import_trace(tmp_path / "t.csv", model=TINY)
     assert trace.experts.tolist() == [[[3, 1], [0, 2]], [[1, 3], [2, 0]]]
     assert trace.phase.tolist() == [PREFILL, DECODE]
+
+
+def test_a_table_without_phases_says_so(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("request,position,layer,experts\n0,0,0,1 2\n0,0,1,0 1\n")
+    assert import_trace(table, model=TINY).meta.recorded["notes"] == UNPHASED
+    write_csv(table, make_trace(TINY, [(1, 2)], seed=8))
+    assert "notes" not in import_trace(table, model=TINY).meta.recorded

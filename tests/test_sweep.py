@@ -268,6 +268,28 @@ def test_a_key_depends_on_all_that_a_policy_imports(own_policy: Path) -> None:
     assert "swept.own.late" not in sys.modules  # planning imports nothing more
 
 
+def test_an_own_policys_file_is_the_same_from_everywhere(
+    own_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is known by content, however it is named; other content is another run."""
+    for name, more in (("mine", ""), ("other", "changed = True")):
+        text = f"from prefetch_sim.sim.eviction.lru import *\n{more}\n"
+        (own_policy / "swept" / f"swept_{name}.py").write_text(text)
+
+    def key(at: str, name: str) -> str:
+        monkeypatch.chdir(own_policy / at)
+        return plan(own_policy, {"seed": [1]}, cache={"eviction": name})[0].key
+
+    same = {
+        key(".", "swept/swept_mine.py"),
+        key("swept", "swept_mine.py"),
+        key("swept", str(own_policy / "swept" / "swept_mine.py")),
+    }
+    assert len(same) == 1
+    assert key(".", "swept/swept_other.py") not in same
+    assert key(".", "lru") not in same
+
+
 def test_editing_what_a_policy_imports_runs_its_points_again(folder: Path) -> None:
     config, extra = counted(folder, 2)
     (folder / "counting" / "helper.py").write_text("")

@@ -31,7 +31,9 @@ from prefetch_sim.traces.format import (
 )
 from prefetch_sim.traces.info import trace_info
 from prefetch_sim.traces.lab.scoring import count_hits
+from prefetch_sim.traces.models.catalogue import shape
 from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
+from prefetch_sim.traces.names import UnknownNameError
 from prefetch_sim.traces.parts import META_KEY
 from prefetch_sim.traces.validate import validate
 from prefetch_sim.traces.writer import TraceWriter
@@ -549,8 +551,15 @@ def test_parts_must_belong_together(tmp_path: Path) -> None:
     other = trace.meta.model_copy(update={"recorded": {"source": "elsewhere"}})
     with TraceWriter(tmp_path, trace.meta) as writer:
         writer.append(trace)
-    with pytest.raises(TraceError, match="source was 'a test', is 'elsewhere'"):
+    with pytest.raises(TraceError, match="source was 'a test', is 'elsewhere'; use another folder"):
         TraceWriter(tmp_path, other)
+    named = trace.model.model_copy(update={"name": "m1"})
+    for model, message in (
+        (named, rf"another trace: model {trace.model.name}, not m1; use another folder \(-o\)"),
+        (named.model_copy(update={"hidden": 999}), "not m1; they differ in hidden; use another"),
+    ):
+        with pytest.raises(TraceError, match=message):
+            TraceWriter(tmp_path, trace.meta.model_copy(update={"model": model}))
     write_trace(tmp_path / "part-00002.parquet", trace)
     with pytest.raises(TraceError, match=r"part-00001\.parquet is missing"):
         read_trace(tmp_path)
@@ -607,3 +616,68 @@ def test_info_of_a_layer_that_never_routes() -> None:
     for key in ("reuse", "gini", "top_tenth_share", "routing_entropy"):
         assert info[key]["by_layer"][1] is None
         assert info[key]["mean"] == info[key]["by_layer"][0]
+
+
+def test_from_arrays_takes_a_model_by_name_or_folder(tmp_path: Path) -> None:
+    layers, experts, k = shape("qwen3-30b-a3b").topology
+    routed = np.broadcast_to(np.arange(k), (4, layers, k))
+    named = Trace.from_arrays("Qwen/Qwen3-30B-A3B", routed)
+    assert named.model == shape("Qwen3-30B-A3B") == shape("qwen3-30b-a3b")
+    assert repr(named) == (
+        f"Trace(qwen3-30b-a3b, {layers} MoE layers x {experts} experts, top-{k}; 1 requests, "
+        "4 tokens)"
+    )
+    config = {"model_type": "qwen3_moe", "num_hidden_layers": layers, "num_experts_per_tok": k}
+    config |= {"num_experts": experts, "hidden_size": 64, "moe_intermediate_size": 32}
+    config |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100}
+    (tmp_path / "m0").mkdir()
+    (tmp_path / "m0" / "config.json").write_text(json.dumps(config))
+    assert Trace.from_arrays(str(tmp_path / "m0"), routed).model.name == "m0"
+    assert Trace.from_arrays(tmp_path / "m0", routed).model.hidden == 64
+    for wrong, message in (
+        ("qwen3-30b-a3c", "trace: unknown model 'qwen3-30b-a3c'; did you mean 'qwen3-30b-a3b'"),
+        (str(tmp_path / "m1"), "has a config.json"),
+        (tmp_path / "m1.gguf", "no such file"),
+        (7, "trace: model is a int, expected a name or a spec"),
+    ):
+        with pytest.raises(TraceError) as told:
+            Trace.from_arrays(wrong, routed)  # type: ignore[arg-type]
+        assert message in str(told.value)
+    with pytest.raises(UnknownNameError, match="unknown model 'm0'"):
+        shape("m0")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": 200}, "trace: request 0 has 6 rows, its prompt 200"),
+        ({"prompt": -1}, "trace: request 0 has 6 rows, its prompt -1"),
+        (
+            {"prompt": [3, 4], "requests": ["a"] * 3 + ["b"] * 3},
+            "trace: request 'b' has 3 rows, its prompt 4",
+        ),
+        ({"experts": (2, 1, 0, 9)}, "trace: row 2, layer 1: expert 9 out of range 0..7"),
+        ({"experts": (2, 1, 0, -1)}, "trace: row 2, layer 1: set is partly null"),
+        ({"experts": (2, 1, 0, 1)}, "trace: row 2, layer 1: expert 1 twice in one set"),
+    ],
+)
+def test_from_arrays_checks_at_once(change: dict[str, Any], message: str) -> None:
+    spec = shape("mixtral-8x7b")
+    routed = np.broadcast_to(np.arange(2), (6, spec.moe_layers, 2)).copy()
+    if "experts" in change:
+        row, layer, slot, expert = change.pop("experts")
+        routed[row, layer, slot] = expert
+    with pytest.raises(TraceError) as told:
+        Trace.from_arrays(spec, routed, **change)
+    assert str(told.value) == message
+
+
+def test_what_is_no_trace_yet_says_what_makes_one(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("request,position,layer,experts\n0,0,0,1 2\n")
+    with pytest.raises(TraceError, match=r"import it first: prefetch-sim trace import .*mine\.csv"):
+        read_trace(table)
+    (tmp_path / "m0").mkdir()
+    (tmp_path / "m0" / "config.json").write_text("{}")
+    with pytest.raises(TraceError, match="a model's folder, not a trace; capture one first"):
+        read_trace(tmp_path / "m0")

@@ -466,7 +466,7 @@ def test_replay_for_real(here: Path) -> None:
     ended = run_cli("replay", here / "one.yaml", "--device", "cpu", "--timeline", line)
     assert ended.code == 0, ended.err
     assert "per output token" in ended.out
-    assert "no policy can be faster" not in ended.out
+    assert "can be faster than" not in ended.out
     assert line.stat().st_size > 10_000
 
 

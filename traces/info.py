@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.traces.lab.scoring import count_hits
+from prefetch_sim.traces.states import said_of_states
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace
 
 
@@ -25,7 +26,10 @@ def trace_info(trace: Trace) -> dict[str, Any]:
         "file": str(trace.path) if trace.path else None,
         "model": trace.model.model_dump(mode="json"),
         "moe_layers": trace.model.moe_layers,
-        "recorded": trace.meta.recorded,
+        "recorded": {
+            key: said_of_states(trace) if key == "states" else said
+            for key, said in trace.meta.recorded.items()
+        },
         "requests": len(trace.requests),
         "missing_requests": trace.missing,
         "tokens": {

@@ -24,6 +24,7 @@ from prefetch_sim.traces.errors import describe, did_you_mean, first_line
 from prefetch_sim.traces.trace import SCHEMA_VERSION, Array, Trace, TraceError, TraceMeta
 
 META_KEY = b"prefetch_sim"
+_MARK = b"PAR1"
 # What pyarrow raises for a file that is damaged; ValueError where a name in it is no UTF-8.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError)
 FLOOR, TIMES = 256 << 20, 200  # a file may unpack to so many bytes, or times its own size
@@ -140,6 +141,11 @@ def open_parts(path: Path) -> list[Part]:
     if not path.exists():
         raise TraceError(f"{path}: no such file or folder")
     paths = part_paths(path) if path.is_dir() else [path]
+    if not paths and (path / "config.json").is_file():
+        raise TraceError(
+            f"{path}: a model's folder, not a trace; capture one first: "
+            f"prefetch-sim trace capture --model {path} --prompts FILE.jsonl -o OUT"
+        )
     if not paths:
         raise TraceError(f"{path}: a folder without part files (part-00000.parquet, ...)")
     for index, part in enumerate(paths if path.is_dir() else []):
@@ -166,6 +172,11 @@ def open_parquet(path: Path) -> Any:
         nbytes = _unpacked(file)
     except UNREADABLE as error:
         reason = first_line(error)
+        if path.is_file() and not _MARK.startswith(_start(path)):
+            raise TraceError(
+                f"{path}: no Parquet file; import it first: "
+                f"prefetch-sim trace import {path} --model NAME -o OUT"
+            ) from None
         raise TraceError(f"{path}: not a complete Parquet file: {reason}") from None
     most = max(FLOOR, TIMES * path.stat().st_size)
     if nbytes > most:
@@ -176,6 +187,12 @@ def open_parquet(path: Path) -> Any:
     if twice:
         raise TraceError(f"{path}: column {twice[0]!r} is there twice")
     return file
+
+
+def _start(path: Path) -> bytes:
+    """As many bytes of a file as Parquet's mark has."""
+    with path.open("rb") as file:
+        return file.read(len(_MARK))
 
 
 def _open(path: Path) -> Part:

@@ -20,10 +20,11 @@ import numpy as np
 from prefetch_sim.traces.arrays import map_npy, read_npz
 from prefetch_sim.traces.files import remove_numbered, replacing
 from prefetch_sim.traces.parts import open_parts
-from prefetch_sim.traces.trace import Array, TraceError
+from prefetch_sim.traces.trace import Array, Trace, TraceError
 
 KINDS = ("layer_input", "gate_input", "logits")
 GATES = "gates.npz"
+BESIDE = "beside the parts"  # how the metadata of a capture ends what it says of its states
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,31 @@ def open_states(folder: Path) -> dict[str, States]:
             if len(values) != part.rows:  # of a capture that was killed, then begun anew
                 raise TraceError(f"{path}: {len(values)} rows, its part has {part.rows}")
     return found
+
+
+def said_of_states(trace: Trace) -> str:
+    """What a trace's metadata says of its states, true of a copy without them too; else nothing."""
+    said = trace.meta.recorded.get("states", "")
+    here = trace.path is not None and trace.path.is_dir()
+    return (
+        f"{said} of the capture, not in this file" if said.endswith(BESIDE) and not here else said
+    )
+
+
+def states_copied(recorded: dict[str, str], source: str) -> dict[str, str]:
+    """``recorded`` of the trace in ``source`` as a copy without its states has it."""
+    said = recorded.get("states", "")
+    return {**recorded, "states": f"{said} of {source}"} if said.endswith(BESIDE) else recorded
+
+
+def no_states(trace: Trace, kind: str, option: str) -> str:
+    """Why a trace lacks a kind of states, and what to do: ``option`` of a capture keeps it."""
+    assert trace.path is not None
+    said = trace.meta.recorded.get("states", "")
+    if kind not in said or trace.path.is_dir():
+        return f"which was not recorded: capture with {option}"
+    folder = said.partition(f"{BESIDE} of ")[2] or "the folder that was captured"
+    return f"which lies {BESIDE} of the capture, not in this file: give {folder}"
 
 
 def write_gates(folder: Path, weight: Array, bias: Array) -> None:

@@ -18,7 +18,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from prefetch_sim.traces.errors import first_line
+from prefetch_sim.traces.models.keys import ModelConfigError
+from prefetch_sim.traces.models.named import named_model
 from prefetch_sim.traces.models.spec import ModelSpec
+from prefetch_sim.traces.sets import check_sets
 
 SCHEMA_VERSION = 1
 PREFILL, DECODE = 0, 1
@@ -85,7 +88,7 @@ class Prediction:
     scores: Array  # float16 or float32 [T, L, m], not increasing; 0 where silent
 
 
-@dataclass
+@dataclass(repr=False)
 class Trace:
     """Rows of a request are contiguous, its positions count up by one, prefill before decode."""
 
@@ -103,7 +106,7 @@ class Trace:
     @classmethod
     def from_arrays(
         cls,
-        model: ModelSpec,
+        model: str | Path | ModelSpec,
         experts: npt.ArrayLike,
         *,
         requests: Sequence[int | str] | Array | None = None,
@@ -112,15 +115,24 @@ class Trace:
         token_id: npt.ArrayLike | None = None,
         recorded: dict[str, str] | None = None,
     ) -> Trace:
-        """A trace of routing that is in memory; ``write_trace`` checks it and makes a file.
+        """A trace of routing that is in memory; ``write_trace`` makes a file of it.
 
+        ``model``: a spec, or what ``named_model`` takes: a name, a model's folder, a GGUF file.
         ``experts`` [T, L, k], best first, all -1 where a layer did not route. ``requests`` [T]
         names the request of each row, whose rows must be together (default: one request);
         ``prompt`` is how many first rows of each request are its prompt, one number for all or one
-        each. ``weights`` [T, L, k], ``token_id`` [T]; ``recorded`` says where it comes from.
-        Raises TraceError for a shape that is not the model's, lists that differ in length, and what
-        is no whole number.
+        each, at most the rows that there are. ``weights`` [T, L, k], ``token_id`` [T];
+        ``recorded`` says where it comes from. Raises TraceError for a model that is not known, a
+        shape that is not the model's, lists that differ in length, what is no whole number, and
+        experts that are twice in a set or not of the model.
         """
+        if isinstance(model, str | Path):
+            try:
+                model = named_model(model)
+            except ModelConfigError as error:
+                raise TraceError(f"trace: {error}") from None
+        if not isinstance(model, ModelSpec):
+            raise TraceError(f"trace: model is a {type(model).__name__}, expected a name or a spec")
         chosen = _integers("experts", experts, np.int16)
         layers, _, k = model.topology
         tokens = len(chosen) if chosen.ndim else 0
@@ -140,8 +152,12 @@ class Trace:
         prompts = _integers("prompt", prompt, np.int32)
         if prompts.ndim and prompts.shape != lengths.shape:
             raise TraceError(f"trace: {prompts.size} prompts for {len(lengths)} requests")
-        in_prompt = position < np.repeat(np.broadcast_to(prompts, lengths.shape), lengths)
-        return cls(
+        prompts = np.broadcast_to(prompts, lengths.shape)
+        for name, rows, wanted in zip(names[starts].tolist(), lengths.tolist(), prompts.tolist()):
+            if not 0 <= wanted <= rows:
+                raise TraceError(f"trace: request {name!r} has {rows} rows, its prompt {wanted}")
+        in_prompt = position < np.repeat(prompts, lengths)
+        trace = cls(
             path=None,
             meta=TraceMeta(model=model, recorded=recorded or {}),
             request_id=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
@@ -151,6 +167,19 @@ class Trace:
             experts=chosen,
             weights=None if weights is None else _weights(weights),
         )
+
+        def fail(row: int, message: str, layer: int) -> TraceError:
+            return TraceError(f"trace: row {row}, layer {layer}: {message}")
+
+        check_sets("", chosen, model.experts, fail)
+        return trace
+
+    def __repr__(self) -> str:
+        """What it is of, without its arrays."""
+        layers, experts, k = self.model.topology
+        of = f"{self.model.name}, {layers} MoE layers x {experts} experts, top-{k}"
+        said = f", predictions: {', '.join(self.predictions)}" if self.predictions else ""
+        return f"Trace({of}; {len(self.requests)} requests, {self.tokens} tokens{said})"
 
     @property
     def model(self) -> ModelSpec:

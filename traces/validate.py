@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from prefetch_sim.traces.sets import BLOCK, Fail, check_sets
 from prefetch_sim.traces.trace import (
     DECODE,
     PREFILL,
@@ -16,8 +17,6 @@ from prefetch_sim.traces.trace import (
     TraceError,
     request_bounds,
 )
-
-_BLOCK = 4096  # rows checked at once: keeps the temporaries of a large trace in cache
 
 Locate = Callable[[int], tuple[Path | str, int]]
 
@@ -36,16 +35,13 @@ def validate(trace: Trace, locate: Locate | None = None) -> None:
 
     _check_shapes(trace)
     _check_order(trace, fail)
-    _check_sets("", trace.experts, trace.model.experts, fail)
+    check_sets("", trace.experts, trace.model.experts, fail)
     if trace.weights is not None:
         _check_weights(trace.weights, fail)
     for name, prediction in trace.predictions.items():
         where = f"prediction {name!r}: "
-        _check_sets(where, prediction.experts, trace.model.experts, fail)
+        check_sets(where, prediction.experts, trace.model.experts, fail)
         _check_scores(where, prediction, fail)
-
-
-_Fail = Callable[..., TraceError]
 
 
 def _check_shapes(trace: Trace) -> None:
@@ -70,7 +66,7 @@ def _check_shapes(trace: Trace) -> None:
             raise TraceError(f"{file}: {column} has shape {array.shape}, expected {shape}")
 
 
-def _check_order(trace: Trace, fail: _Fail) -> None:
+def _check_order(trace: Trace, fail: Fail) -> None:
     for column in ("request_id", "position", "token_id"):
         values = getattr(trace, column)
         if values is not None and values.min() < 0:
@@ -97,42 +93,18 @@ def _check_order(trace: Trace, fail: _Fail) -> None:
         raise fail(int(np.argmax(back)), "prefill after decode within a request")
 
 
-def _check_sets(where: str, experts: Array, count: int, fail: _Fail) -> None:
-    """Every set is whole or absent, in range, and names no expert twice."""
-    for start in range(0, len(experts), _BLOCK):
-        block = experts[start : start + _BLOCK]
-        outside = (block < -1) | (block >= count)
-        if outside.any():
-            row, layer, slot = np.argwhere(outside)[0].tolist()
-            expert = block[row, layer, slot]
-            message = f"{where}expert {expert} out of range 0..{count - 1}"
-            raise fail(start + row, message, layer)
-        slots = np.moveaxis(block, 2, 0).copy()  # sorted below, the trace must not be
-        absent = slots < 0
-        partial = absent.any(axis=0) & ~absent.all(axis=0)
-        if partial.any():
-            row, layer = np.argwhere(partial)[0].tolist()
-            raise fail(start + row, f"{where}set is partly null", layer)
-        slots.sort(axis=0)
-        twice = (slots[1:] == slots[:-1]) & (slots[1:] >= 0)
-        if twice.any():
-            slot, row, layer = np.argwhere(twice)[0].tolist()
-            message = f"{where}expert {slots[slot, row, layer]} twice in one set"
-            raise fail(start + row, message, layer)
-
-
-def _check_weights(weights: Array, fail: _Fail) -> None:
-    for start in range(0, len(weights), _BLOCK):
-        block = weights[start : start + _BLOCK]
+def _check_weights(weights: Array, fail: Fail) -> None:
+    for start in range(0, len(weights), BLOCK):
+        block = weights[start : start + BLOCK]
         wrong = ~((block >= 0) & (block < np.inf))  # NaN compares false
         if wrong.any():
             row, layer, slot = np.argwhere(wrong)[0].tolist()
             raise fail(start + row, f"weight {block[row, layer, slot]}", layer)
 
 
-def _check_scores(where: str, prediction: Prediction, fail: _Fail) -> None:
-    for start in range(0, len(prediction.scores), _BLOCK):
-        block = prediction.scores[start : start + _BLOCK]
+def _check_scores(where: str, prediction: Prediction, fail: Fail) -> None:
+    for start in range(0, len(prediction.scores), BLOCK):
+        block = prediction.scores[start : start + BLOCK]
         broken = np.isnan(block)
         if broken.any():
             row, layer, _ = np.argwhere(broken)[0].tolist()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from prefetch_sim.traces.format import check_predictions, read_trace, write_trace
+from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.parts import open_parts, part_paths
 from prefetch_sim.traces.states import remove_states, write_states
 from prefetch_sim.traces.trace import (
@@ -57,7 +58,9 @@ class TraceWriter:
         parts = open_parts(self.folder)
         if _untimed(parts[0].meta) != _untimed(self.meta):
             other = _difference(parts[0].meta, self.meta)
-            raise TraceError(f"{self.folder}: holds parts of another trace: {other}")
+            raise TraceError(
+                f"{self.folder}: holds parts of another trace: {other}; use another folder (-o)"
+            )
         self.meta = parts[0].meta
         ids = np.concatenate([part.read_ids() for part in parts])
         count = len(request_bounds(ids)) - 1
@@ -147,7 +150,10 @@ def _untimed(meta: TraceMeta) -> TraceMeta:
 def _difference(there: TraceMeta, ours: TraceMeta) -> str:
     """The first of what two traces say differently of themselves, in words."""
     if there.model != ours.model:
-        return f"model {there.model.name}, of another shape than {ours.model.name}"
+        both = f"model {there.model.name}, not {ours.model.name}"
+        fields = [key for key in ModelSpec.model_fields if key != "name"]
+        other = [key for key in fields if getattr(there.model, key) != getattr(ours.model, key)]
+        return f"{both}; they differ in {', '.join(other)}" if other else both
     for key in {**there.recorded, **ours.recorded}:
         was, is_now = (meta.recorded.get(key, "none") for meta in (there, ours))
         if was != is_now:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Real
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ _SIZE = re.compile(_NUMBER + r"([MGT])?(?:i?B)?", re.IGNORECASE)
 _RATE = re.compile(_NUMBER + r"(?:GB/s)?", re.IGNORECASE)
 _TARGET = re.compile(_NUMBER + r"(ms|s|t(?:ok(?:en)?s?)? ?/ ?s(?:ec)?|tps)?", re.IGNORECASE)
 _MIXED = re.compile(r"(?:ud_)?(i?q\d_k)_(?:x?l|xxl)")  # mixes of a type, larger than its M
+_MOST_MEMORY = 2**50  # a number of bytes, taken as GB, is above
 _UNITS = {"M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -44,14 +46,25 @@ class Question(BaseModel):
     cache: Capacity | None = Field(default=None, description="of experts, on the accelerator")
     target: float | None = Field(default=None, gt=0, description="tokens a second")
 
-    @field_validator("ram", "quant", "link", "cache", "target", mode="before")
+    @field_validator("model", "gpu", "runtime", "cpu", "drive")
+    @classmethod
+    def _is_named(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError(f"{text!r} is no name")
+        return text
+
+    @field_validator("ram", "quant", "link", "cache", "target", "drive", mode="before")
     @classmethod
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
-        return _READ[info.field_name or ""](value) if isinstance(value, str) else value
+        """A number is what its text on the command line is: ``ram=32`` is 32 GB."""
+        field = info.field_name or ""
+        if isinstance(value, Real) and field in _NUMBERS:
+            value = str(value)
+        return _READ[field](value) if isinstance(value, str) and field in _READ else value
 
     @classmethod
     def of(cls, **given: Any) -> Question:
-        """The question of these fields, as text or values; None is not given.
+        """The question of these fields, as text or numbers; None is not given.
 
         Raises ConfigError that names the field at fault.
         """
@@ -66,7 +79,10 @@ def memory(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no size of a memory: write 32GB")
-    return round(float(match[1]) * _UNITS[(match[2] or "G").upper()])
+    nbytes = round(float(match[1]) * _UNITS[(match[2] or "G").upper()])
+    if nbytes > _MOST_MEMORY:
+        raise ValueError(f"{text!r} is more than any memory holds: write 32GB")
+    return nbytes
 
 
 def rate(text: str) -> float:
@@ -117,3 +133,4 @@ def _parsed(text: str) -> Any:
 
 
 _READ = {"ram": memory, "quant": _precision, "link": rate, "cache": _cache, "target": _target}
+_NUMBERS = ("ram", "link", "target", "drive")  # which may be given as numbers, too

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefetch_sim.experiments.api.given import need, need_path
 from prefetch_sim.experiments.api.sweeps import Sweep
+from prefetch_sim.experiments.commands.output import check_target
 from prefetch_sim.experiments.plots.figures import format_of, save
 from prefetch_sim.experiments.plots.own import draw
 from prefetch_sim.experiments.plots.sheet import Sheet
@@ -34,6 +36,10 @@ def plot(
     (``{"hardware": "l4"}``); ``kind``: lines or heat; ``size``: paper or slide. ``out``: a file to
     write as well, by its ending PNG, SVG or PDF. Raises ConfigError for axes that are not there.
     """
+    _check(results, {"x": x, "y": y, "kind": kind, "size": size}, by, where)
+    need_path("out", out)
+    if out is not None:
+        check_target("out", Path(out))
     source = results.frame if isinstance(results, Sweep) else results
     source = Path(source) if isinstance(source, str | os.PathLike) else source
     figure = draw(source, x, y, by, where, kind, size)
@@ -42,3 +48,19 @@ def plot(
         format_of(None, path)
         save(figure, path)
     return figure
+
+
+def _check(results: object, texts: Mapping[str, object], by: object, where: object) -> None:
+    """Raise ConfigError for what is of another type."""
+    told = hasattr(results, "columns") or isinstance(results, Sweep | str | os.PathLike)
+    need(told, "results", "a sweep, its folder, a file of its results or a DataFrame", results)
+    for name, value in texts.items():
+        optional = name in ("x", "kind") and value is None
+        need(optional or isinstance(value, str), name, "a text", value)
+    need(_is_texts(by), "by", "the name of an axis, or a list of them", by)
+    need(_is_texts(where), "where", "a mapping of axes to values, or a list of PATH=VALUE", where)
+
+
+def _is_texts(value: object) -> bool:
+    """A text, or several; of a mapping, its keys."""
+    return isinstance(value, Collection) and all(isinstance(one, str) for one in value)

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
+from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.predictors.base import Context, Online, Prediction, PredictorParams
 from prefetch_sim.sim.workload.step import Step
+from prefetch_sim.traces.errors import shown
 
 
 class FunctionParams(PredictorParams):
@@ -61,19 +64,54 @@ class FunctionPredictor(Online):
         (function,) = self.function
         first, experts = self._workload.requests[request][1], self._workload.experts
         said = function(self._shown[first : row + 1], target)
-        named, scores = said if isinstance(said, tuple) else (said, None)
-        ids = [] if named is None else np.asarray(named, dtype=np.int64).ravel().tolist()
-        likely = [1.0] * len(ids) if scores is None else np.asarray(scores, float).ravel().tolist()
-        if len(likely) != len(ids):
-            raise ConfigError(
-                f"the predictor {function.__name__!r} gave {len(likely)} scores for "
-                f"{len(ids)} experts of layer {target}"
-            )
-        there = [(x, score) for x, score in zip(ids, likely) if x != -1]
-        for x, _ in there:
-            if not 0 <= x < experts:
-                raise ConfigError(
-                    f"the predictor {function.__name__!r} named expert {x} of layer {target}, "
-                    f"which has {experts}"
-                )
-        return [target * experts + x for x, _ in there], [score for _, score in there]
+        try:
+            named, scores = _read(said, experts)
+        except ValueError as error:
+            name = getattr(function, "__name__", type(function).__name__)
+            raise ConfigError(f"the predictor {name!r} gave {error} of layer {target}") from error
+        return [target * experts + x for x in named], scores
+
+
+def _read(said: Any, experts: int) -> tuple[list[int], list[float]]:
+    """(experts, scores) that a function returned. Raises ValueError: what is wrong with it."""
+    if said is None:
+        return [], []
+    named, scores = said, None
+    if isinstance(said, tuple):
+        if len(said) != 2 or isinstance(said[0], int | np.integer):
+            raise ValueError(f"{_shown(said)}, which is neither a list nor (experts, scores),")
+        named, scores = said
+    ids = _list(named)
+    if ids is None or (ids.size and ids.dtype.kind not in "iu"):
+        raise ValueError(f"{_shown(named)}, which is no list of whole numbers,")
+    likely = np.ones(ids.size) if scores is None else _list(scores)
+    if likely is None or (likely.size and likely.dtype.kind not in "iuf"):
+        raise ValueError(f"the scores {_shown(scores)}, which are no list of numbers,")
+    if likely.size != ids.size:
+        raise ValueError(f"{likely.size} scores for {ids.size} experts")
+    odd = likely[~np.isfinite(likely)].tolist()
+    if odd:
+        raise ValueError(f"the score {odd[0]}")
+    there = [(int(x), float(score)) for x, score in zip(ids, likely) if x != -1]
+    found = [x for x, _ in there]
+    for x in found:
+        if not 0 <= x < experts:
+            raise ValueError(f"expert {x}, and there are {experts}, 0 to {experts - 1},")
+    if len(set(found)) < len(found):
+        raise ValueError(f"one expert twice, {_shown(found)},")
+    return found, [score for _, score in there]
+
+
+def _list(given: Any) -> npt.NDArray[Any] | None:
+    """A list or an array of one axis, or one number; None for anything else."""
+    try:
+        array = np.atleast_1d(np.asarray(given))
+    except ValueError:  # lists of several lengths
+        return None
+    # NumPy makes 1 of a True beside whole numbers.
+    mixed = isinstance(given, list | tuple) and any(isinstance(x, bool | np.bool_) for x in given)
+    return None if array.ndim != 1 or mixed else array
+
+
+def _shown(value: Any) -> str:
+    return one_line(shown(value))

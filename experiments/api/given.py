@@ -16,9 +16,11 @@ import numpy as np
 
 from prefetch_sim.experiments.api.modules import module_of, name_of
 from prefetch_sim.experiments.api.traces import trace_file
+from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, read_config, spelled
 from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.trace import Trace
 
 Config = str | os.PathLike[str] | Mapping[str, Any] | RunConfig
@@ -32,6 +34,18 @@ PLACES = {
     "predictor": "predictors",
 }
 _NAMES = ("name", "policy")  # keys of a mapping in such a place that hold the name
+
+
+def need(held: bool, name: str, what: str, value: Any) -> None:
+    """Raise ConfigError unless ``held``: the argument ``name`` is ``what``, and not ``value``."""
+    if not held:
+        raise ConfigError(one_line(f"{name}: give {what}, not {shown(value)}"))
+
+
+def need_path(name: str, value: Any) -> None:
+    """Raise ConfigError unless ``value`` is a path, or None."""
+    is_path = value is None or (isinstance(value, str | os.PathLike) and os.fspath(value) != "")
+    need(is_path, name, "a path", value)
 
 
 def read(config: Config) -> tuple[Tree, str]:

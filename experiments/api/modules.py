@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial, wraps
 from keyword import iskeyword
-from types import FunctionType, ModuleType
+from types import MethodType, ModuleType
 from typing import Any
 
 from prefetch_sim.experiments.api.function_predictor import FunctionParams, FunctionPredictor
@@ -16,7 +17,7 @@ from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
 
 _ONE = {"prefetch": "propose", "misses": "plan"}  # contracts of one function
 
-_known: dict[str, Any] = {}  # objects by the name that they got
+_known: dict[str, tuple[str, Any]] = {}  # kinds and objects by the name that they got
 
 
 def module_of(policy: Any) -> ModuleType | None:
@@ -26,19 +27,31 @@ def module_of(policy: Any) -> ModuleType | None:
     return None
 
 
+def is_function(policy: Any) -> bool:
+    """Whether it is itself what is called, as a method or a partial is, and has no contract's."""
+    asked = (needed for contract in registry.CONTRACTS.values() for needed in contract)
+    return (
+        callable(policy)
+        and not inspect.isclass(policy)
+        and not any(hasattr(policy, needed) for needed in asked)
+    )
+
+
 def name_of(kind: str, policy: Any) -> str:
-    """A name under which a config finds ``policy``: the same for the same object.
+    """A name under which a config finds ``policy``: the same for the same object in that place.
 
     ``kind``: a key of ``registry.CONTRACTS``. Raises ConfigError for what has not what its
     contract asks for.
     """
     if module_of(policy) is not None:
         return str(policy.__name__)
-    for name, known in _known.items():
-        if known is policy:
+    for name, (of, known) in _known.items():
+        # A method is another object each time that it is asked for.
+        same = known == policy if isinstance(policy, MethodType) else known is policy
+        if same and of == kind:
             return name
     module = as_module(kind, policy)
-    _known[module.__name__] = policy
+    _known[module.__name__] = kind, policy
     sys.modules[module.__name__] = module
     return module.__name__
 
@@ -46,10 +59,10 @@ def name_of(kind: str, policy: Any) -> str:
 def as_module(kind: str, policy: Any) -> ModuleType:
     """A module of that ``kind`` which does as ``policy``. Raises ConfigError."""
     name = _free_name(policy)
-    module = ModuleType(name, inspect.getdoc(policy))
+    module = ModuleType(name, inspect.getdoc(_whole(policy)))
     if inspect.isclass(policy):
         _of_class(module, kind, policy)
-    elif isinstance(policy, FunctionType):
+    elif is_function(policy):
         _of_function(module, kind, policy)
     else:
         vars(module).update(_public(policy))
@@ -60,8 +73,16 @@ def as_module(kind: str, policy: Any) -> ModuleType:
     return module
 
 
+def _whole(policy: Any) -> Any:
+    """``policy``, or the function that it is a partial of, whose name and docstring it has."""
+    while isinstance(policy, partial):
+        policy = policy.func
+    return policy
+
+
 def _free_name(policy: Any) -> str:
     """``package.module.Name``, and a number behind where that is taken by another object."""
+    policy = _whole(policy)
     own = policy if hasattr(policy, "__name__") else type(policy)
     name = str(own.__name__).rpartition(".")[2].strip("<>")
     where = getattr(own, "__module__", None) or "python"
@@ -110,6 +131,7 @@ def _made_anew(given: type) -> Callable[..., Any]:
 def _going_on(begin: Callable[..., Any]) -> Callable[..., Any]:
     """``begin`` as a method, which need not return the state that it is of."""
 
+    @wraps(begin)
     def begun(state: Any, rooms: Any) -> Any:
         begin(state, rooms)
         return state
@@ -117,8 +139,8 @@ def _going_on(begin: Callable[..., Any]) -> Callable[..., Any]:
     return begun
 
 
-def _of_function(module: ModuleType, kind: str, function: FunctionType) -> None:
-    vars(module).update(vars(function))  # TIMED = True, say
+def _of_function(module: ModuleType, kind: str, function: Callable[..., Any]) -> None:
+    vars(module).update(_public(function))  # TIMED = True, say
     if kind in _ONE:
         vars(module)[_ONE[kind]] = function
     elif kind == "predictors":
@@ -127,6 +149,6 @@ def _of_function(module: ModuleType, kind: str, function: FunctionType) -> None:
         vars(module).update(Params=FunctionParams, Predictor=predictor)
     else:
         raise ConfigError(
-            f"{function.__name__!r} is one function, and an eviction has "
+            f"{module.__name__!r} is one function, and an eviction has "
             f"{' and '.join(registry.CONTRACTS[kind])}: give a class"
         )

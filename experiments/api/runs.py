@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
-from prefetch_sim.experiments.commands.output import number, percent, size
-from prefetch_sim.experiments.commands.run import checked, doubts, without
+from prefetch_sim.experiments.commands.output import number, percent
+from prefetch_sim.experiments.commands.run import checked, doubts, headline, without
 from prefetch_sim.experiments.conclusions.one_run import of_run
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import set_path
@@ -139,14 +139,7 @@ class Run:
     @property
     def title(self) -> str:
         """What ran, in a line."""
-        inputs = self.simulation.inputs
-        given = inputs.as_given
-        predictors = " + ".join(name for name, _, _ in inputs.predictors) or "none"
-        return (
-            f"{inputs.config.name}: {given['model']} on {given['hardware']}, runtime "
-            f"{given['runtime']}, predictor {predictors}, {inputs.config.cache.eviction.name} "
-            f"in {size(sum(inputs.cache_bytes))}"
-        )
+        return headline(self.simulation.inputs)
 
     def __repr__(self) -> str:
         return (

@@ -10,10 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from prefetch_sim.experiments.api import html
-from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
+from prefetch_sim.experiments.api.given import (
+    Config,
+    Overrides,
+    changes,
+    named,
+    need,
+    need_path,
+    read,
+)
 from prefetch_sim.experiments.commands.output import count, number, percent
 from prefetch_sim.experiments.commands.sweep import doubts
 from prefetch_sim.experiments.sweeps import conclusion, export, points, pools
@@ -42,8 +51,9 @@ def sweep(
     one alone (default: up to one a CPU, one for 8 points). Raises ConfigError, a ValueError,
     before anything runs if a point cannot.
     """
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"jobs: {jobs} is below 1")
+    whole = isinstance(jobs, int | np.integer) and not isinstance(jobs, bool)
+    need(jobs is None or (whole and int(jobs) >= 1), "jobs", "1 process or more", jobs)
+    need_path("out", out)
     tree, source = read(config)
     changed = changes(overrides, keys)
     tree, objects = named(points.assigned(tree, changed))
@@ -100,11 +110,12 @@ class Sweep:
 
     def __repr__(self) -> str:
         values = (f"{path} ({self.frame[f'axis.{path}'].nunique()})" for path in self.axes)
-        best = self.frame["tpot_ms.mean"].min()
-        return (
-            f"<Sweep {count(len(self), 'point')} over {', '.join(values) or 'nothing'}: "
-            f"best {number(None if best != best else best)} ms per output token>"  # noqa: PLR0124
-        )
+        what = f"{count(len(self), 'point')} over {', '.join(values) or 'nothing'}"
+        best = self.frame["tpot_ms.mean"].min() if "tpot_ms.mean" in self.frame else float("nan")
+        if pd.isna(best):
+            failed = self.frame["error"].notna().all()
+            return f"<Sweep {what}: {'all failed' if failed else 'no output tokens'}>"
+        return f"<Sweep {what}: best {number(best)} ms per output token>"
 
     def _repr_html_(self) -> str:
         headings = [*self.axes, "decode, tokens/s", "ms per output token", "hit rate"]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, overload
 
 from prefetch_sim.experiments.advising import advice, answer, words
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.api import html
-from prefetch_sim.experiments.api.given import Config
+from prefetch_sim.experiments.api.given import Config, named
 from prefetch_sim.experiments.api.runs import Run, run
+from prefetch_sim.experiments.api.sweeps import Sweep
 from prefetch_sim.experiments.comparing import comparison
+from prefetch_sim.experiments.comparing import swept as swept_points
 from prefetch_sim.experiments.comparing import words as compared_words
 from prefetch_sim.experiments.comparing.requests import check_same_requests
+from prefetch_sim.experiments.sweeps.points import label
+from prefetch_sim.hardware_profiles import ProfileError
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import spelled
 from prefetch_sim.sim.results.paired import Paired
+
+Side = Mapping[str, Any]
 
 
 class Comparison(comparison.Comparison):
@@ -42,12 +51,59 @@ class Comparison(comparison.Comparison):
         return html.block(compared_words.verdict(self), [changes, facts], self.said[1:])
 
 
-def compare(a: Run | Config, b: Run | Config) -> Comparison:
-    """Compare two runs over the same requests, paired by request.
+@overload
+def compare(one: Run | Config, other: Run | Config, /) -> Comparison: ...
 
-    ``a`` and ``b``: runs, or what ``run`` takes. Raises ConfigError where they are not of the same
-    requests.
+
+@overload
+def compare(swept: Sweep, /, *, a: Side = ..., b: Side = ...) -> list[Place]: ...
+
+
+def compare(
+    one: Run | Config | Sweep,
+    other: Run | Config | None = None,
+    /,
+    *,
+    a: Side | None = None,
+    b: Side | None = None,
+) -> Comparison | list[Place]:
+    """Compare two runs, or points of a sweep, over the same requests, paired by request.
+
+    ``one`` and ``other``: runs, or what ``run`` takes. Of a sweep, ``a`` and ``b`` are values of
+    its axes by dotted path, ``{"predictor": "none"}``, and each point of ``a`` is compared with
+    that of ``b`` that is alike in all other axes. Raises ConfigError where there is no such point,
+    or they are not of the same requests.
     """
+    if isinstance(one, Sweep):
+        if other is not None or not (a or b):
+            raise ConfigError("compare: of a sweep, say what differs: a={'predictor': 'none'}")
+        return _places(one, a or {}, b or {})
+    if other is None or a or b:
+        raise ConfigError("compare: give two runs or configs; a= and b= are of a sweep")
+    return _runs(one, other)
+
+
+@dataclass(frozen=True)
+class Place(swept_points.Place):
+    """Where two points were compared: ``at``, the labels of the axes that A and B share."""
+
+    comparison: Comparison
+
+
+def _places(swept: Sweep, a: Side, b: Side) -> list[Place]:
+    import pyarrow as pa
+
+    def labels(side: Side) -> dict[str, str]:
+        tree, _ = named({spelled(path): value for path, value in side.items()})
+        return {path: label(value) for path, value in tree.items()}
+
+    rows = pa.Table.from_pandas(swept.frame, preserve_index=False).to_pylist()
+    rows = [row for row in rows if row.get("error") is None]
+    places = swept_points.compare_rows(rows, "the sweep", labels(a), labels(b))
+    return [Place(place.at, _as(Comparison, place.comparison)) for place in places]
+
+
+def _runs(a: Run | Config, b: Run | Config) -> Comparison:
     one, other = (side if isinstance(side, Run) else run(side, records=False) for side in (a, b))
     check_same_requests(one.simulation.inputs, other.simulation.inputs)
     found: Comparison = _as(Comparison, comparison.compared(one.results, other.results))
@@ -73,12 +129,12 @@ def advise(
     model: str,
     *,
     gpu: str | None = None,
-    ram: str | int | None = None,
+    ram: str | float | None = None,
     quant: str | None = None,
     context: int | None = None,
     runtime: str | None = None,
     cpu: str | None = None,
-    drive: str | None = None,
+    drive: str | float | None = None,
     link: str | float | None = None,
     n_cpu_moe: int | None = None,
     cache: str | None = None,
@@ -87,8 +143,8 @@ def advise(
     """Say how fast ``model`` decodes on a machine, as ``prefetch-sim advise`` does.
 
     All is as on the command line (``gpu="RTX 3060 12GB"``, ``ram="32GB"``, ``quant="Q4_K_M"``,
-    ``target="20tok/s"``); what is left out is detected here, or assumed and said. Raises
-    ConfigError for what is not known.
+    ``target="20tok/s"``), and a number is as its text there: ``ram=32`` is 32 GB. What is left out
+    is detected here, or assumed and said. Raises ConfigError for what is not known.
     """
     question = Question.of(
         model=model,
@@ -104,7 +160,10 @@ def advise(
         cache=cache,
         target=target,
     )
-    found: Advice = _as(Advice, advice.advise(question))
+    try:
+        found: Advice = _as(Advice, advice.advise(question))
+    except ProfileError as error:
+        raise ConfigError(str(error)) from error
     return found
 
 

@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
 from prefetch_sim.experiments.api import html
-from prefetch_sim.experiments.api.modules import name_of
-from prefetch_sim.experiments.checking import eviction, misses, predictor, prefetch
-from prefetch_sim.experiments.checking.rules import BrokenRuleError, Rule, says
+from prefetch_sim.experiments.api.given import need
+from prefetch_sim.experiments.api.modules import is_function, name_of
+from prefetch_sim.experiments.checking import eviction, hooks, misses, predictor, prefetch
+from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import find_module
+from prefetch_sim.sim.config.foreign import file_meant, find_module
 from prefetch_sim.sim.predictors.base import Predictor
+from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
 
 KINDS = tuple(registry.CONTRACTS)
@@ -33,6 +35,7 @@ RULES: dict[str, tuple[Callable[..., None], ...]] = {
     "predictors": predictor.RULES,  # which take the predictor's parameters too
 }
 _PARAMETERS = {9: "prefetch", 5: "misses", 2: "predictors"}  # of one function, by how many
+BASE = "prefetch_sim.sim.predictors.base"
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
@@ -55,6 +58,8 @@ class Checked:
     name: str
     kind: str  # a key of registry.CONTRACTS
     verdicts: tuple[Verdict, ...]
+    hooks: tuple[str, ...] = ()  # its functions that are called
+    doubts: tuple[str, ...] = ()  # names that were probably meant as one, a line each
 
     @property
     def held(self) -> bool:
@@ -65,8 +70,7 @@ class Checked:
     def title(self) -> str:
         broken = sum(not verdict.held for verdict in self.verdicts)
         kept = f"{len(self.verdicts) - broken} of {len(self.verdicts)} rules kept"
-        what = registry.words(self.kind)
-        return f"{self.name}: {'an' if what[0] in 'aeiou' else 'a'} {what}, {kept}"
+        return f"{self.name}: {_a(self.kind)}, {kept}"
 
     def __repr__(self) -> str:
         return f"<Checked {self.title}>"
@@ -79,6 +83,11 @@ class Checked:
         return html.block(self.title, [html.table(["", "rule", "counterexample"], rows, right=0)])
 
 
+def _a(kind: str) -> str:
+    what = registry.words(kind)
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
+
+
 def check(
     policy: Any, *, kind: str | None = None, params: Mapping[str, Any] | None = None
 ) -> Checked:
@@ -89,32 +98,44 @@ def check(
     ``params``: of a predictor, its keys in the config. Raises ConfigError for what is no policy.
     """
     if kind is not None and kind not in KINDS:
-        raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(kind, KINDS)}")
+        raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(str(kind), KINDS)}")
+    need(isinstance(params, Mapping | None), "params", "a mapping", params)
     if isinstance(policy, str | os.PathLike):
         name = os.fspath(policy)
-        kind, module = _found(name, kind)
+        kind = _kind_of_name(name, kind)
     else:
         kind = kind or _kind_of(policy)
-        module = registry.find(kind, name_of(kind, policy))
-        name = module.__name__
-    return Checked(name, kind, tuple(_verdicts(module, kind, params or {})))
+        name = name_of(kind, policy)
+    if params and kind != "predictors":
+        raise ConfigError(f"{name!r} is {_a(kind)}, which has no parameters: {next(iter(params))}")
+    verdicts = tuple(_verdicts(name, kind, params or {}))
+    module = registry.find(kind, name)
+    return Checked(
+        name, kind, verdicts, hooks.found(module, kind), hooks.never_called(module, kind)
+    )
 
 
-def _found(name: str, kind: str | None) -> tuple[str, ModuleType]:
-    """The kind and the module of a file, an import path or a built-in name."""
+def _kind_of_name(name: str, kind: str | None) -> str:
+    """The kind of a file, an import path or a built-in name."""
     of = [one for one in ([kind] if kind else KINDS) if name in registry.names(one)]
     if not of and "." not in name:
+        for one in KINDS:
+            if name in registry.names(one):
+                raise ConfigError(f"{name!r} is {_a(one)}, not {_a(kind or one)}")
         known = [known for one in KINDS for known in registry.names(one)]
-        raise ConfigError(f"no file, import path or policy {name!r}{did_you_mean(name, known)}")
-    kind = kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
-    return kind, registry.find(kind, name)
+        hint = file_meant(name) or did_you_mean(name, known)
+        raise ConfigError(f"no file, import path or policy {name!r}{hint}")
+    return kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
 
 
 def _kind_of(policy: Any) -> str:
     """The kind of a Python object, by what it has. Raises ConfigError."""
     name = getattr(policy, "__name__", type(policy).__name__)
-    if isinstance(policy, FunctionType):
-        count = len(inspect.signature(policy).parameters)
+    if is_function(policy):
+        try:
+            count = len(inspect.signature(policy).parameters)
+        except (TypeError, ValueError):  # of one that is not written in Python
+            raise ConfigError(f"{name!r} is no policy: its arguments cannot be told") from None
         if count in _PARAMETERS:
             return _PARAMETERS[count]
         raise ConfigError(
@@ -134,32 +155,50 @@ def _kind_of(policy: Any) -> str:
     raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs})")
 
 
-def _verdicts(module: ModuleType, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
-    keys = {}
+def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
+    module, keys = registry.find(kind, name), {}
+    first: str | None = None  # of the counterexamples
     if kind == "predictors":
+        parameters = params_of(module, name)
+        if not (isinstance(module.Predictor, type) and issubclass(module.Predictor, Predictor)):
+            raise ConfigError(
+                f"{name!r}: its Predictor inherits neither Predictor nor Online ({BASE})"
+            )
         try:
-            module.Params.model_validate(dict(params))
+            parameters.model_validate(dict(params))
         except ValidationError as error:
-            raise ConfigError(describe(error, module.Params, "params")) from error
+            raise ConfigError(describe(error, parameters, "params")) from error
         keys["params"] = params
     for rule in RULES[kind]:
-        yield Verdict(says(rule), _counterexample(partial(rule, **keys), module))
+        # A file's module is another for each rule: the others' lives are not in its memory.
+        module = registry.find(kind, name)
+        example = _counterexample(partial(rule, **keys), module)
+        if example is not None:
+            example = example if first is None or example != first else "as above"
+            first = first or example
+        yield Verdict(says(rule), example)
+        if example is not None and rule is hooks.takes_what_it_is_told:
+            yield from (Verdict(says(other), "not tried") for other in RULES[kind][1:])
+            return
 
 
-def _counterexample(rule: Rule, module: ModuleType) -> str | None:
+def _counterexample(rule: Callable[[ModuleType], None], module: ModuleType) -> str | None:
     try:
         rule(module)
     except BrokenRuleError as broken:
         return one_line(str(broken))
-    except (Exception, SystemExit) as error:
-        return one_line(_told(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a policy may raise GeneratorExit, say
+        return one_line(_told(error, module))
     return None
 
 
-def _told(error: BaseException) -> str:
-    """An exception of the policy: what, and where in the last file that is not of this package."""
+def _told(error: BaseException, module: ModuleType) -> str:
+    """An exception of the policy: what, and where in its file, or else near it."""
     said = f"{type(error).__name__}: {error}"
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     own = [place for place in frames if _PACKAGE not in Path(place[0]).resolve().parents]
-    where = (own or frames)[-1:]
+    mine = [place for place in own if place[0] == getattr(module, "__file__", None)]
+    where = (mine or own or frames)[-1:]
     return f"{said} ({where[0][0]}, line {where[0][1]})" if where else said

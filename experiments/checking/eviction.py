@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.experiments.checking.compiled_tier import CompiledTier, known_to_the_kernel
+from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
 from prefetch_sim.experiments.checking.rules import Rule, need, says_what_it_does
 from prefetch_sim.experiments.checking.watched import Watched
 from prefetch_sim.sim.engine.tier import Tier
@@ -155,6 +156,13 @@ def _drive(watched: Watched, seed: int, compiled: bool) -> None:
             tier.free == free and min(free) >= 0,
             f"at layer-step {step}: {tier.free} bytes are free, {free} should be",
         )
+    if getattr(module, "new_state", base.new_state) is base.new_state and not compiled:
+        given, kept = [LAYERS, WIDTH, seed], list(empty.state.shared[: base.FIRST])
+        need(
+            kept == given,
+            f"state.shared[:{base.FIRST}] is {kept} in the end, and was {given}: layers, experts "
+            f"a layer and seed; {base.FIRST} and {base.SECOND} are free",
+        )
     heard = static.intersection([x for _, x, *_ in watched.calls] + watched.asked)
     need(not heard, f"it was told of, or let go, experts {heard}, which never leave")
 
@@ -184,22 +192,23 @@ def the_same_life_twice(module: ModuleType) -> None:
 
 def two_caches_share_nothing(module: ModuleType) -> None:
     """What it remembers of one cache does not change another."""
-    alone = drive(module, 3).calls
+    alone = drive(module, 3).calls  # of a module that has seen nothing: this rule comes first
     drive(module, 4)
-    _same(drive(module, 3).calls, alone)
+    _same(alone, drive(module, 3).calls, "; after another cache's life, ")
 
 
-def _same(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> None:
+def _same(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]], then: str = ", and ") -> None:
     """Both lives are the same; a call is a hook's name, its arguments but the state, its answer."""
     for i, (a, b) in enumerate(zip(one, other)):
-        need(a == b, f"call {i} was {a}, and then {b} (hook, expert, now, score)")
-    need(len(one) == len(other), f"{len(one)} calls, and then {len(other)}")
+        need(a == b, f"call {i} was {a}{then}then {b} (hook, expert, now, score)")
+    need(len(one) == len(other), f"{len(one)} calls{then}then {len(other)}")
 
 
 RULES: tuple[Rule, ...] = (
+    takes_what_it_is_told,
+    two_caches_share_nothing,  # first: a class has no memory of other lives yet
     lowest_score_leaves,
     the_same_life_twice,
-    two_caches_share_nothing,
     both_engines_call_it_alike,
     says_what_it_does,
 )

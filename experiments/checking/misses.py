@@ -6,6 +6,7 @@ import random
 from types import ModuleType
 from typing import NamedTuple
 
+from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
 from prefetch_sim.experiments.checking.rules import Rule, need, says_what_it_does
 from prefetch_sim.sim.misses.base import ABSENT, MOVES, WAITS, Layer
 
@@ -77,8 +78,9 @@ def inputs_are_left_alone(module: ModuleType) -> None:
 
 
 RULES: tuple[Rule, ...] = (
+    takes_what_it_is_told,
+    earlier_calls_leave_nothing_behind,  # first: it has not been asked anything yet
     says_one_or_nought,
-    earlier_calls_leave_nothing_behind,
     inputs_are_left_alone,
     says_what_it_does,
 )

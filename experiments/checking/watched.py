@@ -30,9 +30,14 @@ class Watched:
             self.spared = self._sparing
         self.asked: list[int] = []  # whom its queues gave, or got back
         if hasattr(module, "begin"):
-            self.begin = module.begin
+            self.begin = self._begin
         if hasattr(module, "victim"):
             self.victim, self.kept = self._victim, self._kept
+
+    def _begin(self, state: Any, rooms: Any) -> Any:
+        begun = self.module.begin(state, rooms)
+        need(begun is not None, "begin returned None, and is to return the State, new or as it was")
+        return begun
 
     def inserted(self, state: Any, x: int, now: int) -> int:
         need(x not in self.scores, f"expert {x} arrived twice")

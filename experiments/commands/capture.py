@@ -15,7 +15,8 @@ def capture(
     prompts: Annotated[
         Path,
         typer.Option(
-            metavar="FILE.jsonl", help='Lines of {"prompt": "text"} or {"messages": [...]}.'
+            metavar="FILE.jsonl",
+            help='Lines of {"prompt": "words"}, or with "text", "messages" or "tokens" instead.',
         ),
     ],
     out: Annotated[

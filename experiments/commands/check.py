@@ -78,6 +78,9 @@ def _show(found: Checked, policy: str) -> None:
         if verdict.counterexample is not None:
             shown.add_row("", f"  {verdict.counterexample}")
     out.print(shown)
+    out.print(f"Called are: {', '.join(found.hooks)}", markup=False)
+    for line in found.doubts:
+        out.print(f"warning: {line}", markup=False)
     if found.held:
         (place,) = (path for path, kind in PLACES.items() if kind == found.kind)
         out.print(f"In a config: {place}: {policy}", markup=False)

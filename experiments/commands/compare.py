@@ -101,7 +101,8 @@ def _side(option: str, given: Sequence[str], config: Path | None, common: list[s
     if base is None:
         raise ConfigError(f"{option}: of which config? Give CONFIG, or {option} FILE")
     own = [text for text in given if "=" in text]
-    return run.load(base, [*common, *own], option if own else "--set")
+    instead = "run it with 'prefetch-sim sweep', then 'prefetch-sim compare --sweep DIR'"
+    return run.load(base, [*common, *own], option if own else "--set", instead)
 
 
 def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: bool) -> None:
@@ -120,6 +121,9 @@ def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: boo
         _print_json({"places": [{"at": dict(p.at), **_told(p.comparison)} for p in places]})
     elif len(places) == 1:
         show(places[0].comparison)
+    elif not any(words.has_tokens(place.comparison) for place in places):
+        axes = " and ".join(f"--a and --b {axis}=…" for axis in places[0].at)
+        _say(f"{words.verdict(places[0].comparison)} For times to the first token, give {axes}.")
     else:
         _show_places(places, " ".join(in_a), " ".join(in_b))
         _say(words.over_places([place.comparison for place in places]))

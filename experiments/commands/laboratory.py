@@ -67,9 +67,10 @@ def train(
                 card = train_network(found, folder, plan, device, advance)
             else:
                 card = train_counting(found, folder, kind, distance)
-        error = card.calibration_error
-        note = "" if error is None else f", calibration error {percent(error)}"
-        print(f"{folder}: {len(card.documents)} documents{note}")
+        recall, error = card.slot_recall, card.calibration_error
+        notes = "" if recall is None else f", held-out slot recall {percent(recall)}"
+        notes += "" if error is None else f", calibration error {percent(error)}"
+        print(f"{folder}: {len(card.documents)} documents{notes}")
 
 
 def predict(
@@ -97,6 +98,7 @@ def predict(
         from prefetch_sim.traces.lab.trained import predict as say
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.format import read_trace, write_trace
+    from prefetch_sim.traces.states import states_copied
 
     source = trace_path(file)
     check_target("--out", out, source, new=True)
@@ -116,7 +118,8 @@ def predict(
                 "it was trained on"
             )
     info = {name: prediction.info for name, prediction in spoken.items()}
-    meta = found.meta.model_copy(update={"predictions": info})
+    recorded = states_copied(found.meta.recorded, file)
+    meta = found.meta.model_copy(update={"predictions": info, "recorded": recorded})
     write_trace(out, replace(found, meta=meta, predictions=spoken))
     print(f"{out}: {count(found.tokens, 'token')}, {count(len(spoken), 'predictor')}")
 
@@ -146,7 +149,7 @@ def score(
     k = found.model.top_k
     for phase in ("decode", "prefill"):
         table = grid(
-            f"{phase}, layers 1 and on",
+            f"{phase}, layers 1 and on, %",
             f"slots in {k}",
             "exact set",
             "top-1",
@@ -174,6 +177,12 @@ def score(
             )
         console().print(table)
         console().print()
+    console().print(
+        f"slots in {k}: the share of the routed experts among the first {k} that it names; exact "
+        f"set: of routed sets that these {k} cover; top-1: of sets that hold the first. slots and "
+        "exact: the same of all that it names, loaded experts a token. ±: half of the 95 % "
+        "interval over documents."
+    )
 
 
 def _tell_unfinished(file: str, found: Trace) -> None:
@@ -253,6 +262,8 @@ def _there(folder: Path, found: Trace, plan: Any) -> bool:
 
 
 def _speaker(text: str) -> Speaker:
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.traces.capture.predictors import UNTRAINED
     from prefetch_sim.traces.lab.hybrid import Hybrid
     from prefetch_sim.traces.lab.trained import load_predictor
 
@@ -260,4 +271,9 @@ def _speaker(text: str) -> Speaker:
         if sign in text and not Path(text).is_dir():  # a folder's name may hold either
             far, near = (load_predictor(part) for part in text.split(sign, 1))
             return Hybrid(far, near, how)  # type: ignore[arg-type]
+    if text.partition(":")[0] in UNTRAINED and not Path(text).is_dir():
+        raise ConfigError(
+            f"--predictor {text}: a gate speaks while the model runs: record it with "
+            f"'trace capture --predictor {text}'"
+        )
     return load_predictor(text)

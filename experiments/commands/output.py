@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from prefetch_sim.experiments.commands.heartbeat import Heartbeat, beating
 from prefetch_sim.experiments.text import escaped
 
 PIPED_WIDTH = 160  # columns of a table that goes to a file or another program
+_LEAST = 1e-6
 
 
 class _AsWritten(Console):
@@ -139,11 +141,15 @@ def check_target(option: str, path: Path, *read: Path, new: bool = False) -> Non
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """``value`` to about ``digits`` significant digits, never in powers of ten; "–" for none."""
+    """``value`` to ``digits`` significant digits, all of those before the point, never in powers of
+    ten; "–" for none. Of ms, what is less than a ns is nothing.
+    """
     if value is None:
         return "–"
-    decimals = max(0, digits - len(str(int(abs(value))))) if abs(value) >= 1 else digits
-    return f"{value:,.{decimals}f}"
+    if not math.isfinite(value) or abs(value) < _LEAST:
+        return f"{abs(value):.{digits}f}"
+    power = int(f"{value:.{digits - 1}e}".partition("e")[2])  # as rounded: of 9.999 it is 1
+    return f"{value:,.{max(0, digits - 1 - power)}f}"
 
 
 def count(how_many: int, noun: str) -> str:

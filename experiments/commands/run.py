@@ -25,12 +25,19 @@ Assignments = Annotated[
     ),
 ]
 
+# Layer-steps of a run that is simulated a second time, without prediction: some 20 s, at most.
+_AGAIN = {"simpy": 250_000, "compiled": 25_000_000}
+
 
 def run(
     config: Config,
     assignments: Assignments = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the results as one JSON object.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print the results as one JSON object. Nothing is run again without prediction.",
+        ),
     ] = False,
     timeline: Annotated[
         Path | None,
@@ -71,7 +78,7 @@ def run(
             done = simulate(inputs, recorder.watch)
             recorder.write(timeline, done)
             found = results(done)
-        said = of_run(found, without(inputs))
+        said = of_run(found, None if as_json else without(inputs))
     if as_json:
         print(json.dumps({**found, "conclusion": said}, indent=2, allow_nan=False))
     else:
@@ -84,27 +91,33 @@ def without(inputs: Inputs) -> dict[str, Any] | None:
 
     None too where that would take long, or a policy of the user's own fails in it.
     """
-    from dataclasses import replace
-
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.sim.run import run_inputs
     from prefetch_sim.sim.setup import engine_choice
+    from prefetch_sim.sim.setup import inputs as read
 
     if not inputs.predictors:
         return None
     config = inputs.config.model_copy(update={"predictor": ()})
-    bare = replace(inputs, config=config, predictors=())
-    long = engine_choice.layer_steps(bare) > engine_choice.WORTH_COMPILING
     try:
-        if long and engine_choice.choose(bare) == "simpy":
+        bare = read.load(config)  # anew: what a policy in a file remembers is of the run before
+        if engine_choice.layer_steps(bare) > _AGAIN[engine_choice.choose(bare)]:
             return None
         return run_inputs(bare)
     except ConfigError:
         return None
 
 
-def load(config: Path, assignments: list[str], option: str = "--set") -> Inputs:
-    """The checked inputs of a config file. Every error names the file, and ``option`` if set."""
+def load(
+    config: Path,
+    assignments: list[str],
+    option: str = "--set",
+    instead: str = "use 'prefetch-sim sweep'",
+) -> Inputs:
+    """The checked inputs of a config file. Every error names the file, and ``option`` if set.
+
+    ``instead``: what is said of a config that is a sweep.
+    """
     from prefetch_sim.sim.config import files
     from prefetch_sim.sim.config.errors import ConfigError
 
@@ -112,7 +125,7 @@ def load(config: Path, assignments: list[str], option: str = "--set") -> Inputs:
     for assignment in assignments:
         tree = files.set_path(tree, *files.parse_assignment(assignment, option))
     if "sweep" in tree:
-        raise ConfigError(f"{config}: sweep: this config is a sweep; use 'prefetch-sim sweep'")
+        raise ConfigError(f"{config}: sweep: this config is a sweep; {instead}")
     return checked(tree, source(config, assignments, option))
 
 
@@ -176,12 +189,17 @@ def warn(inputs: Inputs, of: str = "") -> None:
 def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
     """What is likely no intention, a line each; ``of`` is said first."""
     from prefetch_sim.experiments.commands.output import size
+    from prefetch_sim.traces.trace import DECODE
 
     yield from (f"{of}{note}" for note in inputs.notes)
     trace = inputs.workload.trace
     if inputs.config.requests is None and trace.missing:
         requests = f"{trace.missing:,} requests to come"
         yield f"warning: {of}the trace is of an unfinished capture: {requests}"
+    if trace.tokens and not (trace.phase == DECODE).any():
+        cut = inputs.config.tokens
+        why = f"tokens: {cut} ends within the prompts" if cut else "the trace is of prompts alone"
+        yield f"warning: {of}no decode token is run, so there is no TPOT: {why}"
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
     if capacity < lap:
@@ -193,20 +211,30 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
         )
 
 
+def headline(inputs: Inputs) -> str:
+    """What runs, in a line; of prefetch, the policy where it is not the one that most have."""
+    from prefetch_sim.experiments.commands.output import size
+
+    config, given = inputs.config, inputs.as_given
+    names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
+    policy = config.prefetch.policy
+    policy = f", prefetch {policy}" if inputs.predictors and policy != "top-k" else ""
+    return (
+        f"{config.name}: {given['model']} on {given['hardware']}, runtime {given['runtime']}, "
+        f"predictor {names}{policy}, {config.cache.eviction.name} in "
+        f"{size(sum(inputs.cache_bytes))}"
+    )
+
+
 def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     """Print the results of a run, simulated or measured."""
     from prefetch_sim.experiments.commands.output import console, count, grid, number, percent, size
 
-    config, workload = inputs.config, inputs.workload
     out = console()
-    names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
     static = f"with {size(found['cache']['static']['bytes'])} static " if inputs.static else ""
-    given = inputs.as_given
     out.print(
-        f"{config.name}: {given['model']} on {given['hardware']}, runtime "
-        f"{given['runtime']}, predictor {names}, "
-        f"{config.cache.eviction.name} in {size(sum(inputs.cache_bytes))} {static}"
-        f"({count(len(workload.requests), 'request')}, {count(found['steps'], 'step')})",
+        f"{headline(inputs)} {static}"
+        f"({count(len(inputs.workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
         soft_wrap=True,
     )
@@ -223,7 +251,8 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     for label, ms in parts.items():
         time.add_row(label, number(ms), percent(ms / total if total else None))
     time.add_row("total", number(total), "")
-    bounds = grid("no policy can be faster than", "ms", right=1)
+    none = "no policy" if inputs.cpu_computes else "no eviction or prefetch"
+    bounds = grid(f"{none} can be faster than", "ms", right=1)
     simulated = found["bounds_ms"] is not None  # what is measured is below no bound of a model
     for label, ms in (found["bounds_ms"] or {}).items():
         bounds.add_row(label, number(ms))

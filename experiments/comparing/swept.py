@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, compared
-from prefetch_sim.experiments.sweeps.export import EXPORTS
+from prefetch_sim.experiments.comparing.stored import (
+    AXIS,
+    CONFIG,
+    PREDICTORS,
+    Row,
+    read_rows,
+)
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 
-Row = dict[str, Any]
 Side = Mapping[str, str]  # labels by axis: which points are meant
 
-_AXIS, _CONFIG, _PREDICTORS = "axis.", "config.", "predictors."
 _REQUESTS = ("config.trace", "config.requests", "config.tokens", "config.layers")
 
 
@@ -35,11 +39,15 @@ def compare_points(folder: Path, a: Side, b: Side) -> list[Place]:
 
     Raises ConfigError, which names ``--a`` or ``--b``, for what the sweep does not have.
     """
-    rows = _read(folder)
-    axes = [name.removeprefix(_AXIS) for name in rows[0] if name.startswith(_AXIS)]
+    return compare_rows(read_rows(folder), str(folder), a, b)
+
+
+def compare_rows(rows: list[Row], source: str, a: Side, b: Side) -> list[Place]:
+    """``compare_points`` of rows as ``results.parquet`` has them; errors name their ``source``."""
+    axes = [name.removeprefix(AXIS) for name in rows[0] if name.startswith(AXIS)]
     shared = [axis for axis in axes if axis not in {*a, *b}]
     in_a, in_b = (
-        _by_place(rows, axes, shared, option, side, folder)
+        _by_place(rows, axes, shared, option, side, source)
         for option, side in (("--a", a), ("--b", b))
     )
     places = [
@@ -48,46 +56,27 @@ def compare_points(folder: Path, a: Side, b: Side) -> list[Place]:
         if labels in in_b
     ]
     if not places:
-        raise ConfigError(f"{folder}: A and B have no value of {' and '.join(shared)} in common")
+        raise ConfigError(f"{source}: A and B have no value of {' and '.join(shared)} in common")
     return places
 
 
-def _read(folder: Path) -> list[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = folder / EXPORTS[0]
-    if not path.is_file():
-        raise ConfigError(f"--sweep: {path}: no such file; is {folder} a finished sweep?")
-    try:
-        rows: list[Row] = pq.read_table(path, page_checksum_verification=True).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"--sweep: {path}: cannot be read ({type(error).__name__})") from error
-    rows = [row for row in rows if row.get("error") is None]
-    if not rows or "by_request.tpot_ms" not in rows[0]:
-        raise ConfigError(
-            f"--sweep: {path}: has no results by request; if it is a sweep, run it again"
-        )
-    return rows
-
-
 def _by_place(
-    rows: list[Row], axes: list[str], shared: list[str], option: str, side: Side, folder: Path
+    rows: list[Row], axes: list[str], shared: list[str], option: str, side: Side, source: str
 ) -> dict[tuple[str, ...], Row]:
     """The points of one side, by their labels of the ``shared`` axes."""
     for axis, text in side.items():
         if axis not in axes:
-            raise ConfigError(f"{option} {axis}: no axis of {folder}{did_you_mean(axis, axes)}")
-        labels = list(dict.fromkeys(row[_AXIS + axis] for row in rows))
-        rows = [row for row in rows if row[_AXIS + axis] == text]
+            raise ConfigError(f"{option} {axis}: no axis of {source}{did_you_mean(axis, axes)}")
+        labels = list(dict.fromkeys(row[AXIS + axis] for row in rows))
+        rows = [row for row in rows if row[AXIS + axis] == text]
         if not rows:
             near = did_you_mean(text, labels)
-            raise ConfigError(f"{option} {axis}={text}: no such point in {folder}{near}")
+            raise ConfigError(f"{option} {axis}={text}: no such point in {source}{near}")
     found: dict[tuple[str, ...], Row] = {}
     for row in rows:
-        place = tuple(row[_AXIS + axis] for axis in shared)
+        place = tuple(row[AXIS + axis] for axis in shared)
         if place in found:
-            differ = next(axis for axis in axes if row[_AXIS + axis] != found[place][_AXIS + axis])
+            differ = next(axis for axis in axes if row[AXIS + axis] != found[place][AXIS + axis])
             raise ConfigError(f"{option}: several points; say with {option} {differ}=… which")
         found[place] = row
     return found
@@ -96,7 +85,7 @@ def _by_place(
 def _compared(a: Row, b: Row) -> Comparison:
     for name in dict.fromkeys([*a, *b]):
         if name.startswith(_REQUESTS) and a.get(name) != b.get(name):
-            key = name.removeprefix(_CONFIG)
+            key = name.removeprefix(CONFIG)
             raise ConfigError(
                 f"{key}: A has {a.get(name)} and B has {b.get(name)}: only runs of the same "
                 "requests can be compared"
@@ -106,18 +95,18 @@ def _compared(a: Row, b: Row) -> Comparison:
 
 def _results(row: Row) -> Row:
     """As ``run --json`` has them; of the config, the axes by their labels."""
-    config = {
-        name.removeprefix(_AXIS): text for name, text in row.items() if name.startswith(_AXIS)
-    }
-    found: Row = {"predictors": {}}
+    config = {name.removeprefix(AXIS): text for name, text in row.items() if name.startswith(AXIS)}
+    found: Row = {"predictors": {}, "link_busy": {}}
     for name, value in row.items():
-        if value is None and name.startswith(("link_busy.", _PREDICTORS)):
+        if value is None and name.startswith(("link_busy.", PREDICTORS)):
             continue  # of other points
-        if name.startswith(_PREDICTORS):  # whose label may have a dot
-            label, _, measure = name.removeprefix(_PREDICTORS).rpartition(".")
+        if name.startswith(PREDICTORS):  # whose label may have a dot
+            label, _, measure = name.removeprefix(PREDICTORS).rpartition(".")
             _put(found, ("predictors", label, measure), value)
-        elif not name.startswith((_AXIS, _CONFIG)):
+        elif not name.startswith((AXIS, CONFIG)):
             _put(found, name.split("."), value)
+    for quality in found["predictors"].values():
+        quality.setdefault("slot_recall", None)  # of nothing that it could have predicted
     found["config"] = {**config, "batch_size": row["config.batch_size"]}
     return found
 

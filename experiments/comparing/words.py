@@ -9,6 +9,7 @@ from typing import Any
 
 from prefetch_sim.experiments.commands.output import count, number, percent, size
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
+from prefetch_sim.experiments.conclusions.evidence import Evidence
 from prefetch_sim.experiments.sweeps.points import label
 from prefetch_sim.sim.results.paired import ENOUGH
 
@@ -36,7 +37,7 @@ def said(c: Comparison) -> list[str]:
 def verdict(c: Comparison) -> str:
     """Whether the difference in time per output token is real, and how large."""
     pairs = c.tpot_ms.paired
-    if pairs is None or not pairs.requests:
+    if pairs is None or not has_tokens(c):
         return "No request has output tokens: there is no time per token to compare."
     if pairs.difference == 0 and c.total.difference == 0:
         return "A and B take the same time."
@@ -54,8 +55,12 @@ def verdict(c: Comparison) -> str:
             f"No difference can be told: on these {requests} B takes {apart}, "
             f"and on others like them either may be faster ({interval})."
         )
-    faster = "faster" if pairs.difference < 0 else "slower"
-    return f"B is {faster}: {apart}, {interval}, over {requests}."
+    return f"B is {in_short(c)}: {apart}, {interval}, over {requests}."
+
+
+def has_tokens(c: Comparison) -> bool:
+    """Whether any request has output tokens in both runs, without which no TPOT is compared."""
+    return c.tpot_ms.paired is not None and c.tpot_ms.paired.requests > 0
 
 
 def caveats(c: Comparison) -> list[str]:
@@ -115,15 +120,19 @@ def changes(c: Comparison) -> list[tuple[str, str, str]]:
 def in_short(c: Comparison) -> str:
     """The verdict in a word or two."""
     pairs = c.tpot_ms.paired
-    if pairs is None or not pairs.requests:
-        return "–"
+    if pairs is None or not has_tokens(c):
+        return "without output tokens"
     if pairs.difference == 0 and c.total.difference == 0:
         return "the same"
     if not pairs.enough:
         return "of too few requests"
     if not pairs.real:
         return "not told apart"
-    return "faster" if pairs.difference < 0 else "slower"
+    found = Evidence(pairs, c.batched or pairs.chained)
+    if not found.noticed:
+        return "about as fast"
+    way = "faster" if pairs.difference < 0 else "slower"
+    return way if found.borne else f"less surely {way}"  # its requests depend on each other
 
 
 def over_places(places: Sequence[Comparison]) -> str:
@@ -133,6 +142,8 @@ def over_places(places: Sequence[Comparison]) -> str:
     said = f"Of {count(len(places), 'place')}, B is {listed}."
     if len(places) >= 20 and verdicts["faster"] + verdicts["slower"]:
         said += " Of 20 places that do not differ one seems to, by chance."
+    if len(places) > 1:
+        said += " Places of the same requests are not independent of each other."
     return said
 
 
@@ -213,7 +224,9 @@ def _lateness(c: Comparison) -> Iterator[str]:
 def _costs(c: Comparison) -> Iterator[str]:
     keys = {path.split(".")[0] for path in c.changed}
     compute, own = c.parts["compute"].difference, c.parts["runtime"].difference
-    if compute and keys <= {"predictor", "prefetch", "cache"} and "predictor" in keys:
+    cpu = c.a["cpu_rate"] or c.b["cpu_rate"]  # then compute is what the CPU leaves to the GPU
+    same = not cpu and keys <= {"predictor", "prefetch", "cache"}
+    if compute and same and "predictor" in keys:
         yield (
             f"Compute changes by {_ms(compute)} ms, what predictors take that work on the compute "
             "engine (inline)."

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from prefetch_sim.experiments.conclusions import figures
 from prefetch_sim.experiments.conclusions.evidence import Evidence, evidence
-from prefetch_sim.experiments.conclusions.figures import Result
+from prefetch_sim.experiments.conclusions.figures import NOTICED, Result
 
 Labels = tuple[str, ...]
 
@@ -72,8 +72,13 @@ class Swept:
 
     @property
     def feasible(self) -> list[Measured]:
-        """The points that an engine could be; all, where each of them sees the future."""
+        """The points that an engine could be; all, where these are bounds alone."""
         return [p for p in self.points if not figures.foresees(p.result)] or self.points
+
+    @property
+    def bounds_alone(self) -> bool:
+        """Whether each point sees the future."""
+        return all(figures.foresees(point.result) for point in self.points)
 
     def by_condition(self, points: Iterable[Measured]) -> dict[Labels, list[Measured]]:
         found: dict[Labels, list[Measured]] = {}
@@ -113,31 +118,36 @@ class Ranking:
     """Policies, the best first, and how the first did."""
 
     order: list[Labels]
-    wins: int  # conditions in which the first was fastest
+    tied: list[Labels]  # others that take as long as the first, on average
+    wins: int  # conditions in which the first was faster than all others
     contested: int  # those in which it ran, and another too
     over_next: list[Difference]  # of the first to the second, by condition
     over_none: list[Difference]  # to the same without prediction
 
 
 def ranking(swept: Swept) -> Ranking | None:
-    """Rank the policies that an engine can have; None where there are no two to compare.
+    """Rank the policies that an engine can have; None where there are no two of them to compare.
 
     The best beats most others, each under the conditions that both were run in, by the geometric
     mean of their times.
     """
+    if swept.bounds_alone:
+        return None
     table: dict[Labels, dict[Labels, Measured]] = {}
     for point in swept.feasible:
         table.setdefault(swept.policy(point), {})[swept.condition(point)] = point
-    order = _ordered({policy: _times(row) for policy, row in table.items()})
+    times = {policy: _times(row) for policy, row in table.items()}
+    order = _ordered(times)
     if len(order) < 2:
         return None
     first, second = table[order[0]], table[order[1]]
-    rivals = {c: [row[c] for row in table.values() if c in row] for c in first}
-    contested = [c for c, points in rivals.items() if len(points) > 1]
+    rivals = {c: [row[c] for row in table.values() if c in row and row is not first] for c in first}
+    contested = [c for c, points in rivals.items() if points]
     bases = ((point, swept.without(point)) for point in first.values())
     return Ranking(
         order,
-        wins=sum(_time(first[c]) <= min(map(_time, rivals[c])) for c in contested),
+        tied=[policy for policy in order[1:] if _alike(times[order[0]], times[policy])],
+        wins=sum(_time(first[c]) < min(map(_time, rivals[c])) for c in contested),
         contested=len(contested),
         over_next=[difference(first[c], second[c]) for c in first if c in second],
         over_none=[difference(point, base) for point, base in bases if base is not None],
@@ -152,14 +162,22 @@ def _ordered(times: Mapping[Labels, Mapping[Labels, float]]) -> list[Labels]:
     """Policies that share a condition with another."""
     score: dict[Labels, tuple[int, float]] = {}
     for policy, mine in times.items():
-        apart = []
-        for other, its in times.items():
-            shared = [c for c in mine if c in its] if other != policy else []
-            if shared:
-                apart.append(fmean(math.log(mine[c] / its[c]) for c in shared))
+        others = (its for other, its in times.items() if other != policy)
+        apart = [log for its in others if (log := _apart(mine, its)) is not None]
         if apart:
             score[policy] = -sum(log < 0 for log in apart), fmean(apart)
     return sorted(score, key=lambda policy: score[policy])
+
+
+def _apart(mine: Mapping[Labels, float], its: Mapping[Labels, float]) -> float | None:
+    """The mean log of how many times the other's time is taken; None without shared conditions."""
+    shared = [c for c in mine if c in its]
+    return fmean(math.log(mine[c] / its[c]) for c in shared) if shared else None
+
+
+def _alike(mine: Mapping[Labels, float], its: Mapping[Labels, float]) -> bool:
+    log = _apart(mine, its)
+    return log is not None and abs(math.expm1(log)) < NOTICED
 
 
 def prefetching(swept: Swept) -> list[Difference]:
@@ -205,13 +223,21 @@ def turns(swept: Swept) -> list[Turn]:
 def _turn(line: Mapping[float, Measured], base: Measured) -> Turn:
     recalls = sorted(line)
     slower = [_time(line[recall]) - _time(base) for recall in recalls]
+    return Turn(line[recalls[-1]], *turning(recalls, slower), recalls[0], recalls[-1])
+
+
+def turning(recalls: Sequence[float], slower: Sequence[float]) -> tuple[float | None, bool]:
+    """(the recall from which on prediction pays at all higher ones, whether it does at the highest)
+
+    ``slower``: how much more time each recall takes than no prediction. Between recalls by a
+    straight line; None where the lowest pays already, and where the highest does not.
+    """
     last = max((i for i, more in enumerate(slower) if more >= 0), default=-1)
-    turn = None
-    if 0 <= last < len(recalls) - 1:
-        part = slower[last] / (slower[last] - slower[last + 1])
-        turn = recalls[last] + part * (recalls[last + 1] - recalls[last])
     pays = last < len(recalls) - 1
-    return Turn(line[recalls[-1]], turn, pays, recalls[0], recalls[-1])
+    if last < 0 or not pays:
+        return None, pays
+    part = slower[last] / (slower[last] - slower[last + 1])
+    return recalls[last] + part * (recalls[last + 1] - recalls[last]), pays
 
 
 def shown(swept: Swept, most: int) -> list[Measured]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefetch_sim.experiments.commands.output import number
-from prefetch_sim.experiments.conclusions.figures import Result
+from prefetch_sim.experiments.conclusions.figures import NOTICED, Result
 from prefetch_sim.sim.results.paired import ENOUGH, Paired, paired
 
 
@@ -23,8 +23,12 @@ class Evidence:
 
     @property
     def borne(self) -> bool:
-        """Whether other requests like these would show a difference of this sign."""
-        return self.pairs.real and not self.narrow
+        """Whether other requests like these would show a difference of this sign, and noticed."""
+        return self.pairs.real and self.noticed and not self.narrow
+
+    @property
+    def noticed(self) -> bool:
+        return abs(self.pairs.share) >= NOTICED
 
 
 def evidence(a: Result, b: Result) -> Evidence | None:
@@ -49,14 +53,26 @@ def of_one(found: Evidence | None) -> str:
     interval = f"95 % interval {number(pairs.low)} to {number(pairs.high)} ms"
     if not pairs.real:
         return f" (the requests do not bear that out: {interval})"
+    if not found.noticed:
+        return f" (too little to count: {interval})"
     if found.narrow:
         return f" (requests depend on each other, so that less than this is sure: {interval})"
     return f" (the requests bear that out: {interval})"
 
 
-def of_many(found: Sequence[Evidence | None]) -> str:
-    """The same of a difference under several conditions."""
+def of_many(found: Sequence[Evidence | None], share: float) -> str:
+    """The same of a difference under several conditions, which is ``share`` over all of them.
+
+    A condition whose requests bear out a difference of the other sign speaks against it.
+    """
     enough = [one for one in found if one is not None and one.enough]
     if not enough:
         return " (too few requests to tell)" if any(found) else ""
-    return f" (borne out by the requests in {sum(one.borne for one in enough)} of {len(enough)})"
+    ways = [(one.pairs.difference < 0) == (share < 0) for one in enough if one.borne]
+    said = [f"borne out by the requests in {sum(ways)} of {len(enough)}"]
+    other, unsure = len(ways) - sum(ways), len(enough) - len(ways)
+    if other:
+        said.append(f"the other way in {other}")
+    if unsure:
+        said.append(f"open in {unsure}")
+    return f" ({', '.join(said)})"

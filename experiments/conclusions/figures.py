@@ -126,6 +126,7 @@ def foresees(result: Result) -> bool:
     static = config["cache"]["static"] or {}
     return (
         config["cache"]["eviction"]["name"] == "belady"
+        or config["cache"]["warm"] == "popular"  # in the run's own trace
         or any(predictor["name"] == "oracle" for predictor in config["predictor"])
         or (any(static.get(by) for by in ("popular", "uniform")) and not static.get("counts"))
     )

@@ -135,8 +135,12 @@ def _left(result: Result) -> list[str]:
     if resident is not None and resident < _CLOSE:
         return ["It is as fast as with every expert resident, within 1 %."]
     whole = f"with every expert resident it takes {percent(resident)} less"
+    loads = result["config"]["misses"]["policy"] == "load"  # of the CPU the bound knows nothing
+    none = "No eviction and no prefetch" if loads else "No policy"
+    given = " while every missing expert is loaded" if loads else ""
     if policy < _CLOSE:
-        said = "No policy can do better here: this is the clairvoyant bound, within 1 %"
+        said = f"{none} can do better{given}: this is the clairvoyant bound, within 1 %"
     else:
-        said = f"No policy can save more than {percent(policy)} of the time (the clairvoyant bound)"
+        most = f"{percent(policy)} of the time{given}"
+        said = f"{none} can save more than {most} (the clairvoyant bound)"
     return [f"{said}; {whole}." if resident is not None else f"{said}."]

@@ -12,6 +12,7 @@ from prefetch_sim.experiments.conclusions.comparisons import (
     Difference,
     Labels,
     Measured,
+    Ranking,
     Swept,
     Turn,
     under,
@@ -20,6 +21,7 @@ from prefetch_sim.experiments.conclusions.evidence import of_many, of_one
 from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.conclusions.one_run import because, per_token
 from prefetch_sim.experiments.text import last_parts
+from prefetch_sim.traces.samples import samples
 
 _GIVEN = ("hardware", "hardware.name", "model", "model.name")  # each has a best point of its own
 _MOST = 12  # lines of one kind
@@ -31,7 +33,8 @@ def of_sweep(points: Iterable[Measured]) -> list[str]:
     swept = Swept(points)
     if len(swept.points) < 2:
         return []
-    return [*_best(swept), *_policies(swept), *_foresight(swept), *_hurts(swept), *_turns(swept)]
+    said = [*_undecoded(swept), *_best(swept), *_policies(swept), *_foresight(swept)]
+    return [*said, *_hurts(swept), *_turns(swept), *_routing(swept)]
 
 
 def named(paths: Sequence[str], labels: Labels) -> str:
@@ -44,8 +47,19 @@ def named(paths: Sequence[str], labels: Labels) -> str:
     )
 
 
+def _undecoded(swept: Swept) -> list[str]:
+    """That there is no time per output token, and whose time stands in its place."""
+    none = sum(point.result["tpot_ms"]["mean"] is None for point in swept.points)
+    if not none:
+        return []
+    where = "" if none == len(swept.points) else f" at {none} of {len(swept.points)} points"
+    return [f"No decode token was run{where}: times are those of the whole run."]
+
+
 def _best(swept: Swept) -> list[str]:
     said = [f"Fastest: {_point(swept, comparisons.fastest(swept.feasible))}."]
+    if swept.bounds_alone:
+        said.insert(0, "Every point sees the future: these are bounds, which no engine can have.")
     axes = [path for path in swept.condition_axes if path in _GIVEN]
     by_value = comparisons.best_by(swept, axes) if axes else {}
     lines = [
@@ -81,6 +95,8 @@ def _policies(swept: Swept) -> list[str]:
     if found is None:
         return []
     best, second = (named(swept.policy_axes, labels) for labels in found.order[:2])
+    if found.tied:
+        return _no_policy(swept, found)
     several = f", fastest in {found.wins} of {count(found.contested, 'condition')}"
     said = [f"Best policy: {best}{several if found.contested > 1 else ''}."]
     if found.over_none:
@@ -90,14 +106,26 @@ def _policies(swept: Swept) -> list[str]:
     return said
 
 
+def _no_policy(swept: Swept, found: Ranking) -> list[str]:
+    """Several are the best alike: the first of them is so by chance."""
+    alike = [named(swept.policy_axes, labels) for labels in (found.order[0], *found.tied)]
+    listed = " and ".join(alike[:2]) + (f" and {len(alike) - 2} more" if len(alike) > 2 else "")
+    average = " on average" if found.contested > 1 else ""
+    said = [f"No policy stands out: {listed} take as long{average}."]
+    if found.over_none:
+        said.append(f"Against no prediction the first takes {_differences(found.over_none)}.")
+    return said
+
+
 def _differences(found: Sequence[Difference]) -> str:
     """``12.3 % less (median of 4 conditions, 1.0 % to 20.1 %) (borne out by ...)``."""
     if len(found) == 1:
         return _share(found[0].share) + of_one(found[0].evidence)
     shares = sorted(one.share for one in found)
     ends = f"{_share(shares[0])} to {_share(shares[-1])}"
-    middle = f"{_share(median(shares))} (median of {count(len(found), 'condition')}: {ends})"
-    return middle + of_many([one.evidence for one in found])
+    middle = median(shares)
+    said = f"{_share(middle)} (median of {count(len(found), 'condition')}: {ends})"
+    return said + of_many([one.evidence for one in found], middle)
 
 
 def _share(share: float) -> str:
@@ -127,13 +155,14 @@ def _foresight(swept: Swept) -> list[str]:
 def _hurts(swept: Swept) -> list[str]:
     found = comparisons.prefetching(swept)
     if not found:
-        if any(figures.predicts(point.result) for point in swept.points):
+        predicting = [point for point in swept.points if figures.predicts(point.result)]
+        if predicting and not any(map(swept.without, predicting)):
             return ["Whether prediction pays cannot be told: no point predicts nothing (none)."]
         return []
     hurting = sorted((d for d in found if d.share >= NOTICED), key=lambda d: -d.share)
     helping = [d for d in found if d.share <= -NOTICED]
     said = (
-        f"Prefetch helps in {len(helping)} of {count(len(found), 'comparison')} with none"
+        f"{_who(found)} helps in {len(helping)} of {count(len(found), 'comparison')} with none"
         + (f" (median {percent(-median(d.share for d in helping))} less)" if helping else "")
         + f", hurts in {len(hurting)}"
     )
@@ -143,6 +172,15 @@ def _hurts(swept: Swept) -> list[str]:
     causes = ", ".join(f"{reason.value} ({n})" for reason, n in why.most_common())
     lines = [_hurting(swept, d) for d in hurting]
     return [f"{said}{f': {causes}' if causes else ''}.", "It hurts most:", *_cut(lines, _WORST)]
+
+
+def _who(found: Sequence[Difference]) -> str:
+    """What predicts: an engine, or what none can have."""
+    results = [one.point.result for one in found]
+    if not all(map(figures.foresees, results)):
+        return "Prefetch"
+    perfect = all(figures.recall(result) == 1 for result in results)
+    return "A perfect oracle" if perfect else "Prefetch beside policies that see the future"
 
 
 def _why(found: Difference) -> list[figures.Reason]:
@@ -173,6 +211,19 @@ def _turns(swept: Swept) -> list[str]:
         said += ["At the highest recall swept it does not pay:"]
         said += _cut([f"- {turn.most:g}: {_line(swept, turn)}" for turn in never])
     return said
+
+
+def _routing(swept: Swept) -> list[str]:
+    """Whose routing it is, where policies are compared on a bundled trace."""
+    bundled = samples()
+    if not swept.policy_axes or all(
+        point.result["config"].get("trace") not in bundled for point in swept.points
+    ):
+        return []
+    return [
+        "The routing is that of a small stand-in model (traces mini-*): what a policy gains here "
+        "need not be what it gains elsewhere."
+    ]
 
 
 def _line(swept: Swept, turn: Turn) -> str:

@@ -83,7 +83,7 @@ def _value(cut: Cut, dimension: str, given: Any) -> Any:
     values = cut.values(dimension)
     text = str(given).strip().lower()
     for value in values:
-        if text in (str(value).lower(), value_words(dimension, value).lower()):
+        if text in (str(value).lower(), value_words(dimension, value).strip().lower()):
             return value
     try:
         number = float(text.removesuffix("%"))
@@ -121,7 +121,7 @@ def arrange(
     if "recall" not in (*used, *held):
         cut = cut.with_recall_in_names()
         counts["recall"] = len(cut.values("recall"))
-    cut = cut.where(of.of(cut.frame).notna())
+    cut = cut.having(of.name, of.of(cut.frame))
     everything = cut
     for axis in (along, *(named[:1] if kind == "heat" else ())):
         cut = _varied(cut, axis, "--x" if axis == along else "--by")
@@ -138,6 +138,8 @@ def arrange(
         cut = _varied(cut, named[0], "--by")
     places = _placed(cut, [*named, *left], kind)
     recall = "recall" in (along, places[0] if kind == "heat" else None)
+    if recall and "none" in everything.values("predictor"):
+        counts["predictor"] -= 1  # which is shown too, as what oracles are compared to
     fixed = cut.told(counts)
     if len(fixed.frame) < whole:
         fixed = fixed.noted(f"{len(fixed.frame)} of the sweep's {whole} points")

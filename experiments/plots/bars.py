@@ -14,15 +14,21 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from prefetch_sim.experiments.plots.curves import EVICTION, MAX_LINES, PREDICTOR, limited
 from prefetch_sim.experiments.plots.frame import Cut
-from prefetch_sim.experiments.plots.lines import Styles, series_styles
-from prefetch_sim.experiments.plots.measures import TPOT, Floats
+from prefetch_sim.experiments.plots.lines import (
+    Styles,
+    one_at_a_time,
+    series_styles,
+    too_narrow,
+)
+from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.style import PARTS
-from prefetch_sim.experiments.plots.words import title_of, value_words
+from prefetch_sim.experiments.plots.words import axis_words, title_of, value_words
 from prefetch_sim.sim.results.paired import paired
 
 MAX_BARS = 16
 MAX_MACHINES = 6
+DECODE_RATE = "decode_tokens_per_s"
 LABEL = 28  # characters of a bar's name, before it is wrapped
 
 
@@ -86,28 +92,36 @@ def hardware_comparison(results: Cut, scale: float = 1.0) -> Figure | str:
     """How fast each machine is without prefetch, and what each predictor saves there.
 
     The first on a log axis, as machines differ by orders of magnitude; savings on a common one.
+    Where predictors do not vary, evictions are compared, to LRU; where these do not either, the
+    speeds stand alone.
     """
     if not results.varies("hardware"):
         return "needs several values of hardware"
-    cut = results.held(("hardware", PREDICTOR))
+    of = EVICTION if results.varies(EVICTION) and not results.varies(PREDICTOR) else PREDICTOR
+    cut = results.held(("hardware", of))
     if not cut.varies("hardware"):
-        return "no predictor was run on several machines"
-    cut = limited(cut, PREDICTOR, MAX_LINES + 1)
-    rows = cut.frame.set_index(["hardware", PREDICTOR])
-    run_on = cut.frame[PREDICTOR].value_counts()
-    base = "none" if run_on.get("none", 0) == run_on.max() else str(run_on.idxmax())
-    times = rows[TPOT].xs(base, level=PREDICTOR).sort_values()
+        return f"no {axis_words(of)} was run on several machines"
+    cut = limited(cut, of, MAX_LINES + 1)
+    rows = cut.frame.set_index(["hardware", of])
+    run_on, usual = cut.frame[of].value_counts(), "none" if of == PREDICTOR else "lru"
+    base = usual if run_on.get(usual, 0) == run_on.max() else str(run_on.idxmax())
+    times = rows[TPOT].xs(base, level=of).sort_values()
     machines = list(times.index)
-    word = "without prefetch" if base == "none" else f"with {base}"
-    others = [p for p in cut.values(PREDICTOR) if p != base]
+    word = "without prefetch" if base == "none" else f"with {value_words(of, base)}"
+    others = [value for value in cut.values(of) if value != base]
     savings = {p: [_saved(rows, machine, base, p) for machine in machines] for p in others}
     height = 0.5 + 0.24 * len(machines)
-    page = Sheet(1, 2, height=height, scale=scale, sharey=True, width_ratios=[1, 1.25])
-    speed, gain = page.panels
-    _speeds(speed, machines, times.to_numpy(dtype=float), scale)
-    _gains(gain, savings, series_styles(cut, PREDICTOR), scale)
+    widths = [1, 1.25] if others else [1]
+    page = Sheet(1, len(widths), height=height, scale=scale, sharey=True, width_ratios=widths)
+    speed, *gains = page.panels
+    rates = 1000 / times if one_at_a_time(cut) else pd.Series(math.nan, machines)
+    if DECODE_RATE in rows:
+        rates = rows[DECODE_RATE].xs(base, level=of)[machines]
+    _speeds(speed, times, rates, scale)
     speed.set(xlabel=f"time per output token {word}, ms")
-    gain.set(xlabel="time per output token saved, %")
+    for gain in gains:
+        _gains(gain, savings, of, series_styles(cut, of), scale)
+        gain.set(xlabel="time per output token saved, %")
     for panel in page.panels:
         panel.set_ylim(len(machines) - 0.5, -0.5)
         panel.tick_params(axis="y", length=0)
@@ -116,12 +130,13 @@ def hardware_comparison(results: Cut, scale: float = 1.0) -> Figure | str:
             panel.axhline(border, color="#DDDDDD", linewidth=0.4 * scale)
     counts = {saved.requests for each in savings.values() for saved in each if saved.requests}
     notes = [f"bar: 95 % interval over {max(counts)} pairs of requests"] if counts else []
+    notes = [note + too_narrow(cut) for note in notes]
     notes = [*cut.fixed.values(), *cut.notes, *notes]
-    return page.finish(notes, "Machines compared", "predictor")
+    return page.finish(notes, "Machines compared", axis_words(of))
 
 
 class _Saved(NamedTuple):
-    """Time that a predictor saves, %, and its 95 % interval over pairs of requests."""
+    """Time that a policy saves, %, and its 95 % interval over pairs of requests."""
 
     saved: float
     low: float = math.nan
@@ -129,11 +144,11 @@ class _Saved(NamedTuple):
     requests: int = 0
 
 
-def _saved(rows: pd.DataFrame, machine: str, base: str, predictor: str) -> _Saved:
-    if (machine, predictor) not in rows.index:
+def _saved(rows: pd.DataFrame, machine: str, base: str, policy: str) -> _Saved:
+    if (machine, policy) not in rows.index:
         return _Saved(math.nan)
     one: Any = rows.loc[(machine, base)]
-    other: Any = rows.loc[(machine, predictor)]
+    other: Any = rows.loc[(machine, policy)]
     saved = 100 * (1 - other[TPOT] / one[TPOT])
     lists = {name: f"by_request.{name}" for name in ("tpot_ms", "output_tokens")}
     if not all(isinstance(one.get(column), list | np.ndarray) for column in lists.values()):
@@ -146,12 +161,13 @@ def _saved(rows: pd.DataFrame, machine: str, base: str, predictor: str) -> _Save
     return _Saved(saved, -of * found.high, -of * found.low, found.requests)
 
 
-def _speeds(panel: Axes, machines: list[str], times: Floats, scale: float) -> None:
-    """A dot a machine, with its tokens/s beside it."""
-    places = np.arange(len(machines))
+def _speeds(panel: Axes, times: pd.Series, rates: pd.Series, scale: float) -> None:
+    """A dot a machine, with its tokens/s beside it: of a batch, those of all requests."""
+    places = np.arange(len(times))
     panel.plot(times, places, "o", color="black", markersize=3.6 * scale)
-    for place, ms in zip(places, times):
-        rate = 1000 / ms
+    for place, ms, rate in zip(places, times, rates):
+        if math.isnan(rate):
+            continue
         text = f"{rate:,.0f}" if rate >= 10 else f"{rate:,.1f}" if rate >= 1 else f"{rate:.2f}"
         panel.annotate(
             f"{text} tokens/s", (ms, place), (4 * scale, 0), textcoords="offset points",
@@ -162,15 +178,17 @@ def _speeds(panel: Axes, machines: list[str], times: Floats, scale: float) -> No
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.set_yticks(places, machines)
+    panel.set_yticks(places, list(times.index))
 
 
-def _gains(panel: Axes, savings: dict[str, list[_Saved]], styles: Styles, scale: float) -> None:
+def _gains(
+    panel: Axes, savings: dict[str, list[_Saved]], of: str, styles: Styles, scale: float
+) -> None:
     spread = np.linspace(-0.3, 0.3, len(savings)) if len(savings) > 1 else [0.0]
-    for (predictor, each), offset in zip(savings.items(), spread):
+    for (policy, each), offset in zip(savings.items(), spread):
         places = np.arange(len(each)) + offset
         saved, low, high, _ = np.array(each, dtype=float).T
-        style = styles[predictor] | {"linestyle": "none"}
+        style = styles[policy] | {"linestyle": "none"}
         panel.hlines(places, low, high, color=style["color"], linewidth=0.9 * scale)
-        panel.plot(saved, places, label=value_words(PREDICTOR, predictor), **style)
+        panel.plot(saved, places, label=value_words(of, policy), **style)
     panel.axvline(0, color="#333333", linewidth=0.7 * scale)

@@ -36,7 +36,10 @@ def limited(cut: Cut, dimension: str, most: int) -> Cut:
 
 
 def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
-    """TPOT against capacity: a line a predictor, a column an eviction, a row one more axis."""
+    """TPOT against capacity: a line a predictor, a column an eviction, a row one more axis.
+
+    Where evictions vary and predictors do not, a line an eviction, a column one more axis.
+    """
     if not results.varies(CAPACITY):
         return "needs several values of cache.capacity"
     free = (CAPACITY, PREDICTOR, EVICTION)
@@ -48,9 +51,12 @@ def latency_vs_cache(results: Cut, scale: float = 1.0) -> Figure | str:
             break
     if cut.frame.empty:
         return "no predictor and eviction were run at several capacities"
-    cut = limited(cut, EVICTION, MAX_COLUMNS if row else MAX_PANELS)
-    cut = limited(cut, PREDICTOR, MAX_LINES)
-    shown = _by_predictor(cut, CAPACITY, columns=EVICTION, rows=row)
+    if cut.varies(PREDICTOR) or not cut.varies(EVICTION):
+        cut = limited(cut, EVICTION, MAX_COLUMNS if row else MAX_PANELS)
+        shown = _shown(limited(cut, PREDICTOR, MAX_LINES), CAPACITY, PREDICTOR, EVICTION, row)
+    else:
+        cut = cut.at(PREDICTOR, cut.values(PREDICTOR)[0], len(results.values(PREDICTOR)))
+        shown = _shown(limited(cut, EVICTION, MAX_LINES), CAPACITY, EVICTION, row)
     return lines.sheet(shown, scale, "Latency against cache size")
 
 
@@ -63,10 +69,10 @@ def _names(results: Cut, *dimensions: str) -> list[str]:
     ]
 
 
-def _by_predictor(
-    cut: Cut, x: str, columns: str | None = None, rows: str | None = None
+def _shown(
+    cut: Cut, x: str, colour: str, columns: str | None = None, rows: str | None = None
 ) -> Arranged:
-    return Arranged(cut, measure(cut.frame, TPOT), "lines", x, PREDICTOR, columns, rows, None)
+    return Arranged(cut, measure(cut.frame, TPOT), "lines", x, colour, columns, rows, None)
 
 
 def _lines(cut: Cut, along: str, *of: str) -> Cut:
@@ -98,7 +104,7 @@ def what_if(results: Cut, scale: float = 1.0) -> Figure | str:
     styles = lines.series_styles(results, PREDICTOR)
     requests: list[int] = []
     for panel, (key, cut) in zip(page.panels, cuts.items()):
-        shown = _by_predictor(cut, key)
+        shown = _shown(cut, key, PREDICTOR)
         requests += lines.line_panel(panel, cut, shown, styles, scale)
         own = "; ".join(note for note in _told(cut) if note not in common)
         panel.set(xlabel=axis_words(key), title=fill(own, PANEL_CHARACTERS))
@@ -186,12 +192,13 @@ def _others(panel: Axes, results: Cut, oracle: pd.DataFrame, scale: float) -> No
     styles = palette(results.values(PREDICTOR))
     for _, row in same.iterrows():
         name, height = row[PREDICTOR], 1000 / row["tokens_per_s"]
+        label = f"{value_words(PREDICTOR, name)} (its recall)"
         column = f"predictors.{name}.slot_recall"
         if name == "none":
             panel.axhline(height, color=NONE, linewidth=0.9 * scale, label="no prefetch")
         elif column in row and not pd.isna(row[column]):
             style = styles[name] | {"markersize": 5.5 * scale, "linestyle": "none"}
-            panel.plot([row[column]], [height], label=f"{name} (its recall)", **style)
+            panel.plot([row[column]], [height], label=label, **style)
 
 
 def hit_rate_by_layer(results: Cut, scale: float = 1.0) -> Figure | str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from prefetch_sim.experiments.plots import bars, curves
 from prefetch_sim.experiments.plots.arrange import Where, chosen
 from prefetch_sim.experiments.plots.frame import Cut, read
+from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.sheet import Sheet, scale_of
 from prefetch_sim.experiments.plots.style import look
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
@@ -56,6 +57,7 @@ def draw_all(
     Raises ConfigError where there is nothing to draw, OSError where ``out`` cannot be written.
     """
     results, scale = chosen(read(folder), where)[0], scale_of(size)
+    results.having(TPOT, results.frame[TPOT])  # what most of them show
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():
         with look(scale):

@@ -10,8 +10,10 @@ import pandas as pd
 
 from prefetch_sim.experiments.plots import table
 from prefetch_sim.experiments.plots.dimensions import ALWAYS, missing, told
+from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.words import title_of
 from prefetch_sim.experiments.sweeps.export import NOT_RUN
+from prefetch_sim.experiments.sweeps.sound import check_numbers, damaged, is_measure
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 
 
@@ -142,6 +144,14 @@ class Cut:
         what = "several axes end so" if last else "no axis of this sweep"
         raise ConfigError(f"{option} {name!r}: {what}{near}; {self.told_axes()}")
 
+    def having(self, measure: str, values: pd.Series[float]) -> Cut:
+        """The points that have a value of ``measure``. Raises ConfigError where none has."""
+        if values.notna().any():
+            return self.where(values.notna())
+        of_tokens = measure.startswith(("tpot_ms", "decode_tokens"))
+        why = ": no request has output tokens" if of_tokens else ""
+        raise ConfigError(f"{measure}: no point has one{why}")
+
     def told_axes(self, dimensions: Sequence[str] | None = None) -> str:
         """The swept axes, or some ``dimensions``, each with how many values it has."""
         swept = self.swept if dimensions is None else dimensions
@@ -161,7 +171,7 @@ def read(source: table.Source) -> Cut:
     except ConfigError:
         raise
     except Exception as error:  # whatever a table raises that is no sweep's
-        raise table.damaged(name, error) from error
+        raise damaged(name, error) from error
 
 
 def _cut(frame: pd.DataFrame, name: str) -> Cut:
@@ -175,10 +185,20 @@ def _cut(frame: pd.DataFrame, name: str) -> Cut:
         for count, what in ((waiting, NOT_RUN), (len(errors) - waiting, "failed")):
             if count:
                 notes.append(f"{count} of {planned} points {what}")
-    if "tpot_ms.mean" not in frame or frame["tpot_ms.mean"].isna().all():
+    if not {TPOT, "total_ms"} <= {*frame} or frame["total_ms"].isna().all():
         raise ConfigError(f"{name}: no point of this sweep has a result")
-    frame, dimensions, along = told(frame)
+    frame, dimensions, along = told(_checked(frame, name))
     return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=(*along, *notes))
+
+
+def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """``frame``, whose measures are numbers that a run can have. Raises ConfigError."""
+    measures = [str(column) for column in frame if is_measure(str(column))]
+    for column in measures:
+        if pd.api.types.is_numeric_dtype(frame[column]):
+            check_numbers(name, column, frame[column].dropna().tolist())
+    # What no point has comes as a column of None, which is of no type.
+    return frame.astype({c: float for c in measures if frame[c].isna().all()})
 
 
 def _told_apart(frame: pd.DataFrame, dimensions: list[str]) -> pd.DataFrame:

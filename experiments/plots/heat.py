@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 
 from prefetch_sim.experiments.plots.arrange import Arranged
@@ -16,6 +18,7 @@ from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.words import axis_words, title_of, value_words
 
 WRITTEN = 9  # cells beside each other, up to which each has its number
+LETTERS = 15  # of an axis's words in an inch of a paper
 LINE = "white line: as without prefetch"
 
 Grid = npt.NDArray[np.float64]
@@ -32,10 +35,10 @@ def sheet(shown: Arranged, scale: float) -> Sheet:
         across = 3
     down = -(-len(places) // across)
     ups = cut.values(shown.second)
+    height = min(0.9 + 0.2 * len(ups), 2.6)
     page = Sheet(
-        down, across, count=len(places), height=min(0.9 + 0.2 * len(ups), 2.6), scale=scale,
-        sharex=True, sharey=True,
-    )  # fmt: skip
+        down, across, count=len(places), height=height, scale=scale, sharex=True, sharey=True
+    )
     values = shown.measure.of(cut.frame)
     ends = float(values.min()), float(values.max())
     beside: dict[str, list[str]] = {}
@@ -47,12 +50,15 @@ def sheet(shown: Arranged, scale: float) -> Sheet:
         panel.set_facecolor("#DDDDDD")  # where no point was run
         panel.grid(visible=False)
         _ticks(panel, shown)
-        _write(panel, grid, ends, 6 * scale, across)
+        _write(panel, grid, image, 6 * scale, across)
         head = [title_of(d, v) for d, v in ((shown.columns, column), (shown.rows, row)) if d]
         beside.setdefault(_crossing(panel, ratio, scale), []).append(", ".join(head))
         page.head(panel, head)
     page.label(x=axis_words(shown.x), y=axis_words(shown.second))
-    bar = page.colorbar(image, ax=page.panels, label=shown.measure.words, fraction=0.05, pad=0.02)
+    words = shown.measure.words
+    lines = -(-len(words) // int(LETTERS * down * height))  # each no longer than the bar
+    label = textwrap.fill(words, len(words) // lines + 3)
+    bar = page.colorbar(image, ax=page.panels, label=label, fraction=0.05, pad=0.02)
     bar.outline.set_visible(False)
     notes = [*cut.fixed.values(), *cut.notes, *_about(beside)]
     return page.finish(notes)
@@ -81,17 +87,20 @@ def _ticks(panel: Axes, shown: Arranged) -> None:
         spine.set_visible(False)
 
 
-def _write(panel: Axes, grid: Grid, ends: tuple[float, float], size: float, across: int) -> None:
+def _write(panel: Axes, grid: Grid, image: AxesImage, size: float, across: int) -> None:
     """Each cell's number, dark on light and light on dark."""
     if grid.shape[1] * across > 2 * WRITTEN:
         return
-    middle = (ends[0] + ends[1]) / 2
-    digits = 0 if ends[1] >= 100 else 1 if ends[1] >= 10 else 2
+    low, high = image.get_clim()
+    digits = 0 if high >= 100 else 1 if high >= 10 else 2
     for (up, over), value in np.ndenumerate(grid):
         if not np.isnan(value):
-            ink = "black" if value > middle else "white"
-            panel.text(over, up, f"{value:,.{digits}f}", size=size, color=ink, ha="center",
-                       va="center")  # fmt: skip
+            ink = "black" if value > (low + high) / 2 else "white"
+            text = panel.text(over, up, f"{value:,.{digits}f}", size=size, color=ink,
+                              ha="center", va="center", zorder=4)  # fmt: skip
+            # In the cell's colour, so that the line does not strike it through.
+            around = image.cmap(float(image.norm(np.array([value]))[0]))
+            text.set_path_effects([withStroke(linewidth=0.5 * size, foreground=around)])
 
 
 def _crossing(panel: Axes, ratio: Grid, scale: float) -> str:

@@ -161,7 +161,12 @@ def about(requests: list[int], shown: Arranged) -> list[str]:
     least, most = min(requests), max(requests)
     of = f"{least}" if least == most else f"{least} to {most}"
     what = "band" if shown.numeric and len(shown.cut.shown(shown.second)) <= BANDS else "bar"
-    return [f"{what}: 95 % interval over {of} requests (bootstrap)"]
+    return [f"{what}: 95 % interval over {of} requests (bootstrap){too_narrow(shown.cut)}"]
+
+
+def too_narrow(cut: Cut) -> str:
+    """What is said of intervals, besides, where requests share steps."""
+    return "" if one_at_a_time(cut) else ", too narrow, as requests of a batch share steps"
 
 
 def one_at_a_time(cut: Cut) -> bool:

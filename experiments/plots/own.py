@@ -12,7 +12,8 @@ from prefetch_sim.experiments.plots.frame import read
 from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.sheet import Sheet, scale_of
 from prefetch_sim.experiments.plots.style import look
-from prefetch_sim.experiments.plots.table import Source, damaged
+from prefetch_sim.experiments.plots.table import Source
+from prefetch_sim.experiments.sweeps.sound import damaged
 
 
 def draw(

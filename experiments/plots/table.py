@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefetch_sim.experiments.sweeps.export import EXPORTS
+from prefetch_sim.experiments.sweeps.sound import damaged, short
 from prefetch_sim.sim.config.errors import ConfigError
 
 Source = pd.DataFrame | Path | str
@@ -30,15 +31,6 @@ def table_of(source: Source) -> tuple[pd.DataFrame, str]:
         raise ConfigError(f"{path}: cannot be read ({short(error)})") from error
     except Exception as error:  # whatever a table raises that is no sweep's
         raise damaged(str(path), error) from error
-
-
-def damaged(name: str, error: Exception) -> ConfigError:
-    return ConfigError(f"{name}: damaged, or not the results of a sweep ({short(error)})")
-
-
-def short(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _file(source: Path) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from prefetch_sim.sim.config import registry
 
 _AXES = {
     "model": "model",
@@ -45,6 +48,7 @@ _UNITS = {  # the last part of a key, longest first
 _NAMES = {
     "lru": "LRU", "lfu": "LFU", "fifo": "FIFO", "s3-fifo": "S3-FIFO", "belady": "Belady",
 }  # fmt: skip
+_POLICIES = ("predictor", "prefetch.policy", "misses")  # beside evictions
 MEASURES = {
     "tpot_ms.mean": "time per output token, ms",
     "tpot_ms.p50": "time per output token, median, ms",
@@ -98,14 +102,33 @@ def value_words(dimension: str, value: Any) -> str:
     text = str(value)
     if dimension == "cache.eviction":
         first, _, rest = text.partition(" ")
-        return f"{_NAMES.get(first, first)} {rest}".strip()
+        return _own(f"{_NAMES.get(first, first)} {rest}".strip())
     if dimension == "predictor" and text == "none":
         return "no prefetch"
     if dimension in ("trace", "model"):
         return Path(text).name
     if text == "none" and dimension.startswith(("hardware.", "runtime.")):
         return f"as the {'machine' if dimension[0] == 'h' else 'runtime'} has it"
-    return text.replace("policy=", "").replace("name=", "").replace("=", " ")
+    text = text.replace("policy=", "").replace("name=", "").replace("=", " ")
+    return _own(text) if dimension.startswith(_POLICIES) else text
+
+
+def _own(text: str) -> str:
+    """Policies of one's own by their names alone: ``__main__.Slru`` and ``slru.py``.
+
+    A file that is called as a policy of this package keeps its ending. A legend leaves out what
+    begins with ``_``, so a space goes before it.
+    """
+    words = [word.removeprefix("__main__.") for word in text.split(" ")]
+    short = (word if (name := word.removesuffix(".py")) in _taken() else name for word in words)
+    text = " ".join(short)
+    return f" {text}" if text.startswith("_") else text
+
+
+@cache
+def _taken() -> frozenset[str]:
+    """Names of the policies that come with the package."""
+    return frozenset(name for kind in registry.CONTRACTS for name in registry.names(kind))
 
 
 def title_of(dimension: str, value: Any) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from prefetch_sim.experiments import studies
+from prefetch_sim.experiments.conclusions.comparisons import turning
 from prefetch_sim.experiments.studies import table
 
 FOLDER = Path(__file__).parent
@@ -113,22 +114,14 @@ def places(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]
 def turns(frame: pd.DataFrame) -> dict[tuple[str, str], float | None]:
     """The recall from which on prediction pays, by (cache, link).
 
-    Between points of the sweep by a straight line; 0 where the least that was swept pays, None
-    where even the most does not.
+    0 where the least that was swept pays, None where even the most does not.
     """
     found: dict[tuple[str, str], float | None] = {}
     for (cache, link), part in places(frame):
         none = float(part["ms"][part["predictor"] == "none"].iloc[0])
         recalls, gains = recall_curve(part, none)
-        pays = gains >= 0
-        if pays[0]:
-            found[cache, link] = 0.0
-        elif not pays.any():
-            found[cache, link] = None
-        else:
-            i = int(np.argmax(pays))
-            share = -gains[i - 1] / (gains[i] - gains[i - 1])
-            found[cache, link] = float(recalls[i - 1] + share * (recalls[i] - recalls[i - 1]))
+        turn, pays = turning(recalls.tolist(), (-gains).tolist())
+        found[cache, link] = 0.0 if turn is None and pays else turn
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prefetch_sim.experiments.sweeps.sources import PACKAGES, ROOT, sources
-from prefetch_sim.sim.config.foreign import is_own
+from prefetch_sim.sim.config.foreign import is_file, is_own
 from prefetch_sim.sim.config.schema import SyntheticTrace
 from prefetch_sim.sim.setup.inputs import Inputs
 from prefetch_sim.sim.setup.traces import trace_path
@@ -32,7 +32,7 @@ def identify(inputs: Inputs) -> Identity:
     """Everything that the results of this run depend on, its name apart."""
     config = inputs.config
     known = {
-        "config": config.model_dump(mode="json", exclude=_NAMES),
+        "config": _without_files(config.model_dump(mode="json", exclude=_NAMES)),
         # As understood, so that a default written out is no other run.
         "predictors": [
             [type(predictor).__module__, params.model_dump(mode="json")]
@@ -64,6 +64,18 @@ def _foreign(inputs: Inputs) -> list[str]:
     named = [config.cache.eviction.name, config.prefetch.policy, config.misses.policy]
     named += [name for name, _, _ in inputs.predictors]  # a trace may record one with a dot
     return [name for name in named if is_own(name)]
+
+
+def _without_files(config: Any) -> Any:
+    """Policies in files are known by what is in them, wherever one looks from."""
+    for policy, key in (
+        (config["cache"]["eviction"], "name"),
+        (config["prefetch"], "policy"),
+        (config["misses"], "policy"),
+    ):
+        if is_file(policy[key]):
+            policy[key] = ""
+    return config
 
 
 def _sources(module: str) -> list[tuple[str, str]]:

@@ -44,7 +44,10 @@ class Sweep:
     def __init__(self, folder: Path, tree: Tree) -> None:
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--out {folder}: is a file, not a folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {folder}: {error.strerror}") from error
         tree = seen_from(folder, tree)  # as its file there has to say it
         self.store = Store(folder)
         try:

@@ -2,13 +2,18 @@
 
 So a sweep may grow, by values, axes and blocks, and what was an only value may become an axis. One
 that lacks a point of the earlier would leave it out of the tables without a word.
+
+A folder may be moved, and then the paths in its file lead nowhere: what this sweep has under the
+same name is meant. Whether that is the same file is no matter here, as results are kept by content.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from prefetch_sim.experiments.sweeps import points
 from prefetch_sim.sim.config.errors import ConfigError
@@ -27,23 +32,60 @@ def check_same(folder: Path, tree: Tree) -> None:
     path = folder / "sweep.yaml"
     if not path.is_file():
         return
-    now = _configs(tree, folder, "sweep")
+    tree = absolute(tree, folder)
+    now = _configs(tree, "sweep")
     cure = f"give another folder, or remove {path} to begin anew there"
     try:
-        before = _configs(read_yaml(path), folder, str(path))
+        earlier = _found_again(absolute(read_yaml(path), folder), _by_name(tree))
+        before = _configs(earlier, str(path))
     except ConfigError as error:
         raise ConfigError(f"--out {folder}: of what is there: {error}; {cure}") from error
     gone = [config for key, config in before.items() if key not in now]
     if gone:
+        lost = next((text for text in _texts(gone[0]) if _leads_nowhere(text)), None)
+        moved = f"; was it moved? there is no {lost}" if lost else ""
         raise ConfigError(
             f"--out {folder}: holds another sweep, {len(gone)} of whose {len(before)} points this "
-            f"one has not ({_difference(gone[0], list(now.values()))}); {cure}"
+            f"one has not ({_difference(gone[0], list(now.values()))}){moved}; {cure}"
         )
 
 
-def _configs(tree: Tree, folder: Path, source: str) -> dict[str, Tree]:
-    """The points by what tells them apart, wherever their paths start."""
-    return {_key(config): config for config in points.configs(absolute(tree, folder), source)}
+def _configs(tree: Tree, source: str) -> dict[str, Tree]:
+    """The points by what tells them apart."""
+    return {_key(config): config for config in points.configs(tree, source)}
+
+
+def _found_again(value: Any, here: dict[str, str]) -> Any:
+    """``value`` of a config, with paths that lead nowhere replaced by what is ``here`` by name."""
+    if isinstance(value, dict):
+        return {key: _found_again(one, here) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_found_again(one, here) for one in value]
+    if isinstance(value, str) and _leads_nowhere(value):
+        return here.get(os.path.basename(value), value)
+    return value
+
+
+def _by_name(tree: Tree) -> dict[str, str]:
+    """The paths of ``tree`` by their last part, where one alone has it."""
+    found: dict[str, set[str]] = {}
+    for text in _texts(tree):
+        if os.path.isabs(text) and not _leads_nowhere(text):
+            found.setdefault(os.path.basename(text), set()).add(text)
+    return {name: paths.pop() for name, paths in found.items() if len(paths) == 1}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text that is a value in ``value``."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
+def _leads_nowhere(text: str) -> bool:
+    return os.path.isabs(text) and not os.path.lexists(text)
 
 
 def _key(config: Tree) -> str:

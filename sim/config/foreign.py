@@ -29,7 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _imported: dict[str, ModuleType] = {}  # by the name that a config gives
-_files: dict[tuple[Path, int], ModuleType] = {}  # by path, and when the file was written
+_written: dict[str, tuple[Path, int]] = {}  # path and time of a file, by that name
 
 
 class PolicyError(ConfigError):
@@ -39,7 +39,9 @@ class PolicyError(ConfigError):
 def find_module(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
     """The module ``name``, a ``what``: an import path, or a file that ends with ``.py``.
 
-    Raises ConfigError, before it runs if that can be told.
+    A file is run anew each time, so that what one run left in its module is not there in the next;
+    a module at an import path is imported once. Raises ConfigError, before it runs if that can be
+    told.
     """
     # A console script does not look in the working directory. Last, so that it hides nothing.
     _look_in(os.getcwd())
@@ -62,6 +64,17 @@ def is_file(name: str) -> bool:
     return name.endswith(".py")
 
 
+def file_meant(name: str) -> str:
+    """``"; did you mean the file 'mine.py'?"``, if there is one beside a name without its end."""
+    near = (f"{name}.py", f"{name.replace('-', '_')}.py")
+    return next((f"; did you mean the file {one!r}?" for one in near if os.path.isfile(one)), "")
+
+
+def written(name: str) -> tuple[Path, int] | None:
+    """Which file a policy was found in, and when that was written; None: it was not in a file."""
+    return _written.get(name)
+
+
 def _look_in(folder: str) -> None:
     if folder not in sys.path:
         sys.path.append(folder)
@@ -77,19 +90,17 @@ def _of_import_path(name: str, what: str, needed: tuple[str, ...]) -> ModuleType
 
 
 def _of_file(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
-    """The module in a file, run anew once it is edited."""
+    """The module in a file, run anew."""
     spec = spec_of_file(name)
     if spec is None or spec.origin is None or spec.loader is None:
         raise ConfigError(f"{what} {name!r}: no such file")
-    place = Path(spec.origin), Path(spec.origin).stat().st_mtime_ns
-    if place not in _files:
-        _look(name, spec, what, needed)
-        module = module_from_spec(spec)
-        sys.modules[spec.name] = module
-        with _running(name, what, spec.name):
-            spec.loader.exec_module(module)
-        _files[place] = module
-    return _files[place]
+    _written[name] = Path(spec.origin), Path(spec.origin).stat().st_mtime_ns
+    _look(name, spec, what, needed)
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    with _running(name, what, spec.name):
+        spec.loader.exec_module(module)
+    return module
 
 
 def spec_of_file(name: str) -> ModuleSpec | None:
@@ -120,7 +131,9 @@ def _running(name: str, what: str, full: str) -> Iterator[None]:
     """While the code of a module runs, whose ``__name__`` is ``full``: its errors are told."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"cannot import {what} {name!r}: {reason}{_at(error, full)}") from error
 
@@ -128,16 +141,16 @@ def _running(name: str, what: str, full: str) -> Iterator[None]:
 def blamed(function: Callable[P, T]) -> Callable[P, T]:
     """``function`` of a config, or of what has one, whose policies' exceptions are PolicyErrors.
 
-    ``sys.exit`` is one of them: it would end the run as if all were well.
+    Only Ctrl-C goes through: ``sys.exit``, say, would end the run as if all were well.
     """
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
-        except ConfigError:
+        except (ConfigError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             first = next(iter([*args, *kwargs.values()]))
             named = _policies(getattr(first, "config", first))
             if not named:

@@ -7,6 +7,7 @@ a path. So a tree is changed as it is read, and as it is written: what it says i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -76,6 +77,7 @@ def _changed(value: Any, key: str, folder: Path, change: Callable[[str], str]) -
 
 def _taker(key: str) -> str:
     """The key that takes what stands at ``key``: a name may stand for it, or be in it."""
+    key = re.sub(r"\.\d+(?=\.|$)", "", key)  # one of several predictors
     return "hardware" if key == "hardware.gpu" else key.removesuffix(".name")
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from types import ModuleType
 
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import find_module
+from prefetch_sim.sim.config.foreign import file_meant, find_module
 
 # What a module of each kind must have.
 CONTRACTS = {
@@ -70,7 +70,7 @@ def find(kind: str, name: str, others: tuple[str, ...] = ()) -> ModuleType:
         return importlib.import_module(f"prefetch_sim.sim.{kind}.{name.replace('-', '_')}")
     if "." in name:
         return _foreign(kind, name)
-    hint = did_you_mean(name, [*names(kind), *others])
+    hint = file_meant(name) or did_you_mean(name, [*names(kind), *others])
     raise ConfigError(f"unknown {_WORDS.get(kind, kind)} {name!r}{hint}")
 
 

@@ -66,6 +66,8 @@ class Tier:
         begin = getattr(eviction, "begin", None)
         if begin is not None:
             self.state = begin(self.state, self._rooms())
+            if self.state is None:
+                raise TypeError("begin returned None, and is to return the State")
         # Of one that keeps queues: its ``victim`` and ``kept``.
         self._queues = (eviction.victim, eviction.kept) if hasattr(eviction, "victim") else None
         self._inserted, self._used = eviction.inserted, eviction.used

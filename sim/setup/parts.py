@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import lru_cache
 
+from prefetch_sim.sim.config.foreign import written
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import COSTS_KEPT
 from prefetch_sim.sim.cost.transfers import LoadPath
@@ -36,7 +37,8 @@ def active_predictors(inputs: Inputs, cost: CostModel) -> list[ActivePredictor]:
 def predictor_key(inputs: Inputs, index: int) -> Hashable:
     """What a predictor is built from: all of ``predictors.base.Context``, and its parameters."""
     name, predictor, params = inputs.predictors[index]
-    code = type(predictor)  # a file that was edited has the same name and another
+    # A file is another module each time, but the same code until it is edited.
+    code = written(name) or type(predictor)
     return name, code, params.model_dump_json(), inputs.config.seed, inputs.model
 
 

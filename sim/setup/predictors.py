@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import ModuleType
 
 from pydantic import ValidationError
 
@@ -30,11 +31,7 @@ def make_predictor(
     try:
         _check_name(name, (*registry.names("predictors"), *recorded))
         module = registry.find("predictors", name, ("none", *recorded))
-        if not (isinstance(module.Params, type) and issubclass(module.Params, PredictorParams)):
-            raise ConfigError(
-                f"{name!r}: its Params are no prefetch_sim.sim.predictors.base.PredictorParams"
-            )
-        parsed = module.Params.model_validate(params)
+        parsed = params_of(module, name).model_validate(params)
         predictor = module.Predictor(parsed, Context(workload, config.seed, model))
         if predictor.distance >= workload.layers:
             raise ConfigError(
@@ -48,6 +45,16 @@ def make_predictor(
         raise ConfigError(f"{key}: {error}{note}") from error
     label = parsed.column if name == "recorded" else choice.name  # type: ignore[attr-defined]
     return label, predictor, parsed
+
+
+def params_of(module: ModuleType, name: str) -> type[PredictorParams]:
+    """The predictor's Params. Raises ConfigError where they are none."""
+    found = module.Params
+    if not (isinstance(found, type) and issubclass(found, PredictorParams)):
+        raise ConfigError(
+            f"{name!r}: its Params are no prefetch_sim.sim.predictors.base.PredictorParams"
+        )
+    return found
 
 
 def _check_name(name: str, known: tuple[str, ...]) -> None:

@@ -20,7 +20,9 @@ from prefetch_sim.traces.trace import TraceError
 
 _GIVEN = ("prompt", "text", "messages", "tokens")
 _KEYS = (*_GIVEN, "document")
-_MISSPELT = 0.85  # so like one of these that it was meant
+_MISSPELT = 0.85  # so like one of these that it was meant, though another is there
+_LIKE = 0.6  # as errors.did_you_mean has it
+_MOST_TOLD = 12  # keys of a line that an error lists
 Messages = list[dict[str, Any]]
 
 
@@ -70,9 +72,16 @@ def _prompt(where: str, number: int, line: str) -> Prompt:
         raise TraceError(f'{where}: expected an object such as {{"prompt": "text"}}')
     given = [key for key in _GIVEN if content.get(key) is not None]
     for key in content:
-        if key not in _KEYS and (not given or get_close_matches(key, _KEYS, n=1, cutoff=_MISSPELT)):
+        like = _MISSPELT if given else _LIKE
+        if key not in _KEYS and get_close_matches(key, _KEYS, n=1, cutoff=like):
             raise TraceError(f"{where}: unknown key {key!r}{did_you_mean(key, _KEYS)}")
-    if len(given) != 1:
+    if not given:
+        found = [key[:40] if content[key] is not None else f"{key[:40]}: null" for key in content]
+        raise TraceError(
+            f"{where}: no prompt here; one of {', '.join(_GIVEN)} "
+            f"(found: {', '.join(found[:_MOST_TOLD]) or 'nothing'})"
+        )
+    if len(given) > 1:
         names = ", ".join(map(repr, _GIVEN[:-1]))
         raise TraceError(f"{where}: give either {names} or {_GIVEN[-1]!r}")
     (kind,) = given

@@ -34,7 +34,7 @@ from prefetch_sim.traces.capture.recorder import NoLogitsError, Recording, Routi
 from prefetch_sim.traces.capture.timing import TimingRecorder
 from prefetch_sim.traces.files import remove_numbered
 from prefetch_sim.traces.format import read_trace, write_trace
-from prefetch_sim.traces.states import GATES, KINDS, write_gates
+from prefetch_sim.traces.states import BESIDE, GATES, KINDS, write_gates
 from prefetch_sim.traces.trace import (
     DECODE,
     PREFILL,
@@ -256,7 +256,7 @@ def _meta(
         recorded["shape"] = "as its modules have it: a family whose config.json is not known"
     kinds = [kind for kind in KINDS if kind in _kinds(settings)]
     if kinds:
-        recorded["states"] = f"{', '.join(kinds)}, float16, beside the parts"
+        recorded["states"] = f"{', '.join(kinds)}, float16, {BESIDE}"
     info = {name: predictor.info for name, predictor in predictors.items()}
     return TraceMeta(model=loaded.spec, recorded=recorded, predictions=info)
 

@@ -20,7 +20,7 @@ from prefetch_sim.traces.columns import ColumnError, read_flat, read_lists, read
 from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_array import routed_array
-from prefetch_sim.traces.importers.tidy import NUMBERED, noted, take
+from prefetch_sim.traces.importers.tidy import NUMBERED, UNPHASED, noted, take
 from prefetch_sim.traces.parts import UNREADABLE, open_parquet
 from prefetch_sim.traces.trace import DECODE, Array, Trace, TraceError, TraceMeta
 
@@ -74,6 +74,8 @@ def read(path: Path, asked: Asked) -> Trace:
     trace = take(trace, np.lexsort((position, first[which.reshape(-1)])))
     if numbered:
         trace = noted(trace, NUMBERED)
+    if "phase" not in columns:
+        trace = noted(trace, UNPHASED)
     lost = sorted(name for name in there if name.startswith("prediction."))
     return noted(trace, f"{_named(lost)} left out: the metadata is lost") if lost else trace
 

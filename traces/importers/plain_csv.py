@@ -17,6 +17,7 @@ from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
 from prefetch_sim.traces.importers.source import csv_columns, read_csv
+from prefetch_sim.traces.importers.tidy import UNPHASED, noted
 from prefetch_sim.traces.trace import PHASES, Trace
 
 FORMAT = "csv"
@@ -61,4 +62,4 @@ def read(path: Path, asked: Asked) -> Trace:
     trace = sets.trace(phased=phased, format=FORMAT, phases=phases)
     if tokens:
         trace.token_id = sets.by_row(np.array(tokens, np.int32), "token_id")
-    return trace
+    return trace if phased else noted(trace, UNPHASED)

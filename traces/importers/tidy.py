@@ -11,6 +11,7 @@ from prefetch_sim.traces.trace import PREFILL, Array, Prediction, Trace, TraceEr
 
 NOTES = "notes"  # the key of ``recorded`` that says what is not as in the file
 NUMBERED = "requests numbered in order of first use"
+UNPHASED = "no phase in the file: every token is taken as decode"
 _HEAVIEST = float(np.finfo(np.float16).max)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -43,6 +45,18 @@ def named_error(probability: Array, routed: Array, named: int) -> float:
     best = np.argpartition(-probability, named - 1, axis=1)[:, :named]
     said, true = (np.take_along_axis(values, best, axis=1) for values in (probability, routed))
     return calibration_error(said.ravel(), true.ravel())
+
+
+def slot_hits(probability: Array, routed: Array, top_k: int) -> tuple[int, int]:
+    """Routed experts among the ``top_k`` likeliest of each token, and all routed; both [N, E]."""
+    best = np.argpartition(-probability, top_k - 1, axis=1)[:, :top_k]
+    return int(np.take_along_axis(routed, best, axis=1).sum()), int(routed.sum())
+
+
+def share(hits: Sequence[tuple[int, int]]) -> float | None:
+    """What ``slot_hits`` of several layers come to; None where nothing was routed."""
+    named, routed = (sum(column) for column in zip(*hits)) if hits else (0, 0)
+    return round(named / routed, 6) if routed else None
 
 
 def some(rows: Array, seed: int = 0) -> Array:

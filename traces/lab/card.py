@@ -39,6 +39,9 @@ class Card(BaseModel):
     offset: tuple[float, ...]
     # Of the experts that it would name, on the held-out documents.
     calibration_error: float | None = None
+    # Share of the routed experts among the first k that it names, on held-out documents, layer 0
+    # apart; None of a predictor that was trained before this was measured.
+    slot_recall: float | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Card:
@@ -49,9 +52,12 @@ class Card(BaseModel):
 
     def check_trace(self, trace: Trace) -> None:
         """Raises TraceError for a trace of another model."""
-        self.check_model(trace.model, weights_digest(trace))
+        self.check_model(trace.model, weights_digest(trace), "this trace is of")
 
-    def check_model(self, spec: ModelSpec, digest: str | None) -> None:
+    def check_model(
+        self, spec: ModelSpec, digest: str | None, this: str = "the model here is"
+    ) -> None:
+        """Raises TraceError for another model; ``digest``: of its weights, if known."""
         if (self.model.topology, self.model.hidden) != (spec.topology, spec.hidden):
             raise TraceError(
                 f"predictor {self.name}: trained on {self.model.name}, "
@@ -59,8 +65,8 @@ class Card(BaseModel):
             )
         if None not in (self.weights, digest) and self.weights != digest:
             raise TraceError(
-                f"predictor {self.name}: trained on another {self.model.name}: the digest "
-                f"of the weights is {digest}, not {self.weights}"
+                f"predictor {self.name}: trained on {self.model.name} (weights {self.weights}), "
+                f"{this} {spec.name} (weights {digest}): train one on a capture of it"
             )
 
     def seen(self, trace: Trace) -> Array:

@@ -14,7 +14,7 @@ import torch
 from scipy.special import expit
 
 from prefetch_sim.traces.files import replacing
-from prefetch_sim.traces.lab.calibration import fit_platt, named_error, some
+from prefetch_sim.traces.lab.calibration import fit_platt, named_error, share, slot_hits, some
 from prefetch_sim.traces.lab.card import (
     CARD,
     Card,
@@ -28,7 +28,7 @@ from prefetch_sim.traces.lab.card import (
 from prefetch_sim.traces.lab.inference import READS, WEIGHTS, levelled, state_inputs
 from prefetch_sim.traces.lab.losses import LOSSES, NEEDS_LOGITS, USES_LOGITS, Target
 from prefetch_sim.traces.lab.networks import Architecture, Stacked
-from prefetch_sim.traces.states import States, open_states, read_gates
+from prefetch_sim.traces.states import States, no_states, open_states, read_gates
 from prefetch_sim.traces.timing import median_us
 from prefetch_sim.traces.trace import Array, PredictionInfo, Trace, TraceError
 
@@ -118,7 +118,7 @@ def train(
     width = sum(states[kind].width for kind in READS[plan.kind])
     groups = list(layer_groups(layers, int(rows["train"].sum()) * width * 2))
     total = len(groups) * plan.epochs
-    networks, losses, scales, errors = [], [], [], []
+    networks, losses, scales, errors, hits = [], [], [], [], []
     for done, group in enumerate(groups):
         network = Stacked(plan.architecture, len(group), width, plan.hidden, trace.model.experts)
         if gates is not None:
@@ -140,6 +140,8 @@ def train(
             chance = expit(slope * apart[layer] + offset)
             scales.append((slope, offset))
             errors.append(named_error(chance, true[layer], trace.model.named()))
+            if group[layer]:
+                hits.append(slot_hits(chance, true[layer], trace.model.top_k))
         networks.append(network.cpu().eval())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # of weights that go now
@@ -173,6 +175,7 @@ def train(
         slope=tuple(s for s, _ in scales),
         offset=tuple(o for _, o in scales),
         calibration_error=round(float(np.mean(errors)), 6),
+        slot_recall=share(hits),
     )
     write_card(folder, card)
     return card
@@ -242,8 +245,7 @@ def _states(trace: Trace, plan: Plan) -> dict[str, States]:
         if kind not in states:
             option = "--logits" if kind == "logits" else "--states"
             raise TraceError(
-                f"{trace.path}: {plan.name} learns from {kind}, which was not recorded: capture "
-                f"with {option}"
+                f"{trace.path}: {plan.name} learns from {kind}, {no_states(trace, kind, option)}"
             )
     return states
 

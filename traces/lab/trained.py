@@ -15,7 +15,7 @@ from prefetch_sim.traces.arrays import read_npz
 from prefetch_sim.traces.capture.recorder import Recording
 from prefetch_sim.traces.errors import did_you_mean
 from prefetch_sim.traces.files import replacing
-from prefetch_sim.traces.lab.calibration import fit_platt, named_error, some
+from prefetch_sim.traces.lab.calibration import fit_platt, named_error, share, slot_hits, some
 from prefetch_sim.traces.lab.card import (
     CARD,
     Card,
@@ -29,7 +29,7 @@ from prefetch_sim.traces.lab.card import (
 from prefetch_sim.traces.lab.counts import KINDS, Counting, one_hot
 from prefetch_sim.traces.lab.inference import READS, Network
 from prefetch_sim.traces.models.spec import ModelSpec
-from prefetch_sim.traces.states import open_states
+from prefetch_sim.traces.states import no_states, open_states
 from prefetch_sim.traces.timing import median_us
 from prefetch_sim.traces.trace import DECODE, Array, Prediction, PredictionInfo, Trace, TraceError
 
@@ -108,8 +108,8 @@ class Trained:
         for kind in READS[self.card.kind]:
             if kind not in states:
                 raise TraceError(
-                    f"{trace.path}: predictor {self.name} reads {kind}, which was not recorded: "
-                    "capture with --states, or with --predictor to let it speak then"
+                    f"{trace.path}: predictor {self.name} reads {kind}, "
+                    + no_states(trace, kind, "--states, or with --predictor to let it speak then")
                 )
         network = Network(self.card, self.folder)
         for rows in _whole_requests(trace):
@@ -166,7 +166,7 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
     tables = made.fit(trace, rows["train"])
     model = made(tables)
     layers, experts, top_k = trace.model.topology
-    scales, errors = [], []
+    scales, errors, hits = [], [], []
     # What a text teaches is the same where its tokens came one by one.
     decoded = replace(trace, phase=np.full_like(trace.phase, DECODE))
     for layer in range(layers):
@@ -180,6 +180,8 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
         slope, offset = fit_platt(said, truth[held])
         chance = expit(slope * model.scores(decoded, np.flatnonzero(apart), layer) + offset)
         errors.append(named_error(chance, truth[apart], trace.model.named()))
+        if layer:
+            hits.append(slot_hits(chance, truth[apart], top_k))
         scales.append((slope, offset))
     documents = learned(trace)
     name = kind if not distance else f"{kind}-{distance}"
@@ -203,6 +205,7 @@ def train_counting(trace: Trace, folder: Path, kind: str, distance: int = 0) -> 
         slope=tuple(s for s, _ in scales),
         offset=tuple(o for _, o in scales),
         calibration_error=round(float(np.mean(errors)), 6) if errors else None,
+        slot_recall=share(hits),
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # of tables that go now

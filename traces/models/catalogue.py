@@ -30,11 +30,11 @@ def model_name(text: str) -> str:
     if text in names():
         return text
     _, _, last = text.rpartition("/")  # what stands before it is who published it
-    return resolve("model", last, dict.fromkeys(names(), ""), _IDLE)
+    return resolve("model", last or text, dict.fromkeys(names(), ""), _IDLE)
 
 
 @cache
 def shape(name: str) -> ModelSpec:
-    """The shape of one of ``names``."""
-    text = (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    """The shape of a model by its name, as ``model_name`` takes it. Raises UnknownNameError."""
+    text = (_FOLDER / f"{model_name(name)}.yaml").read_text(encoding="utf-8")
     return ModelSpec.model_validate(yaml.safe_load(text))
