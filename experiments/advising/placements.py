@@ -154,8 +154,8 @@ def placed(
         }
     on_drive = place.on_drive(on_gpu)
     static = "static" in changes["cache"]  # which host memory need not keep
-    kept = place.everything - (on_gpu if static else 0)
-    if not place.profile.unified_memory and (on_drive or _short(place, kept)):
+    needed = place.everything - (on_gpu if static else 0)
+    if not place.profile.unified_memory and (on_drive or _short(place, needed)):
         changes["host"] = {"capacity": f"{place.host_bytes}B"}
     changes["trace"] = _routing(place, way, on_gpu, on_drive)
     return Placement(way, on_gpu, on_drive, layers, each, changes)
