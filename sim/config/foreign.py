@@ -121,8 +121,9 @@ def spec_of_file(name: str) -> ModuleSpec | None:
     _look_in(str(folder))
     full = ".".join(parts)
     there = sys.modules.get(full)
-    if there is not None and getattr(there, "__file__", None) != str(path):
-        full = f"policy_file.{full}"  # which has the name of another module
+    if len(parts) == 1 or (there is not None and getattr(there, "__file__", None) != str(path)):
+        # So it hides no other module, and is called the same whatever else a process has imported.
+        full = f"policy_file.{full}"
     return spec_from_file_location(full, path)
 
 
