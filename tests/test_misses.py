@@ -138,7 +138,7 @@ def test_a_layer_left_to_the_cpu_needs_no_cache() -> None:
 def test_a_policy_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(cpu.__file__).read_text()).replace("layer.tokens <= layer.up_to", "count > 8")
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "__init__.py").touch()  # a file mine.py elsewhere goes before a bare folder
+    (tmp_path / "mine" / "__init__.py").touch()  # else a file mine.py goes first
     (tmp_path / "mine" / "misses.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     found = run(parse(SMALL | {"misses": "mine.misses"}, "my.yaml"))
