@@ -1,8 +1,9 @@
-"""Text as it is shown: on any terminal, with nothing in it that a terminal would obey."""
+"""Text as it is shown: numbers, and names with nothing in them that a terminal obeys."""
 
 from __future__ import annotations
 
 import codecs
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ LONGEST = 380  # characters of what an error says
 _QUOTED, _WORD = 80, 160  # and of a value in it, and of a word, where the line is longer
 _LONG_VALUE = rf"'[^']{{{_QUOTED},}}'|\"[^\"]{{{_QUOTED},}}\""
 _LONG_WORD = rf"\S{{{_WORD},}}"
+_LEAST = 1e-6
 _ASCII = str.maketrans({"–": "-", "×": "x", "±": "+-", "µ": "u", "…": "...", "α": "alpha"})
 
 
@@ -65,3 +67,33 @@ def _written_otherwise(error: UnicodeError) -> tuple[str | bytes, int]:
         raise error
     text = error.object[error.start : error.end].translate(_ASCII)
     return text.encode("ascii", "backslashreplace"), error.end
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``value`` to ``digits`` significant digits, all of those before the point, never in powers of
+    ten; "–" for none. Of ms, what is less than a ns is nothing.
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value) or abs(value) < _LEAST:
+        return f"{abs(value):.{digits}f}"
+    power = int(f"{value:.{digits - 1}e}".partition("e")[2])  # as rounded: of 9.999 it is 1
+    return f"{value:,.{max(0, digits - 1 - power)}f}"
+
+
+def count(how_many: int, noun: str) -> str:
+    return f"{how_many:,} {noun}" + ("" if how_many == 1 else "s")
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def size(nbytes: float) -> str:
+    """Bytes in the largest binary unit that keeps at least one digit before the point."""
+    units = ["KiB", "MiB", "GiB", "TiB"]
+    if nbytes < 1024:
+        return f"{nbytes:.0f} B"
+    while nbytes >= 1024 and units:
+        nbytes, unit = nbytes / 1024, units.pop(0)
+    return f"{nbytes:.1f} {unit}"

@@ -11,13 +11,13 @@ import pytest
 from cli_support import here, run_cli, small_trace, write_config
 
 from prefetch_sim.experiments.commands import run
-from prefetch_sim.experiments.commands.output import number
 from prefetch_sim.experiments.conclusions import comparisons, figures
 from prefetch_sim.experiments.conclusions.comparisons import Measured, Swept
 from prefetch_sim.experiments.conclusions.evidence import evidence, of_one
 from prefetch_sim.experiments.conclusions.figures import Reason
 from prefetch_sim.experiments.conclusions.one_run import of_run
 from prefetch_sim.experiments.conclusions.sweeps import of_sweep
+from prefetch_sim.experiments.text import number
 from prefetch_sim.sim import run as simulated
 from prefetch_sim.sim.setup import engine_choice
 from prefetch_sim.sim.setup.inputs import Inputs

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from prefetch_sim.experiments.commands import output
-from prefetch_sim.experiments.commands.heartbeat import EVERY, Heartbeat, beating
+from prefetch_sim.experiments import output
+from prefetch_sim.experiments.heartbeat import EVERY, Heartbeat, beating
 from prefetch_sim.experiments.sweeps import progress as sweeps
 from prefetch_sim.experiments.sweeps.progress import Log
 

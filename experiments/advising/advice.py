@@ -10,8 +10,8 @@ from prefetch_sim.experiments.advising import machine as machines
 from prefetch_sim.experiments.advising import near, options, points
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Speed, Split, Trust
 from prefetch_sim.experiments.advising.choices import able, fastest, point
-from prefetch_sim.experiments.advising.machine import Taken
-from prefetch_sim.experiments.advising.placements import GIB, PAGING, Placement, ways
+from prefetch_sim.experiments.advising.machine import GIB, Taken
+from prefetch_sim.experiments.advising.placements import PAGING, Placement, ways
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle

@@ -8,10 +8,9 @@ from math import ceil
 from prefetch_sim.experiments.advising import points
 from prefetch_sim.experiments.advising.answer import Option
 from prefetch_sim.experiments.advising.choices import fastest, point
-from prefetch_sim.experiments.advising.machine import host_usable
+from prefetch_sim.experiments.advising.machine import GIB, host_usable
 from prefetch_sim.experiments.advising.placements import (
     CACHED,
-    GIB,
     Placement,
     first_layers,
     last,

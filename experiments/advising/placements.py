@@ -8,6 +8,7 @@ from itertools import accumulate
 from math import log
 from typing import Literal
 
+from prefetch_sim.experiments.advising.machine import GIB
 from prefetch_sim.hardware_profiles import HardwareProfile, RuntimeProfile
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree
@@ -20,7 +21,6 @@ from prefetch_sim.traces.models.spec import ModelSpec
 # of experts would.
 Way = Literal["whole", "layers", "each", "lru", "lru+cpu", "paged"]
 CACHED: tuple[Way, ...] = ("lru", "lru+cpu", "paged")
-GIB = 2**30
 PROMPT = 16
 # Decode tokens of a run: where every token takes the same, few say it.
 _DECODE: dict[Way, int] = {

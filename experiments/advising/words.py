@@ -9,7 +9,7 @@ from typing import Any
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
 from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
-from prefetch_sim.experiments.commands.output import count, number, percent
+from prefetch_sim.experiments.text import count, number, percent
 
 _WHAT = {
     "link*2": "a link twice as fast",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prefetch_sim.experiments.api.given import need, need_path
 from prefetch_sim.experiments.api.sweeps import Sweep
-from prefetch_sim.experiments.commands.output import check_target
+from prefetch_sim.experiments.output import check_target
 from prefetch_sim.experiments.plots.figures import format_of, save
 from prefetch_sim.experiments.plots.own import draw
 from prefetch_sim.experiments.plots.sheet import Sheet

@@ -23,11 +23,10 @@ from prefetch_sim.experiments.api.given import (
     need_path,
     read,
 )
-from prefetch_sim.experiments.commands.output import count, number, percent
 from prefetch_sim.experiments.commands.sweep import doubts
 from prefetch_sim.experiments.sweeps import conclusion, export, points, pools
 from prefetch_sim.experiments.sweeps.runner import Sweep as Folder
-from prefetch_sim.experiments.text import one_line
+from prefetch_sim.experiments.text import count, number, one_line, percent
 from prefetch_sim.sim.config.errors import ConfigError
 
 _SHOWN = 24  # rows in a notebook

@@ -60,8 +60,8 @@ def advise(
     import json
     from dataclasses import asdict
 
-    from prefetch_sim.experiments.commands.output import check_target, console, say
     from prefetch_sim.experiments.interrupts import nothing_to_keep
+    from prefetch_sim.experiments.output import check_target, console, say
 
     with nothing_to_keep():
         from prefetch_sim.experiments.advising import words
@@ -93,7 +93,7 @@ _PATIENCE = 5.0  # seconds without a word in a log
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """Tells of what is under way: a line that changes, or in a log one now and then."""
-    from prefetch_sim.experiments.commands.output import console, say
+    from prefetch_sim.experiments.output import console, say
 
     out = console(stderr=True)
     if out.is_terminal:

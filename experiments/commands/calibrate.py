@@ -54,7 +54,7 @@ def calibrate(
     force: Annotated[bool, typer.Option("--force", help="Write over files.")] = False,
 ) -> None:
     """Measure a machine and the replay's own work, and write both as profiles."""
-    from prefetch_sim.experiments.commands.output import say
+    from prefetch_sim.experiments.output import say
     from prefetch_sim.sim.calibration.machine import load
     from prefetch_sim.sim.calibration.profile import profiles
     from prefetch_sim.sim.calibration.sources import read
@@ -87,7 +87,7 @@ def calibrate(
 
 def _check(out: Path, source: Path | None, force: bool) -> None:
     """Refuse before minutes are spent. Raises ConfigError."""
-    from prefetch_sim.experiments.commands.output import check_target
+    from prefetch_sim.experiments.output import check_target
     from prefetch_sim.sim.calibration.profile import PARTS
     from prefetch_sim.sim.config.errors import ConfigError
 
@@ -106,7 +106,7 @@ def _measure(
 ) -> Measured:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from prefetch_sim.experiments.commands.output import console, need_extra
+    from prefetch_sim.experiments.output import console, need_extra
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.sim.config.models import load_model
 
@@ -159,7 +159,7 @@ def _beside(out: Path, part: str) -> Path:
 
 def _show(made: Profiles) -> None:
     """This machine beside the one that is nearest."""
-    from prefetch_sim.experiments.commands.output import console, grid
+    from prefetch_sim.experiments.output import console, grid
     from prefetch_sim.hardware_profiles import load_profile
 
     out = console()

@@ -52,7 +52,8 @@ def capture(
     ] = None,
 ) -> None:
     """Record routing while a Hugging Face model generates. Run again, it goes on."""
-    from prefetch_sim.experiments.commands.output import count, need_extra, percent, progress, say
+    from prefetch_sim.experiments.output import need_extra, progress, say
+    from prefetch_sim.experiments.text import count, percent
     from prefetch_sim.sim.config.errors import ConfigError
 
     with need_extra("capture", "torch", "transformers"):
@@ -99,7 +100,8 @@ def _print_timing(folder: Path) -> None:
     """Medians over layers and passes, for a first look; the record has every one."""
     import pandas as pd
 
-    from prefetch_sim.experiments.commands.output import console, grid, number
+    from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.experiments.text import number
 
     files = sorted(folder.glob("timing-*.parquet"))
     if not files:  # the capture was finished, without --timing

@@ -43,7 +43,7 @@ def list_names(
     ] = None,
 ) -> None:
     """List what a config can name, with one line on each."""
-    from prefetch_sim.experiments.commands.output import console, grid
+    from prefetch_sim.experiments.output import console, grid
 
     if kind is None:
         table = grid("prefetch-sim list ...", "what it lists")
@@ -97,7 +97,7 @@ def show_runtime(name: Name) -> None:
 
 
 def _show(profile: Profile, *words: str) -> None:
-    from prefetch_sim.experiments.commands.output import console, grid
+    from prefetch_sim.experiments.output import console, grid
 
     out = console()
     for line in (f"{profile.name}: {profile.description}", *words):
@@ -115,7 +115,7 @@ def _show(profile: Profile, *words: str) -> None:
 
 def _hardware() -> None:
     """Machines, and the parts that can be put into them, by the figure that matters most."""
-    from prefetch_sim.experiments.commands.output import console, grid
+    from prefetch_sim.experiments.output import console, grid
     from prefetch_sim.hardware_profiles import (
         CpuPart,
         list_parts,

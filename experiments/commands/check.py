@@ -49,7 +49,7 @@ def check(
     import json
     from dataclasses import asdict
 
-    from prefetch_sim.experiments.commands.output import working
+    from prefetch_sim.experiments.output import working
 
     with nothing_to_keep():
         from prefetch_sim.experiments.checking import checks
@@ -68,7 +68,7 @@ def check(
 
 def _show(found: Checked, policy: str) -> None:
     from prefetch_sim.experiments.api.given import PLACES
-    from prefetch_sim.experiments.commands.output import console, grid
+    from prefetch_sim.experiments.output import console, grid
 
     out = console()
     out.print(found.title, markup=False)

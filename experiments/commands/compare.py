@@ -51,7 +51,8 @@ def compare(
     A is CONFIG with what --a says, B with what --b says; --set is of both. Of a sweep, --a and --b
     name values of its axes, and points that are alike in all other axes are compared.
     """
-    from prefetch_sim.experiments.commands.output import count, working
+    from prefetch_sim.experiments.output import working
+    from prefetch_sim.experiments.text import count
     from prefetch_sim.sim.config.errors import ConfigError
 
     if not in_a and not in_b:
@@ -142,15 +143,16 @@ def _print_json(told: dict[str, Any]) -> None:
 
 
 def _say(sentence: str) -> None:
-    from prefetch_sim.experiments.commands.output import console
+    from prefetch_sim.experiments.output import console
 
     console().print(sentence, markup=False)
 
 
 def show(found: Comparison) -> None:
     """Print a comparison for people."""
-    from prefetch_sim.experiments.commands.output import console, count, grid, number
     from prefetch_sim.experiments.comparing import words
+    from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.experiments.text import count, number
 
     out = console()
     given = [side["as_given"] for side in (found.a, found.b)]
@@ -191,8 +193,8 @@ def show(found: Comparison) -> None:
 
 def _cells(figure: Figure) -> list[str]:
     """A, B, their difference, its interval and its share of A."""
-    from prefetch_sim.experiments.commands.output import number
     from prefetch_sim.experiments.comparing.words import change, signed
+    from prefetch_sim.experiments.text import number
 
     a, b, pairs = figure.a, figure.b, figure.paired
     apart = None if a is None or b is None else b - a
@@ -203,8 +205,8 @@ def _cells(figure: Figure) -> list[str]:
 
 
 def _show_places(places: Sequence[Place], a: str, b: str) -> None:
-    from prefetch_sim.experiments.commands.output import console, grid
     from prefetch_sim.experiments.comparing import words
+    from prefetch_sim.experiments.output import console, grid
 
     columns = "A", "B", "B - A", "95 % interval", "change", "B is"
     shown = grid(*places[0].at, *columns, right=len(columns))

@@ -40,7 +40,8 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train predictors on a captured trace; 20 % of its documents are held out."""
-    from prefetch_sim.experiments.commands.output import need_extra, percent, progress
+    from prefetch_sim.experiments.output import need_extra, progress
+    from prefetch_sim.experiments.text import percent
 
     with need_extra("capture", *NEEDS):
         from prefetch_sim.traces.capture.models import check_device
@@ -91,7 +92,8 @@ def predict(
     """Write the trace again with the outputs of predictors beside the routing."""
     from dataclasses import replace
 
-    from prefetch_sim.experiments.commands.output import check_target, count, need_extra
+    from prefetch_sim.experiments.output import check_target, need_extra
+    from prefetch_sim.experiments.text import count
     from prefetch_sim.sim.config.errors import ConfigError
 
     with need_extra("capture", *NEEDS):
@@ -131,7 +133,8 @@ def score(
     """How well each recorded predictor guessed: with intervals, prefill, decode, layer 0 apart."""
     import json
 
-    from prefetch_sim.experiments.commands.output import console, grid, percent
+    from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.experiments.text import percent
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.format import read_trace
@@ -186,7 +189,7 @@ def score(
 
 
 def _tell_unfinished(file: str, found: Trace) -> None:
-    from prefetch_sim.experiments.commands.output import say
+    from prefetch_sim.experiments.output import say
 
     if found.missing:
         say(f"{file}: of an unfinished capture: {found.missing:,} requests are missing")

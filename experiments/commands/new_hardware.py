@@ -85,7 +85,7 @@ def new(
     force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
 ) -> None:
     """Write a machine's profile from five numbers, the rest from the nearest known machine."""
-    from prefetch_sim.experiments.commands.output import check_target, console, grid
+    from prefetch_sim.experiments.output import check_target, console, grid
     from prefetch_sim.hardware_profiles import ProfileError, list_profiles
     from prefetch_sim.hardware_profiles.drafts import GIVEN, as_yaml, draft
     from prefetch_sim.traces.files import replacing

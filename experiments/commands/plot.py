@@ -64,7 +64,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw every figure that a sweep's axes, or a trace's columns, allow; or one by --x and --y."""
-    from prefetch_sim.experiments.commands.output import check_folder
+    from prefetch_sim.experiments.output import check_folder
     from prefetch_sim.sim.config.errors import ConfigError
 
     if (folder is None) == (trace is None):
@@ -110,7 +110,7 @@ def _file(out: Path | None) -> Path | None:
 
 
 def _write(figure: object, path: Path, *read: Path) -> None:
-    from prefetch_sim.experiments.commands.output import check_target, console
+    from prefetch_sim.experiments.output import check_target, console
     from prefetch_sim.experiments.plots.figures import save
     from prefetch_sim.experiments.plots.sheet import Sheet
 
@@ -122,7 +122,7 @@ def _write(figure: object, path: Path, *read: Path) -> None:
 
 
 def _tell(target: Path, drawn: Iterable[tuple[str, str | None]], made: list[str]) -> None:
-    from prefetch_sim.experiments.commands.output import console
+    from prefetch_sim.experiments.output import console
 
     endings = ", ".join(f".{ending}" for ending in made)
     for name, skipped in drawn:

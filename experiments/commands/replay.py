@@ -49,13 +49,7 @@ def replay(
     import json
 
     from prefetch_sim.experiments.commands import run
-    from prefetch_sim.experiments.commands.output import (
-        check_target,
-        conclude,
-        need_extra,
-        say,
-        working,
-    )
+    from prefetch_sim.experiments.output import check_target, conclude, need_extra, say, working
 
     with nothing_to_keep(), need_extra("capture", "torch"):
         import torch  # noqa: F401 - missing, it is said before anything is read

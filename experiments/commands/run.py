@@ -54,13 +54,8 @@ def run(
     """Simulate one configuration and print its results."""
     import json
 
-    from prefetch_sim.experiments.commands.output import (
-        check_target,
-        conclude,
-        count,
-        engine_note,
-        working,
-    )
+    from prefetch_sim.experiments.output import check_target, conclude, engine_note, working
+    from prefetch_sim.experiments.text import count
 
     with nothing_to_keep():
         from prefetch_sim.experiments.conclusions.one_run import of_run
@@ -187,7 +182,7 @@ def files_of(config: RunConfig) -> list[Path]:
 
 def warn(inputs: Inputs, of: str = "") -> None:
     """Say what is likely no intention; ``of`` is said first."""
-    from prefetch_sim.experiments.commands.output import say
+    from prefetch_sim.experiments.output import say
 
     for line in doubts(inputs, of):
         say(line)
@@ -195,7 +190,7 @@ def warn(inputs: Inputs, of: str = "") -> None:
 
 def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
     """What is likely no intention, a line each; ``of`` is said first."""
-    from prefetch_sim.experiments.commands.output import size
+    from prefetch_sim.experiments.text import size
     from prefetch_sim.traces.trace import DECODE
 
     yield from (f"{of}{note}" for note in inputs.notes)
@@ -220,7 +215,7 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
 
 def headline(inputs: Inputs) -> str:
     """What runs, in a line; of prefetch, the policy where it is not the one that most have."""
-    from prefetch_sim.experiments.commands.output import size
+    from prefetch_sim.experiments.text import size
 
     config, given = inputs.config, inputs.as_given
     names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
@@ -235,7 +230,8 @@ def headline(inputs: Inputs) -> str:
 
 def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     """Print the results of a run, simulated or measured."""
-    from prefetch_sim.experiments.commands.output import console, count, grid, number, percent, size
+    from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.experiments.text import count, number, percent, size
 
     out = console()
     static = f"with {size(found['cache']['static']['bytes'])} static " if inputs.static else ""

@@ -38,7 +38,8 @@ def sweep(
     """Run every point of a config's `sweep`; a stopped sweep goes on where it was."""
     import os
 
-    from prefetch_sim.experiments.commands.output import conclude, console, count, say
+    from prefetch_sim.experiments.output import conclude, console, say
+    from prefetch_sim.experiments.text import count
 
     with nothing_to_keep():
         from prefetch_sim.experiments.sweeps import conclusion, export, points, pools
@@ -93,7 +94,7 @@ def sweep(
 
 def doubts(plan: Sequence[Point]) -> Iterator[str]:
     """What is likely no intention, a line each."""
-    from prefetch_sim.experiments.commands.output import count
+    from prefetch_sim.experiments.text import count
 
     small = sum(point.cache_bytes < point.lap_bytes for point in plan)
     if small:

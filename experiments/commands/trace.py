@@ -34,7 +34,7 @@ def info(
 @trace.command("validate")
 def validate(file: File) -> None:
     """Check a whole trace; the first broken rule is named with its row and layer."""
-    from prefetch_sim.experiments.commands.output import count
+    from prefetch_sim.experiments.text import count
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.format import read_trace
 
@@ -78,7 +78,8 @@ def import_trace(
     ] = None,
 ) -> None:
     """Turn another tool's recordings into one trace."""
-    from prefetch_sim.experiments.commands.output import check_target, count
+    from prefetch_sim.experiments.output import check_target
+    from prefetch_sim.experiments.text import count
     from prefetch_sim.sim.config.models import load_model
     from prefetch_sim.traces.format import write_trace
     from prefetch_sim.traces.importers import import_trace as read_other
@@ -99,7 +100,8 @@ def export_trace(
     file_format: Annotated[str, typer.Option("--format", help="Its format.")] = "oracle-general",
 ) -> None:
     """Write a trace's routing for another tool; oracle-general is libCacheSim's."""
-    from prefetch_sim.experiments.commands.output import check_target, count
+    from prefetch_sim.experiments.output import check_target
+    from prefetch_sim.experiments.text import count
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.exporters import export_trace as write_other
     from prefetch_sim.traces.format import read_trace
@@ -112,7 +114,8 @@ def export_trace(
 
 
 def _print(found: dict[str, Any]) -> None:
-    from prefetch_sim.experiments.commands.output import console, grid, number, percent
+    from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.experiments.text import number, percent
 
     out = console()
     model, tokens = found["model"], found["tokens"]

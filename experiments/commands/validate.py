@@ -40,7 +40,7 @@ def validate(
 
     Of CONFIG, `hardware` is `disk` or `memory`: where experts come from on this machine.
     """
-    from prefetch_sim.experiments.commands.output import need_extra, say
+    from prefetch_sim.experiments.output import need_extra, say
 
     with nothing_to_keep(), need_extra("capture", "torch"):
         import torch  # noqa: F401 - missing, it is said before anything is read
@@ -79,7 +79,7 @@ def validate(
 def _calibrated(device: Device, storage: Path | None, out: Path | None) -> Machine:
     """This machine, measured now, or by an earlier start of the same validation."""
     from prefetch_sim.experiments.commands import calibrate
-    from prefetch_sim.experiments.commands.output import say
+    from prefetch_sim.experiments.output import say
     from prefetch_sim.experiments.validation import machines
 
     folder = (out or Path("validation")) / "calibrated"
@@ -104,7 +104,8 @@ def _calibrated(device: Device, storage: Path | None, out: Path | None) -> Machi
 
 
 def _show(tables: Tables) -> None:
-    from prefetch_sim.experiments.commands.output import console, grid, number
+    from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.experiments.text import number
 
     out = console()
     policies = grid("policy", "TPOT: median error, %", "most off, %", "spread, %", right=3)

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from prefetch_sim.experiments.commands.output import count, number, percent, size
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
 from prefetch_sim.experiments.conclusions.evidence import Evidence
 from prefetch_sim.experiments.sweeps.points import label
+from prefetch_sim.experiments.text import count, number, percent, size
 from prefetch_sim.sim.results.paired import ENOUGH
 
 FULL = 0.9  # of a link's rate: from here on it is what the run waits for

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prefetch_sim.experiments.commands.output import number
 from prefetch_sim.experiments.conclusions.figures import NOTICED, Result
+from prefetch_sim.experiments.text import number
 from prefetch_sim.sim.results.paired import ENOUGH, Paired, paired
 
 

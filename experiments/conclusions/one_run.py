@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from prefetch_sim.experiments.commands.output import number, percent
 from prefetch_sim.experiments.conclusions import figures
 from prefetch_sim.experiments.conclusions.evidence import evidence, of_one
 from prefetch_sim.experiments.conclusions.figures import NOTICED, Reason, Result
+from prefetch_sim.experiments.text import number, percent
 
 WAITING_FOR = {
     "demand_miss": "experts that nothing had loaded ahead",

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from prefetch_sim.experiments.commands.output import count, number, percent
 from prefetch_sim.experiments.conclusions import comparisons, figures
 from prefetch_sim.experiments.conclusions.comparisons import (
     Difference,
@@ -20,7 +19,7 @@ from prefetch_sim.experiments.conclusions.comparisons import (
 from prefetch_sim.experiments.conclusions.evidence import of_many, of_one
 from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.conclusions.one_run import because, per_token
-from prefetch_sim.experiments.text import last_parts
+from prefetch_sim.experiments.text import count, last_parts, number, percent
 from prefetch_sim.traces.samples import samples
 
 _GIVEN = ("hardware", "hardware.name", "model", "model.name")  # each has a best point of its own

@@ -11,6 +11,7 @@ import pandas as pd
 from prefetch_sim.experiments import studies
 from prefetch_sim.experiments.conclusions.comparisons import turning
 from prefetch_sim.experiments.studies import table
+from prefetch_sim.experiments.text import percent
 
 FOLDER = Path(__file__).parent
 SWEEPS = {
@@ -44,10 +45,6 @@ def tables(results: Results) -> dict[str, str]:
     }
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _hits(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
     """Decode hit rate by (policy, size of the cache)."""
     pinned = frame["cache.static"] != "none"
@@ -59,7 +56,7 @@ def _hit_rate(frame: pd.DataFrame) -> str:
     hits = _hits(frame)
     sizes = list(dict.fromkeys(frame["cache.capacity"]))
     policies = list(dict.fromkeys(policy for policy, _ in hits))
-    rows = [[policy, *(_percent(hits[policy, size]) for size in sizes)] for policy in policies]
+    rows = [[policy, *(percent(hits[policy, size]) for size in sizes)] for policy in policies]
     return table(["decode hit rate", *(f"{size} cached" for size in sizes)], rows)
 
 
@@ -73,8 +70,8 @@ def _fault(frame: pd.DataFrame) -> str:
             del known[foreseeing]
         best = max(known, key=lambda policy: known[policy])
         lines.append(
-            f"- **{size} cached**: LRU {_percent(lru)}. Knowing the future gives "
-            f"{_percent(belady)}; the best that does not is {best}, {_percent(known[best])}."
+            f"- **{size} cached**: LRU {percent(lru)}. Knowing the future gives "
+            f"{percent(belady)}; the best that does not is {best}, {percent(known[best])}."
         )
     return "\n".join(lines)
 
@@ -85,7 +82,7 @@ def _cache_size(frame: pd.DataFrame) -> str:
     for size, ms, hits in zip(frame["cache.capacity"], frame["ms"], frame["hit_rate"]):
         share, speed = float(size.removesuffix("%")), 1000 / ms
         gain = "–" if before is None else f"{(speed - before[1]) / (share - before[0]):+.2f}"
-        rows.append([size, _percent(hits), f"{speed:.1f}", gain])
+        rows.append([size, percent(hits), f"{speed:.1f}", gain])
         before = share, speed
     return table(["experts cached", "decode hit rate", "tokens/s", "tokens/s a point more"], rows)
 
@@ -98,7 +95,7 @@ def _placement(frame: pd.DataFrame) -> str:
     for static, name in PLACED.items():
         at = frame[~nothing & (frame["cache.static"] == static)].set_index("cache.capacity")
         cells = [
-            f"{1000 / at['ms'][size]:.1f} ({_percent(at['hit_rate'][size])} hits)" for size in sizes
+            f"{1000 / at['ms'][size]:.1f} ({percent(at['hit_rate'][size])} hits)" for size in sizes
         ]
         rows.append([name, *cells])
     rows.append(["all on the CPU, no memory taken", *(f"{alone:.1f}" for _ in sizes)])

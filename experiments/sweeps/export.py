@@ -16,10 +16,10 @@ from typing import Any
 
 from rich.table import Table
 
-from prefetch_sim.experiments.commands.output import grid, number, percent
+from prefetch_sim.experiments.output import grid
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.store import Outcome, Store
-from prefetch_sim.experiments.text import last_parts
+from prefetch_sim.experiments.text import last_parts, number, percent
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.traces.files import replacing
 

@@ -17,8 +17,8 @@ from multiprocessing import connection
 from types import ModuleType
 from typing import Any
 
-from prefetch_sim.experiments.commands.output import say
 from prefetch_sim.experiments.interrupts import nothing_to_keep
+from prefetch_sim.experiments.output import say
 from prefetch_sim.sim.config.errors import ConfigError
 
 _ANSWER = 5  # seconds a scheduler has to answer

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from prefetch_sim.experiments.commands.heartbeat import Heartbeat, beating
-from prefetch_sim.experiments.commands.output import console, say
+from prefetch_sim.experiments.heartbeat import Heartbeat, beating
+from prefetch_sim.experiments.output import console, say
 
 
 class Pace:

@@ -19,8 +19,8 @@ from types import TracebackType
 
 import yaml
 
-from prefetch_sim.experiments.commands.output import check_folder, count, engine_note, say
 from prefetch_sim.experiments.interrupts import on_interrupt
+from prefetch_sim.experiments.output import check_folder, engine_note, say
 from prefetch_sim.experiments.sweeps.export import CONCLUSION, EXPORTS
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.pools import Pool
@@ -28,6 +28,7 @@ from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.experiments.sweeps.same import check_same
 from prefetch_sim.experiments.sweeps.store import Outcome, Store
 from prefetch_sim.experiments.sweeps.worker import execute
+from prefetch_sim.experiments.text import count
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree
 from prefetch_sim.sim.config.paths import seen_from

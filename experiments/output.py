@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prefetch_sim.experiments.commands.heartbeat import Heartbeat, beating
-from prefetch_sim.experiments.text import escaped
+from prefetch_sim.experiments.heartbeat import Heartbeat, beating
+from prefetch_sim.experiments.text import count, escaped
 
 PIPED_WIDTH = 160  # columns of a table that goes to a file or another program
-_LEAST = 1e-6
 
 
 class _AsWritten(Console):
@@ -146,33 +144,3 @@ def check_folder(option: str, path: Path) -> None:
 
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{option} {path}: is a file, not a folder")
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """``value`` to ``digits`` significant digits, all of those before the point, never in powers of
-    ten; "–" for none. Of ms, what is less than a ns is nothing.
-    """
-    if value is None:
-        return "–"
-    if not math.isfinite(value) or abs(value) < _LEAST:
-        return f"{abs(value):.{digits}f}"
-    power = int(f"{value:.{digits - 1}e}".partition("e")[2])  # as rounded: of 9.999 it is 1
-    return f"{value:,.{max(0, digits - 1 - power)}f}"
-
-
-def count(how_many: int, noun: str) -> str:
-    return f"{how_many:,} {noun}" + ("" if how_many == 1 else "s")
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def size(nbytes: float) -> str:
-    """Bytes in the largest binary unit that keeps at least one digit before the point."""
-    units = ["KiB", "MiB", "GiB", "TiB"]
-    if nbytes < 1024:
-        return f"{nbytes:.0f} B"
-    while nbytes >= 1024 and units:
-        nbytes, unit = nbytes / 1024, units.pop(0)
-    return f"{nbytes:.1f} {unit}"
