@@ -97,6 +97,10 @@ class Compute(_Frozen):
     launch_us: Delay = Field(description="per kernel, in a fused or graph-captured runtime")
     eager_launch_us: Delay = Field(description="per kernel, in eager PyTorch")
     memory_gib: Size
+    beside_loads: Share | None = Field(
+        default=None,
+        description="share of memory_gb_s that is left while experts are loaded; none: all of it",
+    )
 
 
 class HostLink(_Frozen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,15 @@ class FixedCost:
     miss: int = 0  # of the first layer
     miss_later: int = 0  # how much more with each later one
     cpu: FixedCpu | None = None
+    slowed: int = 1  # beside loads all but launches and predictors takes so many times as long
+
+    @property
+    def beside_loads(self) -> FixedCost | None:
+        if self.slowed == 1:
+            return None
+        names = ("attention", "norm", "gate", "shared", "expert", "epilogue", "prologue", "fixed")
+        longer = {name: getattr(self, name) * self.slowed for name in names}
+        return replace(self, slowed=1, **longer)
 
     @property
     def runtime(self) -> RuntimeCost:

@@ -584,7 +584,7 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
     )
     rates = ("storage.gb_s", "storage.stream_gb_s")
     drive = 0.7 * machines["disk"].storage.gb_s.value
-    folders = set()
+    folders, left = set(), {True: 0.8, False: 0.6}  # by whether there is one memory
 
     def replay(inputs: Inputs, folder: Path) -> Any:
         folders.add(folder)
@@ -600,6 +600,7 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
         )
         if profile.unified_memory:
             profile = override(profile, dict.fromkeys(rates, drive))
+        profile = override(profile, {"compute.beside_loads": left[profile.unified_memory]})
         return simulate(replace(inputs, runtime=real, profile=profile))
 
     all_ = runtime.measure(
@@ -612,6 +613,9 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
     found = all_.runtime
     assert found["step_us"].value == pytest.approx(300, rel=0.1)
     assert found["load.issue_us"].value == pytest.approx(70, rel=0.05)
+    for one_memory, figures in ((True, all_.hardware), (False, all_.over_link)):
+        beside = figures["compute.beside_loads"].value
+        assert beside == pytest.approx(left[one_memory], rel=0.03)
     assert found["load.read_us"].value == 0
     for name in rates:
         assert all_.hardware[name].value == pytest.approx(drive, rel=0.03)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -353,6 +355,27 @@ def test_contention_takes_of_the_cpu_s_bandwidth_alone() -> None:
     assert cost.expert_ns(0, 40, contended=True) == 40 * 30_000 / 100
     alone = on_cpu(machine=HOST.model_copy(update={"contention": None}))
     assert alone.expert_ns(0, 1, contended=True) == 7_500
+
+
+def test_loads_take_of_the_bandwidth_alone() -> None:
+    """Of what computes beside them: not of operations, launches, predictors or the runtime."""
+    runtime = override(IDEAL, {"step_us": 3, "layer_us": 2, "routing_us": 1})
+    whole = CostModel(TINY, PLAIN, runtime, precision="bf16")
+    assert whole.beside_loads is None
+    machine = override(PLAIN, {"compute.beside_loads": 0.5})
+    cost = CostModel(TINY, machine, runtime, precision="bf16")
+    slower = cost.beside_loads
+    assert slower is not None
+    assert slower.beside_loads is None
+    half = override(PLAIN, {"compute.memory_gb_s": PLAIN.compute.memory_gb_s.value / 2})
+    halved = CostModel(TINY, half, runtime, precision="bf16")
+    for phase, tokens in (("decode", 1), ("prefill", 3000)):
+        asked: Any = (phase, [tokens], [9])
+        assert cost.step(*asked) == whole.step(*asked)
+        assert slower.step(*asked) == halved.step(*asked)
+    assert slower.expert_ns(0, 1) == halved.expert_ns(0, 1) > cost.expert_ns(0, 1)
+    assert slower.expert_ns(0, 9999) == cost.expert_ns(0, 9999)  # operations
+    assert override(PLAIN, {"compute.beside_loads": 1}).compute.beside_loads is not None
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,7 @@ def test_what_is_faster_is_never_slower(small: Small, policy: str, faster: str) 
         small,
         host=None,
         prompt=0,
+        cost=small.cost | {"slowed": 1},
         room=tuple(max(small.k, room) for room in small.room),
         config=small.config | {"misses": misses},
         link=small.link | {"contended": None, "chunk_mib": None},

@@ -185,6 +185,7 @@ def smalls(
     cost["miss"] = draw(durations) if draw(st.booleans()) else 0
     cost["miss_later"] = 3 if cost["miss"] else 0
     cost["norm"] = draw(st.integers(0, cost["attention"]))
+    cost["slowed"] = draw(st.sampled_from([1, 1, 2]))
     on_cpu, misses = None, {"policy": "load"}
     if cpu and not unified and draw(st.integers(0, 2)) == 0:
         on_cpu = {name: draw(durations) for name in ("fixed", "token", "expert")}
@@ -383,9 +384,10 @@ def test_a_perfect_prefetch_in_order_of_need_is_never_slower(small: Small, ahead
 
     Left out is what may rightly be slower: a distant layer named before a near one; another order
     of loading, so another order of computing (several tokens); a transfer that no longer directly
-    follows another; another order of use of the host's memory.
+    follows another; another order of use of the host's memory; what computes beside loads.
     """
-    small = replace(small, room=(small.layers * small.experts,), host=None, prompt=0)
+    cost = small.cost | {"slowed": 1}
+    small = replace(small, cost=cost, room=(small.layers * small.experts,), host=None, prompt=0)
     small.config.update(batch_size=1, prefetch={"extra": 0})
     small.link["back_to_back_us"] = small.link["isolated_us"]
     oracles = tuple(

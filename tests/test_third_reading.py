@@ -109,6 +109,37 @@ FAULTS = {
         ),
         Mutant("compiled/moving.py", "FIRM if needed else QUEUED_TOO", "QUEUED_TOO"),
     ],
+    "the last of a set to land computes beside loads, too": [
+        Mutant("engine/missing.py", "free, beside or more > 0)", "free, True)"),
+        Mutant("compiled/kernel.py", "beside if i + 1 == arrived else s.slows", "s.slows"),
+    ],
+    "what waits slows nothing down": [
+        Mutant(
+            "engine/missing.py", "bool(self._loader.in_flight)", "self._loader.moving > 0"
+        ),
+        Mutant("engine/forward_pass.py", "works[bool(in_flight)]", "works[loader.moving > 0]"),
+        Mutant(
+            "compiled/kernel.py",
+            "bool(s.slows and r.at.outstanding > 0)",
+            "bool(s.slows and r.at.moving > 0)",
+        ),
+    ],
+    "a layer is beside loads as the last decision had it": [
+        Mutant(
+            "engine/forward_pass.py",
+            "                    yield device.until(now)\n                    cost = beside",
+            "                    cost = beside",
+        ),
+        Mutant(
+            "compiled/kernel.py",
+            "if s.slows and r.at.phase != STARTING and",
+            "if s.slows and r.at.layer == s.layers and r.at.phase != STARTING and",
+        ),
+    ],
+    "loads slow down the layers between in what a deadline expects": [
+        Mutant("engine/forward_pass.py", "(cost, self._alone", "(cost, self._works[1]"),
+        Mutant("compiled/prediction.py", "s.alone.expert_ns", "s.beside.expert_ns"),
+    ],
     "the CPU shares memory with what moved before the set was demanded, and not with that": [
         Mutant("engine/plan.py", "loader.moving > 0 or loader.waiting > 0", "loader.moving > 0"),
         Mutant("compiled/cpu.py", "r.at.moving > 0 or r.at.waiting > 0", "r.at.moving > 0"),

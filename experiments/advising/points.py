@@ -17,12 +17,15 @@ from prefetch_sim.traces.trace import DECODE
 MISSES = "routing.misses"  # stands among the figures for what nobody can know of a machine
 _FEW = 16  # decode tokens of the runs that say what a figure counts for
 _WORSE = 1.1  # by which a figure is made worse to see what it counts for
-_RATES = ("gb_s", "expert_efficiency", "contention")  # the others are delays
+_RATES = ("gb_s", "expert_efficiency", "beside_loads", "contention")  # the others are delays
 # Sizes and counts are not in doubt; decode is not bound by operations.
 _NO_TIMES = (
     "memory_gib", "reserve_mib", "read_mib", "chunk_mib", "threads", "queue_depth", "copies",
 )  # fmt: skip
-_OF_LOADS = ("hardware.host_link", "hardware.storage", "runtime.load", "runtime.miss")
+_OF_LOADS = (
+    "hardware.host_link", "hardware.storage", "hardware.compute.beside_loads", "runtime.load",
+    "runtime.miss",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,12 @@ def profiles(name: str, machine: str, found: Findings, *, unified: bool) -> Prof
     One memory has a second profile where copies within it were measured: experts then come from
     one part of it into another, as they would over a link.
     """
-    machines = {"": complete(name, f"{machine}, measured", found.hardware, unified=unified)}
+    over_link = found.hardware | found.over_link
+    figures = found.hardware if unified else over_link
+    machines = {"": complete(name, f"{machine}, measured", figures, unified=unified)}
     if unified and "host_link.gb_s" in found.hardware:
         what = f"{machine}, measured; experts are copied within its memory"
-        machines[COPIES] = complete(name + COPIES, what, found.hardware, unified=False)
+        machines[COPIES] = complete(name + COPIES, what, over_link, unified=False)
     runtime = None
     if found.runtime:
         runtime = complete_runtime(

@@ -156,13 +156,18 @@ class Note(NamedTuple):
 
 @dataclass
 class Findings:
-    """Figures by dotted path, of a hardware profile and of a runtime's, and what is beside them."""
+    """Figures by dotted path, of a hardware profile and of a runtime's, and what is beside them.
+
+    ``over_link``: of hardware where experts come over a link, or are copied as if they did.
+    """
 
     hardware: dict[str, Figure] = field(default_factory=dict)
+    over_link: dict[str, Figure] = field(default_factory=dict)
     runtime: dict[str, Figure] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
 
     def add(self, other: Findings) -> None:
         self.hardware |= other.hardware
+        self.over_link |= other.over_link
         self.runtime |= other.runtime
         self.notes += other.notes

@@ -43,6 +43,14 @@ class StepCost(Row):
     epilogue_ns: int
 
 
+class Costs(NamedTuple):
+    """How long it takes to compute."""
+
+    layers: Grid[LayerCost]  # [kind][layer]
+    steps: Table[StepCost]  # [kind]
+    expert_ns: Array  # [layer][tokens]
+
+
 class Predictor(Row):
     """An active predictor."""
 
@@ -80,6 +88,7 @@ class Setup(NamedTuple):
     policy: int
     timed: int  # the policy needs times
     expert_launch_ns: int  # of an expert, or of a group
+    slows: int  # what computes beside loads takes longer
     known: int  # whether hits and misses are, from ``missed``
     keeps: int  # records of each layer and load
     threshold: float
@@ -89,9 +98,8 @@ class Setup(NamedTuple):
     routed: Array  # int32 [routed experts], by step and layer
     tokens: Array  # int32 [routed experts]: how many each serves
     first_routed: Array  # [layer-steps + 1]
-    layer_cost: Grid[LayerCost]  # [kind][layer]
-    step_cost: Table[StepCost]  # [kind]
-    expert_ns: Array  # [layer][tokens]
+    alone: Costs  # of what computes while no load is queued or moves
+    beside: Costs  # and beside loads
     predictors: Table[Predictor]
     delay: Array  # [predictor][step]
     ids: Array  # int32: the tables [tokens, layers, m] of all predictors, one after the other

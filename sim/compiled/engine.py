@@ -86,6 +86,7 @@ def simulate(
         one_of_many
         and not full
         and not inputs.cpu_computes
+        and cost.beside_loads is None
         and setup.timeless(predictors, cache, beyond, inputs.workload.table)
     ):
         missed = known_misses(inputs)

@@ -20,7 +20,15 @@ from prefetch_sim.sim.compiled.arrays import (
     Setup,
     Tier,
 )
-from prefetch_sim.sim.compiled.progress import LANDING, OVER, ROUTING, STUCK, THE_END, Run
+from prefetch_sim.sim.compiled.progress import (
+    LANDING,
+    OVER,
+    ROUTING,
+    STARTING,
+    STUCK,
+    THE_END,
+    Run,
+)
 from prefetch_sim.sim.engine.load import PREFETCH
 from prefetch_sim.sim.jit import jit
 from prefetch_sim.sim.jit.jit import part
@@ -35,11 +43,19 @@ def _until(r: Run, phase: int, time: int) -> None:
 
 
 @part
+def _beside_loads(s: Setup, r: Run) -> bool:
+    """Whether what is about to compute does so beside loads, and is slower."""
+    return bool(s.slows and r.at.outstanding > 0)
+
+
+@part
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
     now, kind = r.at.now, s.steps[r.at.step].kind
     r.at.start = now
-    cost, of_layer = s.step_cost[kind], s.layer_cost[kind][r.at.layer]
+    cost, of_layer = s.alone.steps[kind], s.alone.layers[kind][r.at.layer]
+    if _beside_loads(s, r):
+        cost, of_layer = s.beside.steps[kind], s.beside.layers[kind][r.at.layer]
     before, gate = of_layer.prologue_ns, cost.gate_ns
     attention = before + of_layer.attention_ns
     r.at.gate_at = now + attention + gate
@@ -64,7 +80,6 @@ def _route(
 ) -> None:
     """Routing is known: hits, misses, and what computes at once."""
     layer, kind = r.at.layer, s.steps[r.at.step].kind
-    cost, expert_ns = s.step_cost[kind], s.expert_ns[layer]
     r.at.routed_until = r.at.step * s.layers + layer
     index = cache.at.now = cache.at.pin = r.at.routed_until
     first, end = s.first_routed[index], s.first_routed[index + 1]
@@ -82,6 +97,7 @@ def _route(
         first, end = 0, cpu.at.here
     routed, tokens = on_cpu.routed_set(s, cpu), on_cpu.tokens_of(s, cpu)
     r.at.first, r.at.end = first, end
+    cost, expert_ns = s.alone.steps[kind], s.alone.expert_ns[layer]
     work = s.expert_launch_ns * (min(end - first, 1) if s.grouped else end - first)
     for i in range(first, end):
         cache.pin[routed[i]] = index
@@ -104,6 +120,10 @@ def _route(
     if s.predictor_count > 0:
         now = prediction.fire(s, r, AT_ROUTED, kind, now, 0)
     if missing == 0:
+        if _beside_loads(s, r):
+            cost, beside_ns = s.beside.steps[kind], s.beside.expert_ns[layer]
+            for i in range(first, end):
+                work += beside_ns[tokens[i]] - expert_ns[tokens[i]]
         work += cost.shared_ns + cost.moe_fixed_ns
         r.at.busy += work + r.at.bookkeeping
         now += work
@@ -123,27 +143,38 @@ def _route(
     for i in range(first, end):
         loader.loads[routed[i]].tokens = tokens[i]
     r.at.phase, r.at.wake, r.at.listening = LANDING, -1, 1
-    r.at.dispatch = cost.moe_fixed_ns if s.grouped else 0  # with the first group
+    r.at.dispatch = s.grouped  # with the first group
     r.at.group_end = asked
-    # The shared experts first, and those that are there.
-    work = cost.shared_ns
+    # The shared experts first, and those that are there; some are not.
+    work = s.beside.steps[kind].shared_ns
     if not s.grouped:
-        work += cost.moe_fixed_ns
+        work += s.beside.steps[kind].moe_fixed_ns
     r.at.busy += work
     r.at.free = now + work
     if r.at.streams or not s.grouped:
-        _compute(s, cache, loader, r, routed, first, end)
+        _compute(s, cache, loader, r, routed, first, end, s.slows)
     if r.at.streams:
         _look_after(r, asked)
 
 
 @part
 def _compute(
-    s: Setup, cache: Tier, loader: Loader, r: Run, experts: Array, first: int, end: int
+    s: Setup,
+    cache: Tier,
+    loader: Loader,
+    r: Run,
+    experts: Array,
+    first: int,
+    end: int,
+    beside: int,
 ) -> None:
     """Compute those of ``experts[first:end]`` that are resident; together, if ``grouped``."""
-    expert_ns, members, begin = s.expert_ns[r.at.layer], 0, r.at.computed
-    work = r.at.dispatch
+    expert_ns, members, begin, work = s.alone.expert_ns[r.at.layer], 0, r.at.computed, 0
+    if beside:
+        expert_ns = s.beside.expert_ns[r.at.layer]
+    if r.at.dispatch:
+        kind = s.steps[r.at.step].kind
+        work = (s.beside if beside else s.alone).steps[kind].moe_fixed_ns
     for i in range(first, end):
         x = experts[i]
         if not cache.resident[x]:
@@ -172,7 +203,7 @@ def _compute(
 @part
 def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | None) -> None:
     """Compute what has landed; share out the idle spans before, as ``missing.split_stall``."""
-    arrived = r.at.arrived
+    arrived, beside = r.at.arrived, _beside_loads(s, r)
     for i in range(arrived):
         load, since = loader.loads[loader.arrived[i]], r.at.free
         if load.landed > since:
@@ -189,9 +220,10 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | No
                 r.stalls.demand += load.landed - split
             r.at.free = load.landed
         if not s.grouped or (r.at.streams and i + 1 == arrived):  # alone, or all that landed
-            _compute(s, cache, loader, r, loader.arrived, 0 if s.grouped else i, i + 1)
+            too = beside if i + 1 == arrived else s.slows  # another landed later
+            _compute(s, cache, loader, r, loader.arrived, 0 if s.grouped else i, i + 1, too)
     if s.grouped and not r.at.streams:
-        _compute(s, cache, loader, r, on_cpu.routed_set(s, cpu), r.at.first, r.at.end)
+        _compute(s, cache, loader, r, on_cpu.routed_set(s, cpu), r.at.first, r.at.end, beside)
     r.at.arrived = 0
 
 
@@ -264,17 +296,16 @@ def _end_layer(s: Setup, r: Run, cpu: Cpu | None, now: int) -> None:
         r.stalled.storage += r.stalls.storage
         r.stalled.cpu += r.stalls.cpu
         r.stalls.demand = r.stalls.late = r.stalls.queue = r.stalls.storage = r.stalls.cpu = 0
-    if layer + 1 < s.layers:
-        r.at.now, r.at.layer = now, layer + 1
-    else:
-        _end_step(s, r, now)
+    r.at.now, r.at.layer = now, layer + 1
 
 
 @part
-def _end_step(s: Setup, r: Run, now: int) -> None:
+def _end_step(s: Setup, r: Run) -> None:
     step = s.steps[r.at.step]
-    epilogue = s.step_cost[step.kind].epilogue_ns
-    now += epilogue
+    epilogue = s.alone.steps[step.kind].epilogue_ns
+    if _beside_loads(s, r):
+        epilogue = s.beside.steps[step.kind].epilogue_ns
+    now = r.at.now + epilogue
     r.at.busy += epilogue
     row = r.steps[r.at.step_rows]
     r.at.step_rows += 1
@@ -284,6 +315,7 @@ def _end_step(s: Setup, r: Run, now: int) -> None:
     r.at.now = r.at.begun = now
     r.at.step_busy = r.at.busy
     r.at.step, r.at.layer = r.at.step + 1, 0
+    r.at.phase = ROUTING  # and no longer STARTING
 
 
 @part
@@ -295,6 +327,9 @@ def _woken(
     if phase == THE_END:
         loads.finish(s, cache, path, loader, r, now)
         r.at.phase = OVER
+        return
+    if phase == STARTING:
+        r.at.ended = now
         return
     if phase == ROUTING:
         _route(s, cache, path, loader, r, cpu, now)
@@ -320,13 +355,20 @@ def run(
     cpu = bare(cpu)
     while r.at.phase != OVER:
         if r.at.ended >= 0:  # a layer has, or the run has not begun
-            if r.at.step >= until or r.at.pending >= r.room:
-                return
-            r.at.ended = -1
-            if r.at.step == s.step_count:
-                _until(r, THE_END, r.at.now)
+            if s.slows and r.at.phase != STARTING and r.at.step < s.step_count:
+                r.at.ended = -1
+                _until(r, STARTING, r.at.now)
+            elif r.at.layer == s.layers:
+                _end_step(s, r)
+                continue
             else:
-                _begin(s, r)
+                if r.at.step >= until or r.at.pending >= r.room:
+                    return
+                r.at.ended = -1
+                if r.at.step == s.step_count:
+                    _until(r, THE_END, r.at.now)
+                else:
+                    _begin(s, r)
         landing, stage = links.next_landing(s, path, loader)
         out = r.pending[0].out_at if r.at.pending > 0 else FAR
         wake = r.at.wake if r.at.wake >= 0 else FAR

@@ -73,11 +73,11 @@ def _lead(s: Setup, r: Run, kind: int, target: int) -> int:
     """When ``target`` is expected to be routed, if nothing until then stalls."""
     layer, at = r.at.layer, r.at.gate_at
     launches = s.expert_launch_ns * (1 if s.grouped else s.top_k)
-    cost = s.step_cost[kind]
+    cost = s.alone.steps[kind]
     own = cost.shared_ns + cost.moe_fixed_ns + cost.gate_ns
     for later in range(layer + 1, target + 1):
-        before = s.layer_cost[kind][later]
-        works = launches + s.top_k * s.expert_ns[later - 1][1]
+        before = s.alone.layers[kind][later]
+        works = launches + s.top_k * s.alone.expert_ns[later - 1][1]
         at += own + works + before.prologue_ns + before.attention_ns
     return at
 

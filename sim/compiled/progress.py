@@ -7,7 +7,8 @@ from typing import NamedTuple
 from prefetch_sim.sim.compiled.arrays import Array
 from prefetch_sim.sim.jit.rows import Grid, Row, Table
 
-ROUTING, LANDING, THE_END, OVER = range(4)  # Progress.phase: what the forward pass waits for
+# Progress.phase: what the forward pass waits for.
+ROUTING, LANDING, STARTING, THE_END, OVER = range(5)
 TOO_MANY_LOADS, STUCK = 1, 2  # Progress.broken
 
 
@@ -34,7 +35,7 @@ class Progress(Row):
     listening: int  # the pass hears of landings
     streams: int  # the set is larger than the cache
     free: int  # when the compute engine is through with what has been worked out
-    dispatch: int  # ns that the first group is charged beside its experts
+    dispatch: int  # whether the next group is charged permuting
     group_end: int
     computed: int  # rows of Run.computed
     unpinned: int  # of these

@@ -10,6 +10,7 @@ import numpy as np
 from prefetch_sim.sim.compiled import policies
 from prefetch_sim.sim.compiled.arrays import (
     STAGES,
+    Costs,
     Cpu,
     CpuMoment,
     LayerCost,
@@ -59,9 +60,9 @@ def make_setup(
     """
     config, workload = inputs.config, inputs.workload
     steps = workload.table
-    costs = cost_table(cost, steps.kinds)
-    prologue, attention = np.moveaxis(costs.per_layer, 2, 0)
-    norm, gate, moe_fixed, shared, epilogue = costs.per_step.T
+    alone = beside = _costs(cost, workload.layers, steps)
+    if cost.beside_loads is not None:
+        beside = _costs(cost.beside_loads, workload.layers, steps)
     code = policies.POLICIES.index(inputs.policy)
     said = [predictor.table for predictor in predictors]
     where = np.cumsum([0, *(one.ids.size for one in said)])
@@ -80,6 +81,7 @@ def make_setup(
         timed=policies.TIMED[code],
         expert_launch_ns=cost.expert_launch_ns,
         keeps=int(keep),
+        slows=int(cost.beside_loads is not None),
         known=int(missed is not None),
         threshold=np.float64(config.prefetch.threshold),  # a float would be rounded to scores' 32
         wire=path.last.bytes_per_ns,
@@ -88,22 +90,8 @@ def make_setup(
         routed=steps.routed,
         tokens=steps.tokens,
         first_routed=steps.first_routed,
-        layer_cost=table(
-            LayerCost,
-            prologue.shape,
-            prologue_ns=prologue,
-            attention_ns=attention,
-        ),
-        step_cost=table(
-            StepCost,
-            len(norm),
-            norm_ns=norm,
-            gate_ns=gate,
-            moe_fixed_ns=moe_fixed,
-            shared_ns=shared,
-            epilogue_ns=epilogue,
-        ),
-        expert_ns=expert_table(cost, workload.layers, steps.served),
+        alone=alone,
+        beside=beside,
         predictors=table(
             Predictor,
             len(predictors),
@@ -120,6 +108,25 @@ def make_setup(
         rates=_rates(path),
         load_ns=integers(path.load_ns if policies.TIMED[code] else [0] * workload.layers),
         missed=np.zeros(0, dtype=np.int8) if missed is None else missed,
+    )
+
+
+def _costs(cost: CostModel, layers: int, steps: StepTable) -> Costs:
+    costs = cost_table(cost, steps.kinds)
+    prologue, attention = np.moveaxis(costs.per_layer, 2, 0)
+    norm, gate, moe_fixed, shared, epilogue = costs.per_step.T
+    return Costs(
+        layers=table(LayerCost, prologue.shape, prologue_ns=prologue, attention_ns=attention),
+        steps=table(
+            StepCost,
+            len(norm),
+            norm_ns=norm,
+            gate_ns=gate,
+            moe_fixed_ns=moe_fixed,
+            shared_ns=shared,
+            epilogue_ns=epilogue,
+        ),
+        expert_ns=expert_table(cost, layers, steps.served),
     )
 
 

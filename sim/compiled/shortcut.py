@@ -21,6 +21,8 @@ def applies(s: Setup, loader: Loader, r: Run, size: int, missing: int, now: int)
 
     Their set fits in the cache, and the load path is one link which moves experts whole.
     """
+    if s.slows:
+        return False  # what computes meanwhile depends on what has landed
     if loader.servers[0].in_service > 0:
         return False
     if r.at.pending == 0:
@@ -49,7 +51,7 @@ def take(
 
     ``now`` is when experts may compute.
     """
-    size, expert_ns = cache.size[s.routed[first]], s.expert_ns[r.at.layer]
+    size, expert_ns = cache.size[s.routed[first]], s.alone.expert_ns[r.at.layer]
     duration, later = _durations(s, loader, size, asked)
     grouped = s.grouped
     busy = cost.shared_ns + cost.moe_fixed_ns

@@ -187,6 +187,12 @@ class CostModel:
                 self._moe.append(kinds.index(mixer))
                 self._dense.append(Counter())
 
+        # The same while experts are loaded: None where that makes no difference.
+        self.beside_loads: CostModel | None = None
+        if compute.beside_loads is not None and compute.beside_loads.value < 1:
+            slower = _beside_loads(profile)
+            self.beside_loads = CostModel(model, slower, runtime, precision=precision)
+
         self._batches: dict[tuple[int, int], _Batch] = {}
         tables: dict[int, dict[int, int]] = {size: {} for size in self.expert_bytes}
         self._expert_tables = [tables[size] for size in self.expert_bytes]
@@ -337,6 +343,16 @@ class CostModel:
     def _time(self, kernels: int, roofline: float) -> float:
         launches = kernels * self._launch
         return max(roofline, launches) if self._eager else roofline + launches
+
+
+def _beside_loads(profile: HardwareProfile) -> HardwareProfile:
+    """``profile`` with the bandwidth that loads leave to what computes."""
+    compute = profile.compute
+    assert compute.beside_loads is not None
+    whole = compute.memory_gb_s
+    left = whole.model_copy(update={"value": whole.value * compute.beside_loads.value})
+    less = compute.model_copy(update={"memory_gb_s": left, "beside_loads": None})
+    return profile.model_copy(update={"compute": less})
 
 
 def _mean(sizes: Sequence[int]) -> float:

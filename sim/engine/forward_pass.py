@@ -44,6 +44,10 @@ class ForwardPass:
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
         self._decisions, self._plan, self._grouped = decisions, plan, grouped
         self._alone = alone(workload, cost, grouped)
+        # What each takes where no load is queued or moves, and where one is.
+        slower = cost.beside_loads or cost
+        self._costs = cost, slower
+        self._works = self._alone, alone(workload, slower, grouped)
         self._predictors = predictors
         self._at_start = [p for p in predictors if p.trigger == "layer_start"]
         self._at_gate = [p for p in predictors if p.trigger == "gate_input"]
@@ -62,15 +66,22 @@ class ForwardPass:
         add_numbers, add_times = self.layer_records.add_numbers, self.layer_records.add_times
         missing = MissingLayer(device, loader, self._work, grouped=self._grouped)
         plan, miss_ns = self._plan, self.cost.runtime.miss_ns
+        in_flight, works, (one, other) = loader.in_flight, self._works, self._costs
+        slows = one is not other
         now = layer_step = on_cpu = cpu_end = 0
         for step in workload.steps():
-            cost = self.cost.step(step.phase, step.tokens, step.contexts)
+            plain = beside = cost = one.step(step.phase, step.tokens, step.contexts)
+            if slows:
+                beside = other.step(step.phase, step.tokens, step.contexts)
             begun, busy = now, device.busy_ns
             for predictor in self._predictors:
                 predictor.begin(step)
             for layer in range(workload.layers):
                 start = now
-                routed_at = self._begin(step, cost, layer, start)
+                if slows:
+                    yield device.until(now)
+                    cost = beside if in_flight else plain
+                routed_at = self._begin(step, cost, plain, layer, start)
                 yield device.until(routed_at)
                 routed, tokens = workload.routed(step, layer)
                 if plan is None:
@@ -85,21 +96,24 @@ class ForwardPass:
                     on_cpu -= len(routed)
                 now = routed_at
                 for predictor in self._at_routed:
-                    now = self._fire(predictor, step, cost, layer, now, 0)
+                    now = self._fire(predictor, step, plain, layer, now, 0)
                 stalls: Sequence[int] = _NO_STALL
                 bookkeeping = self._booked_ahead() if loader.ahead else 0
                 if loader.waiting:
                     bookkeeping += (len(routed) - hits) * miss_ns[layer]
-                    missing.begin(layer, routed, tokens, cost, bookkeeping, cpu_end, routed_at, now)
+                    missing.begin(
+                        layer, routed, tokens, plain, beside, bookkeeping, cpu_end, routed_at, now
+                    )
                     loader.serve(routed_at)
                     yield device.asleep()
                     now, stalls = missing.free, missing.stalls
                 else:
+                    cost = beside if in_flight else plain
                     work = cost.shared_ns + cost.moe_fixed_ns
                     if tokens is None:
-                        work += self._alone[layer][len(routed)]
+                        work += works[bool(in_flight)][layer][len(routed)]
                     else:
-                        work += self._work(layer, routed, routed, tokens)
+                        work += self._work(layer, routed, routed, tokens, bool(in_flight))
                     now = device.compute(now, work, "experts")
                     if cpu_end > now:
                         stalls = (0, 0, 0, 0, cpu_end - now)
@@ -113,6 +127,10 @@ class ForwardPass:
                 layer_step += 1
                 add_numbers((step.number, layer, len(routed) + on_cpu, hits, late, on_cpu))
                 add_times((start, routed_at, now, *stalls))
+            cost = plain
+            if slows:
+                yield device.until(now)
+                cost = beside if in_flight else plain
             now = device.compute(now, cost.epilogue_ns, "head")
             records = self.step_records
             records.add_numbers((step.number, step.prefill, len(step.requests), len(step.rows)))
@@ -156,31 +174,42 @@ class ForwardPass:
             end = self.loader.cpu_until = self.device.on_cpu(now, duration)
         return routed, tokens, hits, late, end
 
-    def _begin(self, step: Step, cost: StepCost, layer: int, now: int) -> int:
-        """A layer starts at ``now``: what happens until it is routed; returns when that is."""
+    def _begin(self, step: Step, cost: StepCost, plain: StepCost, layer: int, now: int) -> int:
+        """A layer starts at ``now``: what happens until it is routed; returns when that is.
+
+        It takes ``cost``; ``plain`` is the step's where no load is queued or moves.
+        """
         device = self.device
         before = cost.prologue_ns[layer]
         attention = before + cost.attention_ns[layer]
         self._gate_at = now + attention + cost.gate_ns
         for predictor in self._at_start:  # its input is there once the norm is through
-            now = self._fire(predictor, step, cost, layer, now, before + cost.norm_ns)
+            now = self._fire(predictor, step, plain, layer, now, before + cost.norm_ns)
         if not self._at_gate:
             return device.compute(now, attention + cost.gate_ns, "attention")
         now = device.compute(now, attention, "attention")
         for predictor in self._at_gate:
-            now = self._fire(predictor, step, cost, layer, now, 0)
+            now = self._fire(predictor, step, plain, layer, now, 0)
         return device.compute(now, cost.gate_ns, "gate")
 
     def _work(
-        self, layer: int, experts: Sequence[int], routed: list[int], tokens: list[int] | None
+        self,
+        layer: int,
+        experts: Sequence[int],
+        routed: list[int],
+        tokens: list[int] | None,
+        beside: bool,
     ) -> int:
-        """ns to compute ``experts``, launched one by one, or once for the group."""
+        """ns to compute ``experts``, launched one by one, or once for the group.
+
+        ``beside``: while a load is queued or moves.
+        """
         if tokens is None:
-            return self._alone[layer][len(experts)]
+            return self._works[beside][layer][len(experts)]
         if not experts:
             return 0
         launch = self.cost.expert_launch_ns
-        expert_ns = self.cost.expert_ns
+        expert_ns = self._costs[beside].expert_ns
         served = dict(zip(routed, tokens))
         launches = launch if self._grouped else launch * len(experts)
         return launches + sum([expert_ns(layer, served[x]) for x in experts])
@@ -198,6 +227,7 @@ class ForwardPass:
     ) -> int:
         """Let a predictor predict at ``now`` from what is there ``read`` ns later.
 
+        ``cost``: of the step where no load is queued or moves.
         Returns when the compute engine goes on: later than ``now`` if the predictor is inline.
         """
         layers, device = self.workload.layers, self.device

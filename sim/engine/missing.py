@@ -15,12 +15,14 @@ from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.protocols import Device
 
 STALLS = 5  # kinds: see ``MissingLayer.stalls``
+_NOTHING = (0, 0)
 
 
 class MissingLayer:
     """Follows the present layer from its routing to its end, if some of its experts are missing.
 
-    ``work(layer, experts, routed, tokens)`` says how many ns ``experts`` of a routed set take.
+    ``work(layer, experts, routed, tokens, beside)`` says how many ns ``experts`` of a routed set
+    take; ``beside``: while a load is queued or moves.
     ``free`` is when the compute engine is through with all that has been worked out, so in the end
     when the layer ends; ``stalls`` are ns: demand, late, queue, storage, CPU.
     """
@@ -29,7 +31,7 @@ class MissingLayer:
         self,
         device: Device,
         loader: Loader,
-        work: Callable[[int, Sequence[int], list[int], list[int] | None], int],
+        work: Callable[[int, Sequence[int], list[int], list[int] | None, bool], int],
         *,
         grouped: bool,
     ) -> None:
@@ -39,7 +41,8 @@ class MissingLayer:
         self._routed: list[int] = []
         self._tokens: list[int] | None = None
         self._streams = False
-        self._dispatch = 0  # ns that the first group is charged beside its experts
+        # ns that the first group is charged beside its experts, by ``beside``.
+        self._dispatch = _NOTHING
         self._bookkeeping = 0  # ns, once all has been computed
         self._cpu_end = 0  # when the CPU is through with its share
         self._group_end = 0
@@ -51,7 +54,8 @@ class MissingLayer:
         layer: int,
         routed: list[int],
         tokens: list[int] | None,
-        cost: StepCost,
+        plain: StepCost,
+        beside: StepCost,
         bookkeeping: int,
         cpu_end: int,
         asked: int,
@@ -60,7 +64,8 @@ class MissingLayer:
         """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on.
 
         The layer ends ``bookkeeping`` ns after its last expert has been computed, here and, by
-        ``cpu_end``, on the CPU. ``routed`` and ``tokens`` are of those computed here.
+        ``cpu_end``, on the CPU. ``routed`` and ``tokens`` are of those computed here. The step
+        takes ``beside`` while a load is queued or moves, ``plain`` where none is.
         """
         loader = self._loader
         resident = loader.cache.resident
@@ -69,13 +74,13 @@ class MissingLayer:
         self.stalls = [0, 0, 0, 0, 0]
         self._streams = streams = not loader.cache.fits(routed)
         ready = [x for x in routed if resident[x]]
-        work = cost.shared_ns
+        work = beside.shared_ns
         if self._grouped:
-            self._dispatch = cost.moe_fixed_ns
+            self._dispatch = plain.moe_fixed_ns, beside.moe_fixed_ns
         else:
-            work += cost.moe_fixed_ns
+            work += beside.moe_fixed_ns
             if not streams:
-                work += self._work(layer, ready, routed, tokens)
+                work += self._work(layer, ready, routed, tokens, True)
         self.free = self._device.compute(now, work, "experts")
         loader.on_landing = self._on_landing
         if streams:
@@ -83,10 +88,10 @@ class MissingLayer:
             if self._grouped:
                 loader.on_served = self._on_served
                 if ready:
-                    self.free = self._compute(ready, self.free)
+                    self.free = self._compute(ready, self.free, True)
             else:
                 for x in ready:
-                    self.free = self._compute((x,), self.free)
+                    self.free = self._compute((x,), self.free, True)
             self._look_after(asked)
 
     def _landed(self, now: int) -> None:
@@ -132,25 +137,26 @@ class MissingLayer:
 
     def _compute_landed(self) -> None:
         arrived, free, grouped = self._loader.arrived, self.free, self._grouped
+        more, beside = len(arrived), bool(self._loader.in_flight)
         for load in arrived:
+            more -= 1
             landed = load.landed
             if landed > free:
                 split_stall(load, free, self.stalls)
                 free = landed
             if not grouped:
-                free = self._compute((load.expert,), free)
+                free = self._compute((load.expert,), free, beside or more > 0)
         if grouped:
             group = [load.expert for load in arrived] if self._streams else self._routed
-            free = self._compute(group, free)
+            free = self._compute(group, free, beside)
         self.free = free
         arrived.clear()
 
-    def _compute(self, experts: Sequence[int], start: int) -> int:
+    def _compute(self, experts: Sequence[int], start: int, beside: bool) -> int:
         """Compute ``experts`` from ``start`` on; returns when that ends."""
-        work = self._work(self._layer, experts, self._routed, self._tokens)
-        if self._dispatch:
-            work += self._dispatch
-            self._dispatch = 0
+        work = self._work(self._layer, experts, self._routed, self._tokens, beside)
+        work += self._dispatch[beside]
+        self._dispatch = _NOTHING
         end = self._device.compute(start, work, "experts")
         if self._streams:
             self._group_end = end

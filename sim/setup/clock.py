@@ -35,6 +35,7 @@ def _text(inputs: Inputs, what: str, long: str) -> str:
 def _parts(inputs: Inputs) -> Iterator[tuple[str, int, int]]:
     """(What, how often at most, ns at most)."""
     workload, cost, path = inputs.workload, cost_model(inputs), load_path(inputs)
+    cost = cost.beside_loads or cost
     tokens, context = workload.trace.tokens, longest(workload)
     slots = tokens * workload.layers * workload.top_k
     size = max(inputs.sizes)

@@ -39,7 +39,9 @@ class ForwardPass(Transfers):
         self.latest = -1  # the layer-step routed last
         self.set = RoutedSet({}, False, end=0)
         self.on_cpu: dict[int, int] = {}  # of the set's layer, and the tokens of each
-        self.permuting = self.bookkeeping = self.ahead = 0
+        self.slows = cost.beside_loads is not None
+        self.step_now: Any = None  # its phase, tokens and contexts
+        self.bookkeeping = self.ahead = 0
         self.stalls = [0] * 5
         self.marks, self.stamp = [0] * len(self.sizes), 0
 
@@ -76,23 +78,31 @@ class ForwardPass(Transfers):
         self.busy += ns
         return ns
 
+    def slower(self) -> Any:
+        """The durations of what is about to compute: beside loads, or not."""
+        return self.cost.beside_loads if self.slows and self.underway else self.cost
+
     def forward(self) -> Iterator[int | None]:
         for step in self.workload.steps():
             began, self.busy = self.now, 0
-            costs = self.cost.step(step.phase, step.tokens, step.contexts)
+            which = step.phase, step.tokens, step.contexts
+            usual = self.cost.step(*which)
             for layer in range(self.workload.layers):
-                start = self.now
+                if self.slows:
+                    yield 0
+                start, costs = self.now, self.slower().step(*which)
                 yield self.work(costs.prologue_ns[layer])
                 yield self.work(costs.norm_ns)
-                yield from self.fire("layer_start", step, layer, costs)
+                yield from self.fire("layer_start", step, layer, costs, usual)
                 yield self.work(costs.attention_ns[layer] - costs.norm_ns)
-                yield from self.fire("gate_input", step, layer, costs)
+                yield from self.fire("gate_input", step, layer, costs, usual)
                 yield self.work(costs.gate_ns)
                 routed, (hits, late) = self.now, self.route(step, layer)
-                for _ in self.fire("routed", step, layer, costs):
+                for _ in self.fire("routed", step, layer, costs, usual):
                     pass  # the pass takes no turn: what follows is arithmetic
+                self.step_now = which
+                costs = self.slower().step(*which)
                 self.work(costs.shared_ns + (0 if self.grouped else costs.moe_fixed_ns))
-                self.permuting = costs.moe_fixed_ns
                 self.compute_residents()
                 self.compute_landed()
                 while self.set.end < 0:
@@ -103,7 +113,9 @@ class ForwardPass(Transfers):
                 self.told.layers.append(
                     (step.number, layer, *counted, start, routed, self.now, *self.stalls)
                 )
-            yield self.work(costs.epilogue_ns)
+            if self.slows:
+                yield 0
+            yield self.work(self.slower().step(*which).epilogue_ns)
             who = step.number, int(step.prefill), len(step.requests), len(step.rows)
             self.told.steps.append((*who, began, self.now, self.busy))
         self.over = True
@@ -211,7 +223,7 @@ class ForwardPass(Transfers):
             for x in there:
                 self.compute([x])
         elif not self.set.tokens:
-            self.work(self.permuting)
+            self.work(self.permuting())
         elif self.set.streams and there:
             self.compute(there)
         self.ended()
@@ -247,14 +259,18 @@ class ForwardPass(Transfers):
 
     def compute(self, experts: list[int]) -> None:
         routed = self.set
-        layer = self.latest % self.workload.layers
-        alone = sum(self.cost.expert_ns(layer, routed.tokens[x]) for x in experts)
-        permuting = self.permuting if self.grouped and not routed.computed else 0
+        layer, cost = self.latest % self.workload.layers, self.slower()
+        alone = sum(cost.expert_ns(layer, routed.tokens[x]) for x in experts)
+        permuting = self.permuting() if self.grouped and not routed.computed else 0
         self.work(permuting + self.cost.expert_launch_ns + alone)
         routed.computed.update(dict.fromkeys(experts, self.free))
         routed.through = self.free
         if routed.missing:
             self.at(self.free, PASS, self.turn)
+
+    def permuting(self) -> int:
+        ns: int = self.slower().step(*self.step_now).moe_fixed_ns
+        return ns
 
     def ended(self) -> None:
         routed = self.set
@@ -277,7 +293,7 @@ class ForwardPass(Transfers):
 
     # Predictions
 
-    def fire(self, trigger: str, step: Step, layer: int, costs: Any) -> Iterator[int]:
+    def fire(self, trigger: str, step: Step, layer: int, costs: Any, usual: Any) -> Iterator[int]:
         for i, (_, predictor, params) in enumerate(self.inputs.predictors):
             target, table = layer + predictor.distance, self.tables[i]
             if predictor.trigger != trigger or target >= self.workload.layers:
@@ -294,7 +310,7 @@ class ForwardPass(Transfers):
                 ns = self.cost.predictor_ns(*predictor.cost, len(rows))
             inline = params.placement == "inline"
             now = max(self.free, self.now)
-            routed_at = now + ns * inline + self.until_routed(trigger, layer, target, costs)
+            routed_at = now + ns * inline + self.until_routed(trigger, layer, target, costs, usual)
             said = i, step.number * self.workload.layers + target, ids, scores, routed_at
 
             def comes_out(said: Any = said) -> None:
@@ -308,18 +324,21 @@ class ForwardPass(Transfers):
                 self.side_free = max(self.side_free, now) + ns
                 self.at(self.side_free, PREDICTION, comes_out)
 
-    def until_routed(self, trigger: str, layer: int, target: int, costs: Any) -> int:
-        """If nothing stalls, and each layer between computes k experts of one token."""
+    def until_routed(self, trigger: str, layer: int, target: int, costs: Any, usual: Any) -> int:
+        """If nothing stalls, and each layer between computes k experts of one token.
+
+        The present layer takes ``costs``, those to come ``usual``.
+        """
         attention = costs.attention_ns[layer] - costs.norm_ns
         ns = {"layer_start": attention + costs.gate_ns, "gate_input": costs.gate_ns, "routed": 0}
         total: int = ns[trigger]
         k = self.workload.top_k
         for between in range(layer, target):
             launches = 1 if self.grouped else k
-            total += costs.shared_ns + costs.moe_fixed_ns
+            total += usual.shared_ns + usual.moe_fixed_ns
             total += launches * self.cost.expert_launch_ns + k * self.cost.expert_ns(between, 1)
-            total += costs.prologue_ns[between + 1] + costs.attention_ns[between + 1]
-            total += costs.gate_ns
+            total += usual.prologue_ns[between + 1] + usual.attention_ns[between + 1]
+            total += usual.gate_ns
         return total
 
     def comes_out(self, i: int, target: int, ids: Any, scores: Any, routed_at: int) -> None:

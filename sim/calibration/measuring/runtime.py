@@ -42,6 +42,7 @@ _HALF = "50%"  # of the experts have room; routing is even
 _DRIVE = ("storage.gb_s", "storage.stream_gb_s")
 _ALL = 0.999  # a share can be no more than 1
 _MEMORY, _SHARE = "compute.memory_gb_s", "compute.expert_efficiency"
+_BESIDE, _LEAST_LEFT = "compute.beside_loads", 0.05
 Costs = Mapping[str, float]
 _NONE: Costs = {}
 
@@ -85,10 +86,13 @@ def measure(
         fitted = {name: figure.value for name, figure in found.hardware.items()}
         study.machines = {name: override(one, fitted) for name, one in machines.items()}
         note = "with which a simulation takes as long as a replay, half of the experts absent"
-        issue = study.of_copies(repeats)
+        beside = note.replace("takes", "computes")
+        left, issue = study.of_copies(repeats)
+        found.over_link[_BESIDE] = stamp.figure(left, beside)
         found.runtime["load.issue_us"] = stamp.figure(issue, f"a load over the host link, {note}")
         if folder is not None and "disk" in machines:
-            rate = study.of_reads(repeats, folder)
+            left, rate = study.of_reads(repeats, folder)
+            found.hardware[_BESIDE] = stamp.figure(left, beside)
             for name in _DRIVE:
                 found.hardware[name] = stamp.figure(rate, f"reads between products, {note}")
             found.runtime["load.read_us"] = stamp.exact(0, "in the drive's rate")
@@ -153,22 +157,37 @@ class _Study:
             return {_MEMORY: _halved(slower_memory, memory, known * _WIDE), _SHARE: 1.0}
         return {_MEMORY: memory, _SHARE: share}
 
-    def of_copies(self, repeats: int) -> Samples:
-        """µs of ``load.issue_us``."""
+    def of_copies(self, repeats: int) -> tuple[Samples, Samples]:
+        """The share that loads leave of the memory's rate, and µs of ``load.issue_us``."""
         plain = self._inputs("link", _HALF)
-        found = []
+        shares, found = [], []
         for _ in range(repeats):
-            real = _total(self._runs.replay(plain, self.folder))
+            run = self._runs.replay(plain, self.folder)
+            real, left = _total(run), self._left("link", run)
+            shares.append(left)
 
-            def longer(us: float, real: float = real) -> bool:
-                tried = self._inputs("link", _HALF, costs={"load.issue_us": us})
+            def longer(us: float, real: float = real, left: float = left) -> bool:
+                costs, figures = {"load.issue_us": us}, {_BESIDE: left}
+                tried = self._inputs("link", _HALF, costs=costs, figures=figures)
                 return _total(self._runs.simulate(tried)) > real
 
             found.append(0.0 if longer(0.0) else _halved(longer, 0.0, 1e-3 * real))
-        return Samples.of(found)
+        return Samples.of(shares), Samples.of(found)
 
-    def of_reads(self, repeats: int, folder: Path) -> Samples:
-        """GB/s of the drive as loads have it: with pauses, in which some drives gather strength.
+    def _left(self, machine: str, real: Simulation) -> float:
+        """``compute.beside_loads`` with which a simulation computes as long as ``real`` did."""
+        worked = _computed(real)
+
+        def too_fast(left: float) -> bool:
+            tried = self._inputs(machine, _HALF, figures={_BESIDE: left})
+            return _computed(self._runs.simulate(tried)) < worked
+
+        return _halved(too_fast, _LEAST_LEFT, 1.0) if too_fast(1.0) else 1.0
+
+    def of_reads(self, repeats: int, folder: Path) -> tuple[Samples, Samples]:
+        """The share that reads leave of the memory's rate, and GB/s of the drive as loads have it.
+
+        They have it with pauses, in which some drives gather strength.
 
         From the file of all experts of the model, kept where it was there: what has just been
         written may come slower than what has been read before.
@@ -180,20 +199,23 @@ class _Study:
             for made in set(folder.glob(EXPERTS)) - before:
                 made.unlink(missing_ok=True)
 
-    def _of_reads(self, repeats: int, folder: Path) -> Samples:
+    def _of_reads(self, repeats: int, folder: Path) -> tuple[Samples, Samples]:
         self._model = self._whole
         plain = self._inputs("disk", _HALF)
         known = self.machines["disk"].storage.gb_s.value
-        found = []
+        shares, found = [], []
         for _ in range(repeats):
-            real = _total(self._runs.replay(plain, folder))
+            run = self._runs.replay(plain, folder)
+            real, left = _total(run), self._left("disk", run)
+            shares.append(left)
 
-            def faster(gb_s: float, real: float = real) -> bool:
-                tried = self._inputs("disk", _HALF, figures=dict.fromkeys(_DRIVE, gb_s))
+            def faster(gb_s: float, real: float = real, left: float = left) -> bool:
+                figures = {_BESIDE: left, **dict.fromkeys(_DRIVE, gb_s)}
+                tried = self._inputs("disk", _HALF, figures=figures)
                 return _total(self._runs.simulate(tried)) < real
 
             found.append(_halved(faster, known / _WIDE, known * _WIDE))
-        return Samples.of(found)
+        return Samples.of(shares), Samples.of(found)
 
     def _spans(
         self, figures: Costs = _NONE, *, replayed: bool = False
@@ -247,6 +269,11 @@ def _halved(over: Callable[[float], bool], low: float, high: float) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if over(middle) else (middle, high)
     return (low + high) / 2
+
+
+def _computed(run: Simulation) -> float:
+    """ns of all steps but stalls."""
+    return float(run.steps.column("compute").sum())
 
 
 def _total(run: Simulation) -> float:
