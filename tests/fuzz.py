@@ -9,8 +9,10 @@ file half-written.
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
+import json
 import os
 import random
 import resource
@@ -143,6 +145,8 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
         return len(header).to_bytes(8, "little") + header + content[end:]
     if content[:4] == b"PAR1" and draw.random() < 0.5:
         return other_table(content, draw)
+    if content[:1] in b"{[" and draw.random() < 0.6:
+        return other_json(content, draw)
     if content[:2] == b"PK" and draw.random() < 0.7:
         packed = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w") as new:
@@ -182,6 +186,57 @@ def other_table(content: bytes, draw: random.Random) -> bytes:
         return written.getvalue()
     except (pa.ArrowException, ValueError, TypeError):  # values that no column can have together
         return mutated(content, draw)
+
+
+def other_json(content: bytes, draw: random.Random) -> bytes:
+    """JSON, or one line of it, whose parts are gone, there twice, elsewhere, or of other values."""
+    lines = [content]
+    try:
+        json.loads(content)
+    except ValueError:
+        lines = content.splitlines(keepends=True)
+    at = draw.randrange(len(lines))
+    try:
+        tree = json.loads(lines[at])
+    except ValueError:  # no JSON after all
+        return mutated(content, draw)
+    for _ in range(draw.choice([1, 1, 2, 4])):
+        _change_part(tree, draw)
+    end = b"\n" if lines[at].endswith(b"\n") else b""
+    lines[at] = json.dumps(tree).encode() + end
+    return b"".join(lines)
+
+
+def _change_part(tree: Any, draw: random.Random) -> None:
+    parts = list(_parts(tree))
+    if not parts:
+        return
+    (where, key), (whence, other) = draw.choice(parts), draw.choice(parts)
+    match draw.randrange(6):
+        case 0:
+            del where[key]
+        case 1 if isinstance(where, list):
+            where.insert(key, copy.deepcopy(where[key]))
+        case 1 | 2:
+            where[key] = copy.deepcopy(whence[other])
+        case 3 if isinstance(where, dict):
+            where[draw.choice(["", "x", key.upper(), key + " ", "é"])] = where.pop(key)
+        case 4:
+            where[key] = [where[key]]
+        case _:
+            where[key] = draw.choice([one for one in VALUES if not isinstance(one, bytes)])
+
+
+def _parts(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Every part of a tree, as what holds it and its key or place there."""
+    pairs: Any = ()
+    if isinstance(tree, dict):
+        pairs = tree.items()
+    elif isinstance(tree, list):
+        pairs = enumerate(tree)
+    for key, part in pairs:
+        yield tree, key
+        yield from _parts(part)
 
 
 @dataclass

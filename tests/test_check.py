@@ -224,6 +224,8 @@ def test_python_objects() -> None:
     assert broken.kind == "predictors"
     assert not broken.held
     assert "one expert twice" in broken._repr_html_()
+    assert "broken: " in str(broken)
+    assert "one expert twice" in str(broken)
     assert check(partial(always, [0])).held
     with pytest.raises(ConfigError, match="takes 1 arguments"):
         check(lambda x: x)

@@ -75,6 +75,11 @@ class Checked:
     def __repr__(self) -> str:
         return f"<Checked {self.title}>"
 
+    def __str__(self) -> str:
+        broken = [verdict for verdict in self.verdicts if not verdict.held]
+        lines = [f"broken: {verdict.rule}\n  {verdict.counterexample}" for verdict in broken]
+        return "\n".join([self.title, *lines, *self.doubts])
+
     def _repr_html_(self) -> str:
         rows = [
             ["kept" if verdict.held else "broken", verdict.rule, verdict.counterexample or ""]
