@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import pandas as pd
 
-from prefetch_sim.experiments.paper_check.report import fill
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.sweeps import export, points, pools
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.runner import Sweep
@@ -30,7 +29,6 @@ KEPT = {  # by the sweep's name for it: the study's, and the digits after the po
     "cache.static.experts": ("static_experts", 0),
 }
 _AXIS = "axis."
-_NUMBER = re.compile(r"[*<>+–-]*\s*[\d.]*( %)?\**$")
 
 
 R = TypeVar("R")
@@ -100,9 +98,3 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     columns = pd.read_csv(path, nrows=0).columns
     kinds = {column: float if column in numbers else str for column in columns}
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown; columns of numbers right, others left."""
-    marks = ["---:" if all(map(_NUMBER.match, cells)) else "---" for cells in zip(*rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, marks, *rows))

@@ -24,8 +24,8 @@ from prefetch_sim.experiments.advising.placements import HITS, Way, first_layers
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, settle
 from prefetch_sim.experiments.advising.targets import judged
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
-from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.hardware_profiles import ProfileError
 from prefetch_sim.sim.config.errors import ConfigError
 

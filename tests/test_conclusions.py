@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cli_support import here, run_cli, small_trace, write_config
 
+from prefetch_sim.experiments import runs
 from prefetch_sim.experiments.commands import run
 from prefetch_sim.experiments.conclusions import comparisons, figures
 from prefetch_sim.experiments.conclusions.comparisons import Measured, Swept
@@ -552,9 +553,9 @@ def test_a_second_run_is_of_few_layer_steps(folder: Path, monkeypatch: pytest.Mo
     for predictor, engine in (("guess", "simpy"), ("guess", "compiled"), ("none", "simpy")):
         inputs = run.load(config, [f"predictor={predictor}", f"engine={engine}"])
         for most, again in ((steps - 1, False), (steps, predictor != "none")):
-            monkeypatch.setitem(run._AGAIN, engine, most)
+            monkeypatch.setitem(runs._AGAIN, engine, most)
             if engine == "simpy" or not again:
-                assert (run.without(inputs) is not None) == again
+                assert (runs.without(inputs) is not None) == again
 
 
 def test_a_run_as_json_is_simulated_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,10 +569,11 @@ def test_a_run_as_json_is_simulated_once(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(simulated, "run_inputs", counted)
     trace = str(folder / "small.parquet")
     config = write_config(folder / "run.yaml", trace=trace, predictor="guess")
-    for options, runs in (([], 2), (["--json"], 1)):
+    monkeypatch.setattr(runs, "run_inputs", counted)
+    for options, times in (([], 2), (["--json"], 1)):
         ran.clear()
         assert run_cli("run", config, *options).code == 0
-        assert len(ran) == runs
+        assert len(ran) == times
 
 
 def test_output_tokens_of_a_batch_are_awaited_together(folder: Path) -> None:

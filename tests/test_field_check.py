@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check import report, table
 from prefetch_sim.experiments.field_check.fit import HOW, Fitter
 from prefetch_sim.experiments.field_check.recordings import RECORDINGS
 from prefetch_sim.experiments.field_check.rows import Check, Study, groups, read_study
 from prefetch_sim.experiments.field_check.simulate import Values, row_values
-from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.hardware_profiles import load_runtime
 from prefetch_sim.sim.config.files import parse
 

@@ -26,6 +26,18 @@ ROOMS = (
     ("workload",),
     ("config",),
 )
+# Of experiments/, likewise, packages and files; who starts one, __main__.py, is above all.
+PACKAGES = (
+    ("cli",),
+    ("commands",),
+    ("checking",),
+    ("api", "validation", "copy_or_cpu", "experts_on_gpu", "questions", "paper_check"),
+    ("comparing", "plots", "studies"),
+    ("sweeps",),
+    ("advising", "conclusions", "output", "runs"),
+    ("field_check", "operator_check", "predictor_study", "benchmark", "gpu_day"),
+    ("documents", "heartbeat", "interrupts", "text"),
+)
 LEVEL = {room: level for level, row in enumerate(ROOMS) for room in row}
 # What each folder may know beside itself.
 BELOW = {
@@ -93,6 +105,23 @@ def test_no_room_imports_upward(name: str) -> None:
                 f"{path}: {imported} is the door"
             )
             assert other in (None, name) or LEVEL[other] > LEVEL[name], f"{path}: {imported}"
+
+
+def package(module: str) -> str | None:
+    """The package, or file, of experiments/ that a module is of."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "experiments" and len(parts) > 1 else None
+
+
+def test_no_package_of_experiments_imports_upward() -> None:
+    level = {name: level for level, row in enumerate(PACKAGES) for name in row}
+    for path in files_of("experiments"):
+        name = package(module_of(path))
+        if name is None or path.name == "__main__.py":
+            continue
+        for imported in imports(path):
+            other = package(imported)
+            assert other in (None, name) or level[other] > level[name], f"{path}: {imported}"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -10,8 +10,8 @@ import pytest
 
 from prefetch_sim.experiments import studies
 from prefetch_sim.experiments.copy_or_cpu import report as copy_or_cpu
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.experts_on_gpu import report as experts_on_gpu
-from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.experiments.questions import report as questions
 from prefetch_sim.experiments.sweeps import points
 from prefetch_sim.sim.config.files import parse_assignment

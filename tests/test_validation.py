@@ -12,7 +12,7 @@ import yaml
 from cli_support import ROOT, run_cli
 from jittered import FakeReplay
 
-from prefetch_sim.experiments.paper_check.report import fill
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.validation import accuracy, machines, report
 from prefetch_sim.experiments.validation.runs import compared, order
 from prefetch_sim.experiments.validation.study import RUNS, Study

@@ -21,9 +21,8 @@ from prefetch_sim.experiments.advising.answer import Advice
 from prefetch_sim.experiments.advising.machine import Here
 from prefetch_sim.experiments.advising.near import CHECKED
 from prefetch_sim.experiments.advising.question import Question
+from prefetch_sim.experiments.documents import fill, table
 from prefetch_sim.experiments.field_check.rows import Row, Study, read_study
-from prefetch_sim.experiments.paper_check.report import fill
-from prefetch_sim.experiments.studies import table
 from prefetch_sim.sim.config.files import parse, read_yaml
 from prefetch_sim.sim.setup.inputs import load
 

@@ -17,6 +17,7 @@ import numpy as np
 from prefetch_sim.experiments.api.modules import module_of, name_of
 from prefetch_sim.experiments.api.traces import trace_file
 from prefetch_sim.experiments.text import one_line
+from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, read_config, spelled
 from prefetch_sim.sim.config.schema import RunConfig
@@ -26,13 +27,6 @@ from prefetch_sim.traces.trace import Trace
 Config = str | os.PathLike[str] | Mapping[str, Any] | RunConfig
 Overrides = Mapping[str, Any] | None
 
-# Where a config names a policy, and of which kind.
-PLACES = {
-    "cache.eviction": "eviction",
-    "prefetch.policy": "prefetch",
-    "misses": "misses",
-    "predictor": "predictors",
-}
 _NAMES = ("name", "policy")  # keys of a mapping in such a place that hold the name
 
 
@@ -85,7 +79,7 @@ def named(tree: Tree) -> tuple[Tree, list[str]]:
             raise ConfigError(
                 "trace: a DataFrame names no model: give load_trace(frame, model=...)"
             )
-        kind = PLACES.get(path)
+        kind = registry.PLACES.get(path)
         if isinstance(value, Mapping):
             return {key: told(_below(path, key), part) for key, part in value.items()}
         if kind is not None and isinstance(value, list):
@@ -124,7 +118,7 @@ def _axes(sweep: Any, told: Callable[[str, Any], Any]) -> Any:
 
 def _below(path: str, key: Any) -> str:
     """The place of ``key`` in a mapping at ``path``; a policy's own name is in its place."""
-    return path if path in PLACES and key in _NAMES else f"{path}.{key}"
+    return path if path in registry.PLACES and key in _NAMES else f"{path}.{key}"
 
 
 def _plain(value: Any) -> Any:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
-from prefetch_sim.experiments.commands.run import checked, doubts, headline, without
 from prefetch_sim.experiments.conclusions.one_run import of_run
+from prefetch_sim.experiments.runs import checked, doubts, headline, without
 from prefetch_sim.experiments.text import number, percent
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import set_path

@@ -23,7 +23,6 @@ from prefetch_sim.experiments.api.given import (
     need_path,
     read,
 )
-from prefetch_sim.experiments.commands.sweep import doubts
 from prefetch_sim.experiments.sweeps import conclusion, export, points, pools
 from prefetch_sim.experiments.sweeps.runner import Sweep as Folder
 from prefetch_sim.experiments.text import count, number, one_line, percent
@@ -65,7 +64,7 @@ def sweep(
     if objects and jobs not in (None, 1):
         raise ConfigError(f"{source}: {objects[0]}: a Python object runs in this process: jobs=1")
     plan = points.plan(tree, source)
-    for line in doubts(plan):
+    for line in points.doubts(plan):
         warnings.warn(line.removeprefix("warning: "), stacklevel=2)
     if objects:
         jobs = 1

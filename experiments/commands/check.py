@@ -67,8 +67,8 @@ def check(
 
 
 def _show(found: Checked, policy: str) -> None:
-    from prefetch_sim.experiments.api.given import PLACES
     from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.sim.config import registry
 
     out = console()
     out.print(found.title, markup=False)
@@ -82,5 +82,5 @@ def _show(found: Checked, policy: str) -> None:
     for line in found.doubts:
         out.print(f"warning: {line}", markup=False)
     if found.held:
-        (place,) = (path for path, kind in PLACES.items() if kind == found.kind)
+        (place,) = (path for path, kind in registry.PLACES.items() if kind == found.kind)
         out.print(f"In a config: {place}: {policy}", markup=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,6 @@ from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
     from prefetch_sim.hardware_profiles import RuntimeProfile
-    from prefetch_sim.sim.config.files import Tree
     from prefetch_sim.sim.config.schema import RunConfig
     from prefetch_sim.sim.setup.inputs import Inputs
 
@@ -24,9 +22,6 @@ Assignments = Annotated[
         "--set", metavar="PATH=VALUE", help="Replace one key, by its dotted path. May be repeated."
     ),
 ]
-
-# Layer-steps of a run that is simulated a second time, without prediction: some 20 s, at most.
-_AGAIN = {"simpy": 250_000, "compiled": 25_000_000}
 
 
 def place(text: str) -> Path:
@@ -59,6 +54,7 @@ def run(
 
     with nothing_to_keep():
         from prefetch_sim.experiments.conclusions.one_run import of_run
+        from prefetch_sim.experiments.runs import without
         from prefetch_sim.sim.results import timeline as timelines
         from prefetch_sim.sim.results.summary import results
         from prefetch_sim.sim.run import run_inputs, simulate
@@ -88,28 +84,6 @@ def run(
         conclude(said)
 
 
-def without(inputs: Inputs) -> dict[str, Any] | None:
-    """The results of the same run with nothing predicted, where it predicts.
-
-    None too where that would take long, or a policy of the user's own fails in it.
-    """
-    from prefetch_sim.sim.config.errors import ConfigError
-    from prefetch_sim.sim.run import run_inputs
-    from prefetch_sim.sim.setup import engine_choice
-    from prefetch_sim.sim.setup import inputs as read
-
-    if not inputs.predictors:
-        return None
-    config = inputs.config.model_copy(update={"predictor": ()})
-    try:
-        bare = read.load(config)  # anew: what a policy in a file remembers is of the run before
-        if engine_choice.layer_steps(bare) > _AGAIN[engine_choice.choose(bare)]:
-            return None
-        return run_inputs(bare)
-    except ConfigError:
-        return None
-
-
 def load(
     config: Path,
     assignments: list[str],
@@ -120,6 +94,7 @@ def load(
 
     ``instead``: what is said of a config that is a sweep.
     """
+    from prefetch_sim.experiments.runs import checked
     from prefetch_sim.sim.config import files
     from prefetch_sim.sim.config.errors import ConfigError
 
@@ -129,23 +104,6 @@ def load(
     if "sweep" in tree:
         raise ConfigError(f"{config}: sweep: this config is a sweep; {instead}")
     return checked(tree, source(config, assignments, option))
-
-
-def checked(tree: Tree, where: str) -> Inputs:
-    """The inputs of a config. Every error begins with ``where``."""
-    from prefetch_sim.sim.config import files
-    from prefetch_sim.sim.config.errors import ConfigError
-    from prefetch_sim.sim.config.foreign import PolicyError
-    from prefetch_sim.sim.setup import inputs
-
-    try:
-        return inputs.load(files.parse(tree, where))
-    except PolicyError:  # it says where
-        raise
-    except ConfigError as error:
-        message = str(error)
-        prefix = "" if message.startswith(f"{where}: ") else f"{where}: "
-        raise ConfigError(prefix + message) from error
 
 
 def source(config: Path, assignments: list[str], option: str = "--set") -> str:
@@ -183,54 +141,16 @@ def files_of(config: RunConfig) -> list[Path]:
 def warn(inputs: Inputs, of: str = "") -> None:
     """Say what is likely no intention; ``of`` is said first."""
     from prefetch_sim.experiments.output import say
+    from prefetch_sim.experiments.runs import doubts
 
     for line in doubts(inputs, of):
         say(line)
 
 
-def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
-    """What is likely no intention, a line each; ``of`` is said first."""
-    from prefetch_sim.experiments.text import size
-    from prefetch_sim.traces.trace import DECODE
-
-    yield from (f"{of}{note}" for note in inputs.notes)
-    trace = inputs.workload.trace
-    if inputs.config.requests is None and trace.missing:
-        requests = f"{trace.missing:,} requests to come"
-        yield f"warning: {of}the trace is of an unfinished capture: {requests}"
-    if trace.tokens and not (trace.phase == DECODE).any():
-        cut = inputs.config.tokens
-        why = f"tokens: {cut} ends within the prompts" if cut else "the trace is of prompts alone"
-        yield f"warning: {of}no decode token is run, so there is no TPOT: {why}"
-    lap = sum(inputs.sizes) * inputs.workload.top_k
-    capacity = sum(inputs.cache_bytes)
-    if capacity < lap:
-        lru = inputs.config.cache.eviction.name == "lru"
-        yield (
-            f"warning: {of}the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
-            f"layers x top-{inputs.workload.top_k} ({size(lap)}): it cannot hold what one token "
-            "uses" + (", and LRU keeps none of it for the next" if lru else "")
-        )
-
-
-def headline(inputs: Inputs) -> str:
-    """What runs, in a line; of prefetch, the policy where it is not the one that most have."""
-    from prefetch_sim.experiments.text import size
-
-    config, given = inputs.config, inputs.as_given
-    names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
-    policy = config.prefetch.policy
-    policy = f", prefetch {policy}" if inputs.predictors and policy != "top-k" else ""
-    return (
-        f"{config.name}: {given['model']} on {given['hardware']}, runtime {given['runtime']}, "
-        f"predictor {names}{policy}, {config.cache.eviction.name} in "
-        f"{size(sum(inputs.cache_bytes))}"
-    )
-
-
 def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     """Print the results of a run, simulated or measured."""
     from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.experiments.runs import headline
     from prefetch_sim.experiments.text import count, number, percent, size
 
     out = console()

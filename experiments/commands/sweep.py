@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,7 +58,7 @@ def sweep(
         workers = pools.cluster(scheduler)
     # In this order: where there is no cluster, no folder is made.
     with workers as pool, Sweep(out, tree) as work:
-        for line in doubts(plan):
+        for line in points.doubts(plan):
             say(line)
         try:
             work.run(plan, pool)
@@ -90,19 +90,6 @@ def sweep(
         raise typer.Exit(1)
     tables = ", ".join((*export.EXPORTS, *([export.CONCLUSION] if said else [])))
     say(f"{total} in {out}: {tables}, results.sqlite, sweep.yaml")
-
-
-def doubts(plan: Sequence[Point]) -> Iterator[str]:
-    """What is likely no intention, a line each."""
-    from prefetch_sim.experiments.text import count
-
-    small = sum(point.cache_bytes < point.lap_bytes for point in plan)
-    if small:
-        yield (
-            f"warning: the cache of {small} of {count(len(plan), 'point')} is below one lap "
-            "(layers x top-k): it cannot hold what one token uses"
-        )
-    yield from dict.fromkeys(note for point in plan for note in point.notes)
 
 
 def _keep(out: Path, plan: Sequence[Point], work: Sweep) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from prefetch_sim.experiments import studies
-from prefetch_sim.experiments.studies import table
+from prefetch_sim.experiments.documents import table
 from prefetch_sim.hardware_profiles import load_profile
 
 FOLDER = Path(__file__).parent

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from prefetch_sim.experiments import studies
-from prefetch_sim.experiments.studies import table
+from prefetch_sim.experiments.documents import table
 from prefetch_sim.sim.config.models import load_model
 
 FOLDER = Path(__file__).parent

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check import report, table
 from prefetch_sim.experiments.field_check.recordings import (
     RECORDINGS,
@@ -17,7 +18,6 @@ from prefetch_sim.experiments.field_check.recordings import (
     traced,
 )
 from prefetch_sim.experiments.field_check.rows import read_study
-from prefetch_sim.experiments.paper_check.report import fill
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.operator_check import report
-from prefetch_sim.experiments.paper_check.report import fill
 from prefetch_sim.hardware_profiles import load_runtime
 from prefetch_sim.sim.calibration.comparison import compare
 from prefetch_sim.sim.calibration.machine import load

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -49,16 +48,6 @@ class Results(NamedTuple):
 
 def read(folder: Path) -> Results:
     return Results(*(pd.read_csv(folder / f"{name}.csv") for name in Results._fields))
-
-
-def fill(document: str, tables: dict[str, str]) -> str:
-    """``document`` with each ``<!-- table: NAME -->`` … ``<!-- end -->`` holding its table."""
-    for name, table in tables.items():
-        pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
-        document, found = re.subn(pattern, rf"\g<1>{table}\n\g<2>", document, flags=re.S)
-        if found != 1:
-            raise ValueError(f"the document has {found} places for the table {name!r}, not one")
-    return document
 
 
 def tables(results: Results) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from prefetch_sim.experiments import studies
 from prefetch_sim.experiments.conclusions.comparisons import turning
-from prefetch_sim.experiments.studies import table
+from prefetch_sim.experiments.documents import table
 from prefetch_sim.experiments.text import percent
 
 FOLDER = Path(__file__).parent

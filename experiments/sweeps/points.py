@@ -15,6 +15,7 @@ from typing import Any
 
 from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
+from prefetch_sim.experiments.text import count
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, is_index, parse, read_config, set_path, spelled
 from prefetch_sim.sim.config.foreign import PolicyError
@@ -272,3 +273,14 @@ def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from _leaves(value, f"{prefix}{key}.")
         elif value is not None:
             yield prefix + key, label(value)
+
+
+def doubts(plan: Sequence[Point]) -> Iterator[str]:
+    """What is likely no intention, a line each."""
+    small = sum(point.cache_bytes < point.lap_bytes for point in plan)
+    if small:
+        yield (
+            f"warning: the cache of {small} of {count(len(plan), 'point')} is below one lap "
+            "(layers x top-k): it cannot hold what one token uses"
+        )
+    yield from dict.fromkeys(note for point in plan for note in point.notes)

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from prefetch_sim.experiments.documents import fill, table
 from prefetch_sim.experiments.field_check import report as field_check
-from prefetch_sim.experiments.paper_check.report import fill
-from prefetch_sim.experiments.studies import table
 from prefetch_sim.experiments.validation.tables import TARGETS, Tables
 from prefetch_sim.sim.results.agreement import CAUSES
 

@@ -23,6 +23,13 @@ CONTRACTS = {
     "eviction": ("inserted", "used"),
     "misses": ("plan",),
 }
+# Where a config names one.
+PLACES = {
+    "cache.eviction": "eviction",
+    "prefetch.policy": "prefetch",
+    "misses": "misses",
+    "predictor": "predictors",
+}
 _WORDS = {"predictors": "predictor", "misses": "miss policy"}  # where the folder's is another
 # What it may have.
 _OPTIONS = {

@@ -1,0 +1,84 @@
+"""What people are told of one run beside its results, and how a config becomes its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prefetch_sim.experiments.text import size
+from prefetch_sim.sim.config import files
+from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import Tree
+from prefetch_sim.sim.config.foreign import PolicyError
+from prefetch_sim.sim.run import run_inputs
+from prefetch_sim.sim.setup import engine_choice
+from prefetch_sim.sim.setup import inputs as read
+from prefetch_sim.sim.setup.inputs import Inputs
+from prefetch_sim.traces.trace import DECODE
+
+# Layer-steps of a run that is simulated a second time, without prediction: some 20 s, at most.
+_AGAIN = {"simpy": 250_000, "compiled": 25_000_000}
+
+
+def checked(tree: Tree, where: str) -> Inputs:
+    """The inputs of a config. Every error begins with ``where``."""
+    try:
+        return read.load(files.parse(tree, where))
+    except PolicyError:  # it says where
+        raise
+    except ConfigError as error:
+        message = str(error)
+        prefix = "" if message.startswith(f"{where}: ") else f"{where}: "
+        raise ConfigError(prefix + message) from error
+
+
+def without(inputs: Inputs) -> dict[str, Any] | None:
+    """The results of the same run with nothing predicted, where it predicts.
+
+    None too where that would take long, or a policy of the user's own fails in it.
+    """
+    if not inputs.predictors:
+        return None
+    config = inputs.config.model_copy(update={"predictor": ()})
+    try:
+        bare = read.load(config)  # anew: what a policy in a file remembers is of the run before
+        if engine_choice.layer_steps(bare) > _AGAIN[engine_choice.choose(bare)]:
+            return None
+        return run_inputs(bare)
+    except ConfigError:
+        return None
+
+
+def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
+    """What is likely no intention, a line each; ``of`` is said first."""
+    yield from (f"{of}{note}" for note in inputs.notes)
+    trace = inputs.workload.trace
+    if inputs.config.requests is None and trace.missing:
+        requests = f"{trace.missing:,} requests to come"
+        yield f"warning: {of}the trace is of an unfinished capture: {requests}"
+    if trace.tokens and not (trace.phase == DECODE).any():
+        cut = inputs.config.tokens
+        why = f"tokens: {cut} ends within the prompts" if cut else "the trace is of prompts alone"
+        yield f"warning: {of}no decode token is run, so there is no TPOT: {why}"
+    lap = sum(inputs.sizes) * inputs.workload.top_k
+    capacity = sum(inputs.cache_bytes)
+    if capacity < lap:
+        lru = inputs.config.cache.eviction.name == "lru"
+        yield (
+            f"warning: {of}the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
+            f"layers x top-{inputs.workload.top_k} ({size(lap)}): it cannot hold what one token "
+            "uses" + (", and LRU keeps none of it for the next" if lru else "")
+        )
+
+
+def headline(inputs: Inputs) -> str:
+    """What runs, in a line; of prefetch, the policy where it is not the one that most have."""
+    config, given = inputs.config, inputs.as_given
+    names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
+    policy = config.prefetch.policy
+    policy = f", prefetch {policy}" if inputs.predictors and policy != "top-k" else ""
+    return (
+        f"{config.name}: {given['model']} on {given['hardware']}, runtime {given['runtime']}, "
+        f"predictor {names}{policy}, {config.cache.eviction.name} in "
+        f"{size(sum(inputs.cache_bytes))}"
+    )
