@@ -16,7 +16,7 @@ from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.validation import accuracy, machines, report
 from prefetch_sim.experiments.validation.runs import compared, order
 from prefetch_sim.experiments.validation.study import RUNS, Study
-from prefetch_sim.experiments.validation.tables import STATISTICS, TABLES, Tables
+from prefetch_sim.experiments.validation.tables import OF_GPUS, STATISTICS, TABLES, Tables
 from prefetch_sim.hardware_profiles import load_profile
 from prefetch_sim.sim.config.errors import ConfigError
 
@@ -318,9 +318,8 @@ def row(policy: str, tpot: float, **more: Any) -> dict[str, Any]:
 
 
 def test_errors_spread_and_order_by_hand() -> None:
-    measured = [row("none", t) for t in (9.0, 10.0, 11.0)]
-    measured += [row("good", t) for t in (4.0, 5.0, 5.0)]
-    measured += [row("near", t) for t in (9.5, 9.5, 9.5)]
+    times = {"none": (9.0, 10.0, 11.0), "good": (4.0, 5.0, 5.0), "near": (9.5, 9.5, 9.5)}
+    measured = [row(p, t, repeat=i) for p, of in times.items() for i, t in enumerate(of)]
     simulated = [row("none", 11.0), row("good", 4.0), row("near", 12.0)]
     found = Tables.of(["predictor"], measured, simulated)
     points = found.points.set_index("predictor")
@@ -329,7 +328,7 @@ def test_errors_spread_and_order_by_hand() -> None:
     assert points.loc["none", "error.tpot_ms.mean"] == pytest.approx(0.1)
     assert points.loc["good", "error.tpot_ms.mean"] == pytest.approx(-0.2)
     (order,) = found.order.to_dict("records")
-    # near lies within the range of none, so these two are no pair.
+    # near is now slower than none and now faster, so these two are no pair.
     assert (order["pairs"], order["pairs_that_differ"], order["in_order"]) == (3, 2, 2)
     assert order["tau_of_all"] == pytest.approx(1 / 3, abs=1e-6)
     summary = found.summary.set_index("what")
@@ -339,8 +338,26 @@ def test_errors_spread_and_order_by_hand() -> None:
     assert summary.loc["error of mean TPOT, median of points, %", "value"] == 20
 
 
+@pytest.mark.parametrize(
+    ("good", "differ"),
+    [
+        ((8.0, 18.0, 28.0), 1),  # faster by 2 each time, whatever the hour does to both
+        ((9.9, 16.0, 28.0), 1),  # by 0.1, 4 and 2: the median is 2, half the range 1.95
+        ((9.9, 15.0, 28.0), 0),  # 2 and 2.45
+        ((10.1, 16.0, 27.0), 0),  # once slower
+    ],
+)
+def test_what_drifts_is_in_both_of_a_pair(good: tuple[float, ...], differ: int) -> None:
+    both = {"none": (10.0, 20.0, 30.0), "good": good}
+    rows = [row(p, t, repeat=i) for p, of in both.items() for i, t in enumerate(of)]
+    found = Tables.of(["predictor"], rows, [row("none", 2.0), row("good", 1.0)], OF_GPUS)
+    assert found.order["pairs_that_differ"].item() == differ
+    summary = found.summary.set_index("what")
+    assert summary.loc["error of mean TPOT, p95 of points, %", "target"] == "<= 10"
+
+
 def test_one_run_has_no_spread_and_no_order() -> None:
-    rows = [row("none", 10.0), row("good", 5.0)]
+    rows = [row("none", 10.0, repeat=0), row("good", 5.0, repeat=0)]
     found = Tables.of(["predictor"], rows, rows)
     assert found.points["spread"].isna().all()
     assert found.order["pairs_that_differ"].item() == 0

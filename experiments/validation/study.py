@@ -15,7 +15,16 @@ from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.experiments.validation import figures, machines, runs
 from prefetch_sim.experiments.validation.machines import Machine
 from prefetch_sim.experiments.validation.runs import Kept, Kind, Replay, Run
-from prefetch_sim.experiments.validation.tables import TABLES, Row, Tables, axes, compared, times
+from prefetch_sim.experiments.validation.tables import (
+    OF_GPUS,
+    TABLES,
+    TARGETS,
+    Row,
+    Tables,
+    axes,
+    compared,
+    times,
+)
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
 from prefetch_sim.sim.setup import inputs as setup
@@ -101,7 +110,8 @@ class Study:
                     shown = point, ours, real
                 advance()
         labels = list(self._label(self.points[0]))
-        tables = Tables.of(labels, measured, simulated)
+        targets = OF_GPUS if self.device == "cuda" else TARGETS
+        tables = Tables.of(labels, measured, simulated, targets)
         tables.write(self.out)
         about = {"machine": self.machine.name, "model": self.model, "repeats": str(repeats)}
         about |= self._kept.get(self._keys[0], 0).about
