@@ -111,7 +111,7 @@ def test_a_card_by_the_name_on_its_box(hardware: Any, name: str) -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("hardware=RTX 4080", "hardware: unknown hardware 'RTX 4080'; did you mean 'rtx-40"),
+        ("hardware=RTX 4050", "hardware: unknown hardware 'RTX 4050'; did you mean 'rtx-40"),
         ("hardware=V100", "hardware 'V100' may be 'v100-pcie-32gb' or 'v100-sxm2-32gb'; say which"),
         ("hardware.cpu=ryzen-5950", "cpu: unknown cpu 'ryzen-5950'; did you mean 'ryzen-5950x'?"),
         ("model=mixtral", "unknown model 'mixtral'; did you mean 'mixtral-8x7b'?"),

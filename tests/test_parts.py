@@ -33,6 +33,7 @@ CPUS = [
     "ddr4-hexa",
     "ddr4-octa",
     "ddr5-dual",
+    "ddr5-dual-laptop",
     "ddr5-octa",
     "epyc-7763",
     "epyc-9175f",
@@ -319,7 +320,7 @@ FIVE_PATHS = (
     "host.memory_gib",
     "storage.gb_s",
 )
-ONE_MEMORY = {"--gpu-memory-gib": "64", "--gpu-gb-s": "400", "--drive-gb-s": "5"}
+ONE_MEMORY = {"--gpu-memory-gib": "96", "--gpu-gb-s": "400", "--drive-gb-s": "5"}
 
 
 def new(name: str, flags: dict[str, str], *more: object) -> Ended:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 # Words that an entry may have and a person leave out: sizes of memory, how it is plugged in, family
 # names before a number that is known without them.
-_LEFT_OUT = re.compile(r"\d+gb|pcie|sxm\d?|rtx|jetson|ryzen")
+_LEFT_OUT = re.compile(r"\d+gb|pcie|sxm\d?|rtx|rx|arc|jetson|ryzen")
 
 
 class UnknownNameError(ValueError):
@@ -78,7 +78,8 @@ def _nearest(given: str, known: Iterable[str], idle: re.Pattern[str]) -> str:
     # A name cut short is nearer to what it begins than to one of its own length, and one with more
     # to it to what it begins with.
     near = [key for key in names if text and key.startswith(text)]
-    near = near or [key for key, name in names.items() if _begins(words, _words(name))]
+    begun = [key for key, name in names.items() if _begins(words, _words(name))]
+    near = near or sorted(begun, key=len, reverse=True)
     if not near:
         told = _telling(words, idle)
         shared = {key: len(told & _telling(_words(name), idle)) for key, name in names.items()}

@@ -31,7 +31,7 @@ GIB = 2**30
 # three quarters (iogpu.wired_limit_mb unset).
 _SYSTEM, _LEAST_SYSTEM, _MACOS = 0.1, 2 * GIB, 0.25
 How = Literal["said", "detected", "assumed"]
-MACS = ("m2-ultra", "m4-max", "m5-pro")
+MACS = ("m2-ultra", "m3-max", "m3-ultra", "m4", "m4-max", "m4-pro", "m5-pro")
 
 
 @dataclass(frozen=True)
