@@ -138,14 +138,14 @@ def _words(data: bytearray) -> Iterator[tuple[int, int]]:
 def damaged(content: bytes, draw: random.Random) -> bytes:
     """As ``mutated``, and inside what is packed, whose own checks would find it otherwise."""
     if content[:2] == b"\x1f\x8b" and draw.random() < 0.7:
-        return gzip.compress(mutated(gzip.decompress(content), draw), 1)
+        return gzip.compress(damaged(gzip.decompress(content), draw), 1)
     if content[8:9] == b"{" and draw.random() < 0.5:  # safetensors: a header after its length
         end = 8 + int.from_bytes(content[:8], "little")
         header = mutated(content[8:end], draw)
         return len(header).to_bytes(8, "little") + header + content[end:]
     if content[:4] == b"PAR1" and draw.random() < 0.5:
         return other_table(content, draw)
-    if content[:1] in b"{[" and draw.random() < 0.6:
+    if content[:1] in (b"{", b"[") and draw.random() < 0.6:
         return other_json(content, draw)
     if content[:2] == b"PK" and draw.random() < 0.7:
         packed = io.BytesIO()

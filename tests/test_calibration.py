@@ -24,7 +24,8 @@ from prefetch_sim.hardware_profiles.schema import Figure
 from prefetch_sim.sim.calibration import link, memory, operators, samples, sources, storage
 from prefetch_sim.sim.calibration.comparison import compare
 from prefetch_sim.sim.calibration.operators import Operator
-from prefetch_sim.sim.calibration.samples import Samples, Stamp
+from prefetch_sim.sim.calibration.profile import profiles
+from prefetch_sim.sim.calibration.samples import Findings, Samples, Stamp
 from prefetch_sim.sim.config.models import load_model
 from prefetch_sim.sim.cost.transfers import Storage
 from prefetch_sim.traces.models.weights import Weights
@@ -54,6 +55,18 @@ def test_what_was_measured_stands_and_the_rest_is_the_nearest_machine_s(unified:
     rest = [one for path, one in flat.items() if path not in measured]
     assert all(one.kind == "estimate" and "taken from" in one.source for one in rest)
     assert flat["compute.launch_us"].value == load_profile(made.like).compute.launch_us.value
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_what_is_of_a_link_is_of_the_machine_that_has_one(unified: bool) -> None:
+    found = Findings(
+        {"host_link.gb_s": figure(6), "compute.beside_loads": figure(0.7)},
+        {"compute.beside_loads": figure(0.6)},
+    )
+    made = profiles("mine", "a machine", found, unified=unified).machines
+    shares = {part: one.profile.compute.beside_loads for part, one in made.items()}
+    over_link = figure(0.6)
+    assert shares == ({"": figure(0.7), ".copies": over_link} if unified else {"": over_link})
 
 
 def test_profiles_are_written_as_they_are_read(tmp_path: Path) -> None:
@@ -440,7 +453,6 @@ def test_a_gpu_is_measured_from_end_to_end_on_threads_that_stand_in_for_its_stre
 ) -> None:
     torch = pytest.importorskip("torch", reason="measuring needs torch")
     from prefetch_sim.sim.calibration.measuring import benches, calibrate, plan
-    from prefetch_sim.sim.calibration.profile import profiles
 
     asked: set[str] = set()
 
@@ -573,7 +585,7 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
     from prefetch_sim.sim.run import simulate
     from prefetch_sim.sim.setup.inputs import Inputs
 
-    costs = {"routing_us": 26.0, "step_us": 300.0, "load.issue_us": 70.0}
+    costs = {"routing_us": 26.0, "step_us": 300.0, "load.issue_us": 70.0, "miss.us": 40.0}
     real = override(load_runtime("ideal"), costs)
     machines = {
         name: load_profile(like)
@@ -617,6 +629,7 @@ def test_what_a_replay_takes_beyond_a_simulation_is_found_again(tmp_path: Path) 
         beside = figures["compute.beside_loads"].value
         assert beside == pytest.approx(left[one_memory], rel=0.03)
     assert found["load.read_us"].value == 0
+    assert found["miss.us"].value == pytest.approx(40, rel=0.03)
     for name in rates:
         assert all_.hardware[name].value == pytest.approx(drive, rel=0.03)
     assert not list(tmp_path.iterdir())

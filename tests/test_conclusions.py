@@ -225,7 +225,7 @@ def test_why_prefetch_fails(change: dict[str, Any], expected: list[Reason]) -> N
             "What holds it back: of its prefetches that are used 75.0 % come late",
         ),
         (12.0, {"ends": (1, 0, 1)}, "Why it hurts: 50.0 % of its prefetches are never used"),
-        (12.0, {"total": 1200.0}, "Why it hurts: its own work adds 200 ms to the run"),
+        (12.0, {"total": 1200.0}, "Why it hurts: it adds 200 ms of work and computing to the run"),
     ],
 )  # fmt: skip
 def test_reasons_are_told_with_their_figures(

@@ -375,7 +375,9 @@ def test_loads_take_of_the_bandwidth_alone() -> None:
         assert slower.step(*asked) == halved.step(*asked)
     assert slower.expert_ns(0, 1) == halved.expert_ns(0, 1) > cost.expert_ns(0, 1)
     assert slower.expert_ns(0, 9999) == cost.expert_ns(0, 9999)  # operations
-    assert override(PLAIN, {"compute.beside_loads": 1}).compute.beside_loads is not None
+    assert cost.predictor_ns(1e4, 1e6, 1) == whole.predictor_ns(1e4, 1e6, 1)
+    all_left = override(PLAIN, {"compute.beside_loads": 1})
+    assert CostModel(TINY, all_left, runtime, precision="bf16").beside_loads is None
 
 
 @pytest.mark.parametrize(

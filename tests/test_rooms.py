@@ -115,6 +115,10 @@ def package(module: str) -> str | None:
 
 def test_no_package_of_experiments_imports_upward() -> None:
     level = {name: level for level, row in enumerate(PACKAGES) for name in row}
+    there = {package(module_of(path)) for path in files_of("experiments")} - {None}
+    assert there == level.keys()
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert [name for name in level if f"`{name}/`" not in text and f"`{name}.py`" not in text] == []
     for path in files_of("experiments"):
         name = package(module_of(path))
         if name is None or path.name == "__main__.py":

@@ -16,7 +16,7 @@ from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.validation import accuracy, machines, report
 from prefetch_sim.experiments.validation.runs import compared, order
 from prefetch_sim.experiments.validation.study import RUNS, Study
-from prefetch_sim.experiments.validation.tables import OF_GPUS, STATISTICS, TABLES, Tables
+from prefetch_sim.experiments.validation.tables import OF_GPUS, STATISTICS, TABLES, TARGETS, Tables
 from prefetch_sim.hardware_profiles import load_profile
 from prefetch_sim.sim.config.errors import ConfigError
 
@@ -318,7 +318,7 @@ def row(policy: str, tpot: float, **more: Any) -> dict[str, Any]:
 
 
 def test_errors_spread_and_order_by_hand() -> None:
-    times = {"none": (9.0, 10.0, 11.0), "good": (4.0, 5.0, 5.0), "near": (9.5, 9.5, 9.5)}
+    times = {"none": (9.0, 10.0, 11.0), "good": (4.0, 5.0, 5.9), "near": (9.5, 9.5, 9.5)}
     measured = [row(p, t, repeat=i) for p, of in times.items() for i, t in enumerate(of)]
     simulated = [row("none", 11.0), row("good", 4.0), row("near", 12.0)]
     found = Tables.of(["predictor"], measured, simulated)
@@ -342,9 +342,9 @@ def test_errors_spread_and_order_by_hand() -> None:
     ("good", "differ"),
     [
         ((8.0, 18.0, 28.0), 1),  # faster by 2 each time, whatever the hour does to both
-        ((9.9, 16.0, 28.0), 1),  # by 0.1, 4 and 2: the median is 2, half the range 1.95
-        ((9.9, 15.0, 28.0), 0),  # 2 and 2.45
-        ((10.1, 16.0, 27.0), 0),  # once slower
+        ((8.2, 18.0, 27.8), 1),  # by 2, give or take 0.2: t = 17, p = 0.003
+        ((9.0, 18.0, 27.0), 0),  # give or take 1: t = 3.5, p = 0.07
+        ((10.0, 20.0, 30.0), 0),
     ],
 )
 def test_what_drifts_is_in_both_of_a_pair(good: tuple[float, ...], differ: int) -> None:
@@ -354,6 +354,21 @@ def test_what_drifts_is_in_both_of_a_pair(good: tuple[float, ...], differ: int) 
     assert found.order["pairs_that_differ"].item() == differ
     summary = found.summary.set_index("what")
     assert summary.loc["error of mean TPOT, p95 of points, %", "target"] == "<= 10"
+
+
+@pytest.mark.parametrize("run", report.committed(), ids=lambda run: run.name)
+def test_committed_tables_follow_from_what_was_measured(run: Any) -> None:
+    labels = list(run.tables.simulated.columns)
+    labels = labels[: labels.index("tpot_ms.mean")]
+    real, ours = (
+        getattr(run.tables, name).to_dict("records") for name in ("measured", "simulated")
+    )
+    targets = OF_GPUS if "gpu" in run.machine else TARGETS
+    again = Tables.of(labels, real, ours, targets)
+    for name in ("points", "policies", "order", "summary"):
+        pd.testing.assert_frame_equal(
+            getattr(again, name), getattr(run.tables, name), check_dtype=False, atol=2e-6
+        )
 
 
 def test_one_run_has_no_spread_and_no_order() -> None:

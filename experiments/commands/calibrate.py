@@ -163,11 +163,15 @@ def _show(made: Profiles) -> None:
     from prefetch_sim.hardware_profiles import load_profile
 
     out = console()
-    draft = made.machines[max(made.machines, key=len)]  # with a link, where that was measured
+    first, *others = made.machines.values()
+    draft = others[-1] if others else first  # with a link, where that was measured
     near = load_profile(draft.like).flat()
     table = grid("figure", "here", "±", draft.like, "kind", right=0)
-    rows = draft.profile.flat() | (made.runtime.flat() if made.runtime else {})
-    for path, figure in rows.items():
+    own = first.profile.flat()
+    rows = list(draft.profile.flat().items())
+    rows += [(path, own[path]) for path, figure in rows if own.get(path, figure) != figure]
+    rows += made.runtime.flat().items() if made.runtime else ()
+    for path, figure in rows:
         other = f"{near[path].value:g}" if path in near else "–"
         spread = f"{100 * figure.uncertainty:g} %"
         table.add_row(path, f"{figure.value:g}", spread, other, figure.kind)

@@ -229,7 +229,12 @@ def _costs(c: Comparison) -> Iterator[str]:
     if compute and same and "predictor" in keys:
         yield (
             f"Compute changes by {_ms(compute)} ms, what predictors take that work on the compute "
-            "engine (inline)."
+            "engine (inline), and what loads slow down where the machine's figures say so."
+        )
+    elif compute and same:
+        yield (
+            f"Compute changes by {_ms(compute)} ms, what loads slow down that go on meanwhile: see "
+            "the machine's compute.beside_loads."
         )
     loads = c.b["loads"] - c.a["loads"]
     if own * loads > 0 and keys.isdisjoint({"runtime", "model", "precision", "batch_size"}):

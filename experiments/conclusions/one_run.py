@@ -35,7 +35,7 @@ def because(reason: Reason, result: Result, without: Result | None = None) -> st
     ahead, (stage, busy) = figures.early(result), figures.busiest(result)
     if reason is Reason.COST and without is not None:
         cost = figures.own_cost(result, without)
-        return f"its own work adds {number(cost)} ms to the run"
+        return f"it adds {number(cost)} ms of work and computing to the run"
     if reason is Reason.WRONG:
         return f"{percent(ahead.useless / ahead.total)} of its prefetches are never used"
     if reason is Reason.LINK:

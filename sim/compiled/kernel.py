@@ -1,6 +1,6 @@
 """The kernel runs the forward pass over named rows, and all events in order.
 
-The pass is a machine of few states (``arrays.ROUTING`` …): it works out what it can, then waits
+The pass is a machine of few states (``progress.ROUTING`` …): it works out what it can, then waits
 for its next wake. Rules: docs/timing.md.
 """
 
@@ -354,7 +354,7 @@ def run(
     s, cache, path, loader, r = bare(s), bare(cache), bare(path), bare(loader), bare(r)
     cpu = bare(cpu)
     while r.at.phase != OVER:
-        if r.at.ended >= 0:  # a layer has, or the run has not begun
+        if r.at.ended >= 0:  # a layer has, or its wait to start, or the run has not begun
             if s.slows and r.at.phase != STARTING and r.at.step < s.step_count:
                 r.at.ended = -1
                 _until(r, STARTING, r.at.now)

@@ -15,7 +15,7 @@ TOO_MANY_LOADS, STUCK = 1, 2  # Progress.broken
 class Progress(Row):
     phase: int
     wake: int  # when the pass goes on
-    ended: int  # when the layer has
+    ended: int  # when the layer has, or the wait for its start; -1: not yet
     step: int
     layer: int
     first: int  # of its routed set in Setup.routed

@@ -190,7 +190,7 @@ class CostModel:
         # The same while experts are loaded: None where that makes no difference.
         self.beside_loads: CostModel | None = None
         if compute.beside_loads is not None and compute.beside_loads.value < 1:
-            slower = _beside_loads(profile)
+            slower = _slower(profile)
             self.beside_loads = CostModel(model, slower, runtime, precision=precision)
 
         self._batches: dict[tuple[int, int], _Batch] = {}
@@ -345,7 +345,7 @@ class CostModel:
         return max(roofline, launches) if self._eager else roofline + launches
 
 
-def _beside_loads(profile: HardwareProfile) -> HardwareProfile:
+def _slower(profile: HardwareProfile) -> HardwareProfile:
     """``profile`` with the bandwidth that loads leave to what computes."""
     compute = profile.compute
     assert compute.beside_loads is not None

@@ -27,7 +27,7 @@ class CostTable(NamedTuple):
     per_step: Integers  # [kinds, 5]
 
 
-@lru_cache(maxsize=COSTS_KEPT)
+@lru_cache(maxsize=2 * COSTS_KEPT)  # beside loads, too
 def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
     found = [cost.step(step.phase, step.tokens, step.contexts) for step in kinds]
     per_layer = integers([(one.prologue_ns, one.attention_ns) for one in found])
@@ -38,7 +38,7 @@ def cost_table(cost: CostModel, kinds: tuple[Step, ...]) -> CostTable:
     return CostTable(np.ascontiguousarray(per_layer.transpose(0, 2, 1)), integers(per_step))
 
 
-@lru_cache(maxsize=COSTS_KEPT)
+@lru_cache(maxsize=2 * COSTS_KEPT)
 def expert_table(cost: CostModel, layers: int, served: tuple[int, ...]) -> Integers:
     """[layers, most tokens + 1]: ns of an expert that serves so many; 0 where none does."""
     return _table(cost.expert_ns, layers, served)

@@ -47,7 +47,8 @@ class ForwardPass:
         # What each takes where no load is queued or moves, and where one is.
         slower = cost.beside_loads or cost
         self._costs = cost, slower
-        self._works = self._alone, alone(workload, slower, grouped)
+        beside = self._alone if slower is cost else alone(workload, slower, grouped)
+        self._works = self._alone, beside
         self._predictors = predictors
         self._at_start = [p for p in predictors if p.trigger == "layer_start"]
         self._at_gate = [p for p in predictors if p.trigger == "gate_input"]
@@ -59,7 +60,8 @@ class ForwardPass:
         """Every step in order; finishes the loader's accounts at the end.
 
         ``now`` is when what has been worked out so far ends, which may lie ahead of the clock:
-        the pass waits only where something is decided, at a layer's routing and while it misses.
+        the pass waits only where something is decided: at a layer's routing, while it misses, and
+        where it starts, if loads slow it down.
         """
         device, workload, loader = self.device, self.workload, self.loader
         tables = [self.layer_records, loader.records]

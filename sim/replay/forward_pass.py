@@ -23,6 +23,8 @@ from prefetch_sim.sim.replay.slots import Slots
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.sim.workload.workload import Workload
 
+Expected = tuple[StepCost, StepCost]  # of a step: alone, and beside loads
+
 
 class _Layer:
     """What one layer-step has asked the compute engine for."""
@@ -32,6 +34,7 @@ class _Layer:
         self.jobs: list[tuple[Mark, Sequence[Load]]] = []  # in order, with what each waited for
         self.routed: list[int] = []
         self.routed_at = self.hits = self.late = 0
+        self.beside = False  # it started while a load was queued or moved
         self.streams = False  # its set is larger than the cache
         self.computes = False  # a group of a set that streams is at work
 
@@ -57,7 +60,8 @@ class ReplayPass:
         self.own_ns = 0  # in which it neither computed nor waited for experts
         self._workload, self._products, self._device = workload, products, device
         self._loader, self._slots, self._decisions = loader, slots, decisions
-        self._predictors, self._cost, self._grouped = predictors, cost, grouped
+        self._predictors, self._grouped = predictors, grouped
+        self._costs = cost, cost.beside_loads or cost  # as a layer starts: alone, beside loads
         self._predict = products.predict
         self._alone = alone(workload, cost, grouped)
         # [predictor][layer that it speaks of]
@@ -81,7 +85,8 @@ class ReplayPass:
         for step in workload.steps():
             begun = end  # what lies between two steps is the engine's own work
             self._free, self._busy, self._stalls = begun, 0, [0] * STALLS
-            expected = self._cost.step(step.phase, step.tokens, step.contexts)
+            which = step.phase, step.tokens, step.contexts
+            expected = self._costs[0].step(*which), self._costs[1].step(*which)
             for predictor in self._predictors:
                 predictor.begin(step)
             for layer in range(workload.layers):
@@ -100,9 +105,10 @@ class ReplayPass:
 
     # One layer
 
-    def _run_layer(self, step: Step, expected: StepCost, layer: int) -> None:
+    def _run_layer(self, step: Step, expected: Expected, layer: int) -> None:
         device = self._device
         here = _Layer(step.number * self._workload.layers + layer, layer)
+        here.beside = bool(self._loader.in_flight)
         routed = self._begin(here, step, expected)
         device.until(routed)
         here.routed, tokens = self._workload.routed(step, layer)
@@ -115,7 +121,7 @@ class ReplayPass:
         end = self._ask(here, "combine", partial(self._products.combine, layer))
         end.then = partial(self._ended, here)
 
-    def _begin(self, here: _Layer, step: Step, expected: StepCost) -> Mark:
+    def _begin(self, here: _Layer, step: Step, expected: Expected) -> Mark:
         """Ask for what happens until the layer is routed; returns what is through then.
 
         What no predictor looks at in between is asked for together.
@@ -242,12 +248,13 @@ class ReplayPass:
     # Prediction
 
     def _fire(
-        self, trigger: str, here: _Layer, step: Step, expected: StepCost, after: Mark
+        self, trigger: str, here: _Layer, step: Step, expected: Expected, after: Mark
     ) -> None:
         """Let the predictors of ``trigger`` predict, one after the other, from ``after`` on."""
+        present = expected[here.beside]
         ahead = {
-            "layer_start": expected.attention_ns[here.layer] - expected.norm_ns + expected.gate_ns,
-            "gate_input": expected.gate_ns,
+            "layer_start": present.attention_ns[here.layer] - present.norm_ns + present.gate_ns,
+            "gate_input": present.gate_ns,
             "routed": 0,
         }[trigger]
         for predictor, networks in zip(self._predictors, self._networks):
@@ -261,7 +268,7 @@ class ReplayPass:
                 after = self._ask(here, "predictor", partial(self._predict, networks[target]))
             lead = 0
             if self._decisions.timed:
-                lead = ahead + between(expected, self._alone, here.layer, target)
+                lead = ahead + between(expected[0], self._alone, here.layer, target)
             said = partial(
                 self._said, predictor.index, here.number + predictor.distance, prediction,
                 len(step.rows), after, lead,

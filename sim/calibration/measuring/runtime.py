@@ -86,20 +86,30 @@ def measure(
         fitted = {name: figure.value for name, figure in found.hardware.items()}
         study.machines = {name: override(one, fitted) for name, one in machines.items()}
         note = "with which a simulation takes as long as a replay, half of the experts absent"
-        beside = note.replace("takes", "computes")
         left, issue = study.of_copies(repeats)
-        found.over_link[_BESIDE] = stamp.figure(left, beside)
+        found.over_link[_BESIDE] = stamp.figure(left, _left_note(left))
         found.runtime["load.issue_us"] = stamp.figure(issue, f"a load over the host link, {note}")
         if folder is not None and "disk" in machines:
             left, rate = study.of_reads(repeats, folder)
-            found.hardware[_BESIDE] = stamp.figure(left, beside)
+            found.hardware[_BESIDE] = stamp.figure(left, _left_note(left))
             for name in _DRIVE:
                 found.hardware[name] = stamp.figure(rate, f"reads between products, {note}")
             found.runtime["load.read_us"] = stamp.exact(0, "in the drive's rate")
+        found.runtime["miss.us"] = stamp.figure(
+            Samples.of(study.misses_us), "the replay's own work for an expert that was loaded"
+        )
     found.runtime["load.copies"] = stamp.exact(1, "an expert lies in one piece")
-    for name in ("miss.us", "miss.us_per_mib", "miss.beside_us"):
-        found.runtime[name] = stamp.exact(0, "in load.issue_us and load.read_us")
+    for name in ("miss.us_per_mib", "miss.beside_us"):
+        found.runtime[name] = stamp.exact(0, "in miss.us")
     return found
+
+
+def _left_note(left: Samples) -> str:
+    at_least = "; no less was tried" if left.median < 1.01 * _LEAST_LEFT else ""
+    return (
+        "with which the products of a simulation take as long as those of a replay, half of the "
+        f"experts absent{at_least}"
+    )
 
 
 class _Study:
@@ -110,6 +120,8 @@ class _Study:
     ) -> None:
         self.folder, self.costs = folder, dict[str, float]()
         self.machines = dict[str, HardwareProfile]()
+        self.misses_us: list[float] = []  # of each replay in which experts were absent
+        self._own: list[float] = []  # ns a layer-step, where none was
         self._runs, self._precision, self._decode = runs, precision, decode
         own = {"dense_layers": (), "expert_bytes": None, "vocab": _VOCAB}
         self._whole = like.model_copy(update=own)
@@ -158,31 +170,40 @@ class _Study:
         return {_MEMORY: memory, _SHARE: share}
 
     def of_copies(self, repeats: int) -> tuple[Samples, Samples]:
-        """The share that loads leave of the memory's rate, and µs of ``load.issue_us``."""
+        """The share of the memory's rate that loads leave, and µs of ``load.issue_us``."""
         plain = self._inputs("link", _HALF)
         shares, found = [], []
         for _ in range(repeats):
             run = self._runs.replay(plain, self.folder)
-            real, left = _total(run), self._left("link", run)
+            real, (left, miss) = _total(run), self._beside("link", run)
             shares.append(left)
 
-            def longer(us: float, real: float = real, left: float = left) -> bool:
-                costs, figures = {"load.issue_us": us}, {_BESIDE: left}
+            def longer(
+                us: float, real: float = real, left: float = left, miss: float = miss
+            ) -> bool:
+                costs, figures = {"load.issue_us": us, "miss.us": miss}, {_BESIDE: left}
                 tried = self._inputs("link", _HALF, costs=costs, figures=figures)
                 return _total(self._runs.simulate(tried)) > real
 
             found.append(0.0 if longer(0.0) else _halved(longer, 0.0, 1e-3 * real))
         return Samples.of(shares), Samples.of(found)
 
-    def _left(self, machine: str, real: Simulation) -> float:
-        """``compute.beside_loads`` with which a simulation computes as long as ``real`` did."""
-        worked = _computed(real)
+    def _beside(self, machine: str, real: Simulation) -> tuple[float, float]:
+        """``compute.beside_loads`` with which the products of a simulation take as long as those of
+        ``real`` did, and µs of own work for each expert that it loaded."""
+        layers = real.layers
+        usual = float(np.mean(self._own)) * len(layers)
+        own = max(0.0, real.own_ns - usual)
+        missed = int((layers.column("experts") - layers.column("hits")).sum())
+        self.misses_us.append(own / missed / 1e3)
+        worked = _computed(real) - own
 
         def too_fast(left: float) -> bool:
             tried = self._inputs(machine, _HALF, figures={_BESIDE: left})
             return _computed(self._runs.simulate(tried)) < worked
 
-        return _halved(too_fast, _LEAST_LEFT, 1.0) if too_fast(1.0) else 1.0
+        left = _halved(too_fast, _LEAST_LEFT, 1.0) if too_fast(1.0) else 1.0
+        return left, self.misses_us[-1]
 
     def of_reads(self, repeats: int, folder: Path) -> tuple[Samples, Samples]:
         """The share that reads leave of the memory's rate, and GB/s of the drive as loads have it.
@@ -206,12 +227,14 @@ class _Study:
         shares, found = [], []
         for _ in range(repeats):
             run = self._runs.replay(plain, folder)
-            real, left = _total(run), self._left("disk", run)
+            real, (left, miss) = _total(run), self._beside("disk", run)
             shares.append(left)
 
-            def faster(gb_s: float, real: float = real, left: float = left) -> bool:
+            def faster(
+                gb_s: float, real: float = real, left: float = left, miss: float = miss
+            ) -> bool:
                 figures = {_BESIDE: left, **dict.fromkeys(_DRIVE, gb_s)}
-                tried = self._inputs("disk", _HALF, figures=figures)
+                tried = self._inputs("disk", _HALF, costs={"miss.us": miss}, figures=figures)
                 return _total(self._runs.simulate(tried)) < real
 
             found.append(_halved(faster, known / _WIDE, known * _WIDE))
@@ -227,6 +250,8 @@ class _Study:
         inputs = self._inputs("link", "100%", warm="first", figures=figures)
         run = self._runs.replay(inputs, self.folder) if replayed else self._runs.simulate(inputs)
         layers, steps = run.layers, run.steps
+        if replayed:
+            self._own.append(run.own_ns / len(layers))
         start, routed, end = (layers.column(name) for name in ("start", "routed", "end"))
         until = np.array(end)
         inside = np.flatnonzero(np.diff(layers.column("step")) == 0)
@@ -272,7 +297,7 @@ def _halved(over: Callable[[float], bool], low: float, high: float) -> float:
 
 
 def _computed(run: Simulation) -> float:
-    """ns of all steps but stalls."""
+    """ns of all steps but stalls: products, and the engine's own work."""
     return float(run.steps.column("compute").sum())
 
 

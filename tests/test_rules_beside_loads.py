@@ -16,6 +16,10 @@ from hypothesis import given
 from readings import READINGS, read
 from test_properties import EXAMPLES, Small, smalls, total_ns
 
+from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.run import simulate
+from prefetch_sim.sim.setup.inputs import load
+
 each = pytest.mark.parametrize("by", READINGS)
 
 
@@ -110,3 +114,25 @@ def test_what_computes_beside_loads_is_never_faster(small: Small) -> None:
     small = replace(small, config=small.config | {"overlap": "per_expert"})
     alone, beside = (replace(small, cost=small.cost | {"slowed": n}) for n in (1, 2))
     assert total_ns(alone.run()) <= total_ns(beside.run())
+
+
+def test_engines_agree_on_a_machine_that_says_so() -> None:
+    """With the durations of the cost model, and more of them than without."""
+    compute = {}
+    for left in (None, 0.6):
+        for engine in ("simpy", "compiled"):
+            hardware = {"name": "rtx-3060-12gb"} | ({"compute.beside_loads": left} if left else {})
+            tree = {
+                "trace": "mini-gpt-oss",
+                "model": "gpt-oss-20b",
+                "requests": "0:1",
+                "tokens": "0:30",
+                "cache": {"capacity": "25%"},
+                "predictor": "pre-attention",
+                "hardware": hardware,
+                "engine": engine,
+            }
+            found = simulate(load(RunConfig.model_validate(tree)))
+            compute[left, engine] = found.steps.column("compute").sum()
+    assert compute[None, "simpy"] == compute[None, "compiled"]
+    assert compute[None, "simpy"] < compute[0.6, "simpy"] == compute[0.6, "compiled"]
