@@ -103,8 +103,9 @@ class ForwardPass:
                 bookkeeping = self._booked_ahead() if loader.ahead else 0
                 if loader.waiting:
                     bookkeeping += (len(routed) - hits) * miss_ns[layer]
+                    costs = plain, beside
                     missing.begin(
-                        layer, routed, tokens, plain, beside, bookkeeping, cpu_end, routed_at, now
+                        layer, routed, tokens, costs, bookkeeping, cpu_end, routed_at, now
                     )
                     loader.serve(routed_at)
                     yield device.asleep()

@@ -15,7 +15,6 @@ from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.engine.protocols import Device
 
 STALLS = 5  # kinds: see ``MissingLayer.stalls``
-_NOTHING = (0, 0)
 
 
 class MissingLayer:
@@ -41,8 +40,8 @@ class MissingLayer:
         self._routed: list[int] = []
         self._tokens: list[int] | None = None
         self._streams = False
-        # ns that the first group is charged beside its experts, by ``beside``.
-        self._dispatch = _NOTHING
+        self._costs: tuple[StepCost, ...] = ()  # of the step: alone, and beside loads
+        self._permutes = False  # whether the next group is charged that
         self._bookkeeping = 0  # ns, once all has been computed
         self._cpu_end = 0  # when the CPU is through with its share
         self._group_end = 0
@@ -54,8 +53,7 @@ class MissingLayer:
         layer: int,
         routed: list[int],
         tokens: list[int] | None,
-        plain: StepCost,
-        beside: StepCost,
+        costs: tuple[StepCost, StepCost],
         bookkeeping: int,
         cpu_end: int,
         asked: int,
@@ -64,8 +62,8 @@ class MissingLayer:
         """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on.
 
         The layer ends ``bookkeeping`` ns after its last expert has been computed, here and, by
-        ``cpu_end``, on the CPU. ``routed`` and ``tokens`` are of those computed here. The step
-        takes ``beside`` while a load is queued or moves, ``plain`` where none is.
+        ``cpu_end``, on the CPU. ``routed`` and ``tokens`` are of those computed here. ``costs``:
+        of the step, alone and beside loads.
         """
         loader = self._loader
         resident = loader.cache.resident
@@ -74,11 +72,10 @@ class MissingLayer:
         self.stalls = [0, 0, 0, 0, 0]
         self._streams = streams = not loader.cache.fits(routed)
         ready = [x for x in routed if resident[x]]
-        work = beside.shared_ns
-        if self._grouped:
-            self._dispatch = plain.moe_fixed_ns, beside.moe_fixed_ns
-        else:
-            work += beside.moe_fixed_ns
+        self._costs, self._permutes = costs, self._grouped
+        work = costs[1].shared_ns
+        if not self._grouped:
+            work += costs[1].moe_fixed_ns
             if not streams:
                 work += self._work(layer, ready, routed, tokens, True)
         self.free = self._device.compute(now, work, "experts")
@@ -155,8 +152,9 @@ class MissingLayer:
     def _compute(self, experts: Sequence[int], start: int, beside: bool) -> int:
         """Compute ``experts`` from ``start`` on; returns when that ends."""
         work = self._work(self._layer, experts, self._routed, self._tokens, beside)
-        work += self._dispatch[beside]
-        self._dispatch = _NOTHING
+        if self._permutes:
+            work += self._costs[beside].moe_fixed_ns
+            self._permutes = False
         end = self._device.compute(start, work, "experts")
         if self._streams:
             self._group_end = end
