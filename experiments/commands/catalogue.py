@@ -172,15 +172,32 @@ def _entries(kind: Kind) -> list[tuple[str, str]]:
 
 
 def _traces() -> list[tuple[str, str]]:
+    from prefetch_sim.experiments.text import count
     from prefetch_sim.sim.setup.traces import shape
-    from prefetch_sim.traces.format import read_meta
+    from prefetch_sim.traces.format import read_trace
     from prefetch_sim.traces.samples import sample_path, samples
+    from prefetch_sim.traces.trace import DECODE
 
-    metas = {name: read_meta(sample_path(name)) for name in samples()}
-    return [
-        (name, f"{shape(meta.model)}, predictors {', '.join(meta.predictions) or 'none'}")
-        for name, meta in metas.items()
-    ]
+    found = []
+    for name in samples():
+        trace = read_trace(sample_path(name), predictions=(), weights=False)
+        decoded = [
+            int((trace.phase[start:end] == DECODE).sum()) for _, start, end in trace.requests
+        ]
+        prompts = [end - start - n for (_, start, end), n in zip(trace.requests, decoded)]
+        said = (
+            f"{shape(trace.model)}; {count(len(decoded), 'request')} with prompts of "
+            f"{_span(prompts)} tokens and {_span(decoded)} decoded; predictors "
+            f"{', '.join(trace.meta.predictions) or 'none'}"
+        )
+        found.append((name, said))
+    return found
+
+
+def _span(lengths: list[int]) -> str:
+    """The least and the most."""
+    least, most = min(lengths), max(lengths)
+    return f"{least:,}" if least == most else f"{least:,}–{most:,}"
 
 
 def _recorded() -> list[tuple[str, str]]:
