@@ -338,7 +338,7 @@ def test_list_says_what_can_be_listed() -> None:
     assert all(kind in kinds for kind in ("evictions ", "hardware ", "models ", "traces "))
     traces = run_cli("list", "traces").out
     assert "mini-gpt-oss" in traces
-    assert "24 MoE layers x 32 experts, top-4, predictors " in traces
+    assert "top-4; 20 requests with prompts of 64 tokens and 224 decoded; predictors " in traces
 
 
 # Paths
