@@ -182,6 +182,15 @@ def test_causes_by_hand() -> None:
     assert _causes([SAY, COMES, ASK, ASK], [SAY, LEAVES, COMES, ASK, ASK]) == {UNEXPLAINED: 2}
 
 
+def test_what_came_a_second_time_by_hand() -> None:
+    """1 is there before the second prediction, leaves for 3, and comes again; or comes late, once."""
+    third = [(BEGAN, 3, 1, 0), (LANDED, 3, 1, 0)]
+    twice = [SAY, COMES, IS_THERE, (LEFT, 1, -1, 0), *third, SAY, COMES, IS_THERE, ASK]
+    once = [SAY, SAY, *third, COMES, ASK, IS_THERE]
+    assert _causes(twice, once) == {LATER: 1}
+    assert _causes(once, twice) == {EARLIER: 1}
+
+
 def test_a_follow_on_by_hand() -> None:
     """1 lands on the other side; later 2 takes its room in one run, and that of 0 in the other."""
     takes = (BEGAN, 2, 2, 0)

@@ -108,7 +108,8 @@ class _Tracer:
         came, left = has.last(x, n), lacks.last(x, n)
         if came is not None and came.place.before == n:
             twin = lacks.twin(came.load, has)
-            if twin is not None and (twin.landed is None or twin.landed.before > n):
+            still = [load for load in lacks.loads[x, came.load.target] if load.moves_at(n)]
+            if still or (twin is not None and (twin.landed is None or twin.landed.before > n)):
                 return LATER if has is self._a else EARLIER
             target = came.load.target
             unheard = lacks.heard[target] < has.heard[target]  # a prediction came too late there
