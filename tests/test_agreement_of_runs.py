@@ -183,7 +183,7 @@ def test_causes_by_hand() -> None:
 
 
 def test_what_came_a_second_time_by_hand() -> None:
-    """1 is there before the second prediction, leaves for 3, and comes again; or comes late, once."""
+    """1 comes before the second prediction, leaves for 3, and comes again; or comes once, late."""
     third = [(BEGAN, 3, 1, 0), (LANDED, 3, 1, 0)]
     twice = [SAY, COMES, IS_THERE, (LEFT, 1, -1, 0), *third, SAY, COMES, IS_THERE, ASK]
     once = [SAY, SAY, *third, COMES, ASK, IS_THERE]
