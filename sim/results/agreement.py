@@ -108,8 +108,8 @@ class _Tracer:
         came, left = has.last(x, n), lacks.last(x, n)
         if came is not None and came.place.before == n:
             twin = lacks.twin(came.load, has)
-            still = [load for load in lacks.loads[x, came.load.target] if load.moves_at(n)]
-            if still or (twin is not None and (twin.landed is None or twin.landed.before > n)):
+            same_need = lacks.loads[x, came.load.target]
+            if any(load.landed is None or load.landed.before > n for load in same_need):
                 return LATER if has is self._a else EARLIER
             target = came.load.target
             unheard = lacks.heard[target] < has.heard[target]  # a prediction came too late there

@@ -90,11 +90,6 @@ class Moved:
     began: Place
     landed: Place | None = None
 
-    def moves_at(self, routing: int) -> bool:
-        """Whether it has begun by then, and not landed."""
-        there = self.landed is not None and self.landed.before <= routing
-        return self.began.before <= routing and not there
-
 
 class Change(NamedTuple):
     """An expert began to come, came or left, by a load: its own, or that of who took its room."""
