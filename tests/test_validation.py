@@ -318,7 +318,7 @@ def row(policy: str, tpot: float, **more: Any) -> dict[str, Any]:
 
 
 def test_errors_spread_and_order_by_hand() -> None:
-    times = {"none": (9.0, 10.0, 11.0), "good": (4.0, 5.0, 5.9), "near": (9.5, 9.5, 9.5)}
+    times = {"none": (9.0, 10.0, 11.0), "good": (4.0, 5.0, 5.0), "near": (9.5, 9.5, 9.5)}
     measured = [row(p, t, repeat=i) for p, of in times.items() for i, t in enumerate(of)]
     simulated = [row("none", 11.0), row("good", 4.0), row("near", 12.0)]
     found = Tables.of(["predictor"], measured, simulated)
@@ -366,9 +366,9 @@ def test_committed_tables_follow_from_what_was_measured(run: Any) -> None:
     targets = OF_GPUS if "gpu" in run.machine else TARGETS
     again = Tables.of(labels, real, ours, targets)
     for name in ("points", "policies", "order", "summary"):
-        pd.testing.assert_frame_equal(
-            getattr(again, name), getattr(run.tables, name), check_dtype=False, atol=2e-6
-        )
+        there = getattr(run.tables, name)
+        there = there.fillna({c: "" for c in ("target", "holds") if c in there})
+        pd.testing.assert_frame_equal(getattr(again, name), there, check_dtype=False, atol=2e-6)
 
 
 def test_one_run_has_no_spread_and_no_order() -> None:
