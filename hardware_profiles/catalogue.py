@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ _RUNTIMES = _FOLDER / "runtimes"
 # Sections of a machine that a part can stand for; its files are in the folder of that name.
 PARTS: dict[str, type[CpuPart] | type[StoragePart]] = {"cpu": CpuPart, "storage": StoragePart}
 _SUFFIXES = (".yaml", ".yml")
+# What drivers add in brackets, but for a size, which tells cards apart.
+_ASIDE = re.compile(r"\((?![^)]*\d\s*GB)[^)]*\)", re.IGNORECASE)
 # Words of a name that tell no two machines or parts apart.
 _IDLE = re.compile(
     r"nvidia|geforce|tesla|quadro|amd|radeon|intel|apple|qualcomm|r|tm|cores?|processor|cpu|gpu|"
@@ -133,6 +136,8 @@ def _named(what: str, text: str, *folders: Path) -> str:
     try:
         return resolve(what, text, known, _IDLE)
     except UnknownNameError as error:
+        with suppress(UnknownNameError):
+            return resolve(what, _ASIDE.sub(" ", text).strip(), known, _IDLE)
         raise ProfileError(str(error)) from None
 
 
