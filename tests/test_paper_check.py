@@ -11,6 +11,7 @@ import pytest
 import yaml
 from cli_support import call
 
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.paper_check import plan, report, timings, tpot
 from prefetch_sim.experiments.paper_check.paper import ENTROPY, EXACT, PREDICTOR_MS, miss_ms
 from prefetch_sim.sim.config.files import Tree, parse
@@ -87,7 +88,7 @@ def test_every_point_of_the_plan_was_run() -> None:
 
 def test_the_document_shows_the_committed_tables() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert report.fill(text, report.tables(COMMITTED)) == text
+    assert fill(text, report.tables(COMMITTED)) == text
 
 
 def test_synthetic_routing_has_the_papers_entropy() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.paper_check import report, timings, tpot
 from prefetch_sim.experiments.paper_check.figure import draw
 from prefetch_sim.experiments.paper_check.plan import points, read_plan
@@ -34,7 +35,7 @@ def main() -> None:
     draw(report.read(given.out), given.out / "tpot.png")
     tables = report.tables(report.read(given.out))
     if given.docs:
-        given.docs.write_text(report.fill(given.docs.read_text(encoding="utf-8"), tables))
+        given.docs.write_text(fill(given.docs.read_text(encoding="utf-8"), tables))
     print("\n\n".join(tables.values()))
 
 
