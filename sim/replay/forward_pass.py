@@ -81,12 +81,16 @@ class ReplayPass:
     def run(self) -> None:
         """Every step in order."""
         device, products, workload = self._device, self._products, self._workload
+        cost, beside = self._costs
         end = 0
         for step in workload.steps():
             begun = end  # what lies between two steps is the engine's own work
             self._free, self._busy, self._stalls = begun, 0, [0] * STALLS
             which = step.phase, step.tokens, step.contexts
-            expected = self._costs[0].step(*which), self._costs[1].step(*which)
+            usual = slowed = cost.step(*which)
+            if beside is not cost:
+                slowed = beside.step(*which)
+            expected = usual, slowed
             for predictor in self._predictors:
                 predictor.begin(step)
             for layer in range(workload.layers):

@@ -195,7 +195,8 @@ class _Study:
         usual = float(np.mean(self._own)) * len(layers)
         own = max(0.0, real.own_ns - usual)
         missed = int((layers.column("experts") - layers.column("hits")).sum())
-        self.misses_us.append(own / missed / 1e3)
+        each_us = own / missed / 1e3
+        self.misses_us.append(each_us)
         worked = _computed(real) - own
 
         def too_fast(left: float) -> bool:
@@ -203,7 +204,7 @@ class _Study:
             return _computed(self._runs.simulate(tried)) < worked
 
         left = _halved(too_fast, _LEAST_LEFT, 1.0) if too_fast(1.0) else 1.0
-        return left, self.misses_us[-1]
+        return left, each_us
 
     def of_reads(self, repeats: int, folder: Path) -> tuple[Samples, Samples]:
         """The share that reads leave of the memory's rate, and GB/s of the drive as loads have it.
