@@ -111,7 +111,7 @@ FAULTS = {
     ],
     "the last of a set to land computes beside loads, too": [
         Mutant("engine/missing.py", "free, beside or more > 0)", "free, True)"),
-        Mutant("compiled/kernel.py", "beside if i + 1 == arrived else s.slows", "s.slows"),
+        Mutant("compiled/kernel.py", "beside if i + 1 == arrived else slows(s)", "slows(s)"),
     ],
     "what waits slows nothing down": [
         Mutant(
@@ -119,9 +119,9 @@ FAULTS = {
         ),
         Mutant("engine/forward_pass.py", "works[bool(in_flight)]", "works[loader.moving > 0]"),
         Mutant(
-            "compiled/kernel.py",
-            "bool(s.slows and r.at.outstanding > 0)",
-            "bool(s.slows and r.at.moving > 0)",
+            "compiled/computing.py",
+            "slows(s) and r.at.outstanding > 0",
+            "slows(s) and r.at.moving > 0",
         ),
     ],
     "a layer is beside loads as the last decision had it": [
@@ -132,13 +132,13 @@ FAULTS = {
         ),
         Mutant(
             "compiled/kernel.py",
-            "if s.slows and r.at.phase != STARTING and",
-            "if s.slows and r.at.layer == s.layers and r.at.phase != STARTING and",
+            "if slows(s) and r.at.phase != STARTING and",
+            "if slows(s) and r.at.layer == s.layers and r.at.phase != STARTING and",
         ),
     ],
     "loads slow down the layers between in what a deadline expects": [
         Mutant("engine/forward_pass.py", "(cost, self._alone", "(cost, self._works[1]"),
-        Mutant("compiled/prediction.py", "s.alone.expert_ns", "s.beside.expert_ns"),
+        Mutant("compiled/prediction.py", "s.alone.expert_ns", "(s.beside or s.alone).expert_ns"),
     ],
     "the CPU shares memory with what moved before the set was demanded, and not with that": [
         Mutant("engine/plan.py", "loader.moving > 0 or loader.waiting > 0", "loader.moving > 0"),

@@ -68,6 +68,7 @@ class Rate(Row):
     contended_bytes_per_ns: float  # while the CPU computes experts
     isolated_ns: float  # before the bytes
     queued_ns: float  # the same right behind another transfer
+    more_ns: float  # the same of an expert's copies but the first
     stream_bytes_per_ns: float
     copies: int  # an expert
 
@@ -88,7 +89,6 @@ class Setup(NamedTuple):
     policy: int
     timed: int  # the policy needs times
     expert_launch_ns: int  # of an expert, or of a group
-    slows: int  # what computes beside loads takes longer
     known: int  # whether hits and misses are, from ``missed``
     keeps: int  # records of each layer and load
     threshold: float
@@ -99,7 +99,7 @@ class Setup(NamedTuple):
     tokens: Array  # int32 [routed experts]: how many each serves
     first_routed: Array  # [layer-steps + 1]
     alone: Costs  # of what computes while no load is queued or moves
-    beside: Costs  # and beside loads
+    beside: Costs | None  # and beside loads; None where that takes no longer
     predictors: Table[Predictor]
     delay: Array  # [predictor][step]
     ids: Array  # int32: the tables [tokens, layers, m] of all predictors, one after the other

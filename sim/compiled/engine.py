@@ -110,7 +110,7 @@ def simulate(
         elif not last:
             until = min(until + chunk, steps)
     totals = Totals(
-        LayerTotals(cells(r.totals), cells(r.stalled)),
+        LayerTotals(cells(r.totals), cells(r.stalls)),
         int(r.at.booked),
         int(r.at.proposed),
         r.counts.tolist(),

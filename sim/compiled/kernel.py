@@ -20,6 +20,7 @@ from prefetch_sim.sim.compiled.arrays import (
     Setup,
     Tier,
 )
+from prefetch_sim.sim.compiled.computing import beside_loads, costs, slows
 from prefetch_sim.sim.compiled.progress import (
     LANDING,
     OVER,
@@ -43,19 +44,12 @@ def _until(r: Run, phase: int, time: int) -> None:
 
 
 @part
-def _beside_loads(s: Setup, r: Run) -> bool:
-    """Whether what is about to compute does so beside loads, and is slower."""
-    return bool(s.slows and r.at.outstanding > 0)
-
-
-@part
 def _begin(s: Setup, r: Run) -> None:
     """A layer starts: what happens until it is routed."""
     now, kind = r.at.now, s.steps[r.at.step].kind
     r.at.start = now
-    cost, of_layer = s.alone.steps[kind], s.alone.layers[kind][r.at.layer]
-    if _beside_loads(s, r):
-        cost, of_layer = s.beside.steps[kind], s.beside.layers[kind][r.at.layer]
+    takes = costs(s, beside_loads(s, r))
+    cost, of_layer = takes.steps[kind], takes.layers[kind][r.at.layer]
     before, gate = of_layer.prologue_ns, cost.gate_ns
     attention = before + of_layer.attention_ns
     r.at.gate_at = now + attention + gate
@@ -120,8 +114,8 @@ def _route(
     if s.predictor_count > 0:
         now = prediction.fire(s, r, AT_ROUTED, kind, now, 0)
     if missing == 0:
-        if _beside_loads(s, r):
-            cost, beside_ns = s.beside.steps[kind], s.beside.expert_ns[layer]
+        if beside_loads(s, r):
+            cost, beside_ns = costs(s, True).steps[kind], costs(s, True).expert_ns[layer]
             for i in range(first, end):
                 work += beside_ns[tokens[i]] - expert_ns[tokens[i]]
         work += cost.shared_ns + cost.moe_fixed_ns
@@ -146,13 +140,14 @@ def _route(
     r.at.dispatch = s.grouped  # with the first group
     r.at.group_end = asked
     # The shared experts first, and those that are there; some are not.
-    work = s.beside.steps[kind].shared_ns
+    cost = costs(s, True).steps[kind]
+    work = cost.shared_ns
     if not s.grouped:
-        work += s.beside.steps[kind].moe_fixed_ns
+        work += cost.moe_fixed_ns
     r.at.busy += work
     r.at.free = now + work
     if r.at.streams or not s.grouped:
-        _compute(s, cache, loader, r, routed, first, end, s.slows)
+        _compute(s, cache, loader, r, routed, first, end, slows(s))
     if r.at.streams:
         _look_after(r, asked)
 
@@ -166,15 +161,13 @@ def _compute(
     experts: Array,
     first: int,
     end: int,
-    beside: int,
+    beside: bool,
 ) -> None:
     """Compute those of ``experts[first:end]`` that are resident; together, if ``grouped``."""
-    expert_ns, members, begin, work = s.alone.expert_ns[r.at.layer], 0, r.at.computed, 0
-    if beside:
-        expert_ns = s.beside.expert_ns[r.at.layer]
+    takes, members, begin, work = costs(s, beside), 0, r.at.computed, 0
+    expert_ns = takes.expert_ns[r.at.layer]
     if r.at.dispatch:
-        kind = s.steps[r.at.step].kind
-        work = (s.beside if beside else s.alone).steps[kind].moe_fixed_ns
+        work = takes.steps[s.steps[r.at.step].kind].moe_fixed_ns
     for i in range(first, end):
         x = experts[i]
         if not cache.resident[x]:
@@ -203,7 +196,7 @@ def _compute(
 @part
 def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | None) -> None:
     """Compute what has landed; share out the idle spans before, as ``missing.split_stall``."""
-    arrived, beside = r.at.arrived, _beside_loads(s, r)
+    arrived, beside = r.at.arrived, beside_loads(s, r)
     for i in range(arrived):
         load, since = loader.loads[loader.arrived[i]], r.at.free
         if load.landed > since:
@@ -220,7 +213,7 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | No
                 r.stalls.demand += load.landed - split
             r.at.free = load.landed
         if not s.grouped or (r.at.streams and i + 1 == arrived):  # alone, or all that landed
-            too = beside if i + 1 == arrived else s.slows  # another landed later
+            too = beside if i + 1 == arrived else slows(s)  # another landed later
             _compute(s, cache, loader, r, loader.arrived, 0 if s.grouped else i, i + 1, too)
     if s.grouped and not r.at.streams:
         _compute(s, cache, loader, r, on_cpu.routed_set(s, cpu), r.at.first, r.at.end, beside)
@@ -286,25 +279,21 @@ def _end_layer(s: Setup, r: Run, cpu: Cpu | None, now: int) -> None:
         row.step, row.layer, row.experts = r.at.step, layer, experts
         row.hits, row.late, row.cpu = r.at.hits, r.at.late, left
         row.start, row.routed, row.end = r.at.start, r.at.routed_at, now
-        row.stall_demand, row.stall_late = r.stalls.demand, r.stalls.late
-        row.stall_queue, row.stall_storage = r.stalls.queue, r.stalls.storage
-        row.stall_cpu = r.stalls.cpu
-    if r.at.hits < experts:
-        r.stalled.demand += r.stalls.demand
-        r.stalled.late += r.stalls.late
-        r.stalled.queue += r.stalls.queue
-        r.stalled.storage += r.stalls.storage
-        r.stalled.cpu += r.stalls.cpu
-        r.stalls.demand = r.stalls.late = r.stalls.queue = r.stalls.storage = r.stalls.cpu = 0
+        so_far, before = r.stalls, r.stalls_before
+        row.stall_demand = so_far.demand - before.demand
+        row.stall_late = so_far.late - before.late
+        row.stall_queue = so_far.queue - before.queue
+        row.stall_storage = so_far.storage - before.storage
+        row.stall_cpu = so_far.cpu - before.cpu
+        before.demand, before.late, before.queue = so_far.demand, so_far.late, so_far.queue
+        before.storage, before.cpu = so_far.storage, so_far.cpu
     r.at.now, r.at.layer = now, layer + 1
 
 
 @part
 def _end_step(s: Setup, r: Run) -> None:
     step = s.steps[r.at.step]
-    epilogue = s.alone.steps[step.kind].epilogue_ns
-    if _beside_loads(s, r):
-        epilogue = s.beside.steps[step.kind].epilogue_ns
+    epilogue = costs(s, beside_loads(s, r)).steps[step.kind].epilogue_ns
     now = r.at.now + epilogue
     r.at.busy += epilogue
     row = r.steps[r.at.step_rows]
@@ -355,7 +344,7 @@ def run(
     cpu = bare(cpu)
     while r.at.phase != OVER:
         if r.at.ended >= 0:  # a layer has, or its wait to start, or the run has not begun
-            if s.slows and r.at.phase != STARTING and r.at.step < s.step_count:
+            if slows(s) and r.at.phase != STARTING and r.at.step < s.step_count:
                 r.at.ended = -1
                 _until(r, STARTING, r.at.now)
             elif r.at.layer == s.layers:

@@ -113,16 +113,15 @@ def begin(
         stream = now + transfer_ns(nbytes, rate.stream_bytes_per_ns, 0.0)
         end = max(bus, stream) + path.links[stage].latency_ns
     else:
-        behind = now == server.free_at
-        alpha = rate.queued_ns if behind else rate.isolated_ns
-        more = rate.copies - 1
+        before_ns = rate.queued_ns if now == server.free_at else rate.isolated_ns
+        more_ns = rate.more_ns
         if path is not None:  # it may be a part of the expert
             more = copies_of(nbytes, path.host.size[x], rate.copies) - 1
-        alpha += more * rate.queued_ns
+            more_ns = more * rate.queued_ns
         bytes_per_ns = rate.bytes_per_ns
         if cpu is not None and now < cpu.at.until:
             bytes_per_ns = rate.contended_bytes_per_ns
-        end = now + transfer_ns(nbytes, bytes_per_ns, alpha)
+        end = now + transfer_ns(nbytes, bytes_per_ns, before_ns + more_ns)
         server.free_at = end
     if path is None:
         server.moving = x

@@ -146,8 +146,8 @@ class Run(NamedTuple):
     room: int  # rows of pending; beyond them, one a predictor, which a layer may need
     load_room: int  # rows of loads
     at: Progress
-    stalls: Stalls  # of the present layer
-    stalled: Stalls  # of all layers
+    stalls: Stalls  # so far
+    stalls_before: Stalls  # the present layer, where its record is kept
     counts: Array  # [disposition]
     moved_bytes: Array  # [stage][origin]
     totals: Grid[Total]  # [prefill][layer]

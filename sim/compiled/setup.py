@@ -60,9 +60,7 @@ def make_setup(
     """
     config, workload = inputs.config, inputs.workload
     steps = workload.table
-    alone = beside = _costs(cost, workload.layers, steps)
-    if cost.beside_loads is not None:
-        beside = _costs(cost.beside_loads, workload.layers, steps)
+    slower = cost.beside_loads
     code = policies.POLICIES.index(inputs.policy)
     said = [predictor.table for predictor in predictors]
     where = np.cumsum([0, *(one.ids.size for one in said)])
@@ -81,7 +79,6 @@ def make_setup(
         timed=policies.TIMED[code],
         expert_launch_ns=cost.expert_launch_ns,
         keeps=int(keep),
-        slows=int(cost.beside_loads is not None),
         known=int(missed is not None),
         threshold=np.float64(config.prefetch.threshold),  # a float would be rounded to scores' 32
         wire=path.last.bytes_per_ns,
@@ -90,8 +87,8 @@ def make_setup(
         routed=steps.routed,
         tokens=steps.tokens,
         first_routed=steps.first_routed,
-        alone=alone,
-        beside=beside,
+        alone=_costs(cost, workload.layers, steps),
+        beside=None if slower is None else _costs(slower, workload.layers, steps),
         predictors=table(
             Predictor,
             len(predictors),
@@ -188,7 +185,7 @@ def _rates(path: transfers.LoadPath) -> Any:
             rate.stream_bytes_per_ns = stage.stream_bytes_per_ns
         else:
             rate.isolated_ns, rate.queued_ns = stage.isolated_ns, stage.queued_ns
-            rate.copies = stage.copies
+            rate.copies, rate.more_ns = stage.copies, (stage.copies - 1) * stage.queued_ns
             rate.contended_bytes_per_ns = stage.contended_bytes_per_ns
     return rates
 
@@ -220,7 +217,7 @@ def make_run(s: Setup, steps: int) -> Run:
         load_room=loads,
         at=table(Progress, wake=-1, unpin_at=-1, routed_until=-1),
         stalls=table(Stalls),
-        stalled=table(Stalls),
+        stalls_before=table(Stalls),
         counts=np.zeros(len(DISPOSITIONS), dtype=np.int64),
         moved_bytes=np.zeros((STAGES, len(ORIGINS)), dtype=np.int64),
         totals=table(Total, (2, layers)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from prefetch_sim.sim.compiled import loads, memory, moving
 from prefetch_sim.sim.compiled.arrays import Loader, Setup, StepCost, Tier
+from prefetch_sim.sim.compiled.computing import slows
 from prefetch_sim.sim.compiled.links import transfer_ns
 from prefetch_sim.sim.compiled.progress import Run
 from prefetch_sim.sim.engine.load import DEMAND, DEMANDED
@@ -21,7 +22,7 @@ def applies(s: Setup, loader: Loader, r: Run, size: int, missing: int, now: int)
 
     Their set fits in the cache, and the load path is one link which moves experts whole.
     """
-    if s.slows:
+    if slows(s):
         return False  # what computes meanwhile depends on what has landed
     if loader.servers[0].in_service > 0:
         return False
@@ -35,11 +36,10 @@ def applies(s: Setup, loader: Loader, r: Run, size: int, missing: int, now: int)
 def _durations(s: Setup, loader: Loader, size: int, now: int) -> tuple[int, int]:
     """ns of the first load, and of each that follows."""
     rate = s.rates[0]
-    more = (rate.copies - 1) * rate.queued_ns
-    later = transfer_ns(size, rate.bytes_per_ns, rate.queued_ns + more)
+    later = transfer_ns(size, rate.bytes_per_ns, rate.queued_ns + rate.more_ns)
     if now == loader.servers[0].free_at:
         return later, later
-    return transfer_ns(size, rate.bytes_per_ns, rate.isolated_ns + more), later
+    return transfer_ns(size, rate.bytes_per_ns, rate.isolated_ns + rate.more_ns), later
 
 
 @part
