@@ -149,6 +149,22 @@ def test_the_memory_of_the_card_here_is_detected_unless_another_is_said(
     assert [one.how for one in machine.taken if one.what == "vram"] == [how]
 
 
+@pytest.mark.parametrize(
+    ("gpu", "says"),
+    [
+        ("4060 Ti", "as rtx-4060-ti-16gb; if yours has another, say so: --gpu '4060 Ti 8GB'"),
+        ("4060 Ti 16GB", None),
+        ("rtx-4060-ti-16gb", None),
+        ("RTX 4060", None),
+    ],
+)
+def test_a_card_sold_with_several_memories_says_which_it_is(gpu: str, says: str | None) -> None:
+    machine = find(Question.of(model="olmoe-1b-7b", gpu=gpu), lambda: Here(None, None, "", GIB))
+    found = [one for one in machine.taken if one.what == "vram"]
+    expected = [] if says is None else [("16 GiB", "assumed", says)]
+    assert [(one.value, one.how, one.why) for one in found] == expected
+
+
 def test_another_machine_is_not_taken_for_this_one() -> None:
     here = Here("NVIDIA GeForce RTX 3060", 12.0, "AMD Ryzen 9 5950X", 60 * GIB)
     machine = find(Question.of(model="olmoe-1b-7b", gpu="RTX 4090"), lambda: here)

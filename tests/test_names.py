@@ -44,6 +44,7 @@ MACHINES = {
     "NVIDIA GeForce RTX 4070 SUPER": "rtx-4070-super",
     "NVIDIA GeForce RTX 4070 Ti": "rtx-4070-ti",
     "NVIDIA GeForce RTX 4080": "rtx-4080",
+    "NVIDIA GeForce RTX 4070 Ti SUPER": "rtx-4070-ti-super",
     "NVIDIA GeForce RTX 4080 SUPER": "rtx-4080-super",
     "NVIDIA GeForce RTX 4090 Laptop GPU": "rtx-4090-laptop",
     "RTX 4090 Laptop 16GB": "rtx-4090-laptop",
@@ -151,7 +152,6 @@ def test_every_name_is_itself_in_capitals_and_with_spaces() -> None:
     [
         ("RTX 5090 Laptop GPU", "unknown hardware 'RTX 5090 Laptop GPU'; did you mean 'rtx-5090'?"),
         ("NVIDIA GeForce RTX 4080 Laptop GPU", "did you mean 'rtx-4080'?"),
-        ("RTX 4070 Ti Super", "did you mean 'rtx-4070-ti'?"),
         ("RTX 3060 Laptop", "did you mean 'rtx-4060-laptop'?"),
         ("RX 7900 XT", "did you mean 'rx-7900-xtx'?"),
         ("Apple M4 Ultra", "did you mean 'm4'?"),

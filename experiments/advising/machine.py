@@ -116,6 +116,8 @@ def find(question: Question, look: Callable[[], Here] = here) -> Machine:
             changes |= _card(base, found.gpu_gib, "detected", taken)
         else:
             changes |= _card(base, size, "said", taken)
+            if not is_here and question.gpu is not None:
+                taken += _sold_with_others(question.gpu, base)
         changes |= _host(question, base, found, is_here, taken)
     changes |= _drive(question, base, taken)
     profile = load_machine(name, changes)
@@ -160,6 +162,14 @@ def _card(
     rest = f"else as {base.name}, its memory as fast too"
     taken.append(Taken("vram", f"{size:g} GiB", how, rest))
     return {"compute": {"memory_gib": size}}
+
+
+def _sold_with_others(text: str, base: HardwareProfile) -> list[Taken]:
+    """What to say of a card that is sold with other memories too, where none was said."""
+    if MEMORY.search(text) or described(text) is not None or not MEMORY.search(base.name):
+        return []
+    why = f"as {base.name}; if yours has another, say so: --gpu '{text} 8GB'"
+    return [Taken("vram", f"{base.compute.memory_gib.value:g} GiB", "assumed", why)]
 
 
 def _host(
