@@ -70,8 +70,8 @@ MUTANTS = [
     ),
     Mutant("compiled/replay.py", "        if t.not_routed:", "        if False:", kind=3),
     Mutant("compiled/memory.py", "hit = 1 - missed[i]", "hit = 1"),
-    Mutant("compiled/links.py", "behind = now == server", "behind = now <= 1 + server"),
-    Mutant("compiled/links.py", "bytes_per_ns, alpha)\n", "bytes_per_ns, alpha + 1.0)\n"),
+    Mutant("compiled/links.py", "ns if now == server", "ns if now <= 1 + server"),
+    Mutant("compiled/links.py", "before_ns + more_ns)\n", "before_ns + more_ns + 1.0)\n"),
     Mutant(
         "compiled/links.py",
         "max(bus, stream) + path.links[stage].latency_ns",
@@ -205,8 +205,8 @@ MUTANTS = [
     Mutant("engine/forward_pass.py", "ns[x // width]", "ns[0]"),
     Mutant("compiled/kernel.py", "missing * s.miss_ns[layer]", "(end - first) * s.miss_ns[layer]"),
     Mutant("compiled/shortcut.py", "busy + r.at.bookkeeping", "busy"),
-    Mutant("compiled/shortcut.py", "rate.isolated_ns + more", "rate.isolated_ns"),
-    Mutant("compiled/links.py", "more = rate.copies - 1", "more = 0"),
+    Mutant("compiled/shortcut.py", "rate.isolated_ns + rate.more_ns", "rate.isolated_ns"),
+    Mutant("compiled/links.py", "more_ns = rate.more_ns", "more_ns = 0.0"),
     Mutant(
         "compiled/links.py",
         "copies_of(nbytes, path.host.size[x], rate.copies)",

@@ -91,6 +91,7 @@ class Setup(NamedTuple):
     expert_launch_ns: int  # of an expert, or of a group
     known: int  # whether hits and misses are, from ``missed``
     keeps: int  # records of each layer and load
+    slows: int  # what computes beside loads takes longer
     threshold: float
     wire: float  # bytes a ns into the cache
     steps: Table[Step]  # [steps + 1]
@@ -99,7 +100,7 @@ class Setup(NamedTuple):
     tokens: Array  # int32 [routed experts]: how many each serves
     first_routed: Array  # [layer-steps + 1]
     alone: Costs  # of what computes while no load is queued or moves
-    beside: Costs | None  # and beside loads; None where that takes no longer
+    beside: Costs | None  # and beside loads; None where LoadPath is
     predictors: Table[Predictor]
     delay: Array  # [predictor][step]
     ids: Array  # int32: the tables [tokens, layers, m] of all predictors, one after the other
@@ -296,7 +297,7 @@ class LoadPath(NamedTuple):
     """What a load needs beyond one host link: several stages, storage, chunks.
 
     The kernel is compiled once with it, and once for None in its place, which is a host link that
-    moves experts whole: the most frequent load path, and quicker without all this.
+    moves experts whole and slows nothing down: the most frequent, and quicker without all this.
     """
 
     host: Tier  # any one where Setup.has_host is 0

@@ -1,6 +1,6 @@
 """How long it takes to compute, beside loads or not. Rules: docs/timing.md.
 
-Where loads slow nothing down the kernel is compiled without that: what follows is known then.
+The plain kernel (``arrays.LoadPath`` None) knows when it is compiled that loads slow nothing down.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prefetch_sim.sim.jit.jit import by_presence, part
 
 Chosen = Callable[[Setup, Costs | None], Any]
 
-_slows: Chosen = by_presence(lambda state, option: False, lambda state, option: True)
+_slows: Chosen = by_presence(lambda state, option: False, lambda state, option: state.slows)
 _beside: Chosen = by_presence(lambda state, option: state.alone, lambda state, option: option)
 
 

@@ -80,17 +80,18 @@ def simulate(
     full = keeps_all(inputs)
     # Nobody is asked who leaves then: the least work, though order and state are another's.
     gpu = tier_tables.make_tier(cache, fifo if full else inputs.eviction)
-    beyond = load_path.make_path(path, host, gpu)
+    beyond = load_path.make_path(path, host, gpu, cost.beside_loads is not None)
     missed = None
     if (
         one_of_many
         and not full
         and not inputs.cpu_computes
-        and cost.beside_loads is None
         and setup.timeless(predictors, cache, beyond, inputs.workload.table)
     ):
         missed = known_misses(inputs)
-    s = setup.make_setup(inputs, cost, predictors, path, keep=records, missed=missed)
+    s = setup.make_setup(
+        inputs, cost, predictors, path, plain=beyond is None, keep=records, missed=missed
+    )
     chunk = steps = s.step_count
     if records:
         chunk = max(1, min(steps, _RECORDS // (s.layers * s.experts * (len(predictors) + 1))))

@@ -54,11 +54,17 @@ def make_loader(s: Setup, path: transfers.LoadPath) -> Loader:
     )
 
 
-def make_path(path: transfers.LoadPath, host: PlainTier | None, cache: Tier) -> LoadPath | None:
-    """What the load path has beyond one host link that moves experts whole, if anything."""
+def make_path(
+    path: transfers.LoadPath, host: PlainTier | None, cache: Tier, slows: bool
+) -> LoadPath | None:
+    """What it has beyond one host link that moves experts whole, if anything.
+
+    ``slows``: loads slow down what computes meanwhile.
+    """
     links = _links(path)
     first, stages = links[0], len(links)
-    if stages == 1 and not first.storage and (first.chunk or FAR) >= cache.size.max():
+    whole = stages == 1 and not first.storage and (first.chunk or FAR) >= cache.size.max()
+    if whole and not slows:
         return None
     width = 1 << (int(links.lanes.max()) - 1).bit_length()
     return LoadPath(

@@ -51,16 +51,18 @@ def make_setup(
     predictors: Sequence[ActivePredictor],
     path: transfers.LoadPath,
     *,
+    plain: bool,
     keep: bool,
     missed: Any,
 ) -> Setup:
     """Everything of the run that does not change in it; ``keep`` records of layers and loads.
 
-    ``missed``: see ``Setup``; None where it is not known before.
+    ``plain``: the load path is a host link alone (``arrays.LoadPath`` None). ``missed``: see
+    ``Setup``; None where it is not known before.
     """
     config, workload = inputs.config, inputs.workload
     steps = workload.table
-    slower = cost.beside_loads
+    slower = cost.beside_loads or cost
     code = policies.POLICIES.index(inputs.policy)
     said = [predictor.table for predictor in predictors]
     where = np.cumsum([0, *(one.ids.size for one in said)])
@@ -79,6 +81,7 @@ def make_setup(
         timed=policies.TIMED[code],
         expert_launch_ns=cost.expert_launch_ns,
         keeps=int(keep),
+        slows=int(cost.beside_loads is not None),
         known=int(missed is not None),
         threshold=np.float64(config.prefetch.threshold),  # a float would be rounded to scores' 32
         wire=path.last.bytes_per_ns,
@@ -88,7 +91,7 @@ def make_setup(
         tokens=steps.tokens,
         first_routed=steps.first_routed,
         alone=_costs(cost, workload.layers, steps),
-        beside=None if slower is None else _costs(slower, workload.layers, steps),
+        beside=None if plain else _costs(slower, workload.layers, steps),
         predictors=table(
             Predictor,
             len(predictors),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from prefetch_sim.sim.compiled import loads, memory, moving
 from prefetch_sim.sim.compiled.arrays import Loader, Setup, StepCost, Tier
-from prefetch_sim.sim.compiled.computing import slows
 from prefetch_sim.sim.compiled.links import transfer_ns
 from prefetch_sim.sim.compiled.progress import Run
 from prefetch_sim.sim.engine.load import DEMAND, DEMANDED
@@ -22,8 +21,6 @@ def applies(s: Setup, loader: Loader, r: Run, size: int, missing: int, now: int)
 
     Their set fits in the cache, and the load path is one link which moves experts whole.
     """
-    if slows(s):
-        return False  # what computes meanwhile depends on what has landed
     if loader.servers[0].in_service > 0:
         return False
     if r.at.pending == 0:
