@@ -18,6 +18,7 @@ from prefetch_sim.traces.trace import DECODE
 
 # Layer-steps of a run that is simulated a second time, without prediction: some 20 s, at most.
 _AGAIN = {"simpy": 250_000, "compiled": 25_000_000}
+_HARDLY_MORE = 1.05  # laps: from there on a perfect predictor gains as in a larger cache
 
 
 def checked(tree: Tree, where: str) -> Inputs:
@@ -68,6 +69,11 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
             f"warning: {of}the cache ({size(capacity)}) is below one lap, {inputs.workload.layers} "
             f"layers x top-{inputs.workload.top_k} ({size(lap)}): it cannot hold what one token "
             "uses" + (", and LRU keeps none of it for the next" if lru else "")
+        )
+    elif inputs.predictors and capacity < _HARDLY_MORE * lap:
+        yield (
+            f"warning: {of}the cache ({size(capacity)}) is hardly more than one lap ({size(lap)}): "
+            "what is prefetched takes the place of what the token uses next"
         )
 
 

@@ -65,6 +65,21 @@ def test_run_warns_of_a_cache_below_one_lap(tmp_path: Path, trace: Trace) -> Non
     assert json.loads(shown.stdout)["steps"] == 27
 
 
+def test_run_warns_of_a_cache_hardly_above_one_lap_where_it_prefetches(
+    tmp_path: Path, trace: Trace
+) -> None:
+    config = write_config(tmp_path / "run.yaml", trace=str(trace_path(tmp_path)))
+    for experts, predictor, warned in (
+        (8, "oracle", True),
+        (9, "oracle", False),
+        (8, "none", False),
+    ):
+        said = (f"cache.capacity={{experts: {experts}}}", f"predictor={predictor}")
+        settings = [part for one in said for part in ("--set", one)]
+        shown = invoke("run", config, "--json", *settings)
+        assert ("hardly more than one lap" in shown.stderr) is warned
+
+
 def test_set_replaces_a_key_by_its_path(tmp_path: Path, trace: Trace) -> None:
     config = write_config(tmp_path / "run.yaml", trace=str(trace_path(tmp_path)))
     whole = json.loads(invoke("run", config, "--json").stdout)
