@@ -24,6 +24,7 @@ from prefetch_sim.hardware_profiles.schema import (
     CpuPart,
     Figure,
     HardwareProfile,
+    Overlap,
     RuntimeProfile,
     StoragePart,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "CpuPart",
     "Figure",
     "HardwareProfile",
+    "Overlap",
     "ProfileError",
     "RuntimeProfile",
     "StoragePart",

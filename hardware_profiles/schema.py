@@ -237,13 +237,16 @@ class CpuExperts(_Frozen):
     submit_us: Delay = Field(description="a layer: hand over the work, wait for it, merge")
 
 
+Overlap = Literal["per_expert", "grouped", "none"]
+
+
 class RuntimeProfile(Profile):
     """One serving engine: how it works, and what its own work costs."""
 
     WHAT = "runtime"
 
     kernels: Literal["fused", "eager"]
-    overlap: Literal["per_expert", "grouped"]
+    overlap: Overlap
     lacks: tuple[Literal["prefetch", "loads", "cpu"], ...] = Field(
         default=(),
         description="what it does not do: prefetching, loading what a token misses, experts on the "

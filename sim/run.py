@@ -65,7 +65,6 @@ def simulate(
     if inputs.cpu_computes:
         assert cost.cpu is not None
         plan = Plan(inputs.misses, cost.cpu, path, loader, inputs.config.misses.up_to)
-    grouped = inputs.runtime.overlap == "grouped"
     forward = ForwardPass(
         inputs.workload,
         cost,
@@ -74,7 +73,7 @@ def simulate(
         predictors,
         decisions(inputs, loader, path, len(predictors)),
         plan,
-        grouped=grouped,
+        overlap=inputs.runtime.overlap,
     )
     if watch is not None:
         watch(device, loader)

@@ -41,7 +41,7 @@ def strained(draw: st.DrawFn) -> Small:
     tight = not link["unified"] and draw(st.integers(0, 3)) > 0
     durations = {name: draw(DURATIONS) for name in small.cost}
     durations["slowed"] = small.cost["slowed"]
-    config = small.config | {"overlap": draw(st.sampled_from(["per_expert", "grouped"]))}
+    config = small.config | {"overlap": draw(st.sampled_from(["per_expert", "grouped", "none"]))}
     if link["unified"]:
         config["misses"], link["contended"] = {"policy": "load"}, None
     config["prefetch"] = small.config["prefetch"] | {

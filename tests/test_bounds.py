@@ -71,7 +71,8 @@ def plain_bounds(done: Simulation, fit: list[int]) -> Bounds:
         zip(done.path.least_ns, done.inputs.sizes), key=lambda layer: layer[0] / layer[1]
     )
     least = fewest_bytes(done.inputs, "simpy").tolist()
-    grouped = done.inputs.runtime.overlap == "grouped"
+    overlap = done.inputs.runtime.overlap
+    grouped = overlap != "per_expert"
     compute = link = ready = index = 0
     launch = 0 if done.inputs.cpu_computes else cost.expert_launch_ns
     for step in workload.steps():
@@ -97,7 +98,8 @@ def plain_bounds(done: Simulation, fit: list[int]) -> Bounds:
             if moved and least[index] > least[index - 1] * (index > 0):
                 link = least[index] * wire // size
                 together = grouped and len(routed) <= fit[layer]
-                last = own.moe_fixed_ns + sum(works) if together else min(works)
+                with_group = own.moe_fixed_ns + (own.shared_ns if overlap == "none" else 0)
+                last = with_group + sum(works) if together else min(works)
                 ready = max(ready, link + last + launch)
             index += 1
         compute += own.epilogue_ns
@@ -123,7 +125,7 @@ def test_bounds_are_those_of_a_loop_over_layer_steps(together: int, small: Small
             inputs.sizes,
             done.path.least_ns,
             fit,
-            inputs.runtime.overlap == "grouped",
+            inputs.runtime.overlap,
             inputs.cpu_computes,
         )
     assert found == plain_bounds(done, fit)

@@ -243,7 +243,10 @@ def test_more_at_a_time_than_there_are_is_warned_of(folder: Path) -> None:
         ("host_link.gb_s=12", ["'host_link' is written hardware.host_link"]),
         ("recall=0.8", ["'recall' is written predictor.recall"]),
         ("overlap=per-expert", ["'overlap' is written runtime.overlap"]),
-        ("runtime.overlap=per-expert", ["overlap: Input should be 'per_expert' or 'grouped'"]),
+        (
+            "runtime.overlap=per-expert",
+            ["overlap: Input should be 'per_expert', 'grouped' or 'none'"],
+        ),
         ("quant=Q4_K_M", ["'quant' is written precision"]),
         ("trace=smal.parquet", ["'smal.parquet'; looked for /", "did you mean 'small.parquet'?"]),
         ("trace=mini-gpt-os", ["no file or sample 'mini-gpt-os'; did you mean 'mini-gpt-oss'?"]),

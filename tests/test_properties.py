@@ -218,7 +218,7 @@ def smalls(
         cpu=on_cpu,
         config={
             "misses": misses,
-            "overlap": draw(st.sampled_from(["per_expert", "grouped"])),
+            "overlap": draw(st.sampled_from(["per_expert", "grouped", "none"])),
             "runtime": {
                 "load.copies": draw(st.sampled_from([1, 1, 3])),
                 "load.issue_us": draw(st.sampled_from([0.0, 0.0, 0.03])),
@@ -417,7 +417,7 @@ def test_no_eviction_misses_less_than_belady(small: Small) -> None:
         assert fewest <= misses(name), name
 
 
-@pytest.mark.parametrize("overlap", ["per_expert", "grouped"])
+@pytest.mark.parametrize("overlap", ["per_expert", "grouped", "none"])
 def test_the_link_bound_may_choose_the_order_in_which_a_set_streams(overlap: str) -> None:
     # A prompt of two tokens through room for one expert, then 0 again. The prefetches come in
     # the order of the tokens, so 0 stays; on demand 0 would come first and leave.

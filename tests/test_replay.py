@@ -69,7 +69,7 @@ def on_cpu(inputs: Inputs, folder: Path) -> Replayed:
 
 
 @pytest.mark.parametrize("hardware", [ON_DISK, IN_MEMORY])
-@pytest.mark.parametrize("overlap", ["per_expert", "grouped"])
+@pytest.mark.parametrize("overlap", ["per_expert", "grouped", "none"])
 def test_on_demand_every_hit_is_the_simulations(
     make: Any, tmp_path: Path, hardware: str, overlap: str
 ) -> None:
@@ -97,6 +97,7 @@ def test_outputs_are_those_with_everything_resident(make: Any, tmp_path: Path) -
     for config in (
         {"cache": tight},
         {"cache": tight, "runtime": {"overlap": "grouped"}},
+        {"cache": tight, "runtime": {"overlap": "none"}},
         {"cache": tight, "hardware": IN_MEMORY},
         {"predictor": everything, "cache": {"capacity": "40%"}},
         {"predictor": [everything, "previous-token"], "host": {"capacity": "60%"},

@@ -49,7 +49,7 @@ def test_a_late_prefetch_was_missing(by: str) -> None:
 
 
 @each
-@pytest.mark.parametrize("overlap", ["per_expert", "grouped"])
+@pytest.mark.parametrize("overlap", ["per_expert", "grouped", "none"])
 def test_a_set_that_streams_is_booked_at_its_end(by: str, overlap: str) -> None:
     # One fits. 0 lands at 210 and is computed at 260, when 1 starts: 360, 410; twice 7.
     trace = make_trace([[[0]], [[1]]], 2, prompt=2, sizes=[100])

@@ -169,6 +169,28 @@ def test_the_lead_counts_launches_as_they_are(by: str, overlap: str, launches: i
         assert read(by, inputs, FixedCost(2, launch=3))["proposed"] == proposed
 
 
+@pytest.mark.parametrize(
+    ("overlap", "end_ns", "waits"),
+    [("per_expert", 360, 50 + 60), ("grouped", 410, 160), ("none", 450, 200)],
+)
+def test_shared_experts_compute_beside_loads_unless_nothing_does(
+    by: str, overlap: str, end_ns: int, waits: int
+) -> None:
+    # Both are demanded at 110 and land at 210 and 310. The shared ones take 40: from 110 on, or,
+    # with none, from 310 on, before the two.
+    trace = make_trace([[[0, 1]]], 2, sizes=[100])
+    said = read(
+        by, system(trace, machine(), capacity=200, overlap=overlap), FixedCost(1, shared=40)
+    )
+    assert said["layers"][0][8] == end_ns
+    assert sum(said["layers"][0][9:]) == waits
+    # Where the set does not fit, the first group
+    # has the shared ones, and the next load starts behind it.
+    tight = system(trace, machine(), capacity=100, overlap=overlap)
+    last = {"per_expert": 410, "grouped": 410, "none": 450}[overlap]
+    assert read(by, tight, FixedCost(1, shared=40))["layers"][0][8] == last
+
+
 # Stalls
 
 

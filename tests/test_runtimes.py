@@ -116,7 +116,7 @@ def test_it_keeps_memory_for_itself() -> None:
         ("lama.cpp", "unknown runtime 'lama.cpp'; did you mean 'llama.cpp'?"),
         ({"name": "ideal", "kernel": "eager"}, "has no 'kernel'; did you mean 'kernels'?"),
         ({"name": "ideal", "kernels": "captured"}, "kernels: Input should be 'fused' or 'eager'"),
-        ({"name": "ideal", "overlap": "none"}, "overlap: Input should be 'per_expert' or"),
+        ({"name": "ideal", "overlap": "some"}, "overlap: Input should be 'per_expert', "),
         ({"name": "ideal", "load": {"copies": 0}}, "load.copies: value must be a whole number"),
         ({"name": "ideal", "load": {"copies": 1.5}}, "load.copies: value must be a whole number"),
         ({"name": "ideal", "miss": {"us": -1}}, "miss.us.value: Input should be greater than"),

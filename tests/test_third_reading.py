@@ -113,6 +113,18 @@ FAULTS = {
         Mutant("engine/missing.py", "free, beside or more > 0)", "free, True)"),
         Mutant("compiled/kernel.py", "beside if i + 1 == arrived else slows(s)", "slows(s)"),
     ],
+    "shared experts that wait for a group are computed beside the loads, too": [
+        Mutant(
+            "engine/missing.py",
+            "work = 0 if self._shared_waits else costs[1].shared_ns",
+            "work = costs[1].shared_ns",
+        ),
+        Mutant(
+            "compiled/kernel.py",
+            "work = 0 if s.shared_waits else cost.shared_ns",
+            "work = cost.shared_ns",
+        ),
+    ],
     "what waits slows nothing down": [
         Mutant(
             "engine/missing.py", "bool(self._loader.in_flight)", "self._loader.moving > 0"

@@ -84,6 +84,7 @@ class Setup(NamedTuple):
     stages: int  # of the load path
     has_host: int  # a tier of host memory
     grouped: int
+    shared_waits: int  # shared experts are computed with the first group
     cancels: int
     extra: int
     policy: int

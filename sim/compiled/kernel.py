@@ -141,7 +141,7 @@ def _route(
     r.at.group_end = asked
     # The shared experts first, and those that are there; some are not.
     cost = costs(s, True).steps[kind]
-    work = cost.shared_ns
+    work = 0 if s.shared_waits else cost.shared_ns
     if not s.grouped:
         work += cost.moe_fixed_ns
     r.at.busy += work
@@ -167,7 +167,8 @@ def _compute(
     takes, members, begin, work = costs(s, beside), 0, r.at.computed, 0
     expert_ns = takes.expert_ns[r.at.layer]
     if r.at.dispatch:
-        work = takes.steps[s.steps[r.at.step].kind].moe_fixed_ns
+        cost = takes.steps[s.steps[r.at.step].kind]
+        work = cost.moe_fixed_ns + (cost.shared_ns if s.shared_waits else 0)
     for i in range(first, end):
         x = experts[i]
         if not cache.resident[x]:

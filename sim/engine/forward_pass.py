@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from prefetch_sim.hardware_profiles import Overlap
 from prefetch_sim.sim.cost.model import CostModel, StepCost
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor
 from prefetch_sim.sim.engine.decisions import Decisions
@@ -38,11 +39,12 @@ class ForwardPass:
         decisions: Decisions,
         plan: Plan | None,
         *,
-        grouped: bool,
+        overlap: Overlap,
     ) -> None:
         self.workload, self.cost, self.device, self.loader = workload, cost, device, loader
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
-        self._decisions, self._plan, self._grouped = decisions, plan, grouped
+        self._decisions, self._plan, self._overlap = decisions, plan, overlap
+        self._grouped = grouped = overlap != "per_expert"
         self._alone = alone(workload, cost, grouped)
         # What each takes where no load is queued or moves, and where one is.
         slower = cost.beside_loads or cost
@@ -66,7 +68,7 @@ class ForwardPass:
         device, workload, loader = self.device, self.workload, self.loader
         tables = [self.layer_records, loader.records]
         add_numbers, add_times = self.layer_records.add_numbers, self.layer_records.add_times
-        missing = MissingLayer(device, loader, self._work, grouped=self._grouped)
+        missing = MissingLayer(device, loader, self._work, overlap=self._overlap)
         plan, miss_ns = self._plan, self.cost.runtime.miss_ns
         in_flight, works, (one, other) = loader.in_flight, self._works, self._costs
         slows = one is not other

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from prefetch_sim.hardware_profiles import Overlap
 from prefetch_sim.sim.cost.model import StepCost
 from prefetch_sim.sim.engine.load import PREFETCH, Load
 from prefetch_sim.sim.engine.loader import Loader
@@ -32,16 +33,18 @@ class MissingLayer:
         loader: Loader,
         work: Callable[[int, Sequence[int], list[int], list[int] | None, bool], int],
         *,
-        grouped: bool,
+        overlap: Overlap,
     ) -> None:
         self.free, self.stalls = 0, [0] * STALLS
-        self._device, self._loader, self._work, self._grouped = device, loader, work, grouped
+        self._device, self._loader, self._work = device, loader, work
+        self._grouped = overlap != "per_expert"
+        self._shared_waits = overlap == "none"
         self._layer = 0
         self._routed: list[int] = []
         self._tokens: list[int] | None = None
         self._streams = False
         self._costs: tuple[StepCost, ...] = ()  # of the step: alone, and beside loads
-        self._permutes = False  # whether the next group is charged that
+        self._first = False  # whether the next group is, so that permuting goes with it
         self._bookkeeping = 0  # ns, once all has been computed
         self._cpu_end = 0  # when the CPU is through with its share
         self._group_end = 0
@@ -59,7 +62,8 @@ class MissingLayer:
         asked: int,
         now: int,
     ) -> None:
-        """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on.
+        """Demanded at ``asked``; shared experts, then what is resident, compute from ``now`` on,
+        or with the groups.
 
         The layer ends ``bookkeeping`` ns after its last expert has been computed, here and, by
         ``cpu_end``, on the CPU. ``routed`` and ``tokens`` are of those computed here. ``costs``:
@@ -72,8 +76,8 @@ class MissingLayer:
         self.stalls = [0, 0, 0, 0, 0]
         self._streams = streams = not loader.cache.fits(routed)
         ready = [x for x in routed if resident[x]]
-        self._costs, self._permutes = costs, self._grouped
-        work = costs[1].shared_ns
+        self._costs, self._first = costs, self._grouped
+        work = 0 if self._shared_waits else costs[1].shared_ns
         if not self._grouped:
             work += costs[1].moe_fixed_ns
             if not streams:
@@ -152,9 +156,10 @@ class MissingLayer:
     def _compute(self, experts: Sequence[int], start: int, beside: bool) -> int:
         """Compute ``experts`` from ``start`` on; returns when that ends."""
         work = self._work(self._layer, experts, self._routed, self._tokens, beside)
-        if self._permutes:
-            work += self._costs[beside].moe_fixed_ns
-            self._permutes = False
+        if self._first:
+            cost = self._costs[beside]
+            work += cost.moe_fixed_ns + (cost.shared_ns if self._shared_waits else 0)
+            self._first = False
         end = self._device.compute(start, work, "experts")
         if self._streams:
             self._group_end = end

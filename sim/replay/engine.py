@@ -138,7 +138,7 @@ def replay(
             predictors,
             decisions(inputs, loader, path, len(predictors)),
             cost,
-            grouped=inputs.runtime.overlap == "grouped",
+            overlap=inputs.runtime.overlap,
         )
         with no_collection(), torch.inference_mode():
             warm_up(device, inputs.workload, products, slots.first, forward.networks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from prefetch_sim.hardware_profiles import Overlap
 from prefetch_sim.sim.cost.model import CostModel, StepCost
 from prefetch_sim.sim.engine.active_predictor import ActivePredictor, Prediction
 from prefetch_sim.sim.engine.decisions import Decisions
@@ -37,6 +38,7 @@ class _Layer:
         self.beside = False  # it started while a load was queued or moved
         self.streams = False  # its set is larger than the cache
         self.computes = False  # a group of a set that streams is at work
+        self.shared: Work | None = None  # of shared experts that wait for the first group
 
 
 class ReplayPass:
@@ -53,17 +55,18 @@ class ReplayPass:
         decisions: Decisions,
         cost: CostModel,
         *,
-        grouped: bool,
+        overlap: Overlap,
     ) -> None:
         """``cost``: what the policies are told to expect."""
         self.layer_records, self.step_records = LayerRecords(), StepRecords()
         self.own_ns = 0  # in which it neither computed nor waited for experts
         self._workload, self._products, self._device = workload, products, device
         self._loader, self._slots, self._decisions = loader, slots, decisions
-        self._predictors, self._grouped = predictors, grouped
+        self._predictors, self._grouped = predictors, overlap != "per_expert"
+        self._shared_waits = overlap == "none"
         self._costs = cost, cost.beside_loads or cost  # as a layer starts: alone, beside loads
         self._predict = products.predict
-        self._alone = alone(workload, cost, grouped)
+        self._alone = alone(workload, cost, self._grouped)
         # [predictor][layer that it speaks of]
         self._networks = [
             [products.network(p.nbytes) for _ in range(workload.layers)] if p.nbytes else None
@@ -155,7 +158,10 @@ class ReplayPass:
         shared = partial(self._products.shared, here.layer, here.routed)
         ready = [x for x in here.routed if resident[x]]
         if not ready or here.streams or (self._grouped and loader.waiting):
-            self._ask(here, "shared experts", shared)
+            if self._shared_waits and loader.waiting:
+                here.shared = shared
+            else:
+                self._ask(here, "shared experts", shared)
             if here.streams:
                 self._experts(here, ready, ())
         else:
@@ -199,15 +205,21 @@ class ReplayPass:
         """Ask for ``experts``, which are here, as ``loads`` have landed."""
         if not here.streams:
             if experts:
-                self._ask(
-                    here, "experts", partial(self._products_of, self._weights(experts)), loads
-                )
+                self._ask(here, "experts", self._group(here, experts), loads)
             return
         for group in [experts] if self._grouped else [[x] for x in experts]:
             if group:
                 here.computes = True
-                work = partial(self._products_of, self._weights(group))
+                work = self._group(here, group)
                 self._ask(here, "experts", work, loads).then = partial(self._computed, here, group)
+
+    def _group(self, here: _Layer, experts: Sequence[int]) -> Work:
+        """The products of ``experts``, with the shared ones where those have waited."""
+        works: list[Work] = [partial(self._products_of, self._weights(experts))]
+        if here.shared is not None:
+            works.insert(0, here.shared)
+            here.shared = None
+        return partial(_each, works) if len(works) > 1 else works[0]
 
     def _weights(self, experts: Sequence[int]) -> list[tuple[int, Matrices]]:
         return [(x, self._slots.matrices(x)) for x in experts]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from prefetch_sim.hardware_profiles import Overlap
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import (
     EPILOGUE,
@@ -50,7 +51,7 @@ def bounds(
     sizes: Sequence[int],
     wire_ns: Sequence[int],
     fit: Sequence[int],
-    grouped: bool,
+    overlap: Overlap,
     cpu: bool,
 ) -> Bounds:
     """``least_bytes`` [layer-steps]: what any policy must have moved by the end of each.
@@ -70,6 +71,8 @@ def bounds(
         share = _share_of_two(expert, cpu_table(cost.cpu, layers, table.served)[0])
         launch, through = 0, np.zeros_like(through)
     fixed, shared, gate = (costs.per_step[:, i] for i in (FIXED, SHARED, GATE))
+    grouped = overlap != "per_expert"
+    with_group = fixed + shared if overlap == "none" else fixed
     own = costs.per_layer.sum(axis=2) + (fixed + shared + gate)[:, None]
     compute = link = 0
     late = 0  # how far the loads have thrown back the compute engine, at most
@@ -90,7 +93,7 @@ def bounds(
         ends += np.repeat(np.cumsum(epilogues) - epilogues, layers)
         moved = through[part]
         together = grouped & (sets <= np.tile(fit, len(kind)))
-        last = np.where(together, np.repeat(fixed[kind], layers) + works, least)
+        last = np.where(together, np.repeat(with_group[kind], layers) + works, least)
         behind = (moved + last + launch - ends)[np.diff(moved, prepend=link) > 0]
         late = max(late, int(behind.max(initial=0)))
         compute = int(ends[-1] + epilogues[-1])

@@ -85,7 +85,7 @@ def _bounds(done: Simulation, engine: Engine) -> Bounds:
             inputs.sizes,
             wire,
             [room // size for room, size in zip(by_layer, inputs.sizes)],
-            overlap == "grouped",
+            overlap,
             cpu,
         ),
     )

@@ -33,7 +33,8 @@ class ForwardPass(Transfers):
         super().__init__(inputs)
         self.cost = cost
         self.tables = [predictor.table() for _, predictor, _ in inputs.predictors]
-        self.grouped = self.inputs.runtime.overlap == "grouped"
+        self.grouped = self.inputs.runtime.overlap in ("grouped", "none")
+        self.nothing_meanwhile = self.inputs.runtime.overlap == "none"
         self.free = self.busy = self.side_free = 0  # the compute engine; the side engine
         self.waiting = self.over = False
         self.latest = -1  # the layer-step routed last
@@ -102,7 +103,9 @@ class ForwardPass(Transfers):
                     pass  # the pass takes no turn: what follows is arithmetic
                 self.step_now = which
                 costs = self.slower().step(*which)
-                self.work(costs.shared_ns + (0 if self.grouped else costs.moe_fixed_ns))
+                if not self.nothing_meanwhile:
+                    self.work(costs.shared_ns)
+                self.work(0 if self.grouped else costs.moe_fixed_ns)
                 self.compute_residents()
                 self.compute_landed()
                 while self.set.end < 0:
@@ -223,7 +226,7 @@ class ForwardPass(Transfers):
             for x in there:
                 self.compute([x])
         elif not self.set.tokens:
-            self.work(self.permuting())
+            self.work(self.with_group())
         elif self.set.streams and there:
             self.compute(there)
         self.ended()
@@ -261,15 +264,16 @@ class ForwardPass(Transfers):
         routed = self.set
         layer, cost = self.latest % self.workload.layers, self.slower()
         alone = sum(cost.expert_ns(layer, routed.tokens[x]) for x in experts)
-        permuting = self.permuting() if self.grouped and not routed.computed else 0
+        permuting = self.with_group() if self.grouped and not routed.computed else 0
         self.work(permuting + self.cost.expert_launch_ns + alone)
         routed.computed.update(dict.fromkeys(experts, self.free))
         routed.through = self.free
         if routed.missing:
             self.at(self.free, PASS, self.turn)
 
-    def permuting(self) -> int:
-        ns: int = self.slower().step(*self.step_now).moe_fixed_ns
+    def with_group(self) -> int:
+        costs = self.slower().step(*self.step_now)
+        ns: int = costs.moe_fixed_ns + (costs.shared_ns if self.nothing_meanwhile else 0)
         return ns
 
     def ended(self) -> None:
