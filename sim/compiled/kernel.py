@@ -213,8 +213,12 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | No
             else:
                 r.stalls.demand += load.landed - split
             r.at.free = load.landed
-        if not s.grouped or (r.at.streams and i + 1 == arrived):  # alone, or all that landed
-            too = beside if i + 1 == arrived else slows(s)  # another landed later
+        too = beside if i + 1 == arrived else slows(s)  # another landed later
+        if not s.grouped and not r.at.streams:
+            work = s.expert_launch_ns + costs(s, too).expert_ns[r.at.layer][load.tokens]
+            r.at.busy += work
+            r.at.free += work
+        elif not s.grouped or (r.at.streams and i + 1 == arrived):  # alone, or all that landed
             _compute(s, cache, loader, r, loader.arrived, 0 if s.grouped else i, i + 1, too)
     if s.grouped and not r.at.streams:
         _compute(s, cache, loader, r, on_cpu.routed_set(s, cpu), r.at.first, r.at.end, beside)
