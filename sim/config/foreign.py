@@ -33,7 +33,24 @@ _written: dict[str, tuple[Path, int]] = {}  # path and time of a file, by that n
 
 
 class PolicyError(ConfigError):
-    """A policy's own mistake. Three lines: what it is, where, and what stands there."""
+    """A policy's own mistake. Three lines: what it is, where, and what stands there.
+
+    One line, without a place, of a contract that it breaks.
+    """
+
+
+class BrokenContractError(Exception):
+    """What a policy of a ``kind`` gave is not what its contract asks for; ``said`` in words.
+
+    ``policy``: its name, where it is known. ``blamed`` makes a PolicyError of it.
+    """
+
+    def __init__(self, kind: str, said: str, policy: str | None = None) -> None:
+        super().__init__(kind, said, policy)  # all of them: SimPy makes it anew of its args
+        self.kind, self.said, self.policy = kind, said, policy
+
+    def __str__(self) -> str:
+        return self.said
 
 
 def find_module(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
@@ -156,21 +173,40 @@ def blamed(function: Callable[P, T]) -> Callable[P, T]:
             named = _policies(getattr(first, "config", first))
             if not named:
                 raise
+            if isinstance(error, BrokenContractError):
+                raise PolicyError(_broken(error, named)) from error
             raise PolicyError(_told(error, named)) from error
 
     return run
 
 
-def _policies(config: Any) -> list[str]:
-    """The policies in a config that are not of this package."""
+def _policies(config: Any) -> list[tuple[str, str]]:
+    """(kind, name) of the policies in a config that are not of this package."""
     if not isinstance(config, RunConfig):
         return []
-    said = [config.cache.eviction.name, config.prefetch.policy, config.misses.policy]
-    said += [choice.name for choice in config.predictor]
-    return [name for name in said if name in _imported]
+    said = [
+        ("eviction", config.cache.eviction.name),
+        ("prefetch", config.prefetch.policy),
+        ("misses", config.misses.policy),
+        *(("predictors", choice.name) for choice in config.predictor),
+    ]
+    return [(kind, name) for kind, name in said if name in _imported]
 
 
-def _told(error: BaseException, policies: Sequence[str]) -> str:
+def _broken(error: BrokenContractError, named: Sequence[tuple[str, str]]) -> str:
+    """The one line of a contract that is broken, and what tries all of it."""
+    of_kind = [name for kind, name in named if kind == error.kind] or [name for _, name in named]
+    names = [error.policy] if error.policy else list(dict.fromkeys(of_kind))
+    what = "policy file" if all(map(is_file, names)) else "policy"
+    said = f"{what} {' or '.join(map(repr, names))}: {' '.join(error.said.split())}"
+    given = _imported.get(names[0])
+    if given is None or given.__spec__ is None:  # a Python object
+        return f"{said}; prefetch_sim.check(...) tries all of its contract"
+    return f"{said}; 'prefetch-sim check {names[0]}' tries all of its contract"
+
+
+def _told(error: BaseException, named: Sequence[tuple[str, str]]) -> str:
+    policies = [name for _, name in named]
     packages = {_imported[name].__name__.partition(".")[0]: name for name in policies}
     said = " ".join(f"{type(error).__name__}: {error}".split())
     told = f"in a run with the policy {', '.join(map(repr, policies))}: {said}"
