@@ -232,6 +232,18 @@ def test_python_objects() -> None:
     assert prefetch_sim.check is check
 
 
+def test_required_arguments_alone_say_what_a_function_is() -> None:
+    space: dict[str, Any] = {"__name__": "mine"}
+    exec(PREFETCH.replace("priority):", "priority, cut=0.5):"), space)
+    exec(MISSES.replace("chosen):", "chosen, *, every=2):"), space)
+    assert check(space["propose"]).kind == "prefetch"
+    assert check(partial(space["propose"], cut=0.6)).kind == "prefetch"
+    assert check(space["plan"]).kind == "misses"
+    assert check(lambda routed, layer=0: [layer]).kind == "predictors"
+    with pytest.raises(ConfigError, match="takes 3 arguments"):
+        check(lambda a, b, c, d=1, *, e=2: a)
+
+
 def test_a_class_is_one_cache_s_memory() -> None:
     class Shared:
         """What is shared by all caches, as it should not be."""

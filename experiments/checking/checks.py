@@ -138,13 +138,14 @@ def _kind_of(policy: Any) -> str:
     name = getattr(policy, "__name__", type(policy).__name__)
     if is_function(policy):
         try:
-            count = len(inspect.signature(policy).parameters)
+            needed, taken = _arguments(inspect.signature(policy))
         except (TypeError, ValueError):  # of one that is not written in Python
             raise ConfigError(f"{name!r} is no policy: its arguments cannot be told") from None
-        if count in _PARAMETERS:
-            return _PARAMETERS[count]
+        for count in (needed, taken):
+            if count in _PARAMETERS:
+                return _PARAMETERS[count]
         raise ConfigError(
-            f"{name!r} is no policy: it takes {count} arguments, and one function that is one "
+            f"{name!r} is no policy: it takes {needed} arguments, and one function that is one "
             "takes 9 (prefetch: propose), 5 (misses: plan) or 2 (a predictor)"
         )
     if inspect.isclass(policy) and issubclass(policy, Predictor):
@@ -158,6 +159,13 @@ def _kind_of(policy: Any) -> str:
         for kind, needed in registry.CONTRACTS.items()
     )
     raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs})")
+
+
+def _arguments(signature: inspect.Signature) -> tuple[int, int]:
+    """How many arguments by place a function needs, and how many it takes."""
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    taken = [one for one in signature.parameters.values() if one.kind in by_place]
+    return sum(one.default is one.empty for one in taken), len(taken)
 
 
 def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
