@@ -388,9 +388,15 @@ def test_arguments_are_told_first_and_alone(
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(GOOD[kind].replace(old, new))
-    first, *others = broken_in(path).values()
+    (first,) = broken_in(path).values()
     assert says in first
-    assert others == ["not tried"] * (len(checks.RULES[kind]) - 1)
+    found = check(path)
+    untried = len(checks.RULES[kind]) - 1
+    assert [verdict.word for verdict in found.verdicts] == ["broken", *["not tried"] * untried]
+    assert found.title.endswith(f"0 of {untried + 1} rules kept, {untried} not tried")
+    assert not any(verdict.held for verdict in found.verdicts)
+    end = run_cli("check", path)
+    assert (end.code, end.out.count("BROKEN"), end.out.count("not tried ")) == (1, 1, untried)
 
 
 def test_one_error_is_told_once_and_where_it_is(tmp_path: Path) -> None:
