@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from functools import partial
 from pathlib import Path
@@ -430,6 +431,37 @@ def test_a_name_that_nothing_calls(kind: str, more: str, meant: str, tmp_path: P
     (line,) = found.doubts
     assert f"did you mean {meant!r}?" in line
     assert meant not in found.hooks
+
+
+@pytest.mark.parametrize(
+    ("kind", "meant", "by"),
+    [
+        ("eviction", "inserted", "insert"),
+        ("eviction", "used", "use"),
+        ("prefetch", "propose", "proposes"),
+        ("misses", "plan", "plans"),
+        ("predictors", "Params", "Param"),
+    ],
+)
+def test_a_name_that_is_nearly_one_needed(kind: str, meant: str, by: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    text = GOOD[kind]
+    for word in ("def", "class"):
+        text = text.replace(f"{word} {meant}(", f"{word} {by}(")
+    path.write_text(text)
+    said = f"did you mean {meant!r} by {by!r}?"
+    for tried in (lambda: check(path), lambda: registry.find(kind, str(path))):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            tried()
+
+
+def test_every_name_that_is_nearly_one_needed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(EVICTION.replace("def inserted", "def insert").replace("def used", "def use"))
+    done = run_cli("check", path)
+    assert done.code == 2
+    assert "it has the functions of none" in done.err
+    assert "; did you mean 'inserted' by 'insert'?\n" in done.err
 
 
 def test_what_is_called_is_listed(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import file_meant, find_module
+from prefetch_sim.sim.config.foreign import file_meant, find_module, meant_by
 from prefetch_sim.sim.predictors.base import Predictor
 from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
@@ -165,7 +165,9 @@ def _kind_of(policy: Any) -> str:
         f"{registry.words(kind)}: {' and '.join(needed)}"
         for kind, needed in registry.CONTRACTS.items()
     )
-    raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs})")
+    asked = (one for needed in registry.CONTRACTS.values() for one in needed)
+    hint = meant_by(asked, dir(policy))
+    raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs}){hint}")
 
 
 def _arguments(signature: inspect.Signature) -> tuple[int, int]:

@@ -11,8 +11,9 @@ import importlib
 import linecache
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import wraps
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -27,6 +28,8 @@ from prefetch_sim.sim.config.schema import RunConfig
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+NEAR = 0.8  # how like a name is to one that was probably meant
 
 _imported: dict[str, ModuleType] = {}  # by the name that a config gives
 _written: dict[str, tuple[Path, int]] = {}  # path and time of a file, by that name
@@ -66,7 +69,8 @@ def find_module(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
     module = find(name, what, needed)
     for one in needed:
         if not callable(getattr(module, one, None)):
-            raise ConfigError(f"{name!r} is no {what}: it has no {one!r}")
+            hint = meant_by([one], vars(module))
+            raise ConfigError(f"{name!r} is no {what}: it has no {one!r}{hint}")
     _imported[name] = module
     return module
 
@@ -85,6 +89,15 @@ def file_meant(name: str) -> str:
     """``"; did you mean the file 'mine.py'?"``, if there is one beside a name without its end."""
     near = (f"{name}.py", f"{name.replace('-', '_')}.py")
     return next((f"; did you mean the file {one!r}?" for one in near if os.path.isfile(one)), "")
+
+
+def meant_by(needed: Iterable[str], there: Iterable[str]) -> str:
+    """``"; did you mean 'inserted' by 'insert'?"``, if one of those there is nearly one needed."""
+    names = {one.lower(): one for one in there}
+    for one in needed:
+        for near in get_close_matches(one.lower(), names, n=1, cutoff=NEAR):
+            return f"; did you mean {one!r} by {names[near]!r}?"
+    return ""
 
 
 def written(name: str) -> tuple[Path, int] | None:
@@ -249,7 +262,8 @@ def _look(name: str, spec: ModuleSpec | None, what: str, needed: tuple[str, ...]
     if defined.isdisjoint({"*", "__getattr__"}):
         for one in needed:
             if one not in defined:
-                raise ConfigError(f"{name!r} is no {what}: it has no {one!r}")
+                hint = meant_by([one], defined)
+                raise ConfigError(f"{name!r} is no {what}: it has no {one!r}{hint}")
 
 
 def _spec(name: str) -> ModuleSpec | None:
