@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from functools import partial
 from pathlib import Path
@@ -232,6 +233,18 @@ def test_python_objects() -> None:
     assert prefetch_sim.check is check
 
 
+def test_required_arguments_alone_say_what_a_function_is() -> None:
+    space: dict[str, Any] = {"__name__": "mine"}
+    exec(PREFETCH.replace("priority):", "priority, cut=0.5):"), space)
+    exec(MISSES.replace("chosen):", "chosen, *, every=2):"), space)
+    assert check(space["propose"]).kind == "prefetch"
+    assert check(partial(space["propose"], cut=0.6)).kind == "prefetch"
+    assert check(space["plan"]).kind == "misses"
+    assert check(lambda routed, layer=0: [layer]).kind == "predictors"
+    with pytest.raises(ConfigError, match="takes 3 arguments"):
+        check(lambda a, b, c, d=1, *, e=2: a)
+
+
 def test_a_class_is_one_cache_s_memory() -> None:
     class Shared:
         """What is shared by all caches, as it should not be."""
@@ -376,9 +389,15 @@ def test_arguments_are_told_first_and_alone(
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(GOOD[kind].replace(old, new))
-    first, *others = broken_in(path).values()
+    (first,) = broken_in(path).values()
     assert says in first
-    assert others == ["not tried"] * (len(checks.RULES[kind]) - 1)
+    found = check(path)
+    untried = len(checks.RULES[kind]) - 1
+    assert [verdict.word for verdict in found.verdicts] == ["broken", *["not tried"] * untried]
+    assert found.title.endswith(f"0 of {untried + 1} rules kept, {untried} not tried")
+    assert not any(verdict.held for verdict in found.verdicts)
+    end = run_cli("check", path)
+    assert (end.code, end.out.count("BROKEN"), end.out.count("not tried ")) == (1, 1, untried)
 
 
 def test_one_error_is_told_once_and_where_it_is(tmp_path: Path) -> None:
@@ -412,6 +431,37 @@ def test_a_name_that_nothing_calls(kind: str, more: str, meant: str, tmp_path: P
     (line,) = found.doubts
     assert f"did you mean {meant!r}?" in line
     assert meant not in found.hooks
+
+
+@pytest.mark.parametrize(
+    ("kind", "meant", "by"),
+    [
+        ("eviction", "inserted", "insert"),
+        ("eviction", "used", "use"),
+        ("prefetch", "propose", "proposes"),
+        ("misses", "plan", "plans"),
+        ("predictors", "Params", "Param"),
+    ],
+)
+def test_a_name_that_is_nearly_one_needed(kind: str, meant: str, by: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    text = GOOD[kind]
+    for word in ("def", "class"):
+        text = text.replace(f"{word} {meant}(", f"{word} {by}(")
+    path.write_text(text)
+    said = f"did you mean {meant!r} by {by!r}?"
+    for tried in (lambda: check(path), lambda: registry.find(kind, str(path))):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            tried()
+
+
+def test_every_name_that_is_nearly_one_needed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(EVICTION.replace("def inserted", "def insert").replace("def used", "def use"))
+    done = run_cli("check", path)
+    assert done.code == 2
+    assert "it has the functions of none" in done.err
+    assert "; did you mean 'inserted' by 'insert'?\n" in done.err
 
 
 def test_what_is_called_is_listed(tmp_path: Path) -> None:

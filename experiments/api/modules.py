@@ -13,6 +13,7 @@ from typing import Any
 from prefetch_sim.experiments.api.function_predictor import FunctionParams, FunctionPredictor
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.foreign import meant_by
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
 
 _ONE = {"prefetch": "propose", "misses": "plan"}  # contracts of one function
@@ -69,7 +70,8 @@ def as_module(kind: str, policy: Any) -> ModuleType:
     what = registry.words(kind)
     for needed in registry.CONTRACTS[kind]:
         if not callable(getattr(module, needed, None)):
-            raise ConfigError(f"{name!r} is no {what}: it has no {needed!r}")
+            hint = meant_by([needed], vars(module))
+            raise ConfigError(f"{name!r} is no {what}: it has no {needed!r}{hint}")
     return module
 
 

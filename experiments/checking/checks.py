@@ -22,7 +22,7 @@ from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import file_meant, find_module
+from prefetch_sim.sim.config.foreign import file_meant, find_module, meant_by
 from prefetch_sim.sim.predictors.base import Predictor
 from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
@@ -41,14 +41,20 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One rule of a contract: kept, or broken with a ``counterexample``."""
+    """One rule of a contract: kept, broken with a ``counterexample``, or not ``tried``."""
 
     rule: str
     counterexample: str | None = None
+    tried: bool = True
 
     @property
     def held(self) -> bool:
-        return self.counterexample is None
+        return self.tried and self.counterexample is None
+
+    @property
+    def word(self) -> str:
+        """``kept``, ``broken`` or ``not tried``."""
+        return "not tried" if not self.tried else "kept" if self.held else "broken"
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,22 +74,23 @@ class Checked:
 
     @property
     def title(self) -> str:
-        broken = sum(not verdict.held for verdict in self.verdicts)
-        kept = f"{len(self.verdicts) - broken} of {len(self.verdicts)} rules kept"
-        return f"{self.name}: {_a(self.kind)}, {kept}"
+        words = [verdict.word for verdict in self.verdicts]
+        untried = words.count("not tried")
+        kept = f"{words.count('kept')} of {len(words)} rules kept"
+        more = f", {untried} not tried" if untried else ""
+        return f"{self.name}: {_a(self.kind)}, {kept}{more}"
 
     def __repr__(self) -> str:
         return f"<Checked {self.title}>"
 
     def __str__(self) -> str:
-        broken = [verdict for verdict in self.verdicts if not verdict.held]
+        broken = [verdict for verdict in self.verdicts if verdict.word == "broken"]
         lines = [f"broken: {verdict.rule}\n  {verdict.counterexample}" for verdict in broken]
         return "\n".join([self.title, *lines, *self.doubts])
 
     def _repr_html_(self) -> str:
         rows = [
-            ["kept" if verdict.held else "broken", verdict.rule, verdict.counterexample or ""]
-            for verdict in self.verdicts
+            [verdict.word, verdict.rule, verdict.counterexample or ""] for verdict in self.verdicts
         ]
         return html.block(self.title, [html.table(["", "rule", "counterexample"], rows, right=0)])
 
@@ -138,13 +145,14 @@ def _kind_of(policy: Any) -> str:
     name = getattr(policy, "__name__", type(policy).__name__)
     if is_function(policy):
         try:
-            count = len(inspect.signature(policy).parameters)
+            required, taken = _arguments(inspect.signature(policy))
         except (TypeError, ValueError):  # of one that is not written in Python
             raise ConfigError(f"{name!r} is no policy: its arguments cannot be told") from None
-        if count in _PARAMETERS:
-            return _PARAMETERS[count]
+        for count in (required, taken):
+            if count in _PARAMETERS:
+                return _PARAMETERS[count]
         raise ConfigError(
-            f"{name!r} is no policy: it takes {count} arguments, and one function that is one "
+            f"{name!r} is no policy: it takes {required} arguments, and one function that is one "
             "takes 9 (prefetch: propose), 5 (misses: plan) or 2 (a predictor)"
         )
     if inspect.isclass(policy) and issubclass(policy, Predictor):
@@ -157,7 +165,16 @@ def _kind_of(policy: Any) -> str:
         f"{registry.words(kind)}: {' and '.join(needed)}"
         for kind, needed in registry.CONTRACTS.items()
     )
-    raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs})")
+    asked = (one for needed in registry.CONTRACTS.values() for one in needed)
+    hint = meant_by(asked, dir(policy))
+    raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs}){hint}")
+
+
+def _arguments(signature: inspect.Signature) -> tuple[int, int]:
+    """How many arguments by place a function needs, and how many it takes."""
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    taken = [one for one in signature.parameters.values() if one.kind in by_place]
+    return sum(one.default is one.empty for one in taken), len(taken)
 
 
 def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
@@ -183,7 +200,7 @@ def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdi
             first = first or example
         yield Verdict(says(rule), example)
         if example is not None and rule is hooks.takes_what_it_is_told:
-            yield from (Verdict(says(other), "not tried") for other in RULES[kind][1:])
+            yield from (Verdict(says(other), tried=False) for other in RULES[kind][1:])
             return
 
 

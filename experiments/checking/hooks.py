@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from prefetch_sim.experiments.checking.rules import need
+from prefetch_sim.sim.config.foreign import NEAR
 
 _ONE = "state, x, now, score"
 HOOKS = {
@@ -33,7 +34,6 @@ HOOKS = {
 _METHODS = {"table": "self", "predict": "self, step, target", "observe": "self, step, layer"}
 _SWITCHES = {"eviction": ("ASCENDING", "LOOKS_AHEAD"), "prefetch": ("TIMED",)}
 _ATTRIBUTES = ("trigger", "distance", "cost")  # of a Predictor, beside its methods
-_NEAR = 0.8
 
 
 def takes_what_it_is_told(module: ModuleType, params: Any = None) -> None:
@@ -102,5 +102,5 @@ def _near(given: Iterable[str], known: Iterable[str]) -> Iterator[str]:
     there = set(given)
     missing = {name.lower(): name for name in known if name not in there}
     for name in sorted(there - set(known)):
-        for near in get_close_matches(name.lower(), missing, n=1, cutoff=_NEAR):
+        for near in get_close_matches(name.lower(), missing, n=1, cutoff=NEAR):
             yield f"nothing reads or calls {name!r}: did you mean {missing[near]!r}?"

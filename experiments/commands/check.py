@@ -74,7 +74,7 @@ def _show(found: Checked, policy: str) -> None:
     out.print(found.title, markup=False)
     shown = grid("", "rule")
     for verdict in found.verdicts:
-        shown.add_row("kept" if verdict.held else "BROKEN", verdict.rule)
+        shown.add_row(verdict.word.replace("broken", "BROKEN"), verdict.rule)
         if verdict.counterexample is not None:
             shown.add_row("", f"  {verdict.counterexample}")
     out.print(shown)

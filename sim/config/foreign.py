@@ -11,8 +11,9 @@ import importlib
 import linecache
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import wraps
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -28,12 +29,31 @@ from prefetch_sim.sim.config.schema import RunConfig
 P = ParamSpec("P")
 T = TypeVar("T")
 
+NEAR = 0.8  # how like a name is to one that was probably meant
+
 _imported: dict[str, ModuleType] = {}  # by the name that a config gives
 _written: dict[str, tuple[Path, int]] = {}  # path and time of a file, by that name
 
 
 class PolicyError(ConfigError):
-    """A policy's own mistake. Three lines: what it is, where, and what stands there."""
+    """A policy's own mistake. Three lines: what it is, where, and what stands there.
+
+    One line, without a place, of a contract that it breaks.
+    """
+
+
+class BrokenContractError(Exception):
+    """What a policy of a ``kind`` gave is not what its contract asks for; ``said`` in words.
+
+    ``policy``: its name, where it is known. ``blamed`` makes a PolicyError of it.
+    """
+
+    def __init__(self, kind: str, said: str, policy: str | None = None) -> None:
+        super().__init__(kind, said, policy)  # all of them: SimPy makes it anew of its args
+        self.kind, self.said, self.policy = kind, said, policy
+
+    def __str__(self) -> str:
+        return self.said
 
 
 def find_module(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
@@ -49,7 +69,8 @@ def find_module(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
     module = find(name, what, needed)
     for one in needed:
         if not callable(getattr(module, one, None)):
-            raise ConfigError(f"{name!r} is no {what}: it has no {one!r}")
+            hint = meant_by([one], vars(module))
+            raise ConfigError(f"{name!r} is no {what}: it has no {one!r}{hint}")
     _imported[name] = module
     return module
 
@@ -68,6 +89,15 @@ def file_meant(name: str) -> str:
     """``"; did you mean the file 'mine.py'?"``, if there is one beside a name without its end."""
     near = (f"{name}.py", f"{name.replace('-', '_')}.py")
     return next((f"; did you mean the file {one!r}?" for one in near if os.path.isfile(one)), "")
+
+
+def meant_by(needed: Iterable[str], there: Iterable[str]) -> str:
+    """``"; did you mean 'inserted' by 'insert'?"``, if one of those there is nearly one needed."""
+    names = {one.lower(): one for one in there}
+    for one in needed:
+        for near in get_close_matches(one.lower(), names, n=1, cutoff=NEAR):
+            return f"; did you mean {one!r} by {names[near]!r}?"
+    return ""
 
 
 def written(name: str) -> tuple[Path, int] | None:
@@ -156,21 +186,40 @@ def blamed(function: Callable[P, T]) -> Callable[P, T]:
             named = _policies(getattr(first, "config", first))
             if not named:
                 raise
+            if isinstance(error, BrokenContractError):
+                raise PolicyError(_broken(error, named)) from error
             raise PolicyError(_told(error, named)) from error
 
     return run
 
 
-def _policies(config: Any) -> list[str]:
-    """The policies in a config that are not of this package."""
+def _policies(config: Any) -> list[tuple[str, str]]:
+    """(kind, name) of the policies in a config that are not of this package."""
     if not isinstance(config, RunConfig):
         return []
-    said = [config.cache.eviction.name, config.prefetch.policy, config.misses.policy]
-    said += [choice.name for choice in config.predictor]
-    return [name for name in said if name in _imported]
+    said = [
+        ("eviction", config.cache.eviction.name),
+        ("prefetch", config.prefetch.policy),
+        ("misses", config.misses.policy),
+        *(("predictors", choice.name) for choice in config.predictor),
+    ]
+    return [(kind, name) for kind, name in said if name in _imported]
 
 
-def _told(error: BaseException, policies: Sequence[str]) -> str:
+def _broken(error: BrokenContractError, named: Sequence[tuple[str, str]]) -> str:
+    """The one line of a contract that is broken, and what tries all of it."""
+    of_kind = [name for kind, name in named if kind == error.kind] or [name for _, name in named]
+    names = [error.policy] if error.policy else list(dict.fromkeys(of_kind))
+    what = "policy file" if all(map(is_file, names)) else "policy"
+    said = f"{what} {' or '.join(map(repr, names))}: {' '.join(error.said.split())}"
+    given = _imported.get(names[0])
+    if given is None or given.__spec__ is None:  # a Python object
+        return f"{said}; prefetch_sim.check(...) tries all of its contract"
+    return f"{said}; 'prefetch-sim check {names[0]}' tries all of its contract"
+
+
+def _told(error: BaseException, named: Sequence[tuple[str, str]]) -> str:
+    policies = [name for _, name in named]
     packages = {_imported[name].__name__.partition(".")[0]: name for name in policies}
     said = " ".join(f"{type(error).__name__}: {error}".split())
     told = f"in a run with the policy {', '.join(map(repr, policies))}: {said}"
@@ -213,7 +262,8 @@ def _look(name: str, spec: ModuleSpec | None, what: str, needed: tuple[str, ...]
     if defined.isdisjoint({"*", "__getattr__"}):
         for one in needed:
             if one not in defined:
-                raise ConfigError(f"{name!r} is no {what}: it has no {one!r}")
+                hint = meant_by([one], defined)
+                raise ConfigError(f"{name!r} is no {what}: it has no {one!r}{hint}")
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -11,7 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from types import ModuleType
+from typing import Any
 
+import numpy as np
+
+from prefetch_sim.sim.config.foreign import BrokenContractError
 from prefetch_sim.sim.eviction import base
 from prefetch_sim.sim.workload.future import Future
 
@@ -66,8 +70,6 @@ class Tier:
         begin = getattr(eviction, "begin", None)
         if begin is not None:
             self.state = begin(self.state, self._rooms())
-            if self.state is None:
-                raise TypeError("begin returned None, and is to return the State")
         # Of one that keeps queues: its ``victim`` and ``kept``.
         self._queues = (eviction.victim, eviction.kept) if hasattr(eviction, "victim") else None
         self._inserted, self._used = eviction.inserted, eviction.used
@@ -249,7 +251,9 @@ class Tier:
         passed_over: list[int] = []
         while missing > 0:
             x = victim(self.state, partition, self.now)
-            assert x >= 0, "the eviction has lost an expert from its queues"
+            if not self._may_be(x, partition) or x in victims or x in passed_over:
+                said = f"victim gave {x!r}, which is not there to leave partition {partition}"
+                raise BrokenContractError("eviction", said)
             if x in self.pinned:
                 passed_over.append(x)
             else:
@@ -259,6 +263,11 @@ class Tier:
             kept(self.state, x, self.now)
         self._left(partition, victims)
         return missing
+
+    def _may_be(self, x: Any, partition: int) -> bool:
+        """Whether ``x`` is an expert that is resident in ``partition``, and may leave it."""
+        whole = isinstance(x, int | np.integer) and 0 <= x < self._n
+        return bool(whole) and self.resident[x] and self._leaves[x] == partition
 
     def _left(self, partition: int, victims: Iterable[int]) -> None:
         resident, used, sizes = self.resident, self.used, self.sizes

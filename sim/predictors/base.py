@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from prefetch_sim.sim.config.foreign import BrokenContractError
 from prefetch_sim.sim.config.values import Section
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.models.spec import ModelSpec
 
 # layer_start: after the layer's input norm. gate_input: after attention, where the router reads.
@@ -110,15 +112,14 @@ class Online(Predictor):
             if target >= layers or (said := self.predict(step, target)) is None:
                 return
             rows = list(step.rows)
-            named = np.array(said.ids, dtype=np.int32).reshape(len(rows), -1)
+            named, scores = _arrays(said, len(rows))
             m, width = named.shape[1], table.ids.shape[2]
             if m > width:
                 more = ((0, 0), (0, 0), (0, m - width))
                 ids = np.pad(table.ids, more, constant_values=-1)
                 table = Table(ids, np.pad(table.scores, more))
             table.ids[rows, target, :m] = named
-            scores = np.array(said.scores, dtype=np.float32)
-            table.scores[rows, target, :m] = scores.reshape(len(rows), m)
+            table.scores[rows, target, :m] = scores
 
         after = self.trigger == "routed"
         for step in workload.steps():
@@ -129,6 +130,27 @@ class Online(Predictor):
                 if after:
                     fire(step, layer)
         return table
+
+
+def _arrays(said: Prediction, tokens: int) -> Table:
+    """What ``predict`` returned, [tokens, m] each. Raises BrokenContractError."""
+    if not isinstance(said, tuple) or len(said) != len(Prediction._fields):
+        what = f"predict returned {shown(said)} where a Prediction or None is expected"
+        raise BrokenContractError("predictors", what)
+    ids, scores = np.asarray(said[0]), np.asarray(said[1])
+    numbers = ids.dtype.kind in "iuf" and scores.dtype.kind in "iuf"
+    if not numbers or not (ids % 1 == 0).all():
+        what = f"a Prediction has the ids {shown(said[0])} and the scores {shown(said[1])}"
+        raise BrokenContractError("predictors", f"{what}: lists of whole numbers, and of numbers")
+    if ids.size % tokens or ids.size != scores.size:
+        what = f"a Prediction has {ids.size} ids and {scores.size} scores for {tokens} tokens"
+        raise BrokenContractError("predictors", f"{what}: not the same number for each")
+    least, most = -(1 << 31), (1 << 31) - 1  # what lies beyond is no expert, and stays none
+    shape = tokens, ids.size // tokens
+    return Table(
+        ids.clip(least, most).astype(np.int32).reshape(shape),
+        scores.astype(np.float32).reshape(shape),
+    )
 
 
 def in_common(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:

@@ -29,6 +29,7 @@ from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.cost.reserve import longest, reserve
 from prefetch_sim.sim.misses import load as load_all
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
+from prefetch_sim.sim.setup import contracts
 from prefetch_sim.sim.setup.capacities import cache_bytes, cache_total, host_bytes, static_bytes
 from prefetch_sim.sim.setup.notes import notes
 from prefetch_sim.sim.setup.predictors import make_predictor
@@ -203,4 +204,4 @@ def _find(key: str, kind: str, choice: Choice) -> ModuleType:
     if choice.params:
         given = next(iter(choice.params))
         raise ConfigError(f"{key}: {choice.name!r} takes no parameter {given!r}")
-    return module
+    return contracts.held(kind, module)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import lru_cache
 
-from prefetch_sim.sim.config.foreign import written
+from prefetch_sim.sim.config.foreign import BrokenContractError, written
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import COSTS_KEPT
 from prefetch_sim.sim.cost.transfers import LoadPath
@@ -14,6 +14,7 @@ from prefetch_sim.sim.engine.decisions import Decisions
 from prefetch_sim.sim.engine.loader import Loader
 from prefetch_sim.sim.predictors.base import Table
 from prefetch_sim.sim.prefetch.base import Limits
+from prefetch_sim.sim.setup import contracts
 from prefetch_sim.sim.setup.inputs import Inputs
 
 _SAID_KEPT = 1  # predictors whose tables are kept: each may take a third of a GB
@@ -44,13 +45,20 @@ def predictor_key(inputs: Inputs, index: int) -> Hashable:
 
 def _table(inputs: Inputs, index: int) -> Table:
     """All that a predictor says: worked out once for runs that build it from the same."""
-    _, predictor, _ = inputs.predictors[index]
-    return inputs.workload.memos.get(
-        "said",
-        predictor_key(inputs, index),
-        max(_SAID_KEPT, len(inputs.predictors)),
-        predictor.table,
-    )
+    name, predictor, _ = inputs.predictors[index]
+    workload = inputs.workload
+
+    def said() -> Table:
+        try:
+            table = predictor.table()
+            if not contracts.is_of_this_package(type(predictor).__module__):
+                contracts.hold_table(table, workload)
+        except BrokenContractError as error:
+            raise BrokenContractError(error.kind, error.said, name) from error
+        return Table(*table)
+
+    kept = max(_SAID_KEPT, len(inputs.predictors))
+    return workload.memos.get("said", predictor_key(inputs, index), kept, said)
 
 
 def load_path(inputs: Inputs) -> LoadPath:

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.choices import Choice
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.foreign import BrokenContractError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.predictors.base import Context, Predictor, PredictorParams
+from prefetch_sim.sim.setup import contracts
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.errors import describe
 from prefetch_sim.traces.models.spec import ModelSpec
@@ -33,6 +35,8 @@ def make_predictor(
         module = registry.find("predictors", name, ("none", *recorded))
         parsed = params_of(module, name).model_validate(params)
         predictor = module.Predictor(parsed, Context(workload, config.seed, model))
+        if not contracts.is_of_this_package(module.__name__):
+            contracts.hold_predictor(predictor)
         if predictor.distance >= workload.layers:
             raise ConfigError(
                 f"distance {predictor.distance} reaches past the last of {workload.layers} MoE "
@@ -40,6 +44,8 @@ def make_predictor(
             )
     except ValidationError as error:
         raise ConfigError(describe(error, module.Params, key)) from error
+    except BrokenContractError as error:
+        raise BrokenContractError(error.kind, error.said, name) from error
     except ConfigError as error:
         note = "" if recorded else " (the trace records no predictors)"
         raise ConfigError(f"{key}: {error}{note}") from error
