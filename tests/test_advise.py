@@ -28,6 +28,7 @@ from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
 from prefetch_sim.hardware_profiles import ProfileError
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import Tree, set_path
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = Here(None, None, "", 0)
@@ -342,6 +343,21 @@ def test_nobody_is_said_to_prefetch_who_does_not() -> None:
     said = dict(words.lines(answered()))["prefetch"]
     assert said.startswith("neither llama.cpp nor imp prefetches; were imp to")
     assert answered().may_prefetch is False
+
+
+def test_prefetching_is_judged_as_by_many_requests() -> None:
+    """In one short request little that a wrong load evicts is used again."""
+    found = settled(runtime="imp")
+    placement, base = point(found, "lru")
+    _, gains = options.prefetch(found, placement, base, lambda what: None)
+    many = set_path(base.tree, "trace.requests", 8)
+    predictor = {"name": "oracle", "recall": 0.6, "distance": 1}
+
+    def gain(tree: Tree) -> float:
+        return points.run(tree).ms / points.run({**tree, "predictor": predictor}).ms - 1
+
+    assert gain(base.tree) - gain(many) > 0.05
+    assert gains[0].gain == pytest.approx(gain(many), abs=0.02)
 
 
 def test_more_memory_is_what_the_next_layer_needs() -> None:

@@ -145,12 +145,15 @@ def prefetch(
         if placement.way == "whole" or "lru" not in ways(other.place):
             return None, []
         base = point(other, "lru")[1]
+    tell("a cache that is full")
+    without = points.settled(base.tree, base.inputs)
     options = []
     for recall in RECALLS:
         tell(f"a prefetcher of recall {recall:g}")
         predictor = {"name": "oracle", "recall": recall, "distance": 1}
-        foreseen = points.run({**base.tree, "predictor": predictor})
-        options.append(_option(f"recall={recall:g}", foreseen, base))
+        foreseen = points.settled({**base.tree, "predictor": predictor}, base.inputs)
+        gain = without.ms / foreseen.ms - 1
+        options.append(Option(f"recall={recall:g}", base.tokens_s * (1 + gain), gain))
     return base, options
 
 
