@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -291,6 +292,25 @@ def test_what_host_memory_lacks_comes_off_the_drive() -> None:
     tried = {one.what: one for one in found.more}
     assert {"drive*2", "host_gib=8"} <= tried.keys()
     assert tried["host_gib=8"].gain > tried["drive*2"].gain > 0
+
+
+def test_how_often_host_memory_has_an_expert_is_assumed_and_said() -> None:
+    found = answered(gpu="RTX 3060 3GB", ram="3GB", drive="0.5 GB/s")
+    assert found.config is not None
+    rate = words.percent(found.config["trace"]["hit_rate"])
+    assert f"found in host memory {rate} (of routed experts" in dict(words.lines(found))["assumed"]
+    assert "found in host memory" not in dict(words.lines(answered()))["assumed"]
+
+
+def test_a_limit_that_gains_nothing_when_it_is_better_is_said_to() -> None:
+    found = answered(gpu="RTX 3060 3GB", ram="3GB", drive="0.5 GB/s")
+    even = {"cpu": 0.87, "drive": 0.13}
+    more = tuple(replace(one, gain=0.02) for one in found.more if one.what == "drive*2")
+    said = dict(words.lines(replace(found, limits=even, more=more)))["limits"]
+    assert "slower, the drive costs that, but faster it gains less" in said
+    more = tuple(replace(one, gain=0.09) for one in more)
+    said = dict(words.lines(replace(found, limits=even, more=more)))["limits"]
+    assert "slower" not in said
 
 
 @pytest.mark.parametrize(("runtime", "way"), [("ktransformers", "each"), ("imp", "lru")])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import fill
 from typing import Any
 
+from prefetch_sim.experiments.advising import limiting
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
 from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
@@ -19,13 +20,6 @@ _WHAT = {
 _MEMORY = {
     "host_gib=": "all experts in memory, {} GB of it for the host",
     "all_gib+": "all experts in memory, {} GiB more",
-}
-_LIMITS = {
-    "cpu": "the CPU and its memory",
-    "gpu": "the GPU and its memory",
-    "link": "the host link",
-    "drive": "the drive",
-    "engine": "the engine's own work",
 }
 _FIGURES = (  # by what is in their paths, the first that fits
     ("hardware.cpu.expert_gb_s", "how fast the CPU reads experts"),
@@ -74,7 +68,7 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
             yield "flags", advice.split.flags
         if advice.best is not None:
             yield "best", _best(advice.best)
-        yield "limits", _limits(advice)
+        yield "limits", limiting.limits(advice)
         if advice.more:
             gains = (f"{what(one.what, advice)} {_gain(one)}" for one in advice.more)
             least = "; as paging is not modelled, more memory may gain far more"
@@ -176,11 +170,6 @@ def _split(advice: Advice, split: Split) -> str:
 
 def _held(memory: Memory) -> str:
     return "in memory" if memory.unified else "on the GPU"
-
-
-def _limits(advice: Advice) -> str:
-    shares = [(name, share) for name, share in (advice.limits or {}).items() if share >= 0.01]
-    return ", ".join(f"{_LIMITS[name]} {round(100 * share)} %" for name, share in shares)
 
 
 def _best(one: Option) -> str:
