@@ -258,6 +258,16 @@ def test_json_has_every_key_and_the_config_gives_the_same_speed(tmp_path: Path) 
     assert again["tpot_ms"]["mean"] == pytest.approx(found["speed"]["ms"], abs=1e-6)
 
 
+def test_a_config_says_what_another_memory_does_not_change(tmp_path: Path) -> None:
+    config = tmp_path / "drive.yaml"
+    drive = ("--gpu", "RTX 3060 3GB", "--ram", "3GB", "--drive", "0.5")
+    assert run_cli("advise", *ASKED, *drive, "--config", config).code == 0
+    says = "changes none: cache.capacity, host.capacity, trace.hit_rate"
+    assert says in config.read_text(encoding="utf-8")
+    assert run_cli("advise", *ASKED, "--config", config).code == 0
+    assert "changes none" not in config.read_text(encoding="utf-8")
+
+
 def test_a_model_that_fits_whole_has_nothing_to_split() -> None:
     found = answered(gpu="RTX 4090")
     assert found.split is not None
