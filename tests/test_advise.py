@@ -58,6 +58,9 @@ def answered(**given: Any) -> Advice:
         ("target", "12.5 t/s", 12.5),
         ("target", "50ms", 20),
         ("link", "25 GB/s", 25),
+        ("link", "PCIe 3.0 x16", 12.35),
+        ("link", "PCIe Gen4 x8", 12.5),
+        ("context", "32k", 32768),
     ],
 )
 def test_sizes_and_speeds_are_read_as_written(field: str, text: str, value: float) -> None:
@@ -70,7 +73,10 @@ def test_sizes_and_speeds_are_read_as_written(field: str, text: str, value: floa
         ({"ram": "lots"}, "ram: 'lots' is no size of a memory: write 32GB"),
         ({"target": "fast"}, "target: 'fast' is no speed: write 20tok/s or 50ms"),
         ({"quant": "Q4_K_X"}, "quant: unknown quantisation 'Q4_K_X'; did you mean 'Q4_K_S'?"),
-        ({"link": "PCIe"}, "link: 'PCIe' is no rate: write 25, in GB/s"),
+        ({"link": "PCIe"}, "link: 'PCIe' is no rate: write 25, in GB/s, or PCIe 4.0 x16"),
+        ({"quant": "Q4_0"}, "about as large is 'Q4_K_S'"),
+        ({"quant": "IQ3_XXS"}, "by its bits a weight it is 'gguf@3.06'"),
+        ({"context": "long"}, "context: "),
         ({"cache": "much"}, "cache: 'much' is not a capacity"),
     ],
 )
@@ -448,6 +454,8 @@ def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
     assert found.met == "unlikely"
     assert [(way.what, way.tokens_s) for way in found.by] == [("imp", 25.0), ("memory_gib+1", 15)]
     assert judged(99, (9, 12, 15), tried, 4, larger).by == ()
+    again = judged(14, (9, 12, 15), [("memory_gib+1", 15.0)], 4.5, larger)
+    assert [way.what for way in again.by] == ["memory_gib+1"]
     assert answered(target="1tok/s").target is not None
 
 

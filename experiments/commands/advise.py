@@ -25,14 +25,16 @@ def advise(
         str | None,
         typer.Option(metavar="NAME", help="Of the weights: Q4_K_M, mxfp4, {experts: fp8}."),
     ] = None,
-    context: Annotated[int, typer.Option(metavar="TOKENS", help="Kept in the KV cache.")] = 8192,
+    context: Annotated[
+        str, typer.Option(metavar="TOKENS", help="Kept in the KV cache: 8192, 32k.")
+    ] = "8192",
     runtime: Annotated[
         str | None, typer.Option(metavar="NAME", help="The serving engine: llama.cpp.")
     ] = None,
     cpu: Annotated[str | None, typer.Option(metavar="NAME", help="Computes experts.")] = None,
     drive: Annotated[str | None, typer.Option(metavar="NAME", help="Or its GB/s.")] = None,
     link: Annotated[
-        str | None, typer.Option(metavar="GB/s", help="Host memory to GPU, pinned.")
+        str | None, typer.Option(metavar="GB/s", help="Host memory to GPU; or PCIe 4.0 x8.")
     ] = None,
     n_cpu_moe: Annotated[
         int | None,
