@@ -127,6 +127,40 @@ def test_a_wrong_option_is_one_line_with_the_nearest_name(
     assert ended.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("gpu", "name"),
+    [
+        ("RTX 4060 M", "rtx-4060-laptop"),
+        ("RTX 4060 Mobile", "rtx-4060-laptop"),
+        ("3080 laptop", None),
+        ("my 3080", "rtx-3080-10gb"),
+        ("RTX A4000 16GB", None),
+    ],
+)
+def test_a_laptops_card_is_never_taken_for_a_desktops(gpu: str, name: str | None) -> None:
+    with pytest.raises(ProfileError) as error:
+        settled(gpu=gpu)
+    assert re.findall(r"did you mean '(.*?)'", str(error.value)) == ([name] if name else [])
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("gpu", "gib"), [("RTX 3060 11.5GB", 11.5), ("4060 Ti 8G", 8), ("RTX 4070 Ti 16 GiB", 16)]
+)
+def test_memory_in_a_cards_name_may_be_any(gpu: str, gib: float) -> None:
+    assert settled(gpu=gpu).machine.profile.compute.memory_gib.value == gib
+
+
+def test_a_cpu_or_a_model_of_another_kind_is_no_suggestion() -> None:
+    with pytest.raises(ProfileError, match=r"'i7-10700' is in no list; by its memory .*'ddr4-dual'"):
+        settled(cpu="i7-10700")
+    with pytest.raises(ProfileError, match=r"'EPYC 7742' is in no list; .* 'ddr4-octa'"):
+        settled(cpu="EPYC 7742")
+    with pytest.raises(ConfigError, match=r"only models with experts \(MoE\)") as error:
+        settled(model="llama-3.1-8b")
+    assert "glm" not in str(error.value)
+
+
 def test_where_no_card_is_named_and_none_is_here_it_says_so() -> None:
     with pytest.raises(ProfileError, match="gpu: none is found here"):
         find(Question.of(model="olmoe-1b-7b"), lambda: ELSEWHERE)
@@ -413,7 +447,10 @@ def test_a_described_machine_is_found_by_its_name_and_is_not_usual(
     refused = run_cli("advise", *ASKED, "--gpu", "RTX A4000 16GB")
     assert "did you mean" not in refused.err
     new = refused.err.partition("prefetch-sim ")[2].partition(", then")[0]
-    assert run_cli(*shlex.split(new)).code == 0
+    assert "--gpu-memory-gib 16 " in new
+    assert run_cli(*shlex.split(new)).code == 2  # nobody's figures
+    own = new.replace("GIB", "64").replace("GBS", "25")
+    assert run_cli(*shlex.split(own)).code == 0
     machine = settled(gpu="my-box").machine
     assert machine.profile.name == "my-box"
     assert machine.profile.compute.memory_gib.value == 16
