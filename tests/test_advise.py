@@ -152,7 +152,9 @@ def test_memory_in_a_cards_name_may_be_any(gpu: str, gib: float) -> None:
 
 
 def test_a_cpu_or_a_model_of_another_kind_is_no_suggestion() -> None:
-    with pytest.raises(ProfileError, match=r"'i7-10700' is in no list; by its memory .*'ddr4-dual'"):
+    with pytest.raises(
+        ProfileError, match=r"'i7-10700' is in no list; by its memory .*'ddr4-dual'"
+    ):
         settled(cpu="i7-10700")
     with pytest.raises(ProfileError, match=r"'EPYC 7742' is in no list; .* 'ddr4-octa'"):
         settled(cpu="EPYC 7742")
@@ -407,6 +409,32 @@ def test_a_split_asked_about_stands_beside_the_best() -> None:
     assert found.best.what == answered().split.flags  # type: ignore[union-attr]
     assert answered().best is None
     assert dict(words.lines(found))["best"].startswith("-ngl 99 --n-cpu-moe")
+
+
+def test_a_tight_split_has_a_safer_one_beside_it() -> None:
+    found = answered()
+    assert found.split is not None
+    assert found.safer is not None
+    assert found.split.flags is not None
+    tight, safer = (
+        int(flags.split("--n-cpu-moe ")[1].split()[0])
+        for flags in (found.split.flags, found.safer.what)
+    )
+    assert found.memory.left - found.memory.on_gpu < options.DISPLAY
+    assert safer > tight
+    assert -0.5 < found.safer.gain < 0
+    place = settled().place
+    layers = placed(place, "layers", n_cpu_moe=safer).on_gpu
+    assert place.room - layers >= options.DISPLAY * GIB
+    assert place.room - placed(place, "layers", n_cpu_moe=safer - 1).on_gpu < options.DISPLAY * GIB
+    assert answered(n_cpu_moe=14).safer is None
+
+
+def test_more_layers_than_there_are_and_another_memory_are_said() -> None:
+    said = {one.what: one.value for one in settled(n_cpu_moe=60).taken}
+    assert said["n-cpu-moe"] == "16"
+    assert "n-cpu-moe" not in {one.what for one in settled(n_cpu_moe=16).taken}
+    assert "on rtx-3060-12gb (5 GiB of memory) with" in words.title(answered())
 
 
 def test_nobody_is_said_to_prefetch_who_does_not() -> None:

@@ -74,6 +74,7 @@ def advise(
         split=_split(found, placement, best),
         limits=limits(felt),
         more=tuple(more),
+        safer=options.safer(found, placement, best),
         best=options.best(found, best, tell),
         engines=tuple(engines),
         prefetch=tuple(prefetch),

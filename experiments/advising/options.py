@@ -14,6 +14,7 @@ from prefetch_sim.experiments.advising.placements import (
     Placement,
     first_layers,
     last,
+    placed,
     ways,
 )
 from prefetch_sim.experiments.advising.points import Point
@@ -25,6 +26,7 @@ ENGINES = ("llama.cpp", "ktransformers", "imp")  # that place experts in three w
 PREFETCHING = "imp"  # whose loads stand for those of an engine that prefetches
 ALL_IN_MEMORY = ("host_gib=", "all_gib+")
 RECALLS = (0.6, 0.8, 1.0)  # of the experts of the next layer
+DISPLAY = 1.0  # GiB; what a desktop may take of a card
 # GB of host memory as it is sold.
 _SOLD = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 
@@ -91,6 +93,21 @@ def best(found: Situation, asked: Point, tell: Told) -> Option | None:
     if fast is None:
         return None
     return _option(flags(found, fast[0]) or _in_words(fast[0]), fast[1], asked)
+
+
+def safer(found: Situation, placement: Placement, best: Point) -> Option | None:
+    """With so many layers fewer on the GPU that a display has room; None where it has already."""
+    place, question = found.place, found.question
+    if placement.way != "layers" or placement.on_drive or question.n_cpu_moe is not None:
+        return None
+    room = place.room - DISPLAY * GIB
+    fits = [n for n in range(1, placement.layers) if sum(last(place, n)) <= room]
+    if not fits or placement.on_gpu <= room:
+        return None
+    fewer = placed(place, "layers", n_cpu_moe=first_layers(place.model, fits[-1]))
+    if fewer.on_drive or (said := flags(found, fewer)) is None:
+        return None
+    return _option(said, points.run({**found.tree(whole=False), **fewer.changes}), best)
 
 
 def flags(found: Situation, placement: Placement) -> str | None:

@@ -111,6 +111,8 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     model = _model(question)
     name = _model_name(question.model)
     taken = [*machine.taken, Taken("model", name, "said")]
+    if (first := question.n_cpu_moe) is not None and first > model.layers:
+        taken.append(Taken("n-cpu-moe", str(model.layers), "assumed", f"all layers, for {first}"))
     runtime = question.runtime or _USUAL
     if not runtime.endswith((".yaml", ".yml")):
         runtime = runtime_name(runtime)
