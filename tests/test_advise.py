@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
 from prefetch_sim.hardware_profiles import ProfileError
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.files import Tree, set_path
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = Here(None, None, "", 0)
@@ -56,6 +58,9 @@ def answered(**given: Any) -> Advice:
         ("target", "12.5 t/s", 12.5),
         ("target", "50ms", 20),
         ("link", "25 GB/s", 25),
+        ("link", "PCIe 3.0 x16", 12.35),
+        ("link", "PCIe Gen4 x8", 12.5),
+        ("context", "32k", 32768),
     ],
 )
 def test_sizes_and_speeds_are_read_as_written(field: str, text: str, value: float) -> None:
@@ -68,7 +73,10 @@ def test_sizes_and_speeds_are_read_as_written(field: str, text: str, value: floa
         ({"ram": "lots"}, "ram: 'lots' is no size of a memory: write 32GB"),
         ({"target": "fast"}, "target: 'fast' is no speed: write 20tok/s or 50ms"),
         ({"quant": "Q4_K_X"}, "quant: unknown quantisation 'Q4_K_X'; did you mean 'Q4_K_S'?"),
-        ({"link": "PCIe"}, "link: 'PCIe' is no rate: write 25, in GB/s"),
+        ({"link": "PCIe"}, "link: 'PCIe' is no rate: write 25, in GB/s, or PCIe 4.0 x16"),
+        ({"quant": "Q4_0"}, "about as large is 'Q4_K_S'"),
+        ({"quant": "IQ3_XXS"}, "by its bits a weight it is 'gguf@3.06'"),
+        ({"context": "long"}, "context: "),
         ({"cache": "much"}, "cache: 'much' is not a capacity"),
     ],
 )
@@ -117,6 +125,42 @@ def test_a_wrong_option_is_one_line_with_the_nearest_name(
     assert (ended.code, ended.out) == (2, "")
     assert says in ended.err
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "name"),
+    [
+        ("RTX 4060 M", "rtx-4060-laptop"),
+        ("RTX 4060 Mobile", "rtx-4060-laptop"),
+        ("3080 laptop", None),
+        ("my 3080", "rtx-3080-10gb"),
+        ("RTX A4000 16GB", None),
+    ],
+)
+def test_a_laptops_card_is_never_taken_for_a_desktops(gpu: str, name: str | None) -> None:
+    with pytest.raises(ProfileError) as error:
+        settled(gpu=gpu)
+    assert re.findall(r"did you mean '(.*?)'", str(error.value)) == ([name] if name else [])
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("gpu", "gib"), [("RTX 3060 11.5GB", 11.5), ("4060 Ti 8G", 8), ("RTX 4070 Ti 16 GiB", 16)]
+)
+def test_memory_in_a_cards_name_may_be_any(gpu: str, gib: float) -> None:
+    assert settled(gpu=gpu).machine.profile.compute.memory_gib.value == gib
+
+
+def test_a_cpu_or_a_model_of_another_kind_is_no_suggestion() -> None:
+    with pytest.raises(
+        ProfileError, match=r"'i7-10700' is in no list; by its memory .*'ddr4-dual'"
+    ):
+        settled(cpu="i7-10700")
+    with pytest.raises(ProfileError, match=r"'EPYC 7742' is in no list; .* 'ddr4-octa'"):
+        settled(cpu="EPYC 7742")
+    with pytest.raises(ConfigError, match=r"only models with experts \(MoE\)") as error:
+        settled(model="llama-3.1-8b")
+    assert "glm" not in str(error.value)
 
 
 def test_where_no_card_is_named_and_none_is_here_it_says_so() -> None:
@@ -256,6 +300,16 @@ def test_json_has_every_key_and_the_config_gives_the_same_speed(tmp_path: Path) 
     assert again["tpot_ms"]["mean"] == pytest.approx(found["speed"]["ms"], abs=1e-6)
 
 
+def test_a_config_says_what_another_memory_does_not_change(tmp_path: Path) -> None:
+    config = tmp_path / "drive.yaml"
+    drive = ("--gpu", "RTX 3060 3GB", "--ram", "3GB", "--drive", "0.5")
+    assert run_cli("advise", *ASKED, *drive, "--config", config).code == 0
+    says = "changes none: cache.capacity, host.capacity, trace.hit_rate"
+    assert says in config.read_text(encoding="utf-8")
+    assert run_cli("advise", *ASKED, "--config", config).code == 0
+    assert "changes none" not in config.read_text(encoding="utf-8")
+
+
 def test_a_model_that_fits_whole_has_nothing_to_split() -> None:
     found = answered(gpu="RTX 4090")
     assert found.split is not None
@@ -290,6 +344,25 @@ def test_what_host_memory_lacks_comes_off_the_drive() -> None:
     tried = {one.what: one for one in found.more}
     assert {"drive*2", "host_gib=8"} <= tried.keys()
     assert tried["host_gib=8"].gain > tried["drive*2"].gain > 0
+
+
+def test_how_often_host_memory_has_an_expert_is_assumed_and_said() -> None:
+    found = answered(gpu="RTX 3060 3GB", ram="3GB", drive="0.5 GB/s")
+    assert found.config is not None
+    rate = words.percent(found.config["trace"]["hit_rate"])
+    assert f"found in host memory {rate} (of routed experts" in dict(words.lines(found))["assumed"]
+    assert "found in host memory" not in dict(words.lines(answered()))["assumed"]
+
+
+def test_a_limit_that_gains_nothing_when_it_is_better_is_said_to() -> None:
+    found = answered(gpu="RTX 3060 3GB", ram="3GB", drive="0.5 GB/s")
+    even = {"cpu": 0.87, "drive": 0.13}
+    more = tuple(replace(one, gain=0.02) for one in found.more if one.what == "drive*2")
+    said = dict(words.lines(replace(found, limits=even, more=more)))["limits"]
+    assert "slower, the drive costs that, but faster it gains less" in said
+    more = tuple(replace(one, gain=0.09) for one in more)
+    said = dict(words.lines(replace(found, limits=even, more=more)))["limits"]
+    assert "slower" not in said
 
 
 @pytest.mark.parametrize(("runtime", "way"), [("ktransformers", "each"), ("imp", "lru")])
@@ -338,10 +411,51 @@ def test_a_split_asked_about_stands_beside_the_best() -> None:
     assert dict(words.lines(found))["best"].startswith("-ngl 99 --n-cpu-moe")
 
 
+def test_a_tight_split_has_a_safer_one_beside_it() -> None:
+    found = answered()
+    assert found.split is not None
+    assert found.safer is not None
+    assert found.split.flags is not None
+    tight, safer = (
+        int(flags.split("--n-cpu-moe ")[1].split()[0])
+        for flags in (found.split.flags, found.safer.what)
+    )
+    assert found.memory.left - found.memory.on_gpu < options.DISPLAY
+    assert safer > tight
+    assert -0.5 < found.safer.gain < 0
+    place = settled().place
+    layers = placed(place, "layers", n_cpu_moe=safer).on_gpu
+    assert place.room - layers >= options.DISPLAY * GIB
+    assert place.room - placed(place, "layers", n_cpu_moe=safer - 1).on_gpu < options.DISPLAY * GIB
+    assert answered(n_cpu_moe=14).safer is None
+
+
+def test_more_layers_than_there_are_and_another_memory_are_said() -> None:
+    said = {one.what: one.value for one in settled(n_cpu_moe=60).taken}
+    assert said["n-cpu-moe"] == "16"
+    assert "n-cpu-moe" not in {one.what for one in settled(n_cpu_moe=16).taken}
+    assert "on rtx-3060-12gb (5 GiB of memory) with" in words.title(answered())
+
+
 def test_nobody_is_said_to_prefetch_who_does_not() -> None:
     said = dict(words.lines(answered()))["prefetch"]
     assert said.startswith("neither llama.cpp nor imp prefetches; were imp to")
     assert answered().may_prefetch is False
+
+
+def test_prefetching_is_judged_as_by_many_requests() -> None:
+    """In one short request little that a wrong load evicts is used again."""
+    found = settled(runtime="imp")
+    placement, base = point(found, "lru")
+    _, gains = options.prefetch(found, placement, base, lambda what: None)
+    many = set_path(base.tree, "trace.requests", 8)
+    predictor = {"name": "oracle", "recall": 0.6, "distance": 1}
+
+    def gain(tree: Tree) -> float:
+        return points.run(tree).ms / points.run({**tree, "predictor": predictor}).ms - 1
+
+    assert gain(base.tree) - gain(many) > 0.05
+    assert gains[0].gain == pytest.approx(gain(many), abs=0.02)
 
 
 def test_more_memory_is_what_the_next_layer_needs() -> None:
@@ -361,7 +475,10 @@ def test_a_described_machine_is_found_by_its_name_and_is_not_usual(
     refused = run_cli("advise", *ASKED, "--gpu", "RTX A4000 16GB")
     assert "did you mean" not in refused.err
     new = refused.err.partition("prefetch-sim ")[2].partition(", then")[0]
-    assert run_cli(*shlex.split(new)).code == 0
+    assert "--gpu-memory-gib 16 " in new
+    assert run_cli(*shlex.split(new)).code == 2  # nobody's figures
+    own = new.replace("GIB", "64").replace("GBS", "25")
+    assert run_cli(*shlex.split(own)).code == 0
     machine = settled(gpu="my-box").machine
     assert machine.profile.name == "my-box"
     assert machine.profile.compute.memory_gib.value == 16
@@ -402,6 +519,8 @@ def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
     assert found.met == "unlikely"
     assert [(way.what, way.tokens_s) for way in found.by] == [("imp", 25.0), ("memory_gib+1", 15)]
     assert judged(99, (9, 12, 15), tried, 4, larger).by == ()
+    again = judged(14, (9, 12, 15), [("memory_gib+1", 15.0)], 4.5, larger)
+    assert [way.what for way in again.by] == ["memory_gib+1"]
     assert answered(target="1tok/s").target is not None
 
 

@@ -11,11 +11,12 @@ from prefetch_sim.experiments.advising import near, options, points
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Speed, Split, Trust
 from prefetch_sim.experiments.advising.choices import able, fastest, point
 from prefetch_sim.experiments.advising.machine import GIB, Taken
-from prefetch_sim.experiments.advising.placements import PAGING, Placement, ways
+from prefetch_sim.experiments.advising.placements import CACHED, PAGING, Placement, ways
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
 from prefetch_sim.experiments.advising.targets import Target, judged
+from prefetch_sim.experiments.text import percent
 
 _COUNTS = 0.02  # an elasticity from which on a figure counts
 _NAMED = 3  # figures that make most of the band
@@ -62,6 +63,7 @@ def advise(
         others = [(one.what, one.tokens_s) for one in (*engines, *sure)]
         target = _target(found, placement, question.target, speed, others)
     asked = _asked(found)
+    asked["taken"] += _hits(placement)
     if placement.way != "whole":
         asked["taken"] += _known(found)
     return Advice(
@@ -72,6 +74,7 @@ def advise(
         split=_split(found, placement, best),
         limits=limits(felt),
         more=tuple(more),
+        safer=options.safer(found, placement, best),
         best=options.best(found, best, tell),
         engines=tuple(engines),
         prefetch=tuple(prefetch),
@@ -100,6 +103,18 @@ def _known(found: Situation) -> tuple[Taken, ...]:
         Taken(f"runtime.{path}", f"{figure['value']:g}", "assumed", figure["source"])
         for path, figure in found.known.items()
     )
+
+
+def _hits(placement: Placement) -> tuple[Taken, ...]:
+    """How often experts are found, where routing is made to that."""
+    rate = placement.changes["trace"].get("hit_rate")
+    if rate is None:
+        return ()
+    why = "as LRU caches of such a share were measured to"
+    if placement.way in CACHED:
+        return (Taken("hits", percent(rate), "assumed", why),)
+    why = f"of routed experts that are not on the GPU, {why}"
+    return (Taken("found in host memory", percent(rate), "assumed", why),)
 
 
 def _speed(best: Point, doubt: bands.Band, context: int, at_best: bool) -> Speed:

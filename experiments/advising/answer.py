@@ -93,6 +93,7 @@ class Advice:
     split: Split | None = None
     limits: dict[str, float] | None = None  # shares of a token's time that go with each
     more: tuple[Option, ...] = ()  # memory, link, drive, CPU
+    safer: Option | None = None  # with fewer layers on the GPU, where the best leaves little free
     best: Option | None = None  # as fast as the engine can be, where a split was asked about
     engines: tuple[Option, ...] = ()
     prefetch: tuple[Option, ...] = ()

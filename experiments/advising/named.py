@@ -7,9 +7,12 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from prefetch_sim.hardware_profiles import ProfileError, machine_name, part_name
+from prefetch_sim.hardware_profiles import ProfileError, list_profiles, machine_name, part_name
 
-MEMORY = re.compile(r"\b(\d+) ?gi?b\b", re.IGNORECASE)  # as in a name
+# As in a name: 12GB, 11.5 GiB, 8G.
+MEMORY = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?gi?b?\b", re.IGNORECASE)
+_LAPTOP = re.compile(r"\b(?:laptop|mobile|notebook|max-?q|m)\b", re.IGNORECASE)
+_SERVER = re.compile(r"epyc|xeon|threadripper", re.IGNORECASE)
 _NEAR = re.compile(r"did you mean '([^']+)'\?")
 _FILES = (".yaml", ".yml")
 
@@ -45,21 +48,39 @@ def described(text: str) -> str | None:
 def _no_card(text: str, error: ProfileError) -> ProfileError:
     """One line: the nearest name where it is near, and how to describe what is in no list."""
     size = MEMORY.search(text)
-    new = (
-        f"prefetch-sim hardware new my-box --gpu-memory-gib {size[1] if size else 16} "
-        "--gpu-gb-s 610 --link-gb-s 25 --host-memory-gib 64 --drive-gb-s 6"
+    new = (  # capitals, so that nobody runs it with figures of another card
+        f"prefetch-sim hardware new my-box --gpu-memory-gib {size[1] if size else 'GIB'} "
+        "--gpu-gb-s GBS --link-gb-s GBS --host-memory-gib GIB --drive-gb-s GBS"
     )
     near = _NEAR.search(str(error))
-    if near is not None and _is_near(text, near[1]):
-        begin = f"unknown card or machine {text!r}; did you mean {near[1]!r}?"
-    elif near is not None or "unknown" in str(error):
-        begin = f"unknown card or machine {text!r}."
-    else:
+    if near is None and "unknown" not in str(error):
         return ProfileError(f"gpu: {error}")  # several of that name
+    meant = _meant(text, near[1] if near else None)
+    begin = f"unknown card or machine {text!r}" + (f"; did you mean {meant!r}?" if meant else ".")
     return ProfileError(
         f"gpu: {begin} One that is in no list is described by its own five numbers: {new}, "
         "then --gpu my-box ('prefetch-sim list hardware' has the list)"
     )
+
+
+def _meant(text: str, near: str | None) -> str | None:
+    """The one card that may be meant. A laptop's is never a desktop's of that number."""
+    plain = MEMORY.sub(" ", text).lower()
+    laptop = _LAPTOP.search(plain) is not None
+    if near is not None and laptop == ("laptop" in near) and _is_near(text, near):
+        return near
+    number = re.search(r"(?<!\w)(\d{4})(?!\d)", plain)
+    if number is None:
+        return None
+    kind = [word for word in ("ti", "super") if re.search(rf"{word}\b", plain)]
+    found = [
+        name
+        for name in list_profiles()
+        if f"-{number[1]}" in name
+        and laptop == ("laptop" in name)
+        and kind == [word for word in ("ti", "super") if word in name.split("-")]
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _is_near(text: str, name: str) -> bool:
@@ -76,6 +97,14 @@ def part_called(section: str, text: str) -> str:
     try:
         return part_name(section, text)
     except ProfileError as error:
+        near = _NEAR.search(str(error))
+        unknown = section == "cpu" and "unknown" in str(error)
+        if unknown and not (near and _is_near(text, near[1])):
+            like = "octa" if _SERVER.search(text) else "dual"
+            raise ProfileError(
+                f"cpu: {text!r} is in no list; by its memory it may be 'ddr4-{like}' or "
+                f"'ddr5-{like}' ('prefetch-sim list hardware' has the list)"
+            ) from None
         raise ProfileError(f"{'drive' if section == 'storage' else section}: {error}") from None
 
 

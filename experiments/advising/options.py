@@ -14,6 +14,7 @@ from prefetch_sim.experiments.advising.placements import (
     Placement,
     first_layers,
     last,
+    placed,
     ways,
 )
 from prefetch_sim.experiments.advising.points import Point
@@ -25,6 +26,7 @@ ENGINES = ("llama.cpp", "ktransformers", "imp")  # that place experts in three w
 PREFETCHING = "imp"  # whose loads stand for those of an engine that prefetches
 ALL_IN_MEMORY = ("host_gib=", "all_gib+")
 RECALLS = (0.6, 0.8, 1.0)  # of the experts of the next layer
+DISPLAY = 1.0  # GiB; what a desktop may take of a card
 # GB of host memory as it is sold.
 _SOLD = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 
@@ -93,6 +95,21 @@ def best(found: Situation, asked: Point, tell: Told) -> Option | None:
     return _option(flags(found, fast[0]) or _in_words(fast[0]), fast[1], asked)
 
 
+def safer(found: Situation, placement: Placement, best: Point) -> Option | None:
+    """With so many layers fewer on the GPU that a display has room; None where it has already."""
+    place, question = found.place, found.question
+    if placement.way != "layers" or placement.on_drive or question.n_cpu_moe is not None:
+        return None
+    room = place.room - DISPLAY * GIB
+    fits = [n for n in range(1, placement.layers) if sum(last(place, n)) <= room]
+    if not fits or placement.on_gpu <= room:
+        return None
+    fewer = placed(place, "layers", n_cpu_moe=first_layers(place.model, fits[-1]))
+    if fewer.on_drive or (said := flags(found, fewer)) is None:
+        return None
+    return _option(said, points.run({**found.tree(whole=False), **fewer.changes}), best)
+
+
 def flags(found: Situation, placement: Placement) -> str | None:
     """The engine's own, where it has some for this."""
     place, way = found.place, placement.way
@@ -145,12 +162,15 @@ def prefetch(
         if placement.way == "whole" or "lru" not in ways(other.place):
             return None, []
         base = point(other, "lru")[1]
+    tell("a cache that is full")
+    without = points.settled(base.tree, base.inputs)
     options = []
     for recall in RECALLS:
         tell(f"a prefetcher of recall {recall:g}")
         predictor = {"name": "oracle", "recall": recall, "distance": 1}
-        foreseen = points.run({**base.tree, "predictor": predictor})
-        options.append(_option(f"recall={recall:g}", foreseen, base))
+        foreseen = points.settled({**base.tree, "predictor": predictor}, base.inputs)
+        gain = without.ms / foreseen.ms - 1
+        options.append(Option(f"recall={recall:g}", base.tokens_s * (1 + gain), gain))
     return base, options
 
 

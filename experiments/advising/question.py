@@ -20,6 +20,18 @@ _SIZE = re.compile(_NUMBER + r"([MGT])?(?:i?B)?", re.IGNORECASE)
 _RATE = re.compile(_NUMBER + r"(?:GB/s)?", re.IGNORECASE)
 _TARGET = re.compile(_NUMBER + r"(ms|s|t(?:ok(?:en)?s?)? ?/ ?s(?:ec)?|tps)?", re.IGNORECASE)
 _MIXED = re.compile(r"(?:ud_)?(i?q\d_k)_(?:x?l|xxl)")  # mixes of a type, larger than its M
+_OTHERS = {  # of as many bits a weight, or nearly
+    "q4_0": "Q4_K_S", "q4_1": "Q4_K_M", "q5_0": "Q5_K_M", "q5_1": "Q5_K_M", "iq4_nl": "Q4_K_S",
+}  # fmt: skip
+_BITS = {  # a weight, of those that nothing in the list is like (llama.cpp's quantize)
+    "iq1_s": 1.56, "iq1_m": 1.75, "iq2_xxs": 2.06, "iq2_xs": 2.31, "iq2_s": 2.5, "iq2_m": 2.7,
+    "iq3_xxs": 3.06, "iq3_xs": 3.3, "iq3_s": 3.44, "iq3_m": 3.66,
+}  # fmt: skip
+_PCIE = re.compile(
+    r"(?:PCI-?e|PCI Express)? ?(?:gen ?)?([345])(?:\.0)? ?[x×] ?(16|8|4)", re.IGNORECASE
+)
+# GB/s of 16 lanes, pinned, with sources in v100-pcie-32gb, rtx-3060-12gb and rtx-5090.yaml.
+_LANES_16 = {"3": 12.35, "4": 25.0, "5": 55.5}
 _MOST_MEMORY = 2**50  # a number of bytes, taken as GB, is above
 _UNITS = {"M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -53,7 +65,7 @@ class Question(BaseModel):
             raise ValueError(f"{text!r} is no name")
         return text
 
-    @field_validator("ram", "quant", "link", "cache", "target", "drive", mode="before")
+    @field_validator("ram", "quant", "link", "cache", "target", "drive", "context", mode="before")
     @classmethod
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
         """A number is what its text on the command line is: ``ram=32`` is 32 GB."""
@@ -93,6 +105,23 @@ def rate(text: str) -> float:
     return float(match[1])
 
 
+def _link(text: str) -> float:
+    """A rate, or the lanes: ``"PCIe 4.0 x8"``."""
+    lanes = _PCIE.fullmatch(text.strip())
+    if lanes is not None:
+        return _LANES_16[lanes[1]] * int(lanes[2]) / 16
+    try:
+        return rate(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or PCIe 4.0 x16") from None
+
+
+def _context(text: str) -> Any:
+    """``"32k"`` is 32,768 tokens."""
+    match = re.fullmatch(r"(\d{1,9}) ?k", text.strip(), re.IGNORECASE)
+    return int(match[1]) * 1024 if match else text.replace(",", "")
+
+
 def _target(text: str) -> float:
     """``"20tok/s"`` or ``"50ms"`` a token, in tokens a second."""
     match = _TARGET.fullmatch(text.strip())
@@ -111,6 +140,13 @@ def _precision(text: str) -> Precision:
         if value is not text:
             raise ValueError(describe(error, Precision)) from None
     lower = {name.lower(): name for name in NAMES}
+    asked = text.lower().replace("-", "_")
+    if asked in _BITS:
+        raise ValueError(
+            f"{text!r} is in no list; by its bits a weight it is 'gguf@{_BITS[asked]}'"
+        )
+    if asked in _OTHERS:
+        raise ValueError(f"{text!r} is in no list; about as large is {_OTHERS[asked]!r}")
     base = lower.get(_MIXED.sub(r"\1_m", text.lower().replace("-", "_")))
     if base is not None:
         raise ValueError(f"unknown quantisation {text!r}; of the same type is {base!r}")
@@ -132,5 +168,8 @@ def _parsed(text: str) -> Any:
         raise ValueError(f"{text!r} is no YAML") from None
 
 
-_READ = {"ram": memory, "quant": _precision, "link": rate, "cache": _cache, "target": _target}
+_READ = {
+    "ram": memory, "quant": _precision, "link": _link, "cache": _cache, "target": _target,
+    "context": _context,
+}  # fmt: skip
 _NUMBERS = ("ram", "link", "target", "drive")  # which may be given as numbers, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from prefetch_sim.experiments.advising.placements import Place
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.hardware_profiles import RuntimeProfile, load_runtime, runtime_name
 from prefetch_sim.sim.config.files import Tree, parse
-from prefetch_sim.sim.config.models import load_model
+from prefetch_sim.sim.config.models import ModelError, load_model
 from prefetch_sim.sim.cost.reserve import Reserve, reserve
 from prefetch_sim.sim.setup.traces import load_workload
 from prefetch_sim.traces.models import catalogue
@@ -107,9 +108,11 @@ class Situation:
 def settle(question: Question, look: Callable[[], machines.Here] = machines.here) -> Situation:
     """Settle ``question``. Raises ConfigError or ProfileError with the nearest name."""
     machine = machines.find(question, look)
-    model = load_model(question.model, question.quant)
+    model = _model(question)
     name = _model_name(question.model)
     taken = [*machine.taken, Taken("model", name, "said")]
+    if (first := question.n_cpu_moe) is not None and first > model.layers:
+        taken.append(Taken("n-cpu-moe", str(model.layers), "assumed", f"all layers, for {first}"))
     runtime = question.runtime or _USUAL
     if not runtime.endswith((".yaml", ".yml")):
         runtime = runtime_name(runtime)
@@ -133,6 +136,21 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     ):
         taken.append(Taken(what, value, "assumed" if given is None else "said", why))
     return replace(found, taken=tuple(taken))
+
+
+def _model(question: Question) -> ModelSpec:
+    """Raises ModelError: one that is in no list may have no experts at all."""
+    try:
+        return load_model(question.model, question.quant)
+    except ModelError as error:
+        said = str(error)
+        if "did you mean" not in said:
+            raise
+        near = re.search(r"did you mean '([a-z]*)", said)
+        asked = question.model.rpartition("/")[2].lower()
+        if near is None or not asked.startswith(near[1]):  # of another family
+            said = re.sub(r"; did you mean '[^']*'\?", "", said)
+        raise ModelError(f"{said}; only models with experts (MoE) are known") from None
 
 
 def _model_name(text: str) -> str:

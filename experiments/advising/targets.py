@@ -54,7 +54,8 @@ def judged(
                 last, found = middle, Way(f"memory_gib+{steps[middle]:g}", speed)
             else:
                 first = middle + 1
-        by.append(found)
+        if found.what not in {way.what for way in by}:  # tried already
+            by.append(found)
     if high < wanted:
         return Target(wanted, "no", tuple(by))
     return Target(wanted, "unknown" if at_best else "unlikely", tuple(by))

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from textwrap import fill
 from typing import Any
 
+from prefetch_sim.experiments.advising import limiting
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
+from prefetch_sim.experiments.advising.options import DISPLAY
 from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
 from prefetch_sim.experiments.text import count, number, percent
@@ -19,13 +21,6 @@ _WHAT = {
 _MEMORY = {
     "host_gib=": "all experts in memory, {} GB of it for the host",
     "all_gib+": "all experts in memory, {} GiB more",
-}
-_LIMITS = {
-    "cpu": "the CPU and its memory",
-    "gpu": "the GPU and its memory",
-    "link": "the host link",
-    "drive": "the drive",
-    "engine": "the engine's own work",
 }
 _FIGURES = (  # by what is in their paths, the first that fits
     ("hardware.cpu.expert_gb_s", "how fast the CPU reads experts"),
@@ -50,7 +45,6 @@ _FOLDED: dict[str, Any] = {
     "break_on_hyphens": False,
     "break_long_words": False,
 }
-_DISPLAY = 1.0  # GiB; what a desktop may take of a card
 _HELPS = 0.02  # a gain from which on something helps
 
 
@@ -58,8 +52,10 @@ def title(advice: Advice) -> str:
     stored = advice.precision
     if not isinstance(stored, str):
         stored = ", ".join(f"{part} {name}" for part, name in stored.items())
+    vram = [one.value for one in advice.taken if one.what == "vram" and one.how != "assumed"]
+    other = f" ({vram[0]} of memory)" if vram else ""  # than the catalogue's
     return (
-        f"{advice.model} {stored} on {advice.machine} with {advice.runtime}, "
+        f"{advice.model} {stored} on {advice.machine}{other} with {advice.runtime}, "
         f"{advice.context:,} tokens of context"
     )
 
@@ -72,9 +68,11 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
         yield "split", _split(advice, advice.split)
         if advice.split.flags:
             yield "flags", advice.split.flags
+        if advice.safer is not None:
+            yield "safer", _safer(advice.safer)
         if advice.best is not None:
             yield "best", _best(advice.best)
-        yield "limits", _limits(advice)
+        yield "limits", limiting.limits(advice)
         if advice.more:
             gains = (f"{what(one.what, advice)} {_gain(one)}" for one in advice.more)
             least = "; as paging is not modelled, more memory may gain far more"
@@ -146,7 +144,7 @@ def _fits(advice: Advice) -> str:
 
 
 def _free(memory: Memory, left: float) -> str:
-    tight = not memory.unified and left < _DISPLAY
+    tight = not memory.unified and left < DISPLAY
     return f"{_gib(left)} stay free" + (", of which a display would take some" if tight else "")
 
 
@@ -178,15 +176,14 @@ def _held(memory: Memory) -> str:
     return "in memory" if memory.unified else "on the GPU"
 
 
-def _limits(advice: Advice) -> str:
-    shares = [(name, share) for name, share in (advice.limits or {}).items() if share >= 0.01]
-    return ", ".join(f"{_LIMITS[name]} {round(100 * share)} %" for name, share in shares)
-
-
 def _best(one: Option) -> str:
     if one.gain < _HELPS:
         return "nothing that was tried is faster than this split"
     return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)})"
+
+
+def _safer(one: Option) -> str:
+    return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)}), with {DISPLAY:g} GiB free or more"
 
 
 def _engine(one: Option) -> str:

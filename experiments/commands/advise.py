@@ -25,14 +25,16 @@ def advise(
         str | None,
         typer.Option(metavar="NAME", help="Of the weights: Q4_K_M, mxfp4, {experts: fp8}."),
     ] = None,
-    context: Annotated[int, typer.Option(metavar="TOKENS", help="Kept in the KV cache.")] = 8192,
+    context: Annotated[
+        str, typer.Option(metavar="TOKENS", help="Kept in the KV cache: 8192, 32k.")
+    ] = "8192",
     runtime: Annotated[
         str | None, typer.Option(metavar="NAME", help="The serving engine: llama.cpp.")
     ] = None,
     cpu: Annotated[str | None, typer.Option(metavar="NAME", help="Computes experts.")] = None,
     drive: Annotated[str | None, typer.Option(metavar="NAME", help="Or its GB/s.")] = None,
     link: Annotated[
-        str | None, typer.Option(metavar="GB/s", help="Host memory to GPU, pinned.")
+        str | None, typer.Option(metavar="GB/s", help="Host memory to GPU; or PCIe 4.0 x8.")
     ] = None,
     n_cpu_moe: Annotated[
         int | None,
@@ -124,5 +126,16 @@ def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
     if tree is None:
         raise ConfigError("--config: nothing fits, so there is nothing to run")
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    fixed = [f"{key}.capacity" for key in ("cache", "host") if _is_fixed(tree.get(key))]
+    fixed += ["trace.hit_rate"] if "hit_rate" in tree["trace"] else []
+    said = [one_line(title), _ONE]
+    if fixed:
+        said.append(f"Of these memories, so another in hardware changes none: {', '.join(fixed)}")
+    head = "".join(f"# {line}\n" for line in said)
     with replacing(path) as whole:
-        whole.write_text(f"# {one_line(title)}\n# {_ONE}\n{text}", encoding="utf-8")
+        whole.write_text(head + text, encoding="utf-8")
+
+
+def _is_fixed(section: dict[str, Any] | None) -> bool:
+    """Whether a memory holds so many bytes, however large it is."""
+    return section is not None and section.get("capacity", "fill") != "fill"
