@@ -19,7 +19,7 @@ _FEW = 16  # decode tokens of the runs that say what a figure counts for
 # Decode tokens of the runs that say what prefetching brings, of which the later half counts: at
 # first a wrong load evicts nothing that would be used again. Gains then are within some 3 points of
 # those after 512 tokens. Fewer where many bytes of experts come off a drive, in pieces.
-_SETTLED, _LEAST_SETTLED, _OFF_DRIVE = 256, 64, 2**39
+_SETTLED, _LEAST_SETTLED, _OFF_DRIVE = 256, 64, 2**38
 _WORSE = 1.1  # by which a figure is made worse to see what it counts for
 _RATES = ("gb_s", "expert_efficiency", "beside_loads", "contention")  # the others are delays
 # Sizes and counts are not in doubt; decode is not bound by operations.
