@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from cli_support import ROOT, here, run_cli
 from matplotlib.contour import QuadContourSet
+from matplotlib.text import Text
 
 from prefetch_sim.experiments.plots import bars
 from prefetch_sim.experiments.plots.frame import read
@@ -145,6 +146,30 @@ def test_a_heat_map_has_each_point_in_its_cell_and_says_where_prefetch_pays() ->
     assert [t.get_text() for t in panels[0].get_yticklabels()] == ["6", "12", "25"]
     assert bar.get_ylabel().split() == ["time", "per", "output", "token,", "ms"]
     assert "white line: as without prefetch" in figure.caption
+
+
+@pytest.mark.parametrize(
+    "x", ["predictor.older", "predictor.0.older", "axis.predictor.older", "older"]
+)
+def test_a_number_of_a_predictor_is_an_axis_as_recall_is(x: str) -> None:
+    frame = results(predictor=["none", 0.5, 0.75, 1.0], cache__capacity=[20, 40])
+    given = [json.loads(text) for text in frame["config.predictor"]]
+    frame["config.predictor"] = [
+        json.dumps([{"name": "mine.py", "older": int(4 * p[0]["recall"])}] if p else [])
+        for p in given
+    ]
+    (panel,) = draw(frame, x, where={"cache.capacity": 20}).panels
+    line = panel.lines[0]
+    assert list(line.get_xdata()) == [2, 3, 4]
+    rows = frame[(frame["cache.share"] == 0.2) & (frame["config.predictor"] != "[]")]
+    assert list(line.get_ydata()) == list(rows["tpot_ms.mean"])
+    assert panel.lines[-1].get_label() == "no prefetch"
+    shown = draw(frame, "capacity", by=x)
+    assert "predictor older" in " ".join(text.get_text() for text in shown.findobj(Text))
+    held = draw(frame, "capacity", where=["older=3", "predictor=mine.py"]).panels[0]
+    assert len(held.lines) == 1
+    with pytest.raises(ConfigError, match=r"did you mean 'predictor\.older'\?"):
+        draw(frame, "predictor.oldest")
 
 
 def test_names_are_dots_beside_them() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 
 from prefetch_sim.experiments.conclusions import figures
@@ -49,7 +50,7 @@ class Difference:
     base: Measured
     share: float
 
-    @property
+    @cached_property
     def evidence(self) -> Evidence | None:
         return evidence(self.base.result, self.point.result)
 

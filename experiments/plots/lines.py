@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from prefetch_sim.experiments.plots.arrange import Arranged
+from prefetch_sim.experiments.plots.dimensions import of_predictors
 from prefetch_sim.experiments.plots.frame import Cut
 from prefetch_sim.experiments.plots.measures import ENOUGH, TPOT, Floats
 from prefetch_sim.experiments.plots.sheet import Sheet, tokens_beside
@@ -98,7 +99,7 @@ def line_panel(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: fl
         if counts:
             _interval(panel, at, low, high, style["color"], scale, band=len(values) <= BANDS)
         alone = without(shown, frame)
-        if shown.x == "recall" and len(alone) and not np.isnan(alone[0]):
+        if of_predictors(shown.x) and len(alone) and not np.isnan(alone[0]):
             compared = True
             panel.axhline(alone[0], color=style["color"] if shown.second else NONE, **dashes)
     if compared:
@@ -120,7 +121,7 @@ def without(shown: Arranged, frame: pd.DataFrame) -> Floats:
     """The measure of the run that differs from each of ``frame`` in having no predictor, or NaN."""
     if shown.without is None:
         return np.full(len(frame), np.nan)
-    alike = [d for d in shown.without.dimensions if d not in ("predictor", "recall")]
+    alike = [d for d in shown.without.dimensions if d != "predictor" and not of_predictors(d)]
     alone = shown.without.frame[shown.without.frame["predictor"] == "none"]
     keys = alone[alike].itertuples(index=False, name=None)
     found = dict(zip(keys, shown.measure.of(alone)))
