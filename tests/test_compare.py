@@ -181,6 +181,14 @@ def test_the_same_twice(folder: Path) -> None:
     assert words.changes(found) == words.facts(found) == []
 
 
+def test_a_predictor_of_ones_own_is_said_to_be_unchecked(early: Comparison) -> None:
+    assert words.foresight([early]) == []
+    mine = replace(early, b={**early.b, "predictors": {"mine.py.0": {}, "mine.py.1": {}}})
+    (told,) = words.foresight([early, mine])
+    assert told.startswith("mine.py is not checked for looking ahead")
+    assert told.endswith(": prefetch-sim check mine.py.")
+
+
 def test_a_request_with_no_output_has_nothing_to_compare(folder: Path) -> None:
     found = compare(config(folder, tokens=":4"), config(folder, tokens=":4", seed=3))
     assert words.verdict(found).startswith("No request has output tokens")

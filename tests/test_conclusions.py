@@ -355,6 +355,15 @@ def test_a_policy_that_sees_the_future_is_a_bound_and_not_the_best() -> None:
 BOUNDS = "Every point sees the future: these are bounds, which no engine can have."
 
 
+def test_a_predictor_of_ones_own_is_said_to_be_unchecked() -> None:
+    mine = [{"name": "mine.py", "older": 2}]
+    points = [point(planted()), point(planted(5.0, predictor=mine))]
+    told = "mine.py is not checked for looking ahead, which no engine can do: "
+    assert told + "prefetch-sim check mine.py." in of_sweep(points)
+    guesses = of_sweep([points[0], point(planted(5.0, predictor=GUESS))])
+    assert not any("looking ahead" in line for line in guesses)
+
+
 def test_bounds_alone_are_no_best_policy_and_no_prefetch() -> None:
     perfect = [point(planted(t, predictor=oracle(1.0, distance=d))) for d, t in ((1, 8), (2, 7))]
     lines = of_sweep(perfect)

@@ -127,7 +127,9 @@ def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: boo
         _say(f"{words.verdict(places[0].comparison)} For times to the first token, give {axes}.")
     else:
         _show_places(places, " ".join(in_a), " ".join(in_b))
-        _say(words.over_places([place.comparison for place in places]))
+        found = [place.comparison for place in places]
+        for sentence in (words.over_places(found), *words.foresight(found)):
+            _say(sentence)
 
 
 def _told(found: Comparison) -> dict[str, Any]:

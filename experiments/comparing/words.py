@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
 from prefetch_sim.experiments.conclusions.evidence import Evidence
+from prefetch_sim.experiments.conclusions.unchecked import unchecked
 from prefetch_sim.experiments.sweeps.points import label
 from prefetch_sim.experiments.text import count, number, percent, size
 from prefetch_sim.sim.results.paired import ENOUGH
@@ -31,7 +33,7 @@ _ORIGINS = {"demand": "on demand", "prefetch": "ahead", "behind": "behind"}
 
 def said(c: Comparison) -> list[str]:
     """All of it, a sentence or two each: the verdict, what limits it, what it is made of, why."""
-    return [verdict(c), *caveats(c), *made_of(c), *reasons(c)]
+    return [verdict(c), *caveats(c), *foresight([c]), *made_of(c), *reasons(c)]
 
 
 def verdict(c: Comparison) -> str:
@@ -81,6 +83,12 @@ def caveats(c: Comparison) -> list[str]:
             "the interval is too narrow."
         ]
     return []
+
+
+def foresight(places: Sequence[Comparison]) -> list[str]:
+    """Which predictors of a user's own may look ahead, for all that is known."""
+    labels = (label for c in places for side in (c.a, c.b) for label in side["predictors"])
+    return unchecked(re.sub(r"\.\d+$", "", label) for label in labels)  # a name that is there twice
 
 
 def made_of(c: Comparison) -> list[str]:

@@ -19,6 +19,7 @@ from prefetch_sim.experiments.conclusions.evidence import of_many, of_one
 from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.conclusions.one_run import because, per_token
 from prefetch_sim.experiments.conclusions.turns import Turn, turns
+from prefetch_sim.experiments.conclusions.unchecked import unchecked
 from prefetch_sim.experiments.text import count, last_parts, number, percent
 from prefetch_sim.traces.samples import samples
 
@@ -34,7 +35,8 @@ def of_sweep(points: Iterable[Measured]) -> list[str]:
     nothing = _idle(swept)
     if len(swept.points) < 2:
         return nothing
-    said = [*_undecoded(swept), *_best(swept), *_policies(swept), *_foresight(swept)]
+    said = [*_undecoded(swept), *_best(swept), *_policies(swept)]
+    said += [*_unchecked(swept), *_foresight(swept)]
     return [*nothing, *said, *_hurts(swept), *_turns(swept), *_routing(swept)]
 
 
@@ -165,6 +167,11 @@ def _share(share: float) -> str:
     if abs(share) < 0.0005:
         return "as long"
     return f"{percent(abs(share))} {'less' if share < 0 else 'more'}"
+
+
+def _unchecked(swept: Swept) -> list[str]:
+    predictors = (point.result["config"]["predictor"] for point in swept.points)
+    return unchecked(one["name"] for given in predictors for one in given)
 
 
 def _foresight(swept: Swept) -> list[str]:
