@@ -99,6 +99,17 @@ def test_a_sweep_of_prompts_alone_is_warned_of_before_it_runs(folder: Path) -> N
     assert not any("no decode" in line for line in points.doubts(plan[1:]))
 
 
+def test_a_sweeps_config_runs_once_its_sweep_is_taken_out(folder: Path) -> None:
+    write_config(folder / "swept.yaml", trace="small.parquet", sweep={"seed": [0, 1]})
+    refused = here("run", "swept.yaml", cwd=folder)
+    assert (refused.returncode, "this config is a sweep" in refused.stderr) == (2, True)
+    assert here("run", "swept.yaml", "--set", "sweep=null", cwd=folder).returncode == 0
+    options = ("--set", "sweep=null", "--b", "cache.capacity=90%")
+    assert here("compare", "swept.yaml", *options, cwd=folder).returncode == 0
+    given = {"trace": str(folder / "small.parquet"), "sweep": {"seed": [0, 1]}}
+    assert ps.run(given, sweep=None).results["config"]["seed"] == 0
+
+
 def test_the_headline_names_a_prefetch_policy_that_is_not_the_usual(folder: Path) -> None:
     options = ("run", "a.yaml", "--set", "predictor=oracle")
     first, *_ = here(*options, cwd=folder).stdout.splitlines()
