@@ -99,6 +99,33 @@ def apart(frame: pd.DataFrame, paths: list[str]) -> pd.DataFrame:
     return frame.assign(**columns, predictor=names)
 
 
+def all_static(frame: pd.DataFrame) -> bool:
+    """Whether in each row static experts leave no room for another."""
+    columns = ("cache.bytes", "cache.static.bytes", "cache.static.experts")
+    if not len(frame) or not all(column in frame for column in columns):
+        return False
+    cache, static, experts = (frame[column].astype(float) for column in columns)
+    return bool(((experts > 0) & (cache - static < static / experts)).all())
+
+
+def constants(frame: pd.DataFrame) -> list[str]:
+    """What all points have in common beside what dimensions tell: a note each."""
+    found = {
+        "prefetch.policy": ["config.prefetch.policy"],
+        "precision": [f"config.precision.{of}" for of in ("experts", "attention")],
+        "runtime": ["runtime.name"],
+    }
+    notes = []
+    for what, columns in found.items():
+        if any(column not in frame or frame[column].nunique() != 1 for column in columns):
+            continue
+        if what == "prefetch.policy" and (frame["config.predictor"] == "[]").all():
+            continue
+        values = dict.fromkeys(_text(frame[column].dropna().iloc[0]) for column in columns)
+        notes.append(f"{what.partition('.')[0]} {' and '.join(values)}")
+    return notes
+
+
 def _range(column: pd.Series[Any]) -> str:
     if column.dtype == float:
         return f"{column.min():g} to {column.max():g}"

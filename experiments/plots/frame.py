@@ -11,7 +11,9 @@ import pandas as pd
 from prefetch_sim.experiments.plots import table
 from prefetch_sim.experiments.plots.dimensions import (
     ALWAYS,
+    all_static,
     apart,
+    constants,
     missing,
     of_predictors,
     parameters,
@@ -108,9 +110,12 @@ class Cut:
         column = self.frame[dimension]
         kept = column == value
         cut = self.where(kept | column.isna() if of_predictors(dimension) else kept)
-        # A figure can be read alone, so that what did not vary is told; only that an oracle
-        # is not degraded goes without saying.
-        if of > 1 or (dimension not in self.fixed and (dimension, value) != ("recall", 1)):
+        # A figure can be read alone, so that what did not vary is told; only that an oracle is
+        # not degraded goes without saying, and an eviction where nothing can leave.
+        unsaid = (dimension, value) == ("recall", 1) or (
+            dimension == "cache.eviction" and all_static(cut.frame)
+        )
+        if of > 1 or (dimension not in self.fixed and not unsaid):
             note = title_of(dimension, value) + (f" (1 of {of} swept)" if of > 1 else "")
             cut = replace(cut, fixed={**cut.fixed, dimension: note})
         return cut
@@ -208,7 +213,8 @@ def _cut(frame: pd.DataFrame, name: str) -> Cut:
     if not {TPOT, "total_ms"} <= {*frame} or frame["total_ms"].isna().all():
         raise ConfigError(f"{name}: no point of this sweep has a result")
     frame, dimensions, along = told(_checked(frame, name))
-    return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=(*along, *notes))
+    notes = [*constants(frame), *along, *notes]
+    return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=tuple(notes))
 
 
 def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ _AXES = {
     "model": "model",
     "trace": "trace",
     "hardware": "machine",
+    "hardware.compute.memory_gib": "GPU memory, GiB",
     "cache.capacity": "experts cached, %",
     "cache.eviction": "eviction",
     "cache.scope": "cache scope",
