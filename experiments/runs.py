@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from prefetch_sim.experiments.text import size
 from prefetch_sim.sim.config import files
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree
 from prefetch_sim.sim.config.foreign import PolicyError
+from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.run import run_inputs
 from prefetch_sim.sim.setup import engine_choice
 from prefetch_sim.sim.setup import inputs as read
 from prefetch_sim.sim.setup.inputs import Inputs
-from prefetch_sim.traces.trace import DECODE
+from prefetch_sim.sim.setup.traces import load_workload
+from prefetch_sim.traces.trace import DECODE, request_bounds
 
 # Layer-steps of a run that is simulated a second time, without prediction: some 20 s, at most.
 _AGAIN = {"simpy": 250_000, "compiled": 25_000_000}
@@ -57,9 +61,8 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
     if inputs.config.requests is None and trace.missing:
         requests = f"{trace.missing:,} requests to come"
         yield f"warning: {of}the trace is of an unfinished capture: {requests}"
-    if trace.tokens and not (trace.phase == DECODE).any():
-        cut = inputs.config.tokens
-        why = f"tokens: {cut} ends within the prompts" if cut else "the trace is of prompts alone"
+    if no_decode(inputs):
+        why = why_no_decode(inputs.config)
         yield f"warning: {of}no decode token is run, so there is no TPOT: {why}"
     lap = sum(inputs.sizes) * inputs.workload.top_k
     capacity = sum(inputs.cache_bytes)
@@ -75,6 +78,24 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
             f"warning: {of}the cache ({size(capacity)}) is hardly more than one lap ({size(lap)}): "
             "what is prefetched takes the place of what the token uses next"
         )
+
+
+def no_decode(inputs: Inputs) -> bool:
+    """Whether all tokens of the run are of prompts."""
+    trace = inputs.workload.trace
+    return bool(trace.tokens) and not (trace.phase == DECODE).any()
+
+
+def why_no_decode(config: RunConfig) -> str:
+    """What leaves a config without output tokens. Its trace is read once more, whole."""
+    if not config.tokens:
+        return "the trace is of prompts alone"
+    trace = load_workload(config.model_copy(update={"tokens": None})).trace
+    bounds = request_bounds(trace.request_id)
+    prompts = np.add.reduceat(trace.phase != DECODE, bounds[:-1], dtype=int)
+    least, most = int(prompts.min()), int(prompts.max())
+    long = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"tokens: {config.tokens} ends within the prompts, which are {long} tokens long"
 
 
 def headline(inputs: Inputs) -> str:

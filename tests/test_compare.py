@@ -13,7 +13,12 @@ import yaml
 from cli_support import ROOT, here, small_trace, write_config
 
 from prefetch_sim.experiments.comparing import words
+from prefetch_sim.experiments.comparing.changed import changes
 from prefetch_sim.experiments.comparing.comparison import Comparison, compare, compared
+from prefetch_sim.experiments.comparing.sides import meant
+from prefetch_sim.experiments.comparing.stored import read_rows
+from prefetch_sim.experiments.comparing.swept import compare_rows
+from prefetch_sim.hardware_profiles import load_profile
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.results.paired import Paired
@@ -89,7 +94,7 @@ def test_what_differs_is_named_by_path(folder: Path) -> None:
         config(folder, hardware={"name": "a100-pcie-40gb", "host_link": {"gb_s": 12}}),
         config(folder, cache={"capacity": {"experts": 12}, "eviction": "belady"}, name="other"),
     )
-    assert words.changes(found) == [
+    assert changes(found) == [
         ("hardware.host_link", "gb_s=12", "none"),
         ("cache.capacity", "50 %", "12 experts"),
         ("cache.eviction.name", "lru", "belady"),
@@ -178,7 +183,47 @@ def test_a_difference_of_draws_is_not_real(folder: Path) -> None:
 def test_the_same_twice(folder: Path) -> None:
     found = compare(config(folder), config(folder, name="again"))
     assert words.said(found) == ["A and B take the same time."]
-    assert words.changes(found) == words.facts(found) == []
+    assert changes(found) == words.facts(found) == []
+
+
+def test_a_predictor_of_ones_own_is_said_to_be_unchecked(early: Comparison) -> None:
+    assert words.foresight([early]) == []
+    mine = replace(early, b={**early.b, "predictors": {"mine.py.0": {}, "mine.py.1": {}}})
+    (told,) = words.foresight([early, mine])
+    assert told.startswith("mine.py is not checked for looking ahead")
+    assert told.endswith(": prefetch-sim check mine.py.")
+
+
+def test_no_difference_is_said_to_be_none(early: Comparison) -> None:
+    """Per output token nothing differs, but the first token comes later; sizes that read alike."""
+    total = replace(early.total, b=early.total.a + 5)
+    noise = Paired(10, 1e-15, 0.0, 1e-15, 1e-17, 0.0)
+    same = replace(early, tpot_ms=replace(early.tpot_ms, paired=noise), total=total)
+    assert words.verdict(same) == "A and B take the same time per output token."
+    assert words.in_short(same) == "the same"
+    assert words.signed(1e-15) == words.signed(0.0)
+    open_ = replace(noise, difference=0.0, low=-1.0, high=1.0)
+    wide = replace(same, tpot_ms=replace(early.tpot_ms, paired=open_))
+    assert "B takes the same time a token, and on others" in words.verdict(wide)
+    moved = {"host_to_gpu": {"demand": 98_000_000_000, "prefetch": 0, "behind": 0}}
+    a = {**early.a, "bytes": {**early.a["bytes"], **moved}}
+    more = {**a, "bytes": {**a["bytes"], "host_to_gpu": {**moved["host_to_gpu"], "behind": 1}}}
+    told = words.reasons(replace(early, a=a, b=more))
+    assert any(" as much to the GPU: " in line for line in told)
+    more["bytes"]["host_to_gpu"] = {**moved["host_to_gpu"], "demand": 98_000_000_001}
+    assert not any("to the GPU" in line for line in words.reasons(replace(early, a=a, b=more)))
+
+
+def test_a_part_that_is_not_given_is_the_machines_own(folder: Path) -> None:
+    machine = "rtx-4090"
+    found = compare(
+        config(folder, hardware=machine),
+        config(folder, hardware={"name": machine, "cpu": "ddr5-dual-laptop"}),
+    )
+    (row,) = changes(found)
+    own = load_profile(machine).cpu
+    assert own is not None
+    assert row == ("hardware.cpu", own.name, "ddr5-dual-laptop")
 
 
 def test_a_request_with_no_output_has_nothing_to_compare(folder: Path) -> None:
@@ -383,6 +428,35 @@ def test_mistakes_of_a_sweep(folder: Path, sweep: Path, arguments: list[str], sa
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(f"error: {says}")
     assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "meant_by"),
+    [
+        ({"eviction": "LRU"}, {"cache.eviction": "lru"}),
+        ({"eviction": "mine"}, {"cache.eviction": "mine.py"}),
+        ({"axis.cache.eviction": "mine.py"}, {"cache.eviction": "mine.py"}),
+        ({"capacity": "20"}, {"cache.capacity": "20%"}),
+        ({"batch_size": "1.0"}, {"batch_size": "1"}),
+        ({"recall": "0.50"}, {"predictor": "oracle recall=0.5"}),
+    ],
+)
+def test_sides_are_named_as_figures_name_axes(
+    given: dict[str, str], meant_by: dict[str, str]
+) -> None:
+    labels = ["lru", "20%", "1", "oracle recall=0.5"], ["mine.py", "40%", "2", "none"]
+    axes = ["cache.eviction", "cache.capacity", "batch_size", "predictor"]
+    rows = [{f"axis.{axis}": text for axis, text in zip(axes, row)} for row in labels]
+    assert meant(rows, axes, "--a", given, "swept") == meant_by
+
+
+def test_a_point_that_failed_is_said_to_have(sweep: Path) -> None:
+    rows, _ = read_rows(sweep)
+    ran = [row for row in rows if row["axis.predictor"] != "guess"]
+    failed = [{**row, "error": "first\nmine.py: no"} for row in rows if row not in ran]
+    with pytest.raises(ConfigError) as refused:
+        compare_rows(ran, "swept", {"predictor": "none"}, {"predictor": "guess"}, failed)
+    assert str(refused.value) == "--b predictor=guess: that point failed: mine.py: no"
 
 
 def test_a_folder_that_is_no_sweep(folder: Path, tmp_path: Path) -> None:

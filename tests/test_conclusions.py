@@ -18,6 +18,7 @@ from prefetch_sim.experiments.conclusions.evidence import evidence, of_one
 from prefetch_sim.experiments.conclusions.figures import Reason
 from prefetch_sim.experiments.conclusions.one_run import of_run
 from prefetch_sim.experiments.conclusions.sweeps import of_sweep
+from prefetch_sim.experiments.conclusions.turns import turns
 from prefetch_sim.experiments.text import number
 from prefetch_sim.sim import run as simulated
 from prefetch_sim.sim.setup import engine_choice
@@ -354,6 +355,15 @@ def test_a_policy_that_sees_the_future_is_a_bound_and_not_the_best() -> None:
 BOUNDS = "Every point sees the future: these are bounds, which no engine can have."
 
 
+def test_a_predictor_of_ones_own_is_said_to_be_unchecked() -> None:
+    mine = [{"name": "mine.py", "older": 2}]
+    points = [point(planted()), point(planted(5.0, predictor=mine))]
+    told = "mine.py is not checked for looking ahead, which no engine can do: "
+    assert told + "prefetch-sim check mine.py." in of_sweep(points)
+    guesses = of_sweep([points[0], point(planted(5.0, predictor=GUESS))])
+    assert not any("looking ahead" in line for line in guesses)
+
+
 def test_bounds_alone_are_no_best_policy_and_no_prefetch() -> None:
     perfect = [point(planted(t, predictor=oracle(1.0, distance=d))) for d, t in ((1, 8), (2, 7))]
     lines = of_sweep(perfect)
@@ -383,7 +393,10 @@ def test_bounds_alone_are_no_best_policy_and_no_prefetch() -> None:
     ],
 )
 def test_a_tie_is_no_best_policy(times: dict[str, float], said_of_it: str) -> None:
-    lines = of_sweep([point(planted(t, eviction=e)) for e, t in times.items()])
+    points = [
+        point(planted(t, eviction=e, total=1000.0 + i)) for i, (e, t) in enumerate(times.items())
+    ]
+    lines = of_sweep(points)
     assert [line for line in lines if "policy" in line.lower()] == [said_of_it]
 
 
@@ -395,6 +408,40 @@ def test_of_equal_times_none_is_the_fastest() -> None:
         for h, t in zip("xyz", row)
     ]
     assert "Best policy: eviction a, fastest in 1 of 3 conditions." in of_sweep(points)
+
+
+def test_where_requests_stand_on_both_sides_no_policy_is_the_best() -> None:
+    times = {"lru": (20.0, 15.0, 10.0), "mine.py": (16.0, 15.0, 10.5)}
+    points = [
+        point(planted(t, eviction=e), cache__capacity=c)
+        for e, row in times.items()
+        for c, t in zip(("10%", "20%", "40%"), row)
+    ]
+    lines = of_sweep(points)
+    assert not any("Best policy" in line for line in lines)
+    assert (
+        "No policy is best throughout: eviction mine.py is faster at capacity 10%, eviction lru "
+        "at capacity 40% (borne out by the requests); open at capacity 20%."
+    ) in lines
+
+
+def test_an_axis_that_changes_nothing_is_said_to_and_names_no_fastest() -> None:
+    points = [
+        point(planted(t, eviction=e), hardware__host__memory_gib=gib)
+        for gib in ("32", "64")
+        for e, t in (("lru", 9.0), ("fifo", 10.0))
+    ]
+    lines = of_sweep(points)
+    assert lines[0] == (
+        "hardware.host.memory_gib changes nothing here: all values give the same figures."
+    )
+    assert lines[1] == "Fastest: eviction lru: 111 tokens/s, 9.00 ms a token."
+    assert "Best policy: eviction lru." in lines
+    assert "memory_gib" not in said(lines[1:])
+    assert of_sweep(points[::2]) == lines[:1]  # nothing else was swept
+    unlike = [*points[:3], point(planted(10.01, eviction="fifo"), hardware__host__memory_gib="64")]
+    assert not any("changes nothing" in line for line in of_sweep(unlike))
+    assert not any("changes nothing" in line for line in of_sweep(points[:3]))  # one has not run
 
 
 def test_the_best_beats_most_others_where_both_were_run() -> None:
@@ -449,7 +496,8 @@ def test_where_prefetch_hurts_and_why() -> None:
 
 
 def test_without_a_point_that_predicts_nothing_it_cannot_be_told() -> None:
-    points = [point(planted(9.0, predictor=[{"name": n}])) for n in ("guess", "other")]
+    named = {"guess": 9.0, "other": 9.5}
+    points = [point(planted(t, predictor=[{"name": n}])) for n, t in named.items()]
     words = "Whether prediction pays cannot be told"
     assert any(line.startswith(words) for line in of_sweep(points))
     assert not any(line.startswith(words) for line in of_sweep([*points, point(planted())]))
@@ -473,7 +521,7 @@ def test_the_recall_at_which_it_turns(
         point(planted(10.0)),
         *(point(planted(t, predictor=oracle(r))) for r, t in times.items()),
     ]
-    (turn,) = comparisons.turns(Swept(points))
+    (turn,) = turns(Swept(points))
     assert (turn.recall, turn.pays) == (pytest.approx(recall) if recall else None, pays)
     lines = said(of_sweep(points))
     texts = {
@@ -503,7 +551,7 @@ def test_each_condition_turns_at_its_own_recall() -> None:
 
 def test_one_recall_is_no_line() -> None:
     points = [point(planted()), point(planted(9.0, predictor=oracle(0.9)))]
-    assert comparisons.turns(Swept(points)) == []
+    assert turns(Swept(points)) == []
 
 
 def test_of_many_points_the_best_of_each_condition_is_shown() -> None:

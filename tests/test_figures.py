@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from cli_support import ROOT, here, run_cli
 from matplotlib.contour import QuadContourSet
+from matplotlib.text import Text
 
 from prefetch_sim.experiments.plots import bars
 from prefetch_sim.experiments.plots.frame import read
@@ -145,6 +146,83 @@ def test_a_heat_map_has_each_point_in_its_cell_and_says_where_prefetch_pays() ->
     assert [t.get_text() for t in panels[0].get_yticklabels()] == ["6", "12", "25"]
     assert bar.get_ylabel().split() == ["time", "per", "output", "token,", "ms"]
     assert "white line: as without prefetch" in figure.caption
+
+
+@pytest.mark.parametrize(
+    "x", ["predictor.older", "predictor.0.older", "axis.predictor.older", "older"]
+)
+def test_a_number_of_a_predictor_is_an_axis_as_recall_is(x: str) -> None:
+    frame = results(predictor=["none", 0.5, 0.75, 1.0], cache__capacity=[20, 40])
+    given = [json.loads(text) for text in frame["config.predictor"]]
+    frame["config.predictor"] = [
+        json.dumps([{"name": "mine.py", "older": int(4 * p[0]["recall"])}] if p else [])
+        for p in given
+    ]
+    (panel,) = draw(frame, x, where={"cache.capacity": 20}).panels
+    line = panel.lines[0]
+    assert list(line.get_xdata()) == [2, 3, 4]
+    rows = frame[(frame["cache.share"] == 0.2) & (frame["config.predictor"] != "[]")]
+    assert list(line.get_ydata()) == list(rows["tpot_ms.mean"])
+    assert panel.lines[-1].get_label() == "no prefetch"
+    shown = draw(frame, "capacity", by=x)
+    assert "predictor older" in " ".join(text.get_text() for text in shown.findobj(Text))
+    held = draw(frame, "capacity", where=["older=3", "predictor=mine.py"]).panels[0]
+    assert len(held.lines) == 1
+    with pytest.raises(ConfigError, match=r"did you mean 'predictor\.older'\?"):
+        draw(frame, "predictor.oldest")
+
+
+def test_one_corner_of_a_heat_map_is_no_line_but_said() -> None:
+    """A line round a single cell is a speck beside its number."""
+    frame = results(predictor=RECALLS, hardware__host_link__gb_s=[6, 12, 25])
+    slow = (frame["config.predictor"] == "[]") & (frame[f"config.{LINK}"] == 6)
+    times = frame["tpot_ms.mean"].to_numpy().copy()
+    lowest = (frame[f"config.{LINK}"] == 6) & frame["config.predictor"].str.contains("0.5")
+    frame["tpot_ms.mean"] = np.where(frame["config.predictor"] == "[]", 10 * times, times)
+    frame.loc[lowest, "tpot_ms.mean"] = 1.01 * float(frame.loc[slow, "tpot_ms.mean"].iloc[0])
+    figure = draw(frame, "recall", by=LINK, kind="heat")
+    assert not any(isinstance(one, QuadContourSet) for one in figure.panels[0].collections)
+    assert "lower than without prefetch but in one corner" in figure.caption
+
+
+def test_lines_upon_one_another_are_told_apart() -> None:
+    frame = results(predictor=["none", "a", "b", "c"], cache__capacity=[20, 40])
+    of = {name: frame["config.predictor"].str.contains(f'"{name}"') for name in "abc"}
+    frame.loc[of["b"], "tpot_ms.mean"] = 1.001 * frame.loc[of["a"], "tpot_ms.mean"].to_numpy()
+    frame.loc[of["c"], "tpot_ms.mean"] = 2 * frame.loc[of["a"], "tpot_ms.mean"].to_numpy()
+    (panel,) = draw(frame, "capacity").panels
+    styles = {
+        line.get_label(): (line.get_linestyle(), line.get_fillstyle()) for line in panel.lines
+    }
+    assert styles["a"] == styles["c"] == ("-", "full")
+    assert styles["b"] == ("--", "none")
+
+
+def test_captions_name_what_no_axis_tells() -> None:
+    frame = results(predictor=["none", 1.0], cache__capacity=[20, 40])
+    frame["config.prefetch.policy"], frame["runtime.name"] = "top-k", "vllm"
+    frame["config.precision.experts"] = frame["config.precision.attention"] = "int4"
+    caption = draw(frame, "capacity").caption
+    assert "prefetch top-k; precision int4; runtime vllm" in caption
+    assert "LRU eviction" in caption
+    static = {"cache.static.bytes": frame["cache.bytes"] - 1, "cache.static.experts": 4}
+    assert "LRU" not in draw(frame.assign(**static), "capacity").caption  # nothing can leave
+    assert axis_words("hardware.compute.memory_gib") == "GPU memory, GiB"
+
+
+def test_the_axis_of_machines_ends_near_its_points() -> None:
+    axes: dict[str, Any] = {"hardware": ["a", "b"], "predictor": ["none", "guess"]}
+    for times in ((100.0, 110.0), (10.0, 4000.0)):
+        frame = results(requests=ENOUGH, **axes)
+        frame["config.hardware.name"] = frame["axis.hardware"]
+        frame["tpot_ms.mean"] = np.repeat(times, 2)
+        with look(1.0):
+            figure = bars.hardware_comparison(read(frame))
+        assert isinstance(figure, Sheet)
+        low, high = figure.panels[0].get_xlim()
+        assert times[0] / 2 < low < times[0]
+        assert times[1] < high < 2 * times[1]
+        assert len([t for t in figure.panels[0].get_xticks() if low <= t <= high]) >= 2
 
 
 def test_names_are_dots_beside_them() -> None:

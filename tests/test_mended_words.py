@@ -12,7 +12,6 @@ from test_conclusions import GUESS, oracle, planted, point
 
 import prefetch_sim as ps
 from prefetch_sim.experiments.comparing.words import over_places
-from prefetch_sim.experiments.conclusions.comparisons import Measured
 from prefetch_sim.experiments.conclusions.sweeps import of_sweep
 from prefetch_sim.experiments.plots.arrange import arrange
 from prefetch_sim.experiments.plots.curves import latency_vs_cache
@@ -21,24 +20,19 @@ from prefetch_sim.experiments.plots.frame import read
 from prefetch_sim.experiments.plots.own import draw
 from prefetch_sim.experiments.plots.sheet import Sheet
 from prefetch_sim.experiments.plots.words import title_of, value_words
+from prefetch_sim.experiments.sweeps import points
 
 SWEEP = Path(__file__).parents[1] / "experiments/results/recall_bandwidth"
 
 
-def on(hardware: str, tpot: float, spread: float = 0.0) -> list[Measured]:
-    """FIFO of 10 ms, and LRU of so many."""
-    return [
-        point(planted(10.0, eviction="fifo"), hardware=hardware),
-        point(planted(tpot, spread=spread), hardware=hardware),
-    ]
-
-
 def test_conditions_that_bear_out_the_other_way_are_counted_apart() -> None:
-    (line,) = (
-        line
-        for line in of_sweep([*on("a", 8.0), *on("b", 10.5), *on("c", 9.9, spread=3.0)])
-        if line.startswith("Against the next best, eviction fifo")
-    )
+    times = {"a": (8.0, 0.0), "b": (10.5, 0.0), "c": (9.9, 3.0)}
+    points = [
+        point(planted(t, spread=spread, predictor=p), hardware=hardware)
+        for hardware, (time, spread) in times.items()
+        for t, spread, p in ((10.0, 0.0, ()), (time, spread, GUESS))
+    ]
+    (line,) = (line for line in of_sweep(points) if line.startswith("Against no prediction"))
     assert line.endswith(
         "1.0 % less (median of 3 conditions: 20.0 % less to 5.0 % more) "
         "(borne out by the requests in 1 of 3, the other way in 1, open in 1)."
@@ -89,8 +83,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_of_prompts_alone_is_warned_of(folder: Path) -> None:
     warned = here("run", "a.yaml", "--set", "tokens=0:1", cwd=folder)
     assert "no decode token is run" in warned.stderr
-    assert "tokens: 0:1 ends within the prompts" in warned.stderr
+    said = "tokens: 0:1 ends within the prompts, which are 64 tokens long"
+    assert said in " ".join(warned.stderr.split())
     assert "no decode token" not in here("run", "a.yaml", cwd=folder).stderr
+
+
+def test_a_sweep_of_prompts_alone_is_warned_of_before_it_runs(folder: Path) -> None:
+    axes = {"cache": {"capacity": "50%"}, "sweep": {"tokens": ["0:4", "0:6"]}}
+    config = write_config(folder / "prompts.yaml", trace="small.parquet", **axes)
+    plan = points.plan(points.read(config, []), "prompts.yaml")
+    assert next(points.doubts(plan)) == (
+        "warning: no decode token is run at 1 of 2 points, so there is no TPOT: tokens: 0:4 ends "
+        "within the prompts, which are 4 tokens long"
+    )
+    assert not any("no decode" in line for line in points.doubts(plan[1:]))
+
+
+def test_a_sweeps_config_runs_once_its_sweep_is_taken_out(folder: Path) -> None:
+    write_config(folder / "swept.yaml", trace="small.parquet", sweep={"seed": [0, 1]})
+    refused = here("run", "swept.yaml", cwd=folder)
+    assert (refused.returncode, "this config is a sweep" in refused.stderr) == (2, True)
+    assert here("run", "swept.yaml", "--set", "sweep=null", cwd=folder).returncode == 0
+    options = ("--set", "sweep=null", "--b", "cache.capacity=90%")
+    assert here("compare", "swept.yaml", *options, cwd=folder).returncode == 0
+    given = {"trace": str(folder / "small.parquet"), "sweep": {"seed": [0, 1]}}
+    assert ps.run(given, sweep=None).results["config"]["seed"] == 0
 
 
 def test_the_headline_names_a_prefetch_policy_that_is_not_the_usual(folder: Path) -> None:

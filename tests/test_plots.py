@@ -222,6 +222,7 @@ def test_stall_bars_add_up_to_the_time_of_the_run(finished: Path) -> None:
     results = read(finished)
     figure = drawn(bars.stall_breakdown, results)
     cut = results.held(("predictor", "cache.eviction", "hardware"))
+    assert figure.axes[-1].get_xlabel() == "run time per output token, ms"  # prefill is in it
     for panel in figure.axes:
         ends = [patch.get_x() + patch.get_width() for patch in panel.patches]
         rows = cut.frame[cut.frame["hardware"] == panel.get_title(loc="left")]

@@ -49,8 +49,9 @@ def inputs_of(config: Config, overrides: Overrides = None, /, **keys: Any) -> In
         where += f" with {', '.join(path for path, _ in changed)}"
     for path, value in changed:
         tree = set_path(tree, path, value)
-    if "sweep" in tree:
+    if tree.get("sweep") is not None:
         raise ConfigError(f"{where}: sweep: this config is a sweep; use prefetch_sim.sweep")
+    tree = {key: value for key, value in tree.items() if key != "sweep"}  # sweep=None
     return checked(named(tree)[0], where)
 
 

@@ -15,6 +15,7 @@ from prefetch_sim.experiments.api.sweeps import Sweep
 from prefetch_sim.experiments.comparing import comparison
 from prefetch_sim.experiments.comparing import swept as swept_points
 from prefetch_sim.experiments.comparing import words as compared_words
+from prefetch_sim.experiments.comparing.changed import changes
 from prefetch_sim.experiments.comparing.requests import check_same_requests
 from prefetch_sim.experiments.sweeps.points import label
 from prefetch_sim.hardware_profiles import ProfileError
@@ -46,9 +47,9 @@ class Comparison(comparison.Comparison):
         return f"<Comparison: {compared_words.verdict(self)}>"
 
     def _repr_html_(self) -> str:
-        changes = html.table(["what differs", "A", "B"], compared_words.changes(self), right=0)
+        changed = html.table(["what differs", "A", "B"], changes(self), right=0)
         facts = html.table(["what explains it", "A", "B"], compared_words.facts(self), right=2)
-        return html.block(compared_words.verdict(self), [changes, facts], self.said[1:])
+        return html.block(compared_words.verdict(self), [changed, facts], self.said[1:])
 
 
 @overload
@@ -98,8 +99,9 @@ def _places(swept: Sweep, a: Side, b: Side) -> list[Place]:
         return {path: label(value) for path, value in tree.items()}
 
     rows = pa.Table.from_pandas(swept.frame, preserve_index=False).to_pylist()
+    failed = [row for row in rows if row.get("error") is not None]
     rows = [row for row in rows if row.get("error") is None]
-    places = swept_points.compare_rows(rows, "the sweep", labels(a), labels(b))
+    places = swept_points.compare_rows(rows, "the sweep", labels(a), labels(b), failed)
     return [Place(place.at, _as(Comparison, place.comparison)) for place in places]
 
 

@@ -127,7 +127,9 @@ def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: boo
         _say(f"{words.verdict(places[0].comparison)} For times to the first token, give {axes}.")
     else:
         _show_places(places, " ".join(in_a), " ".join(in_b))
-        _say(words.over_places([place.comparison for place in places]))
+        found = [place.comparison for place in places]
+        for sentence in (words.over_places(found), *words.foresight(found)):
+            _say(sentence)
 
 
 def _told(found: Comparison) -> dict[str, Any]:
@@ -151,6 +153,7 @@ def _say(sentence: str) -> None:
 def show(found: Comparison) -> None:
     """Print a comparison for people."""
     from prefetch_sim.experiments.comparing import words
+    from prefetch_sim.experiments.comparing.changed import changes
     from prefetch_sim.experiments.output import console, grid
     from prefetch_sim.experiments.text import count, number
 
@@ -161,7 +164,7 @@ def show(found: Comparison) -> None:
     sides = f"A and B: {a}" if a == b else f"A: {a}; B: {b}"
     out.print(f"{sides} (the same {requests})\n", markup=False)
     differ = grid("what differs", "A", "B")
-    for row in words.changes(found):
+    for row in changes(found):
         differ.add_row(*row)
     speed = grid("", "A", "B", "B - A", "95 % interval", "change", right=5)
     for label, figure in (

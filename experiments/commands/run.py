@@ -101,8 +101,9 @@ def load(
     tree = files.read_config(config)
     for assignment in assignments:
         tree = files.set_path(tree, *files.parse_assignment(assignment, option))
-    if "sweep" in tree:
+    if tree.get("sweep") is not None:
         raise ConfigError(f"{config}: sweep: this config is a sweep; {instead}")
+    tree = {key: value for key, value in tree.items() if key != "sweep"}  # --set sweep=null
     return checked(tree, source(config, assignments, option))
 
 

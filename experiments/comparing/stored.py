@@ -31,8 +31,8 @@ _LISTS = ("by_request.tpot_ms", "by_request.ttft_ms", "by_request.output_tokens"
 _TEXTS = ("name", "as_given.model", "as_given.hardware", "as_given.runtime")
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """The points that have a result, by column: at least one.
+def read_rows(folder: Path) -> tuple[list[Row], list[Row]]:
+    """The points that have a result, by column, at least one; and those that failed.
 
     Raises ConfigError where there are none, or where no sweep can have written them.
     """
@@ -48,6 +48,7 @@ def read_rows(folder: Path) -> list[Row]:
         raise ConfigError(f"--sweep: {path}: cannot be read ({short(error)})") from error
     except Exception as error:  # whatever a table raises that is no sweep's
         raise damaged(f"--sweep: {path}", error) from error
+    failed = [row for row in rows if row.get("error") is not None]
     rows = [
         {name: _plain(value) for name, value in row.items()}
         for row in rows
@@ -58,7 +59,7 @@ def read_rows(folder: Path) -> list[Row]:
             f"--sweep: {path}: has no results by request; if it is a sweep, run it again"
         )
     _check(rows, f"--sweep: {path}")
-    return rows
+    return rows, failed
 
 
 def _plain(value: Any) -> Any:

@@ -6,12 +6,13 @@ sweep's table shows them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, compared
+from prefetch_sim.experiments.comparing.sides import meant
 from prefetch_sim.experiments.comparing.stored import (
     AXIS,
     CONFIG,
@@ -19,7 +20,8 @@ from prefetch_sim.experiments.comparing.stored import (
     Row,
     read_rows,
 )
-from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
+from prefetch_sim.experiments.sweeps.export import NOT_RUN
+from prefetch_sim.sim.config.errors import ConfigError
 
 Side = Mapping[str, str]  # labels by axis: which points are meant
 
@@ -39,16 +41,21 @@ def compare_points(folder: Path, a: Side, b: Side) -> list[Place]:
 
     Raises ConfigError, which names ``--a`` or ``--b``, for what the sweep does not have.
     """
-    return compare_rows(read_rows(folder), str(folder), a, b)
+    rows, failed = read_rows(folder)
+    return compare_rows(rows, str(folder), a, b, failed)
 
 
-def compare_rows(rows: list[Row], source: str, a: Side, b: Side) -> list[Place]:
+def compare_rows(
+    rows: list[Row], source: str, a: Side, b: Side, failed: Sequence[Row] = ()
+) -> list[Place]:
     """``compare_points`` of rows as ``results.parquet`` has them; errors name their ``source``."""
     axes = [name.removeprefix(AXIS) for name in rows[0] if name.startswith(AXIS)]
-    shared = [axis for axis in axes if axis not in {*a, *b}]
+    every = [*rows, *failed]
+    sides = [meant(every, axes, o, side, source) for o, side in (("--a", a), ("--b", b))]
+    shared = [axis for axis in axes if not any(axis in side for side in sides)]
     in_a, in_b = (
-        _by_place(rows, axes, shared, option, side, source)
-        for option, side in (("--a", a), ("--b", b))
+        _by_place(rows, axes, shared, option, side, failed)
+        for option, side in zip(("--a", "--b"), sides)
     )
     places = [
         Place(dict(zip(shared, labels)), _compared(in_a[labels], in_b[labels]))
@@ -61,17 +68,26 @@ def compare_rows(rows: list[Row], source: str, a: Side, b: Side) -> list[Place]:
 
 
 def _by_place(
-    rows: list[Row], axes: list[str], shared: list[str], option: str, side: Side, source: str
+    rows: list[Row],
+    axes: list[str],
+    shared: list[str],
+    option: str,
+    side: Side,
+    failed: Sequence[Row],
 ) -> dict[tuple[str, ...], Row]:
     """The points of one side, by their labels of the ``shared`` axes."""
-    for axis, text in side.items():
-        if axis not in axes:
-            raise ConfigError(f"{option} {axis}: no axis of {source}{did_you_mean(axis, axes)}")
-        labels = list(dict.fromkeys(row[AXIS + axis] for row in rows))
-        rows = [row for row in rows if row[AXIS + axis] == text]
-        if not rows:
-            near = did_you_mean(text, labels)
-            raise ConfigError(f"{option} {axis}={text}: no such point in {source}{near}")
+    rows, failed = (
+        [row for row in some if all(row[AXIS + axis] == text for axis, text in side.items())]
+        for some in (rows, failed)
+    )
+    if not rows:
+        which = ", ".join(f"{axis}={text}" for axis, text in side.items())
+        if not failed:
+            raise ConfigError(f"{option} {which}: no point of the sweep has all of these")
+        error = failed[0]["error"]
+        did = "has no result" if error == NOT_RUN else "failed"
+        last = (error.splitlines() or [""])[-1]
+        raise ConfigError(f"{option} {which}: that point {did}: {last}")
     found: dict[tuple[str, ...], Row] = {}
     for row in rows:
         place = tuple(row[AXIS + axis] for axis in shared)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
 from prefetch_sim.experiments.conclusions.evidence import Evidence
-from prefetch_sim.experiments.sweeps.points import label
+from prefetch_sim.experiments.conclusions.unchecked import unchecked
 from prefetch_sim.experiments.text import count, number, percent, size
 from prefetch_sim.sim.results.paired import ENOUGH
 
 FULL = 0.9  # of a link's rate: from here on it is what the run waits for
 _SMALL = 0.01  # of all that parts differ by: what is less is not said in words
+NOTHING = 1e-6  # ms: below a ns, which is what times are counted in
 _TOLD = 0.0005  # a difference of shares that shows
 PARTS = {
     "compute": "compute",
@@ -31,7 +32,7 @@ _ORIGINS = {"demand": "on demand", "prefetch": "ahead", "behind": "behind"}
 
 def said(c: Comparison) -> list[str]:
     """All of it, a sentence or two each: the verdict, what limits it, what it is made of, why."""
-    return [verdict(c), *caveats(c), *made_of(c), *reasons(c)]
+    return [verdict(c), *caveats(c), *foresight([c]), *made_of(c), *reasons(c)]
 
 
 def verdict(c: Comparison) -> str:
@@ -39,10 +40,12 @@ def verdict(c: Comparison) -> str:
     pairs = c.tpot_ms.paired
     if pairs is None or not has_tokens(c):
         return "No request has output tokens: there is no time per token to compare."
-    if pairs.difference == 0 and c.total.difference == 0:
-        return "A and B take the same time."
+    if _alike(c):
+        return f"A and B take the same time{' per output token' * bool(c.total.difference)}."
     apart = f"{number(abs(pairs.difference))} ms a token {_more(pairs.difference)}"
     apart += f" ({percent(abs(pairs.share))})"
+    if abs(pairs.difference) < NOTHING:
+        apart = "the same time a token"
     requests = count(pairs.requests, "request")
     if not pairs.enough:
         return (
@@ -56,6 +59,15 @@ def verdict(c: Comparison) -> str:
             f"and on others like them either may be faster ({interval})."
         )
     return f"B is {in_short(c)}: {apart}, {interval}, over {requests}."
+
+
+def _alike(c: Comparison) -> bool:
+    """Whether no request differs in its time per output token, as far as can be told."""
+    pairs = c.tpot_ms.paired
+    assert pairs is not None
+    if abs(pairs.difference) >= NOTHING:
+        return False
+    return not c.total.difference or max(abs(pairs.low), abs(pairs.high)) < NOTHING
 
 
 def has_tokens(c: Comparison) -> bool:
@@ -81,6 +93,12 @@ def caveats(c: Comparison) -> list[str]:
             "the interval is too narrow."
         ]
     return []
+
+
+def foresight(places: Sequence[Comparison]) -> list[str]:
+    """Which predictors of a user's own may look ahead, for all that is known."""
+    labels = (label for c in places for side in (c.a, c.b) for label in side["predictors"])
+    return unchecked(re.sub(r"\.\d+$", "", label) for label in labels)  # a name that is there twice
 
 
 def made_of(c: Comparison) -> list[str]:
@@ -112,17 +130,12 @@ def facts(c: Comparison) -> list[tuple[str, str, str]]:
     return [row for row in shown if row[1] != row[2]]
 
 
-def changes(c: Comparison) -> list[tuple[str, str, str]]:
-    """(path of the config, in A, in B), where they differ."""
-    return [(path, _value(path, a), _value(path, b)) for path, (a, b) in c.changed.items()]
-
-
 def in_short(c: Comparison) -> str:
     """The verdict in a word or two."""
     pairs = c.tpot_ms.paired
     if pairs is None or not has_tokens(c):
         return "without output tokens"
-    if pairs.difference == 0 and c.total.difference == 0:
+    if _alike(c):
         return "the same"
     if not pairs.enough:
         return "of too few requests"
@@ -151,7 +164,7 @@ def signed(value: float | None) -> str:
     """A difference; "–" for none."""
     if value is None or math.isnan(value):
         return "–"
-    return f"+{number(value)}" if value > 0 else number(value)
+    return f"+{number(value)}" if value >= NOTHING else number(value)
 
 
 def change(part: float | None, whole: float | None) -> str:
@@ -190,11 +203,13 @@ def _hits(c: Comparison) -> Iterator[str]:
         by_origin = ", ".join(
             f"{size(moved[1][origin])} {word} in place of {size(moved[0][origin])}"
             for origin, word in _ORIGINS.items()
-            if moved[0][origin] != moved[1][origin]
+            if size(moved[0][origin]) != size(moved[1][origin])
         )
+        if not by_origin:
+            continue
         whole = [sum(of.values()) for of in moved]
         much = f"{_more(whole[1] - whole[0])} {where} ({size(whole[1])}, not {size(whole[0])})"
-        if whole[0] == whole[1]:
+        if size(whole[0]) == size(whole[1]):
             much = f"as much {where}"
         yield f"B loads {much}: {by_origin}."
     cpu = [side["cpu_rate"] or 0.0 for side in (c.a, c.b)]
@@ -265,16 +280,6 @@ def _rate(found: Results, stage: str) -> float | None:
     if not busy or busy < 0.001:
         return None
     return float(moved / (busy * found["total_ms"] * 1e6))
-
-
-def _value(path: str, value: Any) -> str:
-    if path.endswith(".capacity") and isinstance(value, dict):
-        if value["share"] is not None:
-            return f"{100 * value['share']:g} %"
-        if value["bytes"] is not None:
-            return size(value["bytes"])
-        return "fill" if value["fill"] else f"{value['experts']:,} experts"
-    return label(value)
 
 
 def _more(difference: float) -> str:

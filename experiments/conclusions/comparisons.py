@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 
 from prefetch_sim.experiments.conclusions import figures
@@ -26,6 +27,7 @@ POLICIES = (
     "cache.scope",
 )
 _AHEAD = POLICIES[:2]  # axes that mean nothing where nothing is predicted
+_NO_FIGURES = ("name", "model", "hardware", "as_given", "runtime", "config", "engine")  # of results
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +50,36 @@ class Difference:
     base: Measured
     share: float
 
-    @property
+    @cached_property
     def evidence(self) -> Evidence | None:
         return evidence(self.base.result, self.point.result)
 
+    @property
+    def faster(self) -> bool | None:
+        """Whether the point is, as far as the requests bear that out; None where they do not."""
+        found = self.evidence
+        if found is None or not found.enough or not found.borne:
+            return None
+        return found.pairs.difference < 0
+
 
 class Swept:
-    """The points of a sweep that have a time, by condition and policy."""
+    """The points of a sweep that have a time, by condition and policy.
+
+    ``idle``: axes along which no figure changes; of points that differ in these alone, one is kept.
+    """
 
     def __init__(self, points: Iterable[Measured]) -> None:
         self.points = [point for point in points if point.time is not None]
         paths = list(self.points[0].axes) if self.points else []
         varied = [p for p in paths if len({point.axes[p] for point in self.points}) > 1]
+        self.idle: list[str] = []
+        for path in list(varied):
+            one_of_each = _idle(self.points, path, varied)
+            if one_of_each is not None:
+                self.points = one_of_each
+                varied.remove(path)
+                self.idle.append(path)
         self.policy_axes = [path for path in varied if under(path, POLICIES)]
         self.condition_axes = [path for path in varied if path not in self.policy_axes]
         self._bases = {self._around(p): p for p in self.points if not figures.predicts(p.result)}
@@ -95,22 +115,46 @@ class Swept:
         return *self.condition(point), *policies
 
 
+def _idle(points: Sequence[Measured], path: str, varied: Sequence[str]) -> list[Measured] | None:
+    """One point for each place along ``path``; None where a figure changes along it.
+
+    Each place has to have every value of the axis: of what was not run nothing is known.
+    """
+    groups: dict[Labels, list[Measured]] = {}
+    for point in points:
+        groups.setdefault(tuple(point.axes[p] for p in varied if p != path), []).append(point)
+    values = len({point.axes[path] for point in points})
+    for group in groups.values():
+        first = _figures(group[0])
+        if len(group) < values or any(_figures(other) != first for other in group[1:]):
+            return None
+    return [min(group, key=_foresight) for group in groups.values()]
+
+
+def _figures(point: Measured) -> dict[str, object]:
+    return {key: value for key, value in point.result.items() if key not in _NO_FIGURES}
+
+
+def _foresight(point: Measured) -> tuple[bool, bool]:
+    return figures.foresees(point.result), figures.predicts(point.result)
+
+
 def under(path: str, above: Iterable[str]) -> bool:
     return any(path == top or path.startswith(f"{top}.") for top in above)
 
 
 def fastest(points: Iterable[Measured]) -> Measured:
-    return min(points, key=_time)
+    return min(points, key=time_of)
 
 
-def _time(point: Measured) -> float:
+def time_of(point: Measured) -> float:
     time = point.time
     assert time is not None, "points of a Swept have one"
     return time
 
 
 def difference(point: Measured, base: Measured) -> Difference:
-    return Difference(point, base, _time(point) / _time(base) - 1)
+    return Difference(point, base, time_of(point) / time_of(base) - 1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +163,7 @@ class Ranking:
 
     order: list[Labels]
     tied: list[Labels]  # others that take as long as the first, on average
+    split: bool  # whether requests bear out that the first is faster here, the second there
     wins: int  # conditions in which the first was faster than all others
     contested: int  # those in which it ran, and another too
     over_next: list[Difference]  # of the first to the second, by condition
@@ -144,18 +189,20 @@ def ranking(swept: Swept) -> Ranking | None:
     rivals = {c: [row[c] for row in table.values() if c in row and row is not first] for c in first}
     contested = [c for c, points in rivals.items() if points]
     bases = ((point, swept.without(point)) for point in first.values())
+    over_next = [difference(first[c], second[c]) for c in first if c in second]
     return Ranking(
         order,
+        split={True, False} <= {one.faster for one in over_next},
         tied=[policy for policy in order[1:] if _alike(times[order[0]], times[policy])],
-        wins=sum(_time(first[c]) < min(map(_time, rivals[c])) for c in contested),
+        wins=sum(time_of(first[c]) < min(map(time_of, rivals[c])) for c in contested),
         contested=len(contested),
-        over_next=[difference(first[c], second[c]) for c in first if c in second],
+        over_next=over_next,
         over_none=[difference(point, base) for point, base in bases if base is not None],
     )
 
 
 def _times(row: Mapping[Labels, Measured]) -> dict[Labels, float]:
-    return {condition: _time(point) for condition, point in row.items()}
+    return {condition: time_of(point) for condition, point in row.items()}
 
 
 def _ordered(times: Mapping[Labels, Mapping[Labels, float]]) -> list[Labels]:
@@ -188,58 +235,6 @@ def prefetching(swept: Swept) -> list[Difference]:
     return [difference(point, base) for point, base in real or perfect]
 
 
-@dataclass(frozen=True)
-class Turn:
-    """At which recall an oracle begins to pay.
-
-    ``recall``: where its time is that of no prediction; None where it pays at every recall swept
-    (``pays``), or at the highest not.
-    """
-
-    point: Measured  # one of the line: all but its recall is the line's
-    recall: float | None
-    pays: bool
-    least: float
-    most: float
-
-
-def turns(swept: Swept) -> list[Turn]:
-    """For each line of oracles that differ in recall alone, in the sweep's order."""
-    lines: dict[object, dict[float, Measured]] = {}
-    bases: dict[object, Measured] = {}
-    for point in swept.points:
-        recall, base = figures.recall(point.result), swept.without(point)
-        if recall is None or base is None:
-            continue
-        (oracle,) = point.result["config"]["predictor"]
-        rest = tuple(sorted((k, str(v)) for k, v in oracle.items() if k != "recall"))
-        others = [p for p in swept.policy_axes if not under(p, ("predictor",))]
-        key = swept.condition(point), tuple(point.axes[p] for p in others), rest
-        lines.setdefault(key, {})[recall] = point
-        bases[key] = base
-    return [_turn(line, bases[key]) for key, line in lines.items() if len(line) > 1]
-
-
-def _turn(line: Mapping[float, Measured], base: Measured) -> Turn:
-    recalls = sorted(line)
-    slower = [_time(line[recall]) - _time(base) for recall in recalls]
-    return Turn(line[recalls[-1]], *turning(recalls, slower), recalls[0], recalls[-1])
-
-
-def turning(recalls: Sequence[float], slower: Sequence[float]) -> tuple[float | None, bool]:
-    """(the recall from which on prediction pays at all higher ones, whether it does at the highest)
-
-    ``slower``: how much more time each recall takes than no prediction. Between recalls by a
-    straight line; None where the lowest pays already, and where the highest does not.
-    """
-    last = max((i for i, more in enumerate(slower) if more >= 0), default=-1)
-    pays = last < len(recalls) - 1
-    if last < 0 or not pays:
-        return None, pays
-    part = slower[last] / (slower[last] - slower[last + 1])
-    return recalls[last] + part * (recalls[last + 1] - recalls[last]), pays
-
-
 def shown(swept: Swept, most: int) -> list[Measured]:
     """The points to show where there is no room for all: the best of each condition.
 
@@ -248,10 +243,10 @@ def shown(swept: Swept, most: int) -> list[Measured]:
     """
     best = [fastest(group) for group in swept.by_condition(swept.feasible).values()]
     if len(best) < 2:
-        return sorted(swept.points, key=_time)[:most]
+        return sorted(swept.points, key=time_of)[:most]
     bounds = [fastest(group) for group in swept.by_condition(swept.points).values()]
     both = {id(point) for point in (*best, *bounds)}
-    kept = both if len(both) <= most else set(map(id, sorted(best, key=_time)[:most]))
+    kept = both if len(both) <= most else set(map(id, sorted(best, key=time_of)[:most]))
     return [point for point in swept.points if id(point) in kept]
 
 

@@ -13,27 +13,31 @@ from prefetch_sim.experiments.conclusions.comparisons import (
     Measured,
     Ranking,
     Swept,
-    Turn,
     under,
 )
 from prefetch_sim.experiments.conclusions.evidence import of_many, of_one
 from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.conclusions.one_run import because, per_token
+from prefetch_sim.experiments.conclusions.turns import Turn, turns
+from prefetch_sim.experiments.conclusions.unchecked import unchecked
 from prefetch_sim.experiments.text import count, last_parts, number, percent
 from prefetch_sim.traces.samples import samples
 
 _GIVEN = ("hardware", "hardware.name", "model", "model.name")  # each has a best point of its own
 _MOST = 12  # lines of one kind
 _WORST = 5
+_PLACES = 4  # of one policy, in a sentence
 
 
 def of_sweep(points: Iterable[Measured]) -> list[str]:
     """The conclusion of the points that have run, a line an entry; empty where none has a time."""
     swept = Swept(points)
+    nothing = _idle(swept)
     if len(swept.points) < 2:
-        return []
-    said = [*_undecoded(swept), *_best(swept), *_policies(swept), *_foresight(swept)]
-    return [*said, *_hurts(swept), *_turns(swept), *_routing(swept)]
+        return nothing
+    said = [*_undecoded(swept), *_best(swept), *_policies(swept)]
+    said += [*_unchecked(swept), *_foresight(swept)]
+    return [*nothing, *said, *_hurts(swept), *_turns(swept), *_routing(swept)]
 
 
 def named(paths: Sequence[str], labels: Labels) -> str:
@@ -44,6 +48,14 @@ def named(paths: Sequence[str], labels: Labels) -> str:
         for path, name, label in given
         if label != "none" or under(path, comparisons.POLICIES)
     )
+
+
+def _idle(swept: Swept) -> list[str]:
+    """Which axes might as well not have been swept."""
+    if not swept.idle:
+        return []
+    change = "changes" if len(swept.idle) == 1 else "change"
+    return [f"{' and '.join(swept.idle)} {change} nothing here: all values give the same figures."]
 
 
 def _undecoded(swept: Swept) -> list[str]:
@@ -94,6 +106,8 @@ def _policies(swept: Swept) -> list[str]:
     if found is None:
         return []
     best, second = (named(swept.policy_axes, labels) for labels in found.order[:2])
+    if found.split:
+        return _split(swept, found)
     if found.tied:
         return _no_policy(swept, found)
     several = f", fastest in {found.wins} of {count(found.contested, 'condition')}"
@@ -116,6 +130,28 @@ def _no_policy(swept: Swept, found: Ranking) -> list[str]:
     return said
 
 
+def _split(swept: Swept, found: Ranking) -> list[str]:
+    """Requests bear out that one is faster here and the other there: none is the best."""
+    wins: dict[bool | None, list[str]] = {}
+    for one in found.over_next:
+        where = named(swept.condition_axes, swept.condition(one.point))
+        wins.setdefault(one.faster, []).append(where)
+    best, second = (named(swept.policy_axes, labels) for labels in found.order[:2])
+    said = f"No policy is best throughout: {best} is faster at {_places(wins[True])}, "
+    said += f"{second} at {_places(wins[False])} (borne out by the requests)"
+    if None in wins:
+        said += f"; open at {_places(wins[None])}"
+    lines = [f"{said}."]
+    if found.over_none:
+        lines.append(f"Against no prediction the first takes {_differences(found.over_none)}.")
+    return lines
+
+
+def _places(listed: Sequence[str]) -> str:
+    more = f" and {len(listed) - _PLACES} more" if len(listed) > _PLACES else ""
+    return "; ".join(listed[:_PLACES]) + more
+
+
 def _differences(found: Sequence[Difference]) -> str:
     """``12.3 % less (median of 4 conditions, 1.0 % to 20.1 %) (borne out by ...)``."""
     if len(found) == 1:
@@ -131,6 +167,11 @@ def _share(share: float) -> str:
     if abs(share) < 0.0005:
         return "as long"
     return f"{percent(abs(share))} {'less' if share < 0 else 'more'}"
+
+
+def _unchecked(swept: Swept) -> list[str]:
+    predictors = (point.result["config"]["predictor"] for point in swept.points)
+    return unchecked(one["name"] for given in predictors for one in given)
 
 
 def _foresight(swept: Swept) -> list[str]:
@@ -195,7 +236,7 @@ def _hurting(swept: Swept, found: Difference) -> str:
 
 
 def _turns(swept: Swept) -> list[str]:
-    found = comparisons.turns(swept)
+    found = turns(swept)
     at = [turn for turn in found if turn.recall is not None]
     always = [turn for turn in found if turn.recall is None and turn.pays]
     never = [turn for turn in found if not turn.pays]

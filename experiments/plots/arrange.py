@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prefetch_sim.experiments.plots.dimensions import of_predictors
 from prefetch_sim.experiments.plots.frame import Cut
 from prefetch_sim.experiments.plots.measures import Measure, measure
 from prefetch_sim.experiments.plots.words import value_words
@@ -35,7 +36,7 @@ class Arranged:
     second: str | None
     columns: str | None
     rows: str | None
-    without: Cut | None  # the same without prefetch, where recall is along x or up the side
+    without: Cut | None  # the same without prefetch, where a predictor's parameter is an axis
 
     @property
     def numeric(self) -> bool:
@@ -50,6 +51,8 @@ def chosen(cut: Cut, where: Where) -> tuple[Cut, list[str]]:
     Raises ConfigError for an axis or a value that the sweep does not have.
     """
     wanted: dict[str, list[Any]] = {}
+    where = where if isinstance(where, str | Mapping) else list(where)
+    cut = cut.with_parameters(name for name, _ in _pairs(where))
     for name, values in _pairs(where):
         wanted.setdefault(cut.named(name, "--where"), []).extend(values)
     for dimension, values in wanted.items():
@@ -60,7 +63,7 @@ def chosen(cut: Cut, where: Where) -> tuple[Cut, list[str]]:
         else:
             column = cut.frame[dimension]
             kept = column.isin(found)
-            cut = cut.where(kept | column.isna() if dimension == "recall" else kept)
+            cut = cut.where(kept | column.isna() if of_predictors(dimension) else kept)
         if not len(cut.frame):
             raise ConfigError(f"--where: no point of the sweep has all of {_told(wanted)}")
     return cut, list(wanted)
@@ -110,6 +113,8 @@ def arrange(
         raise ConfigError(f"--kind {kind!r}: lines or heat{did_you_mean(kind, KINDS)}")
     if x is None:
         raise ConfigError(f"--x: which axis goes along x? {cut.told_axes()}")
+    where = where if isinstance(where, str | Mapping) else list(where)
+    cut = cut.with_parameters([x, *by, *(name for name, _ in _pairs(where))])
     whole, counts = len(cut.frame), {d: len(cut.values(d)) for d in cut.dimensions}
     of = measure(cut.frame, y)
     cut, held = chosen(cut, where)
@@ -137,13 +142,14 @@ def arrange(
         left.remove(named[0])
         cut = _varied(cut, named[0], "--by")
     places = _placed(cut, [*named, *left], kind)
-    recall = "recall" in (along, places[0] if kind == "heat" else None)
-    if recall and "none" in everything.values("predictor"):
+    shown = [along, places[0] if kind == "heat" else None]
+    compared = any(of_predictors(axis) for axis in shown if axis)
+    if compared and "none" in everything.values("predictor"):
         counts["predictor"] -= 1  # which is shown too, as what oracles are compared to
     fixed = cut.told(counts)
     if len(fixed.frame) < whole:
         fixed = fixed.noted(f"{len(fixed.frame)} of the sweep's {whole} points")
-    return Arranged(fixed, of, kind, along, *places, without=everything if recall else None)
+    return Arranged(fixed, of, kind, along, *places, without=everything if compared else None)
 
 
 def _eagerness(dimension: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from prefetch_sim.experiments.plots.curves import EVICTION, MAX_LINES, PREDICTOR, limited
 from prefetch_sim.experiments.plots.frame import Cut
@@ -29,6 +29,7 @@ from prefetch_sim.sim.results.paired import paired
 MAX_BARS = 16
 MAX_MACHINES = 6
 DECODE_RATE = "decode_tokens_per_s"
+_ROOM = 1.1  # times the outermost points, on either side
 LABEL = 28  # characters of a bar's name, before it is wrapped
 
 
@@ -49,12 +50,14 @@ def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
         named[::-1], key=lambda column: column.map(order[str(column.name)]), kind="stable"
     )
     said = {d: title_of if cut.numbers(d) else value_words for d in named}
-    frame["bar"] = [
+    labels = [
         textwrap.fill(
             ", ".join(said[d](d, v) for d, v in zip(named, row)), LABEL, break_on_hyphens=False
         )
         for row in frame[named].itertuples(index=False)
     ]
+    frame = frame.copy()  # of one piece
+    frame["bar"] = labels
     names = list(frame["bar"].unique())
     columns = 1 if len(machines) == 1 else 2 if len(machines) in (2, 4) else 3
     lines = max(name.count("\n") + 1 for name in names)
@@ -83,7 +86,7 @@ def stall_breakdown(results: Cut, scale: float = 1.0) -> Figure | str:
         panel.grid(axis="y", visible=False)
         panel.tick_params(axis="y", length=0)
     page.panels[0].invert_yaxis()
-    page.label(x="ms per output token")
+    page.label(x="run time per output token, ms")
     notes = [*cut.fixed.values(), *cut.notes, "prefill included"]
     return page.finish(notes, "Where the time goes", "")
 
@@ -164,18 +167,24 @@ def _saved(rows: pd.DataFrame, machine: str, base: str, policy: str) -> _Saved:
 def _speeds(panel: Axes, times: pd.Series, rates: pd.Series, scale: float) -> None:
     """A dot a machine, with its tokens/s beside it: of a batch, those of all requests."""
     places = np.arange(len(times))
+    spread = times.max() / times.min()
+    middle = math.sqrt(times.min() * times.max())
     panel.plot(times, places, "o", color="black", markersize=3.6 * scale)
     for place, ms, rate in zip(places, times, rates):
         if math.isnan(rate):
             continue
         text = f"{rate:,.0f}" if rate >= 10 else f"{rate:,.1f}" if rate >= 1 else f"{rate:.2f}"
+        side, at = (1, "left") if ms <= middle else (-1, "right")  # where there is room
         panel.annotate(
-            f"{text} tokens/s", (ms, place), (4 * scale, 0), textcoords="offset points",
-            size=6.5 * scale, va="center",
+            f"{text} tokens/s", (ms, place), (4 * scale * side, 0), textcoords="offset points",
+            size=6.5 * scale, va="center", ha=at,
         )  # fmt: skip
     panel.set_xscale("log")
-    panel.set_xlim(times.min() / 1.5, times.max() * max(3, (times.max() / times.min()) ** 0.6))
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    room = max(_ROOM, spread**0.08)
+    panel.set_xlim(times.min() / room, times.max() * room)
+    few = spread * room**2 < 20  # a log axis of less may have no round number
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]) if few else LogLocator(subs=(1, 3))
+    panel.xaxis.set_major_locator(ticks)
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_yticks(places, list(times.index))

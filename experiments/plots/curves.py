@@ -102,6 +102,8 @@ def what_if(results: Cut, scale: float = 1.0) -> Figure | str:
     columns = min(len(swept), 2)
     page = Sheet(-(-len(swept) // columns), columns, count=len(swept), scale=scale, sharey=True)
     styles = lines.series_styles(results, PREDICTOR)
+    for key, cut in cuts.items():
+        styles = lines.told_apart(styles, [cut], _shown(cut, key, PREDICTOR))
     requests: list[int] = []
     for panel, (key, cut) in zip(page.panels, cuts.items()):
         shown = _shown(cut, key, PREDICTOR)

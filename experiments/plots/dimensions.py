@@ -22,6 +22,7 @@ _ALIKE = {"hardware.name": "hardware", "hardware.gpu": "hardware", "model.name":
 _WITHIN = ("predictor", "cache.capacity", "cache.eviction")  # paths below are told with these
 _WHOLE = ("model", "trace", "hardware")  # told with the figures beside their names
 _NO_AXES = ("name",)  # no result depends on it
+_PARAMETER = "predictor."  # before the name of one
 
 
 def told(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
@@ -56,6 +57,73 @@ def told(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]
     dimensions += [path for path in ALWAYS if path not in along]
     kept = frame.drop(columns=[name for name in found if name in frame])
     return pd.concat([kept, pd.DataFrame(found)], axis=1), tuple(dimensions), notes
+
+
+def of_predictors(dimension: str) -> bool:
+    """Whether a dimension is a parameter of predictors: those without it have no value there."""
+    return dimension == "recall" or dimension.startswith(_PARAMETER)
+
+
+def spelled(name: str) -> str:
+    """The one spelling of what a user calls a dimension."""
+    name = name.removeprefix("axis.").removeprefix("config.")
+    name = name.replace(f"{_PARAMETER}0.", _PARAMETER)
+    return "recall" if name == f"{_PARAMETER}recall" else name
+
+
+def parameters(frame: pd.DataFrame) -> list[str]:
+    """The numbers that single predictors are given, by path, but for recall."""
+    given = [json.loads(text) for text in frame["config.predictor"].unique()]
+    numbers = (
+        key
+        for (predictor, *others) in filter(None, given)
+        for key, value in predictor.items()
+        if not others and isinstance(value, int | float) and not isinstance(value, bool)
+    )
+    return [_PARAMETER + key for key in dict.fromkeys(numbers) if key != "recall"]
+
+
+def apart(frame: pd.DataFrame, paths: list[str]) -> pd.DataFrame:
+    """``frame`` with a column for each of these parameters, which leave the predictors' names."""
+    keys = [path.removeprefix(_PARAMETER) for path in paths]
+    predictors = [json.loads(text) for text in frame["config.predictor"]]
+    own = [p[0] if len(p) == 1 else {} for p in predictors]
+    columns = {
+        path: pd.Series([one.get(key) for one in own], frame.index, dtype=float)
+        for path, key in zip(paths, keys)
+    }
+    rest = [
+        [{k: v for k, v in p[0].items() if k not in keys}] if len(p) == 1 else p for p in predictors
+    ]
+    names = pd.Series(map(_predictor, rest), frame.index)
+    return frame.assign(**columns, predictor=names)
+
+
+def all_static(frame: pd.DataFrame) -> bool:
+    """Whether in each row static experts leave no room for another."""
+    columns = ("cache.bytes", "cache.static.bytes", "cache.static.experts")
+    if not len(frame) or not all(column in frame for column in columns):
+        return False
+    cache, static, experts = (frame[column].astype(float) for column in columns)
+    return bool(((experts > 0) & (cache - static < static / experts)).all())
+
+
+def constants(frame: pd.DataFrame) -> list[str]:
+    """What all points have in common beside what dimensions tell: a note each."""
+    found = {
+        "prefetch.policy": ["config.prefetch.policy"],
+        "precision": [f"config.precision.{of}" for of in ("experts", "attention")],
+        "runtime": ["runtime.name"],
+    }
+    notes = []
+    for what, columns in found.items():
+        if any(column not in frame or frame[column].nunique() != 1 for column in columns):
+            continue
+        if what == "prefetch.policy" and (frame["config.predictor"] == "[]").all():
+            continue
+        values = dict.fromkeys(_text(frame[column].dropna().iloc[0]) for column in columns)
+        notes.append(f"{what.partition('.')[0]} {' and '.join(values)}")
+    return notes
 
 
 def _range(column: pd.Series[Any]) -> str:

@@ -9,7 +9,17 @@ from typing import Any
 import pandas as pd
 
 from prefetch_sim.experiments.plots import table
-from prefetch_sim.experiments.plots.dimensions import ALWAYS, missing, told
+from prefetch_sim.experiments.plots.dimensions import (
+    ALWAYS,
+    all_static,
+    apart,
+    constants,
+    missing,
+    of_predictors,
+    parameters,
+    spelled,
+    told,
+)
 from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.words import title_of
 from prefetch_sim.experiments.sweeps.export import NOT_RUN
@@ -95,14 +105,17 @@ class Cut:
     def at(self, dimension: str, value: Any, of: int) -> Cut:
         """The points with one ``value`` of a dimension, ``of`` so many; a figure tells it.
 
-        Predictors without a recall are kept at any.
+        Predictors without such a parameter are kept at any.
         """
         column = self.frame[dimension]
         kept = column == value
-        cut = self.where(kept | column.isna() if dimension == "recall" else kept)
-        # A figure can be read alone, so that what did not vary is told; only that an oracle
-        # is not degraded goes without saying.
-        if of > 1 or (dimension not in self.fixed and (dimension, value) != ("recall", 1)):
+        cut = self.where(kept | column.isna() if of_predictors(dimension) else kept)
+        # A figure can be read alone, so that what did not vary is told; only that an oracle is
+        # not degraded goes without saying, and an eviction where nothing can leave.
+        unsaid = (dimension, value) == ("recall", 1) or (
+            dimension == "cache.eviction" and all_static(cut.frame)
+        )
+        if of > 1 or (dimension not in self.fixed and not unsaid):
             note = title_of(dimension, value) + (f" (1 of {of} swept)" if of > 1 else "")
             cut = replace(cut, fixed={**cut.fixed, dimension: note})
         return cut
@@ -128,18 +141,30 @@ class Cut:
         frame.loc[several, "recall"] = float("nan")
         return replace(self, frame=frame)
 
+    def with_parameters(self, names: Iterable[str]) -> Cut:
+        """Each of ``names`` that is a parameter of predictors is a dimension, as recall is."""
+        wanted = [spelled(name) for name in names]
+        known = [path for path in parameters(self.frame) if path not in self.dimensions]
+        last = {d.rpartition(".")[2] for d in self.dimensions}
+        found = [p for p in known if p in wanted or ({p.rpartition(".")[2]} - last) & {*wanted}]
+        if not found:
+            return self
+        more = [d for d in self.dimensions if of_predictors(d) and d != "recall"]
+        frame = apart(self.frame, [*more, *found])
+        return replace(self, frame=frame, dimensions=(*self.dimensions, *found))
+
     def named(self, name: str, option: str) -> str:
         """The dimension that a user calls ``name``: its path, or the last part of one.
 
         Raises ConfigError with what there is.
         """
-        name = name.removeprefix("axis.").removeprefix("config.")
+        name = spelled(name)
         if name in self.dimensions:
             return name
         last = [d for d in self.dimensions if d.rpartition(".")[2] == name]
         if len(last) == 1:
             return last[0]
-        near = did_you_mean(name, self.dimensions)
+        near = did_you_mean(name, [*self.dimensions, *parameters(self.frame)])
         near = near if near.startswith("; did") else ""
         what = "several axes end so" if last else "no axis of this sweep"
         raise ConfigError(f"{option} {name!r}: {what}{near}; {self.told_axes()}")
@@ -188,7 +213,8 @@ def _cut(frame: pd.DataFrame, name: str) -> Cut:
     if not {TPOT, "total_ms"} <= {*frame} or frame["total_ms"].isna().all():
         raise ConfigError(f"{name}: no point of this sweep has a result")
     frame, dimensions, along = told(_checked(frame, name))
-    return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=(*along, *notes))
+    notes = [*constants(frame), *along, *notes]
+    return Cut(_told_apart(frame, list(dimensions)), dimensions, notes=tuple(notes))
 
 
 def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from prefetch_sim.experiments.plots.words import axis_words, title_of, value_wor
 
 WRITTEN = 9  # cells beside each other, up to which each has its number
 LETTERS = 15  # of an axis's words in an inch of a paper
+_BUT_ONE = ", but one"
 LINE = "white line: as without prefetch"
 
 Grid = npt.NDArray[np.float64]
@@ -109,16 +110,28 @@ def _crossing(panel: Axes, ratio: Grid, scale: float) -> str:
         return ""
     if not ratio.min() < 1 < ratio.max() or min(ratio.shape) < 2:
         return "lower" if ratio.max() < 1 else "higher" if ratio.min() > 1 else ""
+    side = _one_corner(ratio)
+    if side:
+        return side
     line = panel.contour(ratio, [1.0], colors="white", linewidths=1.2 * scale)
     line.set_path_effects([withStroke(linewidth=2.2 * scale, foreground="black")])
     return LINE
+
+
+def _one_corner(ratio: Grid) -> str:
+    """On which side all cells are but one in a corner, round which a line is a speck; "" if not."""
+    for side, others in (("lower", ratio >= 1), ("higher", ratio < 1)):
+        if others.sum() == 1 and others[[0, 0, -1, -1], [0, -1, 0, -1]].any():
+            return f"{side}{_BUT_ONE}"
+    return ""
 
 
 def _about(beside: dict[str, list[str]]) -> list[str]:
     """What the lines say, and of the panels that have none, on which side they are."""
     notes = [LINE] if LINE in beside else []
     for side in ("lower", "higher"):
-        if side in beside:
-            where = ", ".join(filter(None, beside[side]))
-            notes.append(f"{where}: " * bool(where) + f"{side} than without prefetch throughout")
+        for kind, but in ((side, "throughout"), (side + _BUT_ONE, "but in one corner")):
+            if kind in beside:
+                where = ", ".join(filter(None, beside[kind]))
+                notes.append(f"{where}: " * bool(where) + f"{side} than without prefetch {but}")
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from prefetch_sim.experiments.plots.arrange import Arranged
+from prefetch_sim.experiments.plots.dimensions import of_predictors
 from prefetch_sim.experiments.plots.frame import Cut
 from prefetch_sim.experiments.plots.measures import ENOUGH, TPOT, Floats
 from prefetch_sim.experiments.plots.sheet import Sheet, tokens_beside
@@ -19,6 +21,8 @@ from prefetch_sim.experiments.plots.style import COLOURS, MARKERS, NONE, from_ze
 from prefetch_sim.experiments.plots.words import axis_words, title_of, value_words
 
 BANDS = 3  # lines in a panel up to which an interval is a band; of more, bars
+_SEEN = 0.012  # of the highest point: what a line has to stand off another to be seen
+_DASHES = (3, 3), (1, 2.5)  # of a line upon another, of one upon two
 Styles = dict[Any, dict[str, Any]]
 
 
@@ -44,8 +48,10 @@ def sheet(shown: Arranged, scale: float, title: str | None = None) -> Sheet:
     )
     styles = series_styles(cut, shown.second)
     requests: list[int] = []
-    for panel, (row, column) in zip(page.panels, places):
-        inside = cut.only(shown.columns, column).only(shown.rows, row)
+    parts = [cut.only(shown.columns, column).only(shown.rows, row) for row, column in places]
+    if lines:
+        styles = told_apart(styles, parts, shown)
+    for panel, inside, (row, column) in zip(page.panels, parts, places):
         requests += (line_panel if lines else _dots)(panel, inside, shown, styles, scale)
         head = [title_of(d, v) for d, v in ((shown.columns, column), (shown.rows, row)) if d]
         page.head(panel, head)
@@ -81,30 +87,67 @@ def series_styles(cut: Cut, dimension: str | None) -> Styles:
 
 def line_panel(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: float) -> list[int]:
     """Draw the lines of ``cut``; the requests behind each interval drawn."""
-    numbers = shown.cut.numbers(shown.x)
     values = cut.shown(shown.second)
-    dashes: dict[str, Any] = {"linestyle": "--", "linewidth": 0.9 * scale}
+    dashed: dict[str, Any] = {"linestyle": "--", "linewidth": 0.9 * scale}
     requests: list[int] = []
     compared = False
     for value in values:
-        frame = cut.only(shown.second, value).frame
-        frame = frame.loc[frame[shown.x].map(numbers).sort_values().index]
-        at = frame[shown.x].map(numbers).to_numpy(dtype=float)
+        frame, at, height = _line(cut, shown, value)
         low, high, counts = shown.measure.interval(frame)
         requests += counts
         style = styles[value]
         label = value_words(shown.second, value) if shown.second else None
-        panel.plot(at, shown.measure.of(frame), label=label, **style)
+        panel.plot(at, height, label=label, **style)
         if counts:
             _interval(panel, at, low, high, style["color"], scale, band=len(values) <= BANDS)
         alone = without(shown, frame)
-        if shown.x == "recall" and len(alone) and not np.isnan(alone[0]):
+        if of_predictors(shown.x) and len(alone) and not np.isnan(alone[0]):
             compared = True
-            panel.axhline(alone[0], color=style["color"] if shown.second else NONE, **dashes)
+            panel.axhline(alone[0], color=style["color"] if shown.second else NONE, **dashed)
     if compared:
-        panel.plot([], [], color=NONE, label="no prefetch", **dashes)
+        panel.plot([], [], color=NONE, label="no prefetch", **dashed)
     panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return requests
+
+
+def _line(cut: Cut, shown: Arranged, value: Any) -> tuple[pd.DataFrame, Floats, Floats]:
+    """The points of one line from left to right, where they are along x, and how high."""
+    frame = cut.only(shown.second, value).frame
+    at = frame[shown.x].map(shown.cut.numbers(shown.x)).sort_values()
+    frame = frame.loc[at.index]
+    height = np.asarray(shown.measure.of(frame), dtype=np.float64)
+    return frame, np.asarray(at, dtype=np.float64), height
+
+
+def told_apart(styles: Styles, cuts: Iterable[Cut], shown: Arranged) -> Styles:
+    """``styles``, dashed and hollow for lines that in a panel, one of ``cuts``, hide another.
+
+    No prefetch has dashes of its own, and is on top.
+    """
+    near = _SEEN * float(np.nanmax(shown.measure.of(shown.cut.frame).to_numpy(dtype=float)))
+    hidden: dict[Any, int] = {}
+    for cut in cuts:
+        drawn: list[tuple[Floats, Floats]] = []
+        for value in shown.cut.shown(shown.second):
+            _, at, height = _line(cut, shown, value)
+            if value == "none" or not len(at):
+                continue
+            below = sum(_upon(at, height, *other, near) for other in drawn)
+            hidden[value] = max(below, hidden.get(value, 0))
+            drawn.append((at, height))
+    return styles | {
+        value: styles[value]
+        | {"linestyle": (0, _DASHES[min(below, len(_DASHES)) - 1]), "fillstyle": "none"}
+        for value, below in hidden.items()
+        if below
+    }
+
+
+def _upon(at: Floats, height: Floats, other_at: Floats, other: Floats, near: float) -> bool:
+    """Whether a line would hide another, which it is nowhere further from than ``near``."""
+    if not np.array_equal(at, other_at):
+        return False
+    return np.allclose(height, other, rtol=0, atol=near, equal_nan=True)
 
 
 def _interval(
@@ -120,7 +163,7 @@ def without(shown: Arranged, frame: pd.DataFrame) -> Floats:
     """The measure of the run that differs from each of ``frame`` in having no predictor, or NaN."""
     if shown.without is None:
         return np.full(len(frame), np.nan)
-    alike = [d for d in shown.without.dimensions if d not in ("predictor", "recall")]
+    alike = [d for d in shown.without.dimensions if d != "predictor" and not of_predictors(d)]
     alone = shown.without.frame[shown.without.frame["predictor"] == "none"]
     keys = alone[alike].itertuples(index=False, name=None)
     found = dict(zip(keys, shown.measure.of(alone)))

@@ -84,6 +84,6 @@ def measure(frame: pd.DataFrame, name: str) -> Measure:
 def _measures(frame: pd.DataFrame) -> list[str]:
     """Numbers of the results, not of the config nor of what was swept."""
     numbers = [str(name) for name in frame.select_dtypes("number").columns]
-    apart = ("config.", "axis.", "recall", "cache.capacity")
+    apart = ("config.", "axis.", "recall", "cache.capacity", "predictor.")
     found = [name for name in numbers if not name.startswith(apart)]
     return list(dict.fromkeys([DECODE, *found]))

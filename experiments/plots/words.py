@@ -12,6 +12,7 @@ _AXES = {
     "model": "model",
     "trace": "trace",
     "hardware": "machine",
+    "hardware.compute.memory_gib": "GPU memory, GiB",
     "cache.capacity": "experts cached, %",
     "cache.eviction": "eviction",
     "cache.scope": "cache scope",
@@ -97,7 +98,7 @@ def axis_words(path: str) -> str:
 
 def value_words(dimension: str, value: Any) -> str:
     """A value as a legend or a tick has it, where the axis's words stand beside it."""
-    if dimension in ("cache.capacity", "recall"):
+    if dimension in ("cache.capacity", "recall") or dimension.startswith("predictor."):
         return f"{float(value):g}"
     text = str(value)
     if dimension == "cache.eviction":

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from prefetch_sim.experiments import studies
-from prefetch_sim.experiments.conclusions.comparisons import turning
+from prefetch_sim.experiments.conclusions.turns import turning
 from prefetch_sim.experiments.documents import table
 from prefetch_sim.experiments.text import percent
 

@@ -13,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from prefetch_sim.experiments.runs import no_decode, why_no_decode
 from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.experiments.text import count
@@ -39,6 +40,7 @@ class Point:
     cache_bytes: int
     model_bytes: int  # of all routed experts
     lap_bytes: int  # of the experts that one token uses
+    no_decode: bool  # all its tokens are of prompts
     notes: tuple[str, ...]  # what a person should be told before it runs
 
     @property
@@ -191,6 +193,7 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
         cache_bytes=sum(checked.cache_bytes),
         model_bytes=layer * checked.model.experts,
         lap_bytes=layer * checked.model.top_k,
+        no_decode=no_decode(checked),
         notes=checked.notes,
     )
 
@@ -277,6 +280,11 @@ def _leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def doubts(plan: Sequence[Point]) -> Iterator[str]:
     """What is likely no intention, a line each."""
+    prompts = [point for point in plan if point.no_decode]
+    if prompts:
+        where = f" at {len(prompts)} of {len(plan)} points" if len(prompts) < len(plan) else ""
+        why = why_no_decode(prompts[0].config)
+        yield f"warning: no decode token is run{where}, so there is no TPOT: {why}"
     small = sum(point.cache_bytes < point.lap_bytes for point in plan)
     if small:
         yield (
