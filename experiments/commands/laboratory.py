@@ -40,7 +40,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train predictors on a captured trace; 20 % of its documents are held out."""
-    from prefetch_sim.experiments.output import need_extra, progress
+    from prefetch_sim.experiments.output import check_folder, need_extra, progress
     from prefetch_sim.experiments.text import percent
 
     with need_extra("capture", *NEEDS):
@@ -52,6 +52,7 @@ def train(
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.format import read_trace
 
+    check_folder("--out", out)
     check_device(device)
     plans = [_plan(text, arch, loss, hidden, epochs, seed) for text in predictor or _every()]
     found = read_trace(trace_path(file))
