@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prefetch_sim.experiments.commands.trace import File
+from prefetch_sim.experiments.commands.trace import File, ignored
 
 if TYPE_CHECKING:
     from prefetch_sim.traces.lab.card import Card
@@ -134,16 +134,21 @@ def score(
     """How well each recorded predictor guessed: with intervals, prefill, decode, layer 0 apart."""
     import json
 
-    from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.experiments.output import console, grid, say
     from prefetch_sim.experiments.text import percent
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.format import read_trace
     from prefetch_sim.traces.lab.scoring import count_hits
 
-    found = read_trace(trace_path(file))
+    path = trace_path(file)
+    found = read_trace(path)
+    unread = ignored(path)
     if not found.predictions:
-        raise ConfigError(f"{file}: no predictor was recorded in it")
+        why = unread[0] if unread else "no predictor was recorded in it"
+        raise ConfigError(f"{file}: {why}")
+    for line in unread:
+        say(f"{file}: {line}")
     hits = {name: count_hits(found, name) for name in found.predictions}
     if as_json:
         from prefetch_sim.traces.lab.scoring import summary
