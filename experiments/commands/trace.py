@@ -62,8 +62,8 @@ def ignored(path: Path) -> list[str]:
     from prefetch_sim.traces.parts import META_KEY, undescribed
 
     return [
-        f"prediction.{name}.experts is ignored: the file's metadata has no predictions.{name} under "
-        f"the key {META_KEY.decode()!r}; docs/trace-format.md says what goes there"
+        f"prediction.{name}.experts is ignored: the file's metadata has no predictions.{name} "
+        f"under the key {META_KEY.decode()!r}; docs/trace-format.md says what goes there"
         for name in undescribed(path)
     ]
 

@@ -18,7 +18,6 @@ from prefetch_sim.traces.models.named import named_model
 from prefetch_sim.traces.models.precision import Stored
 from prefetch_sim.traces.models.spec import ModelSpec
 
-
 _OWN = "; docs/config.md has one with all its fields"
 
 
