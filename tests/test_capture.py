@@ -24,8 +24,9 @@ torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 
 from prefetch_sim.traces.capture import session  # noqa: E402
+from prefetch_sim.traces.capture.encoding import encode  # noqa: E402
 from prefetch_sim.traces.capture.generate import Decoder, _to_cpu  # noqa: E402
-from prefetch_sim.traces.capture.models import Loaded, load_model  # noqa: E402
+from prefetch_sim.traces.capture.models import Loaded, check_device, load_model  # noqa: E402
 from prefetch_sim.traces.capture.predictors import GatePredictor, live_predictors  # noqa: E402
 from prefetch_sim.traces.capture.prompts import read_prompts  # noqa: E402
 from prefetch_sim.traces.capture.recorder import Recording, RoutingRecorder  # noqa: E402
@@ -425,8 +426,17 @@ def test_overhead_compares_the_same_steps(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("hello", "line 1: not JSON"),
-        ("[1]", "line 1: expected an object"),
+        ("hello", "line 1: not JSON: Expecting value at character 1; a line is one request, such"),
+        (
+            '{"prompt": x}',
+            "line 1: not JSON: Expecting value at character 12; a line is one request",
+        ),
+        (
+            "prompt,document",
+            "line 1: not JSON: Expecting value at character 1; a line is one request",
+        ),
+        ("[1]", "line 1: expected an object, not a list; a line is one request, such as {"),
+        ('"hello"', "line 1: expected an object, not 'hello'; a line is one request, such as {"),
         ('{"promt": "x"}', "unknown key 'promt'; did you mean 'prompt'?"),
         ('{"prompt": ""}', "line 1: the prompt is empty"),
         ("[" * 100_000, "line 1: not JSON"),
@@ -469,6 +479,60 @@ def test_models_that_cannot_be_recorded(qwen: Path, tmp_path: Path) -> None:
         assert (result.code, message in result.err) == (2, True), result.err
         assert result.err.count("\n") == 1
         assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"model_type": "acme_moe"},
+            "does not know its model_type 'acme_moe'; a newer one may, or ",
+        ),
+        ({"model_type": "switch_transformers"}, "is an encoder-decoder model: only models that wr"),
+        ({"model_type": "acme", "auto_map": {"AutoConfig": "own.Acme"}}, "needs code of its own ("),
+        ({"model_type": None}, "cannot be loaded: its config.json has no model_type"),
+        (
+            {"model_type": "switch_transformers", "is_encoder_decoder": False},
+            "no such model that w",
+        ),
+    ],
+)
+def test_what_transformers_does_not_load_is_a_whole_line(
+    change: dict[str, Any],
+    message: str,
+    qwen: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And it never asks on the terminal whether to run a model's own code."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    config = json.loads((qwen / "config.json").read_text()) | change
+    text = json.dumps({key: value for key, value in config.items() if value is not None})
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "own.py").write_text("raise RuntimeError")
+    with pytest.raises(TraceError) as told:
+        load_model(str(tmp_path))
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_tokenizer_that_does_not_load_is_told_in_whole_words(qwen: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(qwen / "config.json"))  # as good as its folder
+    assert loaded.spec.name == qwen.name
+    (tmp_path / "config.json").write_text('{"model_type": "acme"}')
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "text"}\n')
+    with pytest.raises(
+        TraceError, match=r"none that loads \(there is no tokenizer.json, or a pack"
+    ):
+        encode(replace(loaded, source=tmp_path), path, read_prompts(path), 1)
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", "cuda:x"])
+def test_a_device_that_is_none_is_a_short_line(device: str) -> None:
+    with pytest.raises(TraceError) as told:
+        check_device(device)
+    assert str(told.value) == f"--device {device}: cpu or cuda"
 
 
 def test_a_full_disk_leaves_whole_parts_and_goes_on(qwen: Path, tmp_path: Path) -> None:
