@@ -95,6 +95,18 @@ def engine_note() -> str:
 
 
 @contextmanager
+def stopping(tell: Callable[[], str]) -> Iterator[None]:
+    """Ctrl-C ends the command with the line that ``tell`` gives: what is kept, and how to go on."""
+    import typer
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(tell())
+        raise typer.Exit(130) from None
+
+
+@contextmanager
 def need_extra(extra: str, *packages: str) -> Iterator[None]:
     """For imports that the base install lacks. Raises ConfigError that says how to get them."""
     from prefetch_sim.sim.config.errors import ConfigError

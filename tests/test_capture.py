@@ -335,6 +335,30 @@ def test_what_is_whole_is_kept_when_it_is_stopped(qwen: Path, tmp_path: Path) ->
     assert [r for r, _, _ in read_trace(tmp_path / "t").requests] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("after", "says"), [(3, "3 of 6 requests kept"), (0, "no request is kept")]
+)
+def test_a_stopped_capture_says_how_much_is_kept(
+    after: int, says: str, qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = session.generate
+    done_before = iter((*range(0, after + 3, 3),) * 2)  # in batches of three, and two captures
+
+    def stop(*batch: Any) -> Any:
+        if next(done_before) >= after:
+            raise KeyboardInterrupt
+        return whole(*batch)
+
+    monkeypatch.setattr(session, "generate", stop)
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    for out in (tmp_path / "t", tmp_path / "t.parquet"):
+        done = capture_command(qwen, prompts, out)
+        assert done.code == 130
+        assert done.err.endswith(
+            f"stopped: {says}; run the same command again to go on with {out}\n"
+        )
+
+
 def test_other_settings_do_not_go_on_with_a_capture(qwen: Path, tmp_path: Path) -> None:
     loaded = load_model(str(qwen))
     prompts = write_prompts(tmp_path / "p.jsonl")

@@ -34,6 +34,7 @@ from prefetch_sim.traces.capture.recorder import NoLogitsError, Recording, Routi
 from prefetch_sim.traces.capture.timing import TimingRecorder
 from prefetch_sim.traces.files import remove_numbered
 from prefetch_sim.traces.format import read_trace, write_trace
+from prefetch_sim.traces.parts import open_parts, part_paths
 from prefetch_sim.traces.states import BESIDE, GATES, KINDS, write_gates
 from prefetch_sim.traces.trace import (
     DECODE,
@@ -160,6 +161,13 @@ def parts_folder(out: Path, settings: Settings) -> Path:
     if folder.exists() and not folder.is_dir():
         raise TraceError(f"{folder}: is a file, not a folder of parts")
     return folder
+
+
+def kept(folder: Path) -> int:
+    """How many requests a capture that was stopped has in ``folder``."""
+    if not part_paths(folder):
+        return 0
+    return len(np.unique(np.concatenate([part.read_ids() for part in open_parts(folder)])))
 
 
 def _check_padding(loaded: Loaded, ids: Sequence[Sequence[int]], batch_size: int) -> None:
