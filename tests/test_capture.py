@@ -594,7 +594,9 @@ def test_a_full_disk_leaves_whole_parts_and_goes_on(qwen: Path, tmp_path: Path) 
     assert open_states(tmp_path / "t")["gate_input"].rows == trace.tokens
 
 
-def test_command_makes_one_file_and_prints_the_overhead(qwen: Path, tmp_path: Path) -> None:
+def test_command_makes_one_file_and_prints_the_overhead(
+    qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prompts = write_prompts(tmp_path / "p.jsonl", document="book")
     out = tmp_path / "t.parquet"
     result = capture_command(qwen, prompts, out, "--predictor", "next-gate")
@@ -604,7 +606,17 @@ def test_command_makes_one_file_and_prints_the_overhead(qwen: Path, tmp_path: Pa
     trace = read_trace(out)
     assert trace.document is not None
     assert len(np.unique(trace.document)) == 1
-    assert capture_command(qwen, prompts, out).code == 2
+    monkeypatch.setattr(session, "measure_overhead", lambda *_: session.Overhead(1.0, 1.0))
+    again = capture_command(qwen, prompts, out, "--predictor", "next-gate")
+    assert again.out.startswith(f"{out}: finished already, 6 requests, "), again.err
+    other = capture_command(qwen, prompts, out)
+    assert other.code == 2
+    assert f"{out}: holds another trace: predictors were next-gate, are none; use another file" in (
+        other.err
+    )
+    for _ in range(2):
+        folder = capture_command(qwen, prompts, tmp_path / "t")
+    assert "t: finished already, 6 requests, " in folder.out
 
 
 def capture_command(model: Path, prompts: Path, out: Path, *more: str) -> Any:

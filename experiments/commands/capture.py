@@ -73,10 +73,11 @@ def capture(
     folder = session.parts_folder(out, settings)
 
     def kept() -> str:
-        done = session.kept(folder)
+        done = session.kept(folder if folder.exists() else out)
         how = f"{done:,} of {count(wanted, 'request')}" if done else "no request is"
         return f"stopped: {how} kept; run the same command again to go on with {out}"
 
+    before = session.kept(folder if folder.exists() else out)
     with stopping(kept):
         loaded = load_model(model, device)
         if loaded.inferred:
@@ -86,7 +87,8 @@ def capture(
         named = live_predictors(loaded, predictor or [], extra)
         with progress("capturing", "request") as advance:
             found = session.capture(loaded, prompts, out, settings, named, advance)
-    print(f"{out}: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}")
+    there = "finished already, " if before == wanted else ""
+    print(f"{out}: {there}{count(len(found.requests), 'request')}, {count(found.tokens, 'token')}")
     if timing:
         _print_timing(out)
     if max_new_tokens > 1:
