@@ -728,7 +728,10 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
     damaged = tmp_path / "damaged"
     train(captured, damaged, replace(QUICK, epochs=1))
     (damaged / "weights.pt").write_bytes(b"nothing")
-    train(captured, tmp_path / "far", replace(QUICK, kind="cross-layer", distance=1, epochs=1))
+    far = train(
+        captured, tmp_path / "far", replace(QUICK, kind="cross-layer", distance=1, epochs=1)
+    )
+    assert " 1 layer ahead" in far.info.description
     out = ["-o", tmp_path / "out.parquet", "--predictor"]
     for arguments, message in (
         (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-attention"), "give the folder"),
