@@ -26,6 +26,7 @@ from prefetch_sim.experiments.commands import (
     plot,
     replay,
     run,
+    score,
     sweep,
     trace,
     validate,
@@ -84,7 +85,7 @@ catalogue.hardware.command("calibrate")(calibrate.calibrate)
 trace.trace.command("capture")(capture.capture)
 trace.trace.command("train")(laboratory.train)
 trace.trace.command("predict")(laboratory.predict)
-trace.trace.command("score")(laboratory.score)
+trace.trace.command("score")(score.score)
 for name, group in (
     ("hardware", catalogue.hardware),
     ("runtime", catalogue.runtime),

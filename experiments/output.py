@@ -95,6 +95,18 @@ def engine_note() -> str:
 
 
 @contextmanager
+def stopping(tell: Callable[[], str]) -> Iterator[None]:
+    """Ctrl-C ends the command with the line that ``tell`` gives: what is kept, and how to go on."""
+    import typer
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(tell())
+        raise typer.Exit(130) from None
+
+
+@contextmanager
 def need_extra(extra: str, *packages: str) -> Iterator[None]:
     """For imports that the base install lacks. Raises ConfigError that says how to get them."""
     from prefetch_sim.sim.config.errors import ConfigError
@@ -139,8 +151,11 @@ def check_target(option: str, path: Path, *read: Path, new: bool = False) -> Non
 
 
 def check_folder(option: str, path: Path) -> None:
-    """Refuse what is there already and no folder. Raises ConfigError."""
+    """Refuse what is there already and no folder, or a trace's or a model's. Raises ConfigError."""
     from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.traces.files import taken_by
 
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{option} {path}: is a file, not a folder")
+    if held := taken_by(path):
+        raise ConfigError(f"{option} {path}: holds {held}; name another folder")

@@ -24,8 +24,9 @@ torch = pytest.importorskip("torch", reason="needs the capture extra (torch)")
 pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
 
 from prefetch_sim.traces.capture import session  # noqa: E402
+from prefetch_sim.traces.capture.encoding import encode  # noqa: E402
 from prefetch_sim.traces.capture.generate import Decoder, _to_cpu  # noqa: E402
-from prefetch_sim.traces.capture.models import Loaded, load_model  # noqa: E402
+from prefetch_sim.traces.capture.models import Loaded, check_device, load_model  # noqa: E402
 from prefetch_sim.traces.capture.predictors import GatePredictor, live_predictors  # noqa: E402
 from prefetch_sim.traces.capture.prompts import read_prompts  # noqa: E402
 from prefetch_sim.traces.capture.recorder import Recording, RoutingRecorder  # noqa: E402
@@ -334,6 +335,30 @@ def test_what_is_whole_is_kept_when_it_is_stopped(qwen: Path, tmp_path: Path) ->
     assert [r for r, _, _ in read_trace(tmp_path / "t").requests] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("after", "says"), [(3, "3 of 6 requests kept"), (0, "no request is kept")]
+)
+def test_a_stopped_capture_says_how_much_is_kept(
+    after: int, says: str, qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = session.generate
+    done_before = iter((*range(0, after + 3, 3),) * 2)  # in batches of three, and two captures
+
+    def stop(*batch: Any) -> Any:
+        if next(done_before) >= after:
+            raise KeyboardInterrupt
+        return whole(*batch)
+
+    monkeypatch.setattr(session, "generate", stop)
+    prompts = write_prompts(tmp_path / "p.jsonl")
+    for out in (tmp_path / "t", tmp_path / "t.parquet"):
+        done = capture_command(qwen, prompts, out)
+        assert done.code == 130
+        assert done.err.endswith(
+            f"stopped: {says}; run the same command again to go on with {out}\n"
+        )
+
+
 def test_other_settings_do_not_go_on_with_a_capture(qwen: Path, tmp_path: Path) -> None:
     loaded = load_model(str(qwen))
     prompts = write_prompts(tmp_path / "p.jsonl")
@@ -425,8 +450,17 @@ def test_overhead_compares_the_same_steps(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("hello", "line 1: not JSON"),
-        ("[1]", "line 1: expected an object"),
+        ("hello", "line 1: not JSON: Expecting value at character 1; a line is one request, such"),
+        (
+            '{"prompt": x}',
+            "line 1: not JSON: Expecting value at character 12; a line is one request",
+        ),
+        (
+            "prompt,document",
+            "line 1: not JSON: Expecting value at character 1; a line is one request",
+        ),
+        ("[1]", "line 1: expected an object, not a list; a line is one request, such as {"),
+        ('"hello"', "line 1: expected an object, not 'hello'; a line is one request, such as {"),
         ('{"promt": "x"}', "unknown key 'promt'; did you mean 'prompt'?"),
         ('{"prompt": ""}', "line 1: the prompt is empty"),
         ("[" * 100_000, "line 1: not JSON"),
@@ -471,6 +505,60 @@ def test_models_that_cannot_be_recorded(qwen: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "t").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"model_type": "acme_moe"},
+            "does not know its model_type 'acme_moe'; a newer one may, or ",
+        ),
+        ({"model_type": "switch_transformers"}, "is an encoder-decoder model: only models that wr"),
+        ({"model_type": "acme", "auto_map": {"AutoConfig": "own.Acme"}}, "needs code of its own ("),
+        ({"model_type": None}, "cannot be loaded: its config.json has no model_type"),
+        (
+            {"model_type": "switch_transformers", "is_encoder_decoder": False},
+            "no such model that w",
+        ),
+    ],
+)
+def test_what_transformers_does_not_load_is_a_whole_line(
+    change: dict[str, Any],
+    message: str,
+    qwen: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And it never asks on the terminal whether to run a model's own code."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    config = json.loads((qwen / "config.json").read_text()) | change
+    text = json.dumps({key: value for key, value in config.items() if value is not None})
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "own.py").write_text("raise RuntimeError")
+    with pytest.raises(TraceError) as told:
+        load_model(str(tmp_path))
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_tokenizer_that_does_not_load_is_told_in_whole_words(qwen: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(qwen / "config.json"))  # as good as its folder
+    assert loaded.spec.name == qwen.name
+    (tmp_path / "config.json").write_text('{"model_type": "acme"}')
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "text"}\n')
+    with pytest.raises(
+        TraceError, match=r"none that loads \(there is no tokenizer.json, or a pack"
+    ):
+        encode(replace(loaded, source=tmp_path), path, read_prompts(path), 1)
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", "cuda:x"])
+def test_a_device_that_is_none_is_a_short_line(device: str) -> None:
+    with pytest.raises(TraceError) as told:
+        check_device(device)
+    assert str(told.value) == f"--device {device}: cpu or cuda"
+
+
 def test_a_full_disk_leaves_whole_parts_and_goes_on(qwen: Path, tmp_path: Path) -> None:
     """Writes fail from the third file on; afterwards the same capture ends what is missing."""
     import errno
@@ -506,7 +594,9 @@ def test_a_full_disk_leaves_whole_parts_and_goes_on(qwen: Path, tmp_path: Path) 
     assert open_states(tmp_path / "t")["gate_input"].rows == trace.tokens
 
 
-def test_command_makes_one_file_and_prints_the_overhead(qwen: Path, tmp_path: Path) -> None:
+def test_command_makes_one_file_and_prints_the_overhead(
+    qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prompts = write_prompts(tmp_path / "p.jsonl", document="book")
     out = tmp_path / "t.parquet"
     result = capture_command(qwen, prompts, out, "--predictor", "next-gate")
@@ -516,7 +606,17 @@ def test_command_makes_one_file_and_prints_the_overhead(qwen: Path, tmp_path: Pa
     trace = read_trace(out)
     assert trace.document is not None
     assert len(np.unique(trace.document)) == 1
-    assert capture_command(qwen, prompts, out).code == 2
+    monkeypatch.setattr(session, "measure_overhead", lambda *_: session.Overhead(1.0, 1.0))
+    again = capture_command(qwen, prompts, out, "--predictor", "next-gate")
+    assert again.out.startswith(f"{out}: finished already, 6 requests, "), again.err
+    other = capture_command(qwen, prompts, out)
+    assert other.code == 2
+    assert f"{out}: holds another trace: predictors were next-gate, are none; use another file" in (
+        other.err
+    )
+    for _ in range(2):
+        folder = capture_command(qwen, prompts, tmp_path / "t")
+    assert "t: finished already, 6 requests, " in folder.out
 
 
 def capture_command(model: Path, prompts: Path, out: Path, *more: str) -> Any:

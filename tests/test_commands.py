@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from cli_support import call, command, environment, here, small_trace, write_config
 
+from prefetch_sim.traces.format import write_trace
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -101,3 +103,22 @@ def test_a_terminal_sees_that_a_run_is_going_on(folder: Path) -> None:
     assert "simulating 36 tokens" in os.read(here, 10_000).decode()
     os.close(here)
     assert call("run", "run.yaml", cwd=folder).stderr == ""
+
+
+def test_costs_of_recorded_predictors_at_another_width_are_told(folder: Path) -> None:
+    """Of the user's own recording; a cost that is given, or none, is as it is."""
+    trace = small_trace(folder / "costly.parquet")
+    info = trace.predictions["guess"].info.model_copy(update={"flops": 1e6})
+    trace.meta = trace.meta.model_copy(update={"predictions": {"guess": info}})
+    write_trace(folder / "costly.parquet", trace)
+    run_of = {"model": {"hidden": 512}, "predictor": "guess"}
+    write_config(folder / "c.yaml", trace="costly.parquet", **run_of)
+    says = (
+        "predictor guess: its cost was recorded at hidden size 256 and is taken 2 times, for "
+        "tiny's 512"
+    )
+    assert says in here("run", "c.yaml", cwd=folder).stderr
+    pair = ("--a", "predictor=none", "--b", "predictor=guess")
+    assert f"B: {says}" in here("compare", "c.yaml", *pair, cwd=folder).stderr
+    for same in ("model.hidden=256", "predictor={name: guess, cost_us: 1}", "trace=small.parquet"):
+        assert "its cost was" not in here("run", "c.yaml", "--set", same, cwd=folder).stderr

@@ -334,10 +334,13 @@ def test_json_cut_short(tmp_path: Path) -> None:
 
 def test_unrecognised_content(tmp_path: Path) -> None:
     known = f"known: {', '.join(sorted(FORMATS))}; or write a CSV of request,position,layer,experts"
-    for name, content in (("t.csv", "a,b\n1,2\n"), ("empty", "")):
+    for name, content in (("t.csv", "a,b\n1,2\n"), ("t.txt", "nothing")):
         with pytest.raises(TraceError, match=f"not recognised; {known}") as caught:
             import_trace(write(tmp_path / name, content))
         assert len(str(caught.value)) < 400 + len(str(tmp_path))
+    for content in ("", "\n"):
+        with pytest.raises(TraceError, match=r"empty: is empty$"):
+            import_trace(write(tmp_path / "empty", content))
     with pytest.raises(TraceError, match="unknown format 'routetrace'; did you mean 'route_trace'"):
         import_trace(tmp_path / "t.csv", format="routetrace")
     with pytest.raises(TraceError, match="no such file"):

@@ -239,7 +239,7 @@ def test_malformed_moe_beyond(old: str, new: str, message: str, tmp_path: Path) 
     assert BEYOND.count(old) == 1
     path = tmp_path / "t.csv"
     path.write_text(BEYOND.replace(old, new))
-    assert refused(path, format="moe-beyond") == message
+    assert refused(path, format="moe-beyond").startswith(message)
 
 
 # moe-sim
@@ -295,7 +295,7 @@ def test_moe_sim_by_hand(tmp_path: Path) -> None:
         (event(phase=None), "line 2: phase None is none of prefill, decode, unknown"),
         (event(layer_id=2, phase="prefill"), "line 2: phase differs between layers"),
         (event(), "line 2: the same token and layer again"),
-        (event(token_position=1), "request 7, position 0: no experts of layer 2"),
+        (event(token_position=1), "the file has 1 layer, tiny has 2 that route"),
         ([1], "line 2: expected a JSON object"),
         ({"request_id": 1}, "line 2: no key 'phase'"),
     ],
@@ -365,7 +365,7 @@ def test_megatron_pass_longer_than_the_head(tmp_path: Path) -> None:
         (forward(0, 2) | {"top_indices": [None, [1, 2]]}, "line 2: expected a list of whole"),
         (forward(0, 2) | {"step": None}, "line 2: step None is not a whole number"),
         (forward(0, 2) | {"layer": [2]}, "line 2: layer [2] is not a whole number"),
-        (forward(1, 1, [1, 2]), "request 0, position 0: no experts of layer 2"),
+        (forward(1, 1, [1, 2]), "the file has 1 layer, tiny has 2 that route"),
         (forward(0, 2, [1, 2], [1, 2], probs=[[1, 0]]), "line 2: expected weights of 2 tokens"),
         (forward(0, 2, [1, 2], [1, 2], probs=[[1], [1]]), "line 2: 1 weights, expected 2"),
         (forward(0, 2, [1, 2], [1, 2], probs=[["1", 0]] * 2), "line 2: expected a list of numbers"),

@@ -674,6 +674,31 @@ def test_train_predict_score(captured: Trace, tmp_path: Path) -> None:
     assert simulated.code == 0
 
 
+def test_stopped_by_hand_it_says_what_is_kept(
+    captured: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    words = ("trace", "train", captured.path, "-o", tmp_path / "p", "--predictor", "token-table")
+    first = run_cli(*words)
+    documents = len(np.unique(document_numbers(captured)))
+    saw = len(load_predictor(tmp_path / "p" / "token-table").card.documents)
+    assert f"{saw} of {documents} documents ({documents - saw} held out)" in first.out
+    monkeypatch.setattr("prefetch_sim.traces.lab.trained.train_counting", stop)
+    done = run_cli(*words, "--predictor", "transition")
+    assert done.code == 130
+    assert done.err.endswith("stopped: 1 of 2 predictors kept; run again to go on\n")
+    monkeypatch.setattr("prefetch_sim.traces.lab.trained.predict", stop)
+    out = tmp_path / "out.parquet"
+    said = run_cli(
+        *("trace", "predict", captured.path, "-o", out, "--predictor", tmp_path / "p/token-table")
+    )
+    assert said.code == 130
+    assert said.err == f"stopped: {out} is not written; run again to begin anew\n"
+    assert not out.exists()
+
+
 def test_info_claims_no_states_of_a_copy(captured: Trace, tmp_path: Path) -> None:
     write_trace(tmp_path / "copy.parquet", captured)
     copy = trace_info(read_trace(tmp_path / "copy.parquet"))["recorded"]["states"]
@@ -703,7 +728,10 @@ def test_what_cannot_be_trained_or_spoken(captured: Trace, tmp_path: Path) -> No
     damaged = tmp_path / "damaged"
     train(captured, damaged, replace(QUICK, epochs=1))
     (damaged / "weights.pt").write_bytes(b"nothing")
-    train(captured, tmp_path / "far", replace(QUICK, kind="cross-layer", distance=1, epochs=1))
+    far = train(
+        captured, tmp_path / "far", replace(QUICK, kind="cross-layer", distance=1, epochs=1)
+    )
+    assert " 1 layer ahead" in far.info.description
     out = ["-o", tmp_path / "out.parquet", "--predictor"]
     for arguments, message in (
         (("train", plain, "-o", tmp_path / "x", "--predictor", "pre-attention"), "give the folder"),

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
+from cli_support import ROOT
 
 from prefetch_sim.sim.config.models import ModelError, load_model
 from prefetch_sim.traces.models import catalogue
-from prefetch_sim.traces.models.spec import LatentAttention, ModelSpec
+from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention, ModelSpec
 
 # MB of one expert in bf16 and as published; (MoE layers, experts, top-k).
 PUBLISHED = {
@@ -139,7 +141,7 @@ def test_hugging_face_config(tmp_path: Path) -> None:
     ("file", "text", "message"),
     [
         ("a.yaml", "- 1\n", "expected a mapping of keys, but it is a list"),
-        ("a.yaml", "name: x\nlayers: 2\n", r"hidden: Field required$"),
+        ("a.yaml", "name: x\nlayers: 2\n", "missing: hidden, experts, top_k, "),
         ("a.yaml", "name: x\nlayers: 2\nname: y\n", "line 3: the key 'name' is given twice"),
         ("a.yaml", "name: [", "line 1: expected the node content"),
         ("config.json", "{", "not valid JSON"),
@@ -174,3 +176,45 @@ def test_misspelt_key(tmp_path: Path) -> None:
     path.write_text(source.read_text() + "expert_hiden: 3\n")
     with pytest.raises(ModelError, match=r"expert_hiden: unknown key.*'expert_hidden'"):
         load_model(path)
+
+
+def test_the_page_has_a_model_with_every_field(tmp_path: Path) -> None:
+    """Each field of a shape, and of its attention, is there; what may be left out, may."""
+    page = (ROOT / "docs/config.md").read_text(encoding="utf-8")
+    (block,) = (part for part in page.split("```yaml\n") if part.startswith("name: acme"))
+    text = block.split("```", 1)[0]
+    path = tmp_path / "acme.yaml"
+    path.write_text(text, encoding="utf-8")
+    shown = yaml.safe_load(text)
+    assert shown.keys() == ModelSpec.model_fields.keys()
+    assert shown["attention"].keys() == GroupedQueryAttention.model_fields.keys()
+    latent = text.split("or {", 1)[1].split("}", 1)[0].split(", ")
+    assert {key.split(":")[0] for key in latent} == LatentAttention.model_fields.keys()
+    assert load_model(path).topology == (6, 32, 4)
+    least = dict(list(shown.items())[: list(shown).index("vocab") + 1])
+    assert least.keys() == {
+        name for name, field in ModelSpec.model_fields.items() if field.is_required()
+    }
+    path.write_text(yaml.safe_dump(least))
+    load_model(path)
+
+
+def test_all_fields_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("name: own\nlayer: 4\nattention: {kind: gqa, heads: 4}\n")
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    assert str(caught.value) == (
+        f"{path}: missing: layers, hidden, experts, top_k, expert_hidden, attention.kv_heads, "
+        "attention.head_dim, vocab; layer: unknown key; did you mean 'layers'?; docs/config.md has "
+        "one with all its fields"
+    )
+
+
+def test_a_family_that_is_not_known_names_what_else_there_is(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "acme_moe", "num_experts": 4}')
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path)
+    assert "'acme_moe' is not supported; known: afmoe, " in str(caught.value)
+    assert "see docs/config.md" in str(caught.value)
+    assert "{name: mixtral-8x7b, layers: 4}" in str(caught.value)

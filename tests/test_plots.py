@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 import yaml
-from cli_support import BASE, MODEL, small_trace
+from cli_support import BASE, MODEL, ROOT, small_trace
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from prefetch_sim.experiments.cli import app
 from prefetch_sim.experiments.plots import bars, curves
+from prefetch_sim.experiments.plots.dimensions import told
 from prefetch_sim.experiments.plots.figures import FIGURES, draw_all
 from prefetch_sim.experiments.plots.frame import Cut, read
 from prefetch_sim.experiments.plots.style import look
@@ -324,3 +326,14 @@ def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="finished sweep"):
         list(draw_all(tmp_path, tmp_path / "figures"))
     assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_table_of_many_columns_is_drawn_without_warnings(tmp_path: Path) -> None:
+    """As a CSV is read: each column by itself."""
+    frame = pd.read_csv(ROOT / "experiments/results/default/results.csv")
+    frame = pd.concat([frame[[name]] for name in frame if name != "config.model.name"], axis=1)
+    frame = pd.concat([frame, pd.DataFrame({f"x{i}": frame["model"] for i in range(60)})], axis=1)
+    told(frame)
+    for _, skipped in draw_all(ROOT / "experiments/results/default/results.csv", tmp_path, ["png"]):
+        assert skipped is None or "needs" in skipped

@@ -18,6 +18,7 @@ from prefetch_sim.sim.setup.inputs import load
 from prefetch_sim.traces.format import DECODE, PREFILL, Trace, TraceError, read_trace, write_trace
 from prefetch_sim.traces.importers import FORMATS, import_trace
 from prefetch_sim.traces.importers.tidy import UNPHASED
+from prefetch_sim.traces.models.catalogue import shape
 from prefetch_sim.traces.validate import validate
 
 
@@ -116,6 +117,40 @@ def test_malformed_csv(row: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(TraceError) as caught:
         import_trace(tmp_path / "t.csv", model=TINY)
     assert str(caught.value) == f"{tmp_path / 't.csv'}: {message}"
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_what_stands_between_columns(sign: str, tmp_path: Path) -> None:
+    lines = ["request,position,layer,phase,experts", "a,0,0,prefill,0 1", "a,0,1,prefill,1 2"]
+    (tmp_path / "t.csv").write_text("\n".join(lines).replace(",", sign))
+    assert import_trace(tmp_path / "t.csv", model=TINY).experts.tolist() == [[[0, 1], [1, 2]]]
+
+
+def test_columns_of_other_names_are_told_beside_those_wanted(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("req;position;layer;expert_ids\na;0;0;0 1\n")
+    with pytest.raises(TraceError) as caught:
+        import_trace(tmp_path / "t.csv", model=TINY)
+    assert str(caught.value) == (
+        f"{tmp_path / 't.csv'}: format not recognised: its columns are "
+        "req,position,layer,expert_ids, and plain CSV has request, experts too; write a CSV of "
+        "request,position,layer,experts (docs/trace-format.md)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        (4, "the file has 4 layers, mixtral-8x7b has 32 that route"),
+        (33, "line 34: layer 32 is none of the routers of mixtral-8x7b: the file has 33 layers, the"
+         " model 32 that route"),
+    ],
+)  # fmt: skip
+def test_layers_are_counted_first(layers: int, says: str, tmp_path: Path) -> None:
+    rows = [f"a,0,{layer},0 1" for layer in range(layers)]
+    (tmp_path / "t.csv").write_text("\n".join(["request,position,layer,experts", *rows]))
+    with pytest.raises(TraceError) as caught:
+        import_trace(tmp_path / "t.csv", model=shape("mixtral-8x7b"))
+    assert str(caught.value) == f"{tmp_path / 't.csv'}: {says}"
 
 
 def test_counts_are_no_trace(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cli_support import ROOT, run_cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -574,6 +575,32 @@ def test_a_prediction_without_metadata_is_refused(tmp_path: Path) -> None:
         write_trace(tmp_path / "t.parquet", replace(trace, predictions={}))
     with pytest.raises(ValueError, match="use letters, digits"):
         TraceMeta(model=trace.model, predictions={"a.b": INFO})
+
+
+def test_a_prediction_that_the_metadata_does_not_describe_is_told(tmp_path: Path) -> None:
+    """Written beside the routing by another tool; the page that is named says what makes it one."""
+    trace = make_trace()
+    for path, known in ((tmp_path / "some.parquet", trace), (tmp_path / "t.parquet", None)):
+        bare = replace(trace, predictions={}, meta=TraceMeta(model=trace.model))
+        write_trace(path, known or bare)
+        table = pq.read_table(path)
+        table = table.append_column("prediction.mine.experts", table.column("experts"))
+        table = table.append_column("prediction.mine.scores", table.column("weights"))
+        pq.write_table(table, path)
+    says = "prediction.mine.experts is ignored: the file's metadata has no predictions.mine under"
+    good = run_cli("trace", "validate", path)
+    assert good.code == 0
+    assert says in good.out
+    none = run_cli("trace", "score", path)
+    assert (none.code, none.err.startswith(f"error: {path}: {says}")) == (2, True), none.err
+    some = run_cli("trace", "score", tmp_path / "some.parquet")
+    assert (some.code, says in some.err) == (0, True), some.err
+    page = (ROOT / "docs" / "trace-format.md").read_text()
+    described = json.loads(page.split("```json", 1)[1].split("```", 1)[0])
+    about = json.loads(pq.read_schema(path).metadata[META_KEY]) | described
+    pq.write_table(table.replace_schema_metadata({META_KEY: json.dumps(about)}), path)
+    mine = read_trace(path, validate=False).predictions["mine"]
+    assert mine.info.distance == 1
 
 
 def test_score_by_hand() -> None:

@@ -59,3 +59,43 @@ def test_a_file_is_no_folder_for_figures(
     assert (done.code, done.err) == (2, f"error: --out {out}: is a file, not a folder\n")
     done = run_cli("plot", "--trace", "mini-gpt-oss", "--out", out)
     assert (done.code, done.err) == (2, f"error: --out {out}: is a file, not a folder\n")
+
+
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        (("part-00000.parquet",), "the parts of a trace"),
+        (("gates.npz",), "the parts of a trace"),
+        (("config.json", "model-00001-of-2.safetensors"), "a model"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sweep", "s.yaml", "--jobs", "1"),
+        ("plot", "none"),
+        ("plot", "--trace", "mini-gpt-oss"),
+        ("validate", "s.yaml"),
+        ("trace", "train", "mini-gpt-oss"),
+    ],
+    ids=lambda command: "-".join(command[:2]),
+)
+def test_the_folder_of_a_trace_or_a_model_takes_nothing_else(
+    command: tuple[str, ...],
+    held: tuple[str, ...],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A capture would not go on beside it."""
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text(yaml.safe_dump({"hardware": "rtx-4090", "sweep": {"seed": [1]}}))
+    Path("taken").mkdir()
+    for name in held:
+        Path("taken", name).write_text("")
+    if command[:2] == ("trace", "train"):
+        pytest.importorskip("transformers", reason="needs the capture extra (transformers)")
+    done = run_cli(*command, "--out", "taken")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"error: --out taken: holds {says}; name another folder\n"
+    assert sorted(path.name for path in Path("taken").iterdir()) == sorted(held)

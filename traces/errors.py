@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 _SHOWN = 60  # characters of a value that an error shows
 _FEW, _LARGE = 8, 1e30  # parts of a list that is shown, and how large numbers in it are
@@ -61,15 +62,35 @@ def _is_short(values: list[Any]) -> bool:
 
 
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """The first problem of validating ``model`` as ``path: what``, its path below ``prefix``."""
-    first = error.errors()[0]
-    unknown = first["type"] == "extra_forbidden"
-    parts, known = _locate(model, first["loc"], unknown)
+    """The first problem of validating ``model`` as ``path: what``, its path below ``prefix``.
+
+    Of keys that are missing all beside it and below, and the first that is not known there: it may
+    be one of them under another name.
+    """
+    first, *others = error.errors()
+    if first["type"] != "missing":
+        return _problem(first, model, prefix)
+    above = first["loc"][:-1]
+    near = [first, *(one for one in others if one["loc"][: len(above)] == above)]
+    lacking = [_path(one, model, prefix) for one in near if one["type"] == "missing"]
+    unknown = [_problem(one, model, prefix) for one in near if one["type"] == "extra_forbidden"]
+    alone = _problem(first, model, prefix)
+    return "; ".join([f"missing: {', '.join(lacking)}" if lacking[1:] else alone, *unknown[:1]])
+
+
+def _path(found: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
+    parts, _ = _locate(model, found["loc"], False)
+    return ".".join([prefix, *parts] if prefix else parts)
+
+
+def _problem(found: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
+    unknown = found["type"] == "extra_forbidden"
+    parts, known = _locate(model, found["loc"], unknown)
     path = ".".join([prefix, *parts] if prefix else parts)
     if unknown:
         return f"{path}: unknown key{_meant(parts, known, model)}"
-    message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
+    message = found["msg"].removeprefix("Value error, ")
+    given = found.get("input")
     if isinstance(given, str | int | float | bool) and repr(given) not in message:
         message += f", not {given!r}"
     return f"{path}: {message}" if path else message

@@ -32,6 +32,19 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def taken_by(folder: Path) -> str:
+    """What ``folder`` holds that other files must not be put beside: "" where there is no such.
+
+    A capture goes on only in a folder that has nothing else in it.
+    """
+    if any(any(folder.glob(own)) for own in ("part-*.parquet", "part-*.npy", "gates.npz")):
+        return "the parts of a trace"
+    weights = ("*.safetensors", "*.bin", "*.gguf", "*.pt", "*.pth")
+    if (folder / "config.json").is_file() and any(any(folder.glob(own)) for own in weights):
+        return "a model"
+    return ""
+
+
 def remove_numbered(folder: Path, pattern: str, first: int) -> None:
     """Files such as ``part-00007.KIND.npy`` from number ``first`` on: they are made again."""
     for path in folder.glob(pattern):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,13 @@ class Part:
         except (ColumnError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise TraceError(f"{self.path}: column {column}: {reason}") from None
+
+
+def undescribed(path: Path) -> list[str]:
+    """Predictors that the trace has columns of, but no metadata: nothing reads those."""
+    head = open_parts(path)[0]
+    found = (re.fullmatch(r"prediction\.(.+)\.experts", column) for column in head.columns)
+    return [one[1] for one in found if one and one[1] not in head.meta.predictions]
 
 
 def part_paths(folder: Path) -> list[Path]:

@@ -56,11 +56,7 @@ class TraceWriter:
 
     def _resume(self) -> None:
         parts = open_parts(self.folder)
-        if _untimed(parts[0].meta) != _untimed(self.meta):
-            other = _difference(parts[0].meta, self.meta)
-            raise TraceError(
-                f"{self.folder}: holds parts of another trace: {other}; use another folder (-o)"
-            )
+        check_same(self.folder, parts[0].meta, self.meta)
         self.meta = parts[0].meta
         ids = np.concatenate([part.read_ids() for part in parts])
         count = len(request_bounds(ids)) - 1
@@ -137,6 +133,14 @@ class TraceWriter:
         at: TracebackType | None,
     ) -> None:
         self.flush()
+
+
+def check_same(path: Path, there: TraceMeta, ours: TraceMeta) -> None:
+    """Raises TraceError where ``path`` holds, as ``there`` says, another trace than ``ours``."""
+    if _untimed(there) != _untimed(ours):
+        what, other = ("parts of another", "folder") if path.is_dir() else ("another", "file")
+        difference = _difference(there, ours)
+        raise TraceError(f"{path}: holds {what} trace: {difference}; use another {other} (-o)")
 
 
 def _untimed(meta: TraceMeta) -> TraceMeta:

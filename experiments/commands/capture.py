@@ -52,16 +52,16 @@ def capture(
     ] = None,
 ) -> None:
     """Record routing while a Hugging Face model generates. Run again, it goes on."""
-    from prefetch_sim.experiments.output import need_extra, progress, say
+    from prefetch_sim.experiments.output import need_extra, progress, say, stopping
     from prefetch_sim.experiments.text import count, percent
     from prefetch_sim.sim.config.errors import ConfigError
 
     with need_extra("capture", "torch", "transformers"):
+        from prefetch_sim.traces.capture import session
         from prefetch_sim.traces.capture.models import load_model
         from prefetch_sim.traces.capture.predictors import live_predictors
         from prefetch_sim.traces.capture.prompts import read_prompts
-        from prefetch_sim.traces.capture.session import Settings, measure_overhead, parts_folder
-        from prefetch_sim.traces.capture.session import capture as record
+        from prefetch_sim.traces.capture.session import Settings
     if 0 < temperature < LEAST_TEMPERATURE:
         raise ConfigError(
             f"--temperature {temperature:g}: below {LEAST_TEMPERATURE}; 0 takes the likeliest token"
@@ -69,23 +69,31 @@ def capture(
     settings = Settings(
         max_new_tokens, batch_size, temperature, seed, states=states, logits=logits, timing=timing
     )
-    read_prompts(prompts)  # before the model, which may take minutes to load
-    parts_folder(out, settings)
-    loaded = load_model(model, device)
-    if loaded.inferred:
-        say(f"{loaded.spec.name}: its shape, which costs follow from, is taken from its modules")
-    named = live_predictors(loaded, predictor or [], extra)
-    try:
+    wanted = len(read_prompts(prompts))  # before the model, which may take minutes to load
+    folder = session.parts_folder(out, settings)
+
+    def kept() -> str:
+        done = session.kept(folder if folder.exists() else out)
+        how = f"{done:,} of {count(wanted, 'request')}" if done else "no request is"
+        return f"stopped: {how} kept; run the same command again to go on with {out}"
+
+    before = session.kept(folder if folder.exists() else out)
+    with stopping(kept):
+        loaded = load_model(model, device)
+        if loaded.inferred:
+            say(
+                f"{loaded.spec.name}: its shape, which costs follow from, is taken from its modules"
+            )
+        named = live_predictors(loaded, predictor or [], extra)
         with progress("capturing", "request") as advance:
-            found = record(loaded, prompts, out, settings, named, advance)
-    except KeyboardInterrupt:
-        say(f"stopped: what is whole is kept; run the same command again to go on with {out}")
-        raise typer.Exit(130) from None
-    print(f"{out}: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}")
+            found = session.capture(loaded, prompts, out, settings, named, advance)
+    there = "finished already, " if before == wanted else ""
+    print(f"{out}: {there}{count(len(found.requests), 'request')}, {count(found.tokens, 'token')}")
     if timing:
         _print_timing(out)
     if max_new_tokens > 1:
-        overhead = measure_overhead(loaded, prompts, settings, named)
+        with stopping(lambda: f"stopped: {out} is whole; what recording costs is not measured"):
+            overhead = session.measure_overhead(loaded, prompts, settings, named)
         together = count(min(batch_size, len(found.requests)), "request")
         # Recording makes nothing faster: more than all of it is noise.
         noise = "" if overhead.ratio <= 1 else ", as far as so short a run can tell"

@@ -1,17 +1,15 @@
-"""``prefetch-sim trace train``, ``predict`` and ``score``: the predictor laboratory."""
+"""``prefetch-sim trace train`` and ``predict``: the predictor laboratory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prefetch_sim.experiments.commands.trace import File
-
 if TYPE_CHECKING:
     from prefetch_sim.traces.lab.card import Card
-    from prefetch_sim.traces.lab.scoring import Interval
     from prefetch_sim.traces.lab.trained import Speaker
     from prefetch_sim.traces.trace import Trace
 
@@ -40,38 +38,56 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train predictors on a captured trace; 20 % of its documents are held out."""
-    from prefetch_sim.experiments.output import need_extra, progress
-    from prefetch_sim.experiments.text import percent
+    from prefetch_sim.experiments.output import check_folder, need_extra, stopping
+    from prefetch_sim.experiments.text import count
 
     with need_extra("capture", *NEEDS):
         from prefetch_sim.traces.capture.models import check_device
-        from prefetch_sim.traces.lab.inference import READS
-        from prefetch_sim.traces.lab.neural import Plan
-        from prefetch_sim.traces.lab.neural import train as train_network
-        from prefetch_sim.traces.lab.trained import train_counting
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.format import read_trace
 
+    check_folder("--out", out)
     check_device(device)
     plans = [_plan(text, arch, loss, hidden, epochs, seed) for text in predictor or _every()]
     found = read_trace(trace_path(file))
     _tell_unfinished(file, found)
-    for kind, distance, plan in plans:
-        name = plan.name if plan is not None else kind if not distance else f"{kind}-{distance}"
-        folder = out / name
-        if _there(folder, found, plan):
-            print(f"{folder}: there already")
-            continue
-        with progress(name, "epoch") as advance:
-            if kind in READS:
-                assert isinstance(plan, Plan)
-                card = train_network(found, folder, plan, device, advance)
-            else:
-                card = train_counting(found, folder, kind, distance)
-        recall, error = card.slot_recall, card.calibration_error
-        notes = "" if recall is None else f", held-out slot recall {percent(recall)}"
-        notes += "" if error is None else f", calibration error {percent(error)}"
-        print(f"{folder}: {len(card.documents)} documents{notes}")
+    done = 0
+
+    def kept() -> str:
+        return f"stopped: {done} of {count(len(plans), 'predictor')} kept; run again to go on"
+
+    with stopping(kept):
+        for kind, distance, plan in plans:
+            _train(found, out, kind, distance, plan, device)
+            done += 1
+
+
+def _train(found: Trace, out: Path, kind: str, distance: int, plan: Any, device: str) -> None:
+    """Train one predictor into a folder of ``out``, unless it is there, and say how good it is."""
+    import numpy as np
+
+    from prefetch_sim.experiments.output import progress
+    from prefetch_sim.experiments.text import count, percent
+    from prefetch_sim.traces.lab.card import document_numbers
+    from prefetch_sim.traces.lab.inference import READS
+    from prefetch_sim.traces.lab.neural import train as train_network
+    from prefetch_sim.traces.lab.trained import train_counting
+
+    name = plan.name if plan is not None else kind if not distance else f"{kind}-{distance}"
+    folder = out / name
+    if _there(folder, found, plan):
+        print(f"{folder}: there already")
+        return
+    with progress(name, "epoch") as advance:
+        if kind in READS:
+            card = train_network(found, folder, plan, device, advance)
+        else:
+            card = train_counting(found, folder, kind, distance)
+    recall, error = card.slot_recall, card.calibration_error
+    notes = "" if recall is None else f", held-out slot recall {percent(recall)}"
+    notes += "" if error is None else f", calibration error {percent(error)}"
+    total, saw = len(np.unique(document_numbers(found))), len(card.documents)
+    print(f"{folder}: {saw} of {count(total, 'document')} ({total - saw} held out){notes}")
 
 
 def predict(
@@ -90,21 +106,30 @@ def predict(
     ] = None,
 ) -> None:
     """Write the trace again with the outputs of predictors beside the routing."""
-    from dataclasses import replace
-
-    from prefetch_sim.experiments.output import check_target, need_extra
-    from prefetch_sim.experiments.text import count
-    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.experiments.output import check_target, need_extra, stopping
 
     with need_extra("capture", *NEEDS):
-        from prefetch_sim.traces.lab.trained import predict as say
+        from prefetch_sim.traces.lab import trained  # noqa: F401 - missing, it is said at once
     from prefetch_sim.sim.setup.traces import trace_path
-    from prefetch_sim.traces.format import read_trace, write_trace
-    from prefetch_sim.traces.states import states_copied
 
     source = trace_path(file)
     check_target("--out", out, source, new=True)
-    speakers = [_speaker(text) for text in predictor]
+    with stopping(lambda: f"stopped: {out} is not written; run again to begin anew"):
+        _speak(file, source, out, [_speaker(text) for text in predictor], extra)
+
+
+def _speak(
+    file: str, source: Path, out: Path, speakers: Sequence[Speaker], extra: int | None
+) -> None:
+    """Write the trace ``source``, called ``file``, to ``out`` with what ``speakers`` say of it."""
+    from dataclasses import replace
+
+    from prefetch_sim.experiments.text import count
+    from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.traces.format import read_trace, write_trace
+    from prefetch_sim.traces.lab.trained import predict as say
+    from prefetch_sim.traces.states import states_copied
+
     found = read_trace(source)
     _tell_unfinished(file, found)
     named = found.model.named(extra)
@@ -126,83 +151,11 @@ def predict(
     print(f"{out}: {count(found.tokens, 'token')}, {count(len(spoken), 'predictor')}")
 
 
-def score(
-    file: File,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """How well each recorded predictor guessed: with intervals, prefill, decode, layer 0 apart."""
-    import json
-
-    from prefetch_sim.experiments.output import console, grid
-    from prefetch_sim.experiments.text import percent
-    from prefetch_sim.sim.config.errors import ConfigError
-    from prefetch_sim.sim.setup.traces import trace_path
-    from prefetch_sim.traces.format import read_trace
-    from prefetch_sim.traces.lab.scoring import count_hits
-
-    found = read_trace(trace_path(file))
-    if not found.predictions:
-        raise ConfigError(f"{file}: no predictor was recorded in it")
-    hits = {name: count_hits(found, name) for name in found.predictions}
-    if as_json:
-        from prefetch_sim.traces.lab.scoring import summary
-
-        print(json.dumps({name: summary(h) for name, h in hits.items()}, indent=2, allow_nan=False))
-        return
-    k = found.model.top_k
-    for phase in ("decode", "prefill"):
-        table = grid(
-            f"{phase}, layers 1 and on, %",
-            f"slots in {k}",
-            "exact set",
-            "top-1",
-            "loaded",
-            "slots",
-            "exact",
-            "layer 0 slots",
-            "calibration error",
-            "documents",
-            right=9,
-        )
-        for name, h in hits.items():
-            later, first = h.later, h.first_layer
-            table.add_row(
-                name,
-                _cell(h.slot_recall(k, later, phase)),
-                _cell(h.exact_set(k, later, phase)),
-                _cell(h.top_1(later, phase)),
-                str(h.width),
-                _cell(h.slot_recall(h.width, later, phase)),
-                _cell(h.exact_set(h.width, later, phase)),
-                _cell(h.slot_recall(k, first, phase)),
-                percent(h.calibration[phase]),
-                str(h.documents),
-            )
-        console().print(table)
-        console().print()
-    console().print(
-        f"slots in {k}: the share of the routed experts among the first {k} that it names; exact "
-        f"set: of routed sets that these {k} cover; top-1: of sets that hold the first. slots and "
-        "exact: the same of all that it names, loaded experts a token. ±: half of the 95 % "
-        "interval over documents."
-    )
-
-
 def _tell_unfinished(file: str, found: Trace) -> None:
     from prefetch_sim.experiments.output import say
 
     if found.missing:
         say(f"{file}: of an unfinished capture: {found.missing:,} requests are missing")
-
-
-def _cell(share: Interval | None) -> str:
-    """Value and half the width of its interval, in percent."""
-    if share is None:
-        return "–"
-    value = f"{100 * share.value:.1f}"
-    if share.low is None or share.high is None:
-        return value
-    return f"{value} ± {50 * (share.high - share.low):.1f}"
 
 
 def _every() -> list[str]:

@@ -38,12 +38,15 @@ def validate(file: File) -> None:
     from prefetch_sim.sim.setup.traces import trace_path
     from prefetch_sim.traces.format import read_trace
 
-    found = read_trace(trace_path(file))
+    path = trace_path(file)
+    found = read_trace(path)
     layers, experts, k = found.model.topology
     print(
         f"{file}: good: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}, "
         f"{layers} MoE layers x {experts} experts, top-{k}"
     )
+    for line in ignored(path):
+        print(line)
     unrouted = int((found.experts < 0).all(axis=(1, 2)).sum())
     if unrouted:
         print(f"{count(unrouted, 'token')} that no layer routed: padding costs attention in a run")
@@ -52,6 +55,17 @@ def validate(file: File) -> None:
         print(
             f"unfinished: {wanted:,} requests were to be captured; run the capture again to go on"
         )
+
+
+def ignored(path: Path) -> list[str]:
+    """A line for each predictor whose columns are not read, as the metadata says nothing of it."""
+    from prefetch_sim.traces.parts import META_KEY, undescribed
+
+    return [
+        f"prediction.{name}.experts is ignored: the file's metadata has no predictions.{name} "
+        f"under the key {META_KEY.decode()!r}; docs/trace-format.md says what goes there"
+        for name in undescribed(path)
+    ]
 
 
 @trace.command("import")

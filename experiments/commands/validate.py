@@ -40,8 +40,10 @@ def validate(
 
     Of CONFIG, `hardware` is `disk` or `memory`: where experts come from on this machine.
     """
-    from prefetch_sim.experiments.output import need_extra, say
+    from prefetch_sim.experiments.output import check_folder, need_extra, say
 
+    if out is not None:
+        check_folder("--out", out)
     with nothing_to_keep(), need_extra("capture", "torch"):
         import torch  # noqa: F401 - missing, it is said before anything is read
 

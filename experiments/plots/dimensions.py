@@ -30,7 +30,7 @@ def told(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]
 
     What varies with the axes and is none itself, as a capacity of `fill` does, is a note.
     """
-    frame = frame.reset_index(drop=True)
+    frame = frame.reset_index(drop=True).copy()  # in one piece: else pandas warns as it grows
     for word in ("kernels", "overlap"):
         if f"runtime.{word}" in frame:
             frame[f"config.runtime.{word}"] = frame[f"runtime.{word}"]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import yaml
 
+from prefetch_sim.experiments.output import check_folder
 from prefetch_sim.experiments.sweeps import points as sweeps
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.progress import progress
@@ -43,8 +44,7 @@ class Study:
     """
 
     def __init__(self, tree: Tree, source: Path, machine: Machine, out: Path, device: Kind) -> None:
-        if out.is_file():
-            raise ConfigError(f"--out {out}: is a file, not a folder")
+        check_folder("--out", out)
         self.out, self.device = out, device
         self._tree, self.machine = tree, machine
         placed = machines.placed(tree, machine, source)

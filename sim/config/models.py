@@ -18,6 +18,8 @@ from prefetch_sim.traces.models.named import named_model
 from prefetch_sim.traces.models.precision import Stored
 from prefetch_sim.traces.models.spec import ModelSpec
 
+_OWN = "; docs/config.md has one with all its fields"
+
 
 class ModelError(ConfigError):
     """A model that does not exist or does not hold; the message is one line for the user."""
@@ -56,6 +58,6 @@ def _read(path: Path, stamp: int) -> ModelSpec:
     try:
         return ModelSpec.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise ModelError(f"{path}: {describe(error, ModelSpec)}") from error
+        raise ModelError(f"{path}: {describe(error, ModelSpec)}{_OWN}") from error
     except ConfigError as error:
         raise ModelError(str(error)) from error

@@ -155,7 +155,7 @@ def load(config: RunConfig) -> Inputs:
         cache_bytes(config, model, sizes, total, static, loads=misses is load_all),
         host_bytes(config, model, sizes, profile, static),
         static,
-        notes(asked, config, workload, model, sizes),
+        notes(asked, config, workload, model, sizes, predictors),
     )
     if inputs.host_bytes is not None and inputs.cpu_computes and not _all_can_come(inputs):
         raise ConfigError(

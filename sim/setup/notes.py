@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from prefetch_sim.sim.config.choices import ModelChoice
 from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
+from prefetch_sim.sim.predictors.recorded import Params as Recorded
 from prefetch_sim.sim.setup.traces import sample_of, shape
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.samples import samples
 
+Made = tuple[tuple[str, Predictor, PredictorParams], ...]
+
 
 def notes(
-    asked: RunConfig, config: RunConfig, workload: Workload, model: ModelSpec, sizes: list[int]
+    asked: RunConfig,
+    config: RunConfig,
+    workload: Workload,
+    model: ModelSpec,
+    sizes: list[int],
+    predictors: Made = (),
 ) -> tuple[str, ...]:
     """``asked``: the config as it was given; ``sizes``: bytes of an expert, by layer."""
     found = []
@@ -29,11 +38,26 @@ def notes(
             f"was recorded on ({each}); write model: {_published(model)} for a published one's "
             "sizes"
         )
+    if config.trace not in samples():  # of those it is known that the recorded model is small
+        found += _scaled(workload, model, predictors)
     requests = len(workload.requests)
     if config.batch_size > requests:
         are = f"are {requests} requests" if requests > 1 else "is one request"
         found.append(f"warning: batch_size: {config.batch_size} at a time, but there {are}")
     return tuple(found)
+
+
+def _scaled(workload: Workload, model: ModelSpec, predictors: Made) -> list[str]:
+    """Recorded predictors that are charged in proportion to the width of the run's model."""
+    recorded_at = workload.trace.meta.model.hidden
+    if recorded_at == model.hidden:
+        return []
+    return [
+        f"predictor {name}: its cost was recorded at hidden size {recorded_at:,} and is taken "
+        f"{model.hidden / recorded_at:.3g} times, for {model.name}'s {model.hidden:,}"
+        for name, predictor, params in predictors
+        if isinstance(params, Recorded) and params.cost_us is None and any(predictor.cost)
+    ]
 
 
 def _published(model: ModelSpec) -> str:

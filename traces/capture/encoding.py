@@ -9,6 +9,7 @@ import transformers
 
 from prefetch_sim.traces.capture.models import Loaded
 from prefetch_sim.traces.capture.prompts import Prompt
+from prefetch_sim.traces.capture.refusals import no_tokenizer
 from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.trace import TraceError
 
@@ -40,10 +41,10 @@ def encode(loaded: Loaded, file: Path, prompts: list[Prompt], new_tokens: int) -
 
 def _tokenizer(source: Path | str, where: str) -> Any:
     try:
-        found = transformers.AutoTokenizer.from_pretrained(source)
+        found = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         reason = "" if len(found.get_vocab()) > len(found.all_special_tokens) else "it is empty"
     except (ValueError, OSError, KeyError, ImportError) as error:
-        reason = first_line(error)
+        reason = no_tokenizer(error)
     if reason:
         raise TraceError(
             f"{where}: text needs the model's tokenizer, and {source} has none that loads "

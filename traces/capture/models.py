@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from prefetch_sim.traces.capture.checkpoint import (
     plain_dtype,
     with_sizes,
 )
+from prefetch_sim.traces.capture.refusals import SEVERAL, refusal
 from prefetch_sim.traces.capture.roles import MoELayer, Roles, find_roles
 from prefetch_sim.traces.errors import first_line
 from prefetch_sim.traces.models.hf_config import ModelConfigError, read_hf_config
@@ -31,6 +33,8 @@ from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
 from prefetch_sim.traces.trace import TraceError
 
 SAMPLED = 1024  # numbers of a matrix that stand for it in the digest
+
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d{1,3})?")
 
 # What transformers raises for a config that says nonsense, or a checkpoint that is none.
 _CANNOT_LOAD = (
@@ -76,12 +80,15 @@ class Loaded:
 
 
 def load_model(source: str, device: str = "cpu") -> Loaded:
-    """A model folder or hub id, in the precision it is stored in, ready to record.
+    """A model folder, its config.json or a hub id, in the precision it is stored in, to record.
 
     Raises TraceError for one that is not there, of an unknown architecture, or dense.
     """
     check_device(device)
     path = Path(source)
+    if path.name == "config.json" and path.is_file():
+        path = path.parent
+        source = str(path)
     if path.is_absolute() and not path.exists():  # no hub id begins so
         raise TraceError(f"{source}: no such folder")
     if path.exists() and not (path / "config.json").is_file():
@@ -90,7 +97,10 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
     transformers.utils.logging.set_verbosity_error()
     hub_logging.set_verbosity_error()
     try:
-        config = transformers.AutoConfig.from_pretrained(source)
+        # False, not nothing: else transformers asks on the terminal.
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+        if config.is_encoder_decoder:
+            raise TraceError(f"{source}: {SEVERAL}")
         quantised = getattr(config, "quantization_config", None) or {}
         # MXFP4 kernels (GPT-OSS) choose and run experts in one, where no hook can look.
         wide = (
@@ -99,12 +109,14 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
             else {}
         )
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype="auto", output_loading_info=True, **wide
+            source, dtype="auto", output_loading_info=True, trust_remote_code=False, **wide
         )
         model = model.to(device).eval()
+    except TraceError:
+        raise
     except _CANNOT_LOAD as error:
         here = "" if path.exists() else "no folder here; as a model's id "
-        raise TraceError(f"{source}: {here}cannot be loaded: {first_line(error)}") from None
+        raise TraceError(f"{source}: {here}{refusal(error)}") from None
     missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
     if missing:  # transformers would make up random ones
         raise TraceError(f"{source}: the checkpoint has no weights {missing[0]}")
@@ -112,7 +124,7 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
         roles = find_roles(model)
     except _CANNOT_LOAD as error:
         raise TraceError(f"{source}: {first_line(error)}") from None
-    name = path.name if path.exists() else source.rsplit("/", 1)[-1]
+    name = (path.name or path.resolve().name) if path.exists() else source.rsplit("/", 1)[-1]
     experts = expert_tensors(source)
     stated = _stated(config, plain_dtype(experts) or str(model.dtype))
     spec, inferred = model_spec(config.get_text_config(), roles, name, stated)
@@ -125,10 +137,10 @@ def load_model(source: str, device: str = "cpu") -> Loaded:
 
 def check_device(device: str) -> None:
     """Raises TraceError for what is no device, or is not there; makes it the current one."""
+    if not _DEVICE.fullmatch(device):
+        raise TraceError(f"--device {device}: cpu or cuda")
     try:
         found = torch.zeros(1, device=device).device
-        if found.type == "meta":
-            raise RuntimeError("computes nothing")
         if found.index:  # cuda:1: events and waiting are of the current device
             torch.accelerator.set_device_index(found.index)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

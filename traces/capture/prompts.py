@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from prefetch_sim.traces.errors import did_you_mean
+from prefetch_sim.traces.errors import did_you_mean, shown
 from prefetch_sim.traces.trace import TraceError
 
 _GIVEN = ("prompt", "text", "messages", "tokens")
@@ -23,6 +23,7 @@ _KEYS = (*_GIVEN, "document")
 _MISSPELT = 0.85  # so like one of these that it was meant, though another is there
 _LIKE = 0.6  # as errors.did_you_mean has it
 _MOST_TOLD = 12  # keys of a line that an error lists
+_WANTED = 'a line is one request, such as {"prompt": "words"}'
 Messages = list[dict[str, Any]]
 
 
@@ -66,10 +67,14 @@ def read_prompts(path: Path) -> list[Prompt]:
 def _prompt(where: str, number: int, line: str) -> Prompt:
     try:
         content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise TraceError(f"{where}: not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at character {error.colno}"
+        raise TraceError(f"{where}: not JSON: {reason}; {_WANTED}") from None
+    except (ValueError, RecursionError):  # brackets in brackets, a number of thousands of digits
+        raise TraceError(f"{where}: not JSON that can be read; {_WANTED}") from None
     if not isinstance(content, dict):
-        raise TraceError(f'{where}: expected an object such as {{"prompt": "text"}}')
+        kind = "a list" if isinstance(content, list) else shown(content)
+        raise TraceError(f"{where}: expected an object, not {kind}; {_WANTED}")
     given = [key for key in _GIVEN if content.get(key) is not None]
     for key in content:
         like = _MISSPELT if given else _LIKE

@@ -33,7 +33,8 @@ from prefetch_sim.traces.capture.prompts import read_prompts
 from prefetch_sim.traces.capture.recorder import NoLogitsError, Recording, RoutingRecorder
 from prefetch_sim.traces.capture.timing import TimingRecorder
 from prefetch_sim.traces.files import remove_numbered
-from prefetch_sim.traces.format import read_trace, write_trace
+from prefetch_sim.traces.format import read_meta, read_trace, write_trace
+from prefetch_sim.traces.parts import is_trace, open_parts, part_paths
 from prefetch_sim.traces.states import BESIDE, GATES, KINDS, write_gates
 from prefetch_sim.traces.trace import (
     DECODE,
@@ -45,7 +46,7 @@ from prefetch_sim.traces.trace import (
     TraceError,
     TraceMeta,
 )
-from prefetch_sim.traces.writer import TraceWriter
+from prefetch_sim.traces.writer import TraceWriter, check_same
 
 PART_ROWS, PART_BYTES = 4096, 1 << 28
 OWN = ("part-*.parquet", "part-*.npy", "timing-*.parquet", "figures")  # in a trace's folder
@@ -97,8 +98,8 @@ def capture(
 
     ``out`` is a folder of parts or, if it ends in ``.parquet``, one file, whose parts are
     gathered in ``OUT.parts`` until all are there. A capture that was stopped goes on after the
-    last request that was written. Raises TraceError before anything runs where the prompts, the
-    folder or the settings do not allow it.
+    last request that was written, and one that is finished is read. Raises TraceError before
+    anything runs where the prompts, the folder or the settings do not allow it.
     """
     folder = parts_folder(out, settings)
     prompts = read_prompts(prompt_file)
@@ -106,6 +107,13 @@ def capture(
     documents = [prompt.document_number for prompt in prompts]
     predictors = predictors or {}
     meta = _meta(loaded, ids, documents, settings, predictors)
+    if folder != out and out.exists():
+        check_same(out, read_meta(out), meta)
+        advance(len(ids), len(ids))
+        finished = read_trace(out)
+        if finished.missing:
+            raise TraceError(f"{out}: exists already, with {finished.missing:,} requests missing")
+        return finished
     with _only_one(folder), evaluating(loaded.model), ExitStack() as stack:
         _check_padding(loaded, ids, settings.batch_size)
         recorder = _recorder(loaded, settings, bool(predictors))
@@ -154,12 +162,19 @@ def parts_folder(out: Path, settings: Settings) -> Path:
     if settings.states or settings.logits or settings.timing:
         raise TraceError(f"{out}: states, logits and timings need a folder, not one file")
     folder = out.with_name(f"{out.name}.parts")
-    if out.exists():
+    if out.exists() and not is_trace(out):
         left = f"; {folder}, of which it was made, can go" if folder.exists() else ""
         raise TraceError(f"{out}: exists already{left}")
     if folder.exists() and not folder.is_dir():
         raise TraceError(f"{folder}: is a file, not a folder of parts")
     return folder
+
+
+def kept(out: Path) -> int:
+    """How many requests are there of a capture, in its folder or its file."""
+    if not (part_paths(out) or out.is_file()):
+        return 0
+    return len(np.unique(np.concatenate([part.read_ids() for part in open_parts(out)])))
 
 
 def _check_padding(loaded: Loaded, ids: Sequence[Sequence[int]], batch_size: int) -> None:

@@ -15,6 +15,7 @@ from typing import cast
 
 from prefetch_sim.traces.errors import did_you_mean
 from prefetch_sim.traces.format import read_trace
+from prefetch_sim.traces.importers import plain_csv
 from prefetch_sim.traces.importers.asked import PASSES, Asked, Importer
 from prefetch_sim.traces.importers.joining import join
 from prefetch_sim.traces.importers.source import read_head
@@ -98,9 +99,11 @@ def _recognise(head: bytes, path: Path) -> Importer:
     for module in FORMATS.values():
         if module.matches(head, path):
             return module
+    if not head.strip():
+        raise TraceError(f"{path}: is empty")
     what = "Parquet, but no trace of this format:" if head.startswith(b"PAR1") else "format"
-    raise TraceError(
-        f"{path}: {what} not recognised; known: "
-        f"{', '.join(sorted(FORMATS))}; or write a CSV of request,position,layer,experts "
-        "(docs/trace-format.md)"
-    )
+    wanted = f"a CSV of {','.join(plain_csv.COLUMNS)} (docs/trace-format.md)"
+    if told := plain_csv.told(head):
+        raise TraceError(f"{path}: format not recognised: {told}; write {wanted}")
+    known = ", ".join(sorted(FORMATS))
+    raise TraceError(f"{path}: {what} not recognised; known: {known}; or write {wanted}")

@@ -41,7 +41,7 @@ _INFO = PredictionInfo(
 
 def matches(head: bytes, path: Path) -> bool:
     """CSV with the three columns that every file has."""
-    return csv_columns(head).issuperset(_COLUMNS)
+    return csv_columns(head).keys() >= set(_COLUMNS)
 
 
 def read(path: Path, asked: Asked) -> Trace:

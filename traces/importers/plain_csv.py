@@ -1,10 +1,10 @@
 """Plain CSV, for whatever has no importer of its own: one row a token and layer.
 
-``request, position, layer, experts``: the experts, best first, as a list in one field
-(``[1, 2]``, ``1 2``, ``1;2``), or as all fields from there on where the column is the last. Also
-read where they are there: ``phase`` (prefill or decode; without it all is decode), ``weights`` (a
-list, as experts), ``token_id``. Requests may be numbers or names. Layers are numbered as in the
-model, or those with a router alone. No experts: the layer did not route.
+``request, position, layer, experts``, with commas, semicolons or tabs between: the experts, best
+first, as a list in one field (``[1, 2]``, ``1 2``, ``1;2``), or as all fields from there on where
+the column is the last. Also read where they are there: ``phase`` (prefill or decode; without it all
+is decode), ``weights`` (a list, as experts), ``token_id``. Requests may be numbers or names. Layers
+are numbered as in the model, or those with a router alone. No experts: the layer did not route.
 """
 
 from __future__ import annotations
@@ -21,12 +21,22 @@ from prefetch_sim.traces.importers.tidy import UNPHASED, noted
 from prefetch_sim.traces.trace import PHASES, Trace
 
 FORMAT = "csv"
-_COLUMNS = ("request", "position", "layer", "experts")
+_MOST = 120  # letters of a header that an error shows
+COLUMNS = ("request", "position", "layer", "experts")
 
 
 def matches(head: bytes, path: Path) -> bool:
     """CSV with the four columns."""
-    return csv_columns(head).issuperset(_COLUMNS)
+    return csv_columns(head).keys() >= set(COLUMNS)
+
+
+def told(head: bytes) -> str:
+    """What keeps a text with a line of names from being this; "" where there is no such line."""
+    found = csv_columns(head)
+    if len(found) < len(COLUMNS) - 1 or not all(name.isprintable() and name for name in found):
+        return ""
+    lacking = ", ".join(name for name in COLUMNS if name not in found)
+    return f"its columns are {','.join(found)[:_MOST]}, and plain CSV has {lacking} too"
 
 
 def read(path: Path, asked: Asked) -> Trace:
@@ -34,7 +44,7 @@ def read(path: Path, asked: Asked) -> Trace:
     sets = RoutedSets(path, asked)
     tokens: list[int] = []
     phased = False
-    for line, row in read_csv(path, _COLUMNS):
+    for line, row in read_csv(path, COLUMNS):
         phased = "phase" in row
         word = row.get("phase", "decode").strip().lower()
         if word not in PHASES:

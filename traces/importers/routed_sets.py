@@ -164,6 +164,9 @@ class RoutedSets:
                 return names
         first = int(np.argmin(np.isin(layer, all_layers)))
         message = f"layer {layer[first]} is none of the routers of {self.model.name}"
+        found = len(np.unique(layer))
+        if found > len(all_layers):
+            message += f": the file has {found} layers, the model {len(all_layers)} that route"
         raise self.wrong(self.at[first], message)
 
     def _check_places(self, keys: Array, names: Array, phase: Array) -> None:
@@ -174,6 +177,12 @@ class RoutedSets:
             raise self.wrong(self.at[np.argmax(again)], "the same token and layer again")
         lacks = count.reshape(self.rows, -1) == 0
         lacks[:, -1] &= ~self._before_the_last(keys[:, 0], lacks[:, -1], phase)
+        found = len(np.unique(self.place % len(names)))
+        if lacks.any() and found < len(names):
+            raise TraceError(
+                f"{self.path}: the file has {found} layer{'s'[: found - 1]}, {self.model.name} has "
+                f"{len(names)} that route"
+            )
         if lacks.any():
             row, layer = np.argwhere(lacks)[0].tolist()
             number, position = keys[row].tolist()

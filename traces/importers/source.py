@@ -53,9 +53,15 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, value
 
 
-def csv_columns(head: bytes) -> set[str]:
-    """Names of the columns on the first line, in small letters."""
-    return set(_header(head.decode(errors="replace").split("\n", 1)[0].split(",")))
+def csv_columns(head: bytes) -> dict[str, None]:
+    """Names of the columns on the first line, in small letters and in their order."""
+    line = head.decode(errors="replace").split("\n", 1)[0]
+    return dict.fromkeys(_header(line.split(_separator(line))))
+
+
+def _separator(header: str) -> str:
+    """What stands between the columns: a comma, or what spreadsheets put there elsewhere."""
+    return next((sign for sign in ",;\t" if sign in header), ",")
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -65,7 +71,9 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     is of that column, with commas between.
     """
     csv.field_size_limit(2**31 - 1)  # embeddings; the whole file is in memory anyway
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    text = read_text(path)
+    between = _separator(text.split("\n", 1)[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
     try:
         header = _header(next(reader, []))
         for name in columns:

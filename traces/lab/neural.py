@@ -305,7 +305,8 @@ def _info(
         "cross-layer": "what a layer's gate reads",
         "both-inputs": "a layer's input norm and what its gate reads",
     }
-    where = f"{plan.distance} layers ahead" if plan.distance else "of the same layer"
+    ahead = f"{plan.distance} layer{'s' if plan.distance > 1 else ''} ahead"
+    where = ahead if plan.distance else "of the same layer"
     return PredictionInfo(
         trigger=TRIGGER[plan.kind],
         distance=plan.distance,

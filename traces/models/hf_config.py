@@ -19,7 +19,7 @@ __all__ = ["ModelConfigError", "read_hf_config"]
 # Where models that also see or hear keep what is said of their text.
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 _DEEPEST = 4
-_LISTED = 230  # letters of a list of names in an error
+_LISTED = 60  # letters of a list of names in an error
 
 
 def read_hf_config(
@@ -95,12 +95,11 @@ def _family(config: Config, text: Config) -> str:
                 f"config.json: model_type {shown(given)} is not supported: {reason}"
             )
     none = "" if any("expert" in key for key in text) else " (and it states no experts)"
-    known = ", ".join(sorted(FAMILIES))
-    if len(known) > _LISTED:
-        listed = known[:_LISTED].rsplit(",", 1)[0]
-        known = f"{listed} and {known.count(',') - listed.count(',')} more, see docs/config.md"
+    listed = ", ".join(sorted(FAMILIES))[:_LISTED].rsplit(",", 1)[0]
     raise ModelConfigError(
-        f"config.json: model_type {shown(given)} is not supported{none}; known: {known}"
+        f"config.json: model_type {shown(given)} is not supported{none}; known: {listed} and "
+        f"{len(FAMILIES) - listed.count(',') - 1} more, see docs/config.md; there is also how a "
+        "model is a YAML file, or a known one with other figures: {name: mixtral-8x7b, layers: 4}"
     )
 
 
