@@ -22,7 +22,7 @@ from prefetch_sim.traces.trace import DECODE, request_bounds
 
 # Layer-steps of a run that is simulated a second time, without prediction: some 20 s, at most.
 _AGAIN = {"simpy": 250_000, "compiled": 25_000_000}
-_HARDLY_MORE = 1.05  # laps: from there on a perfect predictor gains as in a larger cache
+HARDLY_MORE = 1.05  # laps: from there on a perfect predictor gains as in a larger cache
 
 
 def checked(tree: Tree, where: str) -> Inputs:
@@ -73,7 +73,7 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
             f"layers x top-{inputs.workload.top_k} ({size(lap)}): it cannot hold what one token "
             "uses" + (", and LRU keeps none of it for the next" if lru else "")
         )
-    elif inputs.predictors and capacity < _HARDLY_MORE * lap:
+    elif inputs.predictors and capacity < HARDLY_MORE * lap:
         yield (
             f"warning: {of}the cache ({size(capacity)}) is hardly more than one lap ({size(lap)}): "
             "what is prefetched takes the place of what the token uses next"
@@ -91,6 +91,8 @@ def why_no_decode(config: RunConfig) -> str:
     if not config.tokens:
         return "the trace is of prompts alone"
     trace = load_workload(config.model_copy(update={"tokens": None})).trace
+    if not (trace.phase == DECODE).any():
+        return "the trace is of prompts alone"
     bounds = request_bounds(trace.request_id)
     prompts = np.add.reduceat(trace.phase != DECODE, bounds[:-1], dtype=int)
     least, most = int(prompts.min()), int(prompts.max())

@@ -151,7 +151,7 @@ def combinations(**keys: Any) -> Iterator[RunConfig]:
         registry.names("eviction"),
         registry.names("prefetch"),
         PREDICTORS + recorded,
-        ["per_expert", "grouped"],
+        ["per_expert", "grouped", "none"],
         ["global", "layer"],
     )
     for eviction, policy, predictor, overlap, scope in axes:

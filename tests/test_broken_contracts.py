@@ -116,7 +116,7 @@ BROKEN = [
     (PREDICTOR, "= 0.5", "= np.nan", "is nan, and not from 0 to 1"),
     (PREDICTOR, *table("said.scores[..., 1] *= 2"), "behind one with a lower score: best first"),
     (PREDICTOR, *table("said.ids[..., 1] = said.ids[..., 0]"), "twice"),
-    (PREDICTOR, *table("said.ids[..., 0] = -1"), "of a token whose first is -1, which is none"),
+    (PREDICTOR, *table("said.ids[..., 0] = -1"), "behind a -1, which says that there are no more"),
     (PREDICTOR, *table("said = said.ids"), "where a Table of two arrays is expected"),
     (PREDICTOR, *table("said = Table(said.ids[1:], said.scores[1:])"), "4 layers, candidates]"),
     (PREDICTOR, "distance = 1", "trigger = 'gate_imput'", "trigger is 'gate_imput'; did you mean"),

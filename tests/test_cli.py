@@ -77,6 +77,7 @@ def test_run_warns_of_a_cache_hardly_above_one_lap_where_it_prefetches(
         said = (f"cache.capacity={{experts: {experts}}}", f"predictor={predictor}")
         settings = [part for one in said for part in ("--set", one)]
         shown = invoke("run", config, "--json", *settings)
+        assert shown.exit_code == 0
         assert ("hardly more than one lap" in shown.stderr) is warned
 
 

@@ -69,7 +69,7 @@ class Durations:
 
     def __init__(self, inputs: Inputs, cost: Any, world: World, loader: Loader) -> None:
         self._workload, self._cost, self._world, self._loader = inputs.workload, cost, world, loader
-        self._grouped = inputs.runtime.overlap == "grouped"
+        self._grouped = inputs.runtime.overlap != "per_expert"
         self._dispatch = 0
 
     def _take(self, ns: int) -> None:
@@ -171,7 +171,7 @@ def replayed(inputs: Inputs, cost: Any) -> Simulation:
         predictors,
         decisions(inputs, loader, path, len(predictors)),
         cost,
-        grouped=inputs.runtime.overlap == "grouped",
+        overlap=inputs.runtime.overlap,
     )
     if any(p.delay_of(1) for p in predictors):  # else none has a network, as in a replay
         forward._networks = [[p] * inputs.workload.layers for p in predictors]  # type: ignore[misc]

@@ -11,7 +11,7 @@ from prefetch_sim.hardware_profiles import ProfileError, list_profiles, machine_
 
 # As in a name: 12GB, 11.5 GiB, 8G.
 MEMORY = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?gi?b?\b", re.IGNORECASE)
-_LAPTOP = re.compile(r"\b(?:laptop|mobile|notebook|max-?q|m)\b", re.IGNORECASE)
+_LAPTOP = re.compile(r"\b(?:laptop|mobile|notebook|max-?q|m)\b|(?<=\d)m\b", re.IGNORECASE)
 _SERVER = re.compile(r"epyc|xeon|threadripper", re.IGNORECASE)
 _NEAR = re.compile(r"did you mean '([^']+)'\?")
 _FILES = (".yaml", ".yml")

@@ -67,6 +67,7 @@ def settled(tree: Tree, inputs: Inputs) -> Point:
         routed = sum(inputs.sizes) * model.top_k
         tokens = max(_LEAST_SETTLED, min(_SETTLED, _OFF_DRIVE // routed))
     prompt = max(tree["trace"]["prompt"], -(-model.experts // model.top_k))
+    tokens = min(tokens, max(2, tree.get("context", tokens + prompt) - prompt))
     tree = set_path(set_path(tree, "trace.decode", tokens), "trace.prompt", prompt)
     return run(tree, last=tokens // 2)
 

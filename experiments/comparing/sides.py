@@ -30,6 +30,8 @@ def meant(
                 near = did_you_mean(text, labels)
                 raise ConfigError(f"{option} {axis}={text}: no such point in {source}{near}")
             label = text if text in of_it else of_it[0]
+        if axis in found:
+            raise ConfigError(f"{option} {name}={text}: {axis} is said already, as {found[axis]}")
         found[axis] = label
     return found
 

@@ -27,7 +27,9 @@ POLICIES = (
     "cache.scope",
 )
 _AHEAD = POLICIES[:2]  # axes that mean nothing where nothing is predicted
-_NO_FIGURES = ("name", "model", "hardware", "as_given", "runtime", "config", "engine")  # of results
+_NO_FIGURES = (  # of results
+    "name", "model", "hardware", "as_given", "runtime", "config", "engine", "events",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,7 +137,8 @@ def _split(swept: Swept, found: Ranking) -> list[str]:
         where = named(swept.condition_axes, swept.condition(one.point))
         wins.setdefault(one.faster, []).append(where)
     best, second = (named(swept.policy_axes, labels) for labels in found.order[:2])
-    said = f"No policy is best throughout: {best} is faster at {_places(wins[True])}, "
+    of_two = "" if len(found.order) == 2 else "of the two that are best on average, "
+    said = f"No policy is best throughout: {of_two}{best} is faster at {_places(wins[True])}, "
     said += f"{second} at {_places(wins[False])} (borne out by the requests)"
     if None in wins:
         said += f"; open at {_places(wins[None])}"

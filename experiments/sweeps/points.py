@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from prefetch_sim.experiments.runs import no_decode, why_no_decode
+from prefetch_sim.experiments.runs import HARDLY_MORE, no_decode, why_no_decode
 from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.experiments.text import count
@@ -290,5 +290,15 @@ def doubts(plan: Sequence[Point]) -> Iterator[str]:
         yield (
             f"warning: the cache of {small} of {count(len(plan), 'point')} is below one lap "
             "(layers x top-k): it cannot hold what one token uses"
+        )
+    tight = sum(
+        bool(point.config.predictor)
+        and point.lap_bytes <= point.cache_bytes < HARDLY_MORE * point.lap_bytes
+        for point in plan
+    )
+    if tight:
+        yield (
+            f"warning: the cache of {tight} of {count(len(plan), 'point')} is hardly more than one "
+            "lap: what is prefetched takes the place of what the token uses next"
         )
     yield from dict.fromkeys(note for point in plan for note in point.notes)

@@ -83,8 +83,8 @@ def _proposing(name: str, hook: Hook) -> Hook:
         room = min(len(ids), len(out))
         out[:room] = priority[:room] = [None] * room  # so that what is not written shows
         # Copies, as the lists are those of further calls too.
-        told = list(ids), list(scores), tokens, limits, resident, seen, stamp, out, priority
-        count = hook(*told)
+        known = list(ids), list(scores), tokens, limits, list(resident)
+        count = hook(*known, seen, stamp, out, priority)
         said = "propose returned {} where a count is expected"
         count = _whole("prefetch", said, count)
         if not 0 <= count <= room:
@@ -191,6 +191,7 @@ def hold_table(table: Any, workload: Workload) -> None:
         raise _wrong(f"table has ids of {ids.dtype} and scores of {scores.dtype}")
     named, width = ids >= 0, workload.experts
     rising = named[..., 1:] & named[..., :-1] & (scores[..., 1:] > scores[..., :-1])
+    behind_none = named[..., 1:] & ~named[..., :-1]
     low = (np.arange(workload.layers) * width)[None, :, None]
     for odd, said in (
         (
@@ -203,8 +204,8 @@ def hold_table(table: Any, workload: Workload) -> None:
             "the score of expert {expert} is {score}, and not from 0 to 1",
         ),
         (
-            named & ~named[..., :1],
-            "of layer {layer} it names {expert} of a token whose first is -1, which is none at all",
+            np.pad(behind_none, ((0, 0), (0, 0), (1, 0))),
+            "of layer {layer} it names {expert} behind a -1, which says that there are no more",
         ),
         (
             np.pad(rising, ((0, 0), (0, 0), (1, 0))),

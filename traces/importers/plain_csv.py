@@ -9,6 +9,7 @@ are numbered as in the model, or those with a router alone. No experts: the laye
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from prefetch_sim.traces.importers.tidy import UNPHASED, noted
 from prefetch_sim.traces.trace import PHASES, Trace
 
 FORMAT = "csv"
+_NAME = re.compile(r"[A-Za-z_][\w .-]*")
 _MOST = 120  # letters of a header that an error shows
 COLUMNS = ("request", "position", "layer", "experts")
 
@@ -33,7 +35,7 @@ def matches(head: bytes, path: Path) -> bool:
 def told(head: bytes) -> str:
     """What keeps a text with a line of names from being this; "" where there is no such line."""
     found = csv_columns(head)
-    if len(found) < len(COLUMNS) - 1 or not all(name.isprintable() and name for name in found):
+    if len(found) < len(COLUMNS) - 1 or not all(map(_NAME.fullmatch, found)):
         return ""
     lacking = ", ".join(name for name in COLUMNS if name not in found)
     return f"its columns are {','.join(found)[:_MOST]}, and plain CSV has {lacking} too"
