@@ -132,6 +132,7 @@ def test_a_wrong_option_is_one_line_with_the_nearest_name(
     [
         ("RTX 4060 M", "rtx-4060-laptop"),
         ("RTX 4060 Mobile", "rtx-4060-laptop"),
+        ("RTX 4060M", "rtx-4060-laptop"),
         ("3080 laptop", None),
         ("my 3080", "rtx-3080-10gb"),
         ("RTX A4000 16GB", None),
@@ -456,6 +457,12 @@ def test_prefetching_is_judged_as_by_many_requests() -> None:
 
     assert gain(base.tree) - gain(many) > 0.05
     assert gains[0].gain == pytest.approx(gain(many), abs=0.02)
+
+
+def test_prefetching_is_judged_in_a_short_context() -> None:
+    """The prompt that fills the cache, and what is decoded after it, are within the context."""
+    found = settled(runtime="imp", context=128)
+    assert options.prefetch(found, *point(found, "lru"), lambda what: None)[1]
 
 
 def test_more_memory_is_what_the_next_layer_needs() -> None:

@@ -166,6 +166,14 @@ def test_a_broken_contract_is_one_line(
     assert end.err.count("\n") == 1
 
 
+def test_what_a_prefetch_policy_writes_to_resident_changes_nothing(folder: Path) -> None:
+    plain = run_cli("run", config_of(PREFETCH, PREFETCH), "--json")
+    text = PREFETCH.replace("    return n\n", "    resident[ids[0]] = True\n    return n\n")
+    assert text != PREFETCH
+    other = run_cli("run", config_of(PREFETCH, text), "--json")
+    assert json.loads(other.out) == json.loads(plain.out)
+
+
 def test_numpy_s_numbers_are_numbers(folder: Path) -> None:
     plain = run_cli("run", config_of(EVICTION, EVICTION), "--json")
     text = "import numpy as np\n" + EVICTION.replace("-now", "np.int32(-now)")

@@ -425,6 +425,19 @@ def test_where_requests_stand_on_both_sides_no_policy_is_the_best() -> None:
     ) in lines
 
 
+def test_of_three_those_that_are_compared_are_named_as_two() -> None:
+    times = {"lru": (20.0, 15.0, 10.0), "mine.py": (16.0, 15.0, 10.5), "lfu": (15.0, 40.0, 40.0)}
+    points = [
+        point(planted(t, eviction=e), cache__capacity=c)
+        for e, row in times.items()
+        for c, t in zip(("10%", "20%", "40%"), row)
+    ]
+    assert (
+        "No policy is best throughout: of the two that are best on average, eviction mine.py"
+        in (said(of_sweep(points)))
+    )
+
+
 def test_an_axis_that_changes_nothing_is_said_to_and_names_no_fastest() -> None:
     points = [
         point(planted(t, eviction=e), hardware__host__memory_gib=gib)

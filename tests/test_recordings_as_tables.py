@@ -126,6 +126,14 @@ def test_what_stands_between_columns(sign: str, tmp_path: Path) -> None:
     assert import_trace(tmp_path / "t.csv", model=TINY).experts.tolist() == [[[0, 1], [1, 2]]]
 
 
+@pytest.mark.parametrize("text", ['{"rows": [1,2,3], "x": 4}\n', "Once, twice, and a third time\n"])
+def test_what_is_no_table_is_told_no_columns(text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text(text)
+    with pytest.raises(TraceError) as caught:
+        import_trace(tmp_path / "t.txt", model=TINY)
+    assert "its columns are" not in str(caught.value)
+
+
 def test_columns_of_other_names_are_told_beside_those_wanted(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("req;position;layer;expert_ids\na;0;0;0 1\n")
     with pytest.raises(TraceError) as caught:

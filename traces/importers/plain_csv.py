@@ -22,7 +22,7 @@ from prefetch_sim.traces.importers.tidy import UNPHASED, noted
 from prefetch_sim.traces.trace import PHASES, Trace
 
 FORMAT = "csv"
-_NAME = re.compile(r"[A-Za-z_][\w .-]*")
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _MOST = 120  # letters of a header that an error shows
 COLUMNS = ("request", "position", "layer", "experts")
 
