@@ -132,11 +132,13 @@ def grid(*headings: str, title: str | None = None, right: int = 0) -> Table:
 
 
 def check_target(option: str, path: Path, *read: Path, new: bool = False) -> None:
-    """Refuse a file that cannot be made, or that is one of those ``read``. Raises ConfigError.
+    """Refuse a file that cannot be made, that is one of those ``read``, or that would stand among
+    a trace's parts or a model's weights. Raises ConfigError.
 
     ``new``: any that is there already, as it may be the only copy of a recording.
     """
     from prefetch_sim.sim.config.errors import ConfigError
+    from prefetch_sim.traces.files import taken_by
 
     if path.is_dir():
         raise ConfigError(f"{option}: {path} is a folder; name a file")
@@ -148,6 +150,9 @@ def check_target(option: str, path: Path, *read: Path, new: bool = False) -> Non
         raise ConfigError(f"{option}: {path} is what is read; name another file")
     if new and path.exists():
         raise ConfigError(f"{option}: {path} exists already; remove it or name another file")
+    for folder in {path.parent, path.resolve().parent}:
+        if held := taken_by(folder):
+            raise ConfigError(f"{option}: {folder} holds {held}; name a file elsewhere")
 
 
 def check_folder(option: str, path: Path) -> None:

@@ -255,6 +255,20 @@ def test_what_a_function_may_say(config: Path, said: Any) -> None:
     assert done.tpot_ms is not None
 
 
+def test_what_a_function_reads_from_outside_counts_in_each_run(config: Path) -> None:
+    many = 1
+
+    def first(routed: Any, layer: int) -> Any:
+        return list(range(many))
+
+    def proposed() -> int:
+        return int(ps.run(config, predictor=first, requests="0:1").results["prefetch"]["proposed"])
+
+    one = proposed()
+    many = 2
+    assert proposed() == 2 * one > 0
+
+
 class Twice:
     """What the token before was routed to, from a method or a call."""
 

@@ -15,6 +15,7 @@ from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.eviction import s3_fifo
 from prefetch_sim.sim.setup.contracts import held
+from prefetch_sim.sim.workload.workload import Workload
 
 QUEUES = '''
 """Nobody in particular."""
@@ -109,6 +110,7 @@ BROKEN = [
     (PREFETCH, "priority[n] = 0", "pass", "priority[0] is not written"),
     (MISSES, "chosen[i] = i % 2", "pass", "plan did not write chosen[0]: 0 or 1"),
     (MISSES, "chosen[i] = i % 2", "chosen[i] = 2", "plan wrote 2 to chosen[0] where 0 or 1 is"),
+    (MISSES, "chosen[i] = i % 2", "chosen.clear()", "plan left 0 of the "),
     (MISSES, "chosen[i] = i % 2", "chosen[i] = 'gpu'", "plan wrote 'gpu' to chosen[0] where"),
     (PREDICTOR, *table("said.ids[said.ids >= 0] %= 8"), "and the flat ids of that layer are 8 to"),
     (PREDICTOR, *table("said.ids[said.ids >= 0] += 8"), "of layer 1 it names"),
@@ -164,6 +166,19 @@ def test_a_broken_contract_is_one_line(
     assert said in end.err
     assert end.err.endswith("; 'prefetch-sim check mine.py' tries all of its contract\n")
     assert end.err.count("\n") == 1
+
+
+def test_no_predictor_rewrites_the_routing(folder: Path) -> None:
+    workload = Workload(small_trace(folder / "t.parquet"), 1)
+    with pytest.raises(ValueError, match="read-only"):
+        workload.flat[0, 0, 0] = 1
+
+
+def test_a_prefetch_policy_may_replace_the_whole_of_its_lists(folder: Path) -> None:
+    plain = run_cli("run", config_of(PREFETCH, PREFETCH), "--json")
+    whole = "    out[:], priority[:] = out[:n], priority[:n]\n    return n\n"
+    other = run_cli("run", config_of(PREFETCH, PREFETCH.replace("    return n\n", whole)), "--json")
+    assert json.loads(other.out) == json.loads(plain.out)
 
 
 def test_what_a_prefetch_policy_writes_to_resident_changes_nothing(folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cli_support import run_cli
+from cli_support import run_cli, small_trace, write_config
 
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import parse
@@ -59,6 +59,36 @@ def test_a_file_is_no_folder_for_figures(
     assert (done.code, done.err) == (2, f"error: --out {out}: is a file, not a folder\n")
     done = run_cli("plot", "--trace", "mini-gpt-oss", "--out", out)
     assert (done.code, done.err) == (2, f"error: --out {out}: is a file, not a folder\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("run", "run.yaml"), "--timeline"),
+        (("advise", "--model", "olmoe-1b-7b", "--gpu", "rtx-4090"), "--config"),
+        (("trace", "import", "in.csv"), "--out"),
+    ],
+)
+@pytest.mark.parametrize("name", ["part-00000.parquet", "x.json"])
+def test_no_file_is_written_among_a_traces_parts(
+    command: tuple[str, ...],
+    option: str,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_trace(tmp_path / "small.parquet")
+    write_config(tmp_path / "run.yaml", trace="small.parquet")
+    Path("in.csv").write_text("request,position,layer,experts\na,0,0,0 1\n")
+    Path("taken").mkdir()
+    Path("taken", "part-00000.parquet").write_text("")
+    done = run_cli(*command, option, f"taken/{name}")
+    assert (done.code, done.out) == (2, "")
+    assert option in done.err
+    assert "taken" in done.err
+    assert Path("taken", "part-00000.parquet").read_text() == ""
+    assert len(list(Path("taken").iterdir())) == 1
 
 
 @pytest.mark.parametrize(

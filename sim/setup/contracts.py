@@ -80,20 +80,22 @@ def _proposing(name: str, hook: Hook) -> Hook:
         out: list[Any],
         priority: list[Any],
     ) -> int:
-        room = min(len(ids), len(out))
-        out[:room] = priority[:room] = [None] * room  # so that what is not written shows
-        # Copies, as the lists are those of further calls too.
+        # None, so that what is not written shows. All are copies: the lists are of further calls
+        # too, and who is resident is the cache's.
+        named: list[Any] = [None] * len(out)
+        served: list[Any] = [None] * len(out)
         known = list(ids), list(scores), tokens, limits, list(resident)
-        count = hook(*known, seen, stamp, out, priority)
+        count = hook(*known, seen, stamp, named, served)
+        room = min(len(ids), len(named), len(served))
         said = "propose returned {} where a count is expected"
         count = _whole("prefetch", said, count)
         if not 0 <= count <= room:
             raise BrokenContractError(
                 "prefetch", f"propose returned {count} where there are {room} candidates"
             )
-        out[:count] = named = _written("out", out[:count])
-        priority[:count] = served = _written("priority", priority[:count])
-        _choice(named, served, ids)
+        out[:count] = _written("out", named[:count])
+        priority[:count] = _written("priority", served[:count])
+        _choice(out[:count], priority[:count], ids)
         return count
 
     return propose
@@ -134,6 +136,10 @@ def _planning(name: str, hook: Hook) -> Hook:
     ) -> None:
         mine: list[Any] = [None] * count
         hook(count, cpu_ns, state, layer, mine)
+        if len(mine) < count:
+            raise BrokenContractError(
+                "misses", f"plan left {len(mine)} of the {count} answers in chosen"
+            )
         for i, value in enumerate(mine[:count]):
             if value is None:
                 raise BrokenContractError("misses", f"plan did not write chosen[{i}]: 0 or 1")

@@ -35,11 +35,26 @@ def active_predictors(inputs: Inputs, cost: CostModel) -> list[ActivePredictor]:
     ]
 
 
+class _Same:
+    """A key that is equal to that of the same object alone."""
+
+    def __init__(self, held: object) -> None:
+        self._held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._held is other._held
+
+    def __hash__(self) -> int:
+        return id(self._held)
+
+
 def predictor_key(inputs: Inputs, index: int) -> Hashable:
     """What a predictor is built from: all of ``predictors.base.Context``, and its parameters."""
     name, predictor, params = inputs.predictors[index]
-    # A file is another module each time, but the same code until it is edited.
-    code = written(name) or type(predictor)
+    # A file is another module each time, but the same code until it is edited. What else of the
+    # user's own says depends on more than its code: what a closure or an object holds.
+    own = not contracts.is_of_this_package(type(predictor).__module__)
+    code = written(name) or (_Same(predictor) if own else type(predictor))
     return name, code, params.model_dump_json(), inputs.config.seed, inputs.model
 
 

@@ -63,7 +63,9 @@ class Workload:
     @cached_property
     def flat(self) -> npt.NDArray[np.int32]:
         """[tokens, layers, k] flat expert ids (layer · E + e), -1 where a layer did not route."""
-        return mapped(self.flatten(self.trace.experts))
+        flat = mapped(self.flatten(self.trace.experts))
+        flat.flags.writeable = False  # runs share it, and users' own predictors read it
+        return flat
 
     @cached_property
     def table(self) -> StepTable:
