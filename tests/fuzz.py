@@ -229,14 +229,17 @@ def _change_part(tree: Any, draw: random.Random) -> None:
 
 def _parts(tree: Any) -> Iterator[tuple[Any, Any]]:
     """Every part of a tree, as what holds it and its key or place there."""
-    pairs: Any = ()
-    if isinstance(tree, dict):
-        pairs = tree.items()
-    elif isinstance(tree, list):
-        pairs = enumerate(tree)
-    for key, part in pairs:
-        yield tree, key
-        yield from _parts(part)
+    within = [tree]  # no recursion: a mutated one may be thousands deep
+    while within:
+        whole = within.pop()
+        pairs: Any = ()
+        if isinstance(whole, dict):
+            pairs = whole.items()
+        elif isinstance(whole, list):
+            pairs = enumerate(whole)
+        for key, part in pairs:
+            yield whole, key
+            within.append(part)
 
 
 @dataclass
