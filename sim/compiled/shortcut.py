@@ -51,13 +51,12 @@ def take(
     size, expert_ns = cache.size[s.routed[first]], s.alone.expert_ns[r.at.layer]
     duration, later = _durations(s, loader, size, asked)
     grouped = s.grouped
-    busy = cost.moe_fixed_ns
+    busy = cost.shared_ns + cost.moe_fixed_ns
     free, works = now, 0  # of the group
     if s.shared_waits:
         works = cost.shared_ns
     else:
         free += cost.shared_ns
-        busy += cost.shared_ns
     if not grouped:
         for i in range(first, end):  # what is there computes at once
             if cache.resident[s.routed[i]]:
@@ -101,7 +100,7 @@ def take(
     if grouped:
         works += s.expert_launch_ns
         free += cost.moe_fixed_ns + works
-        busy += works
+        busy += works - (cost.shared_ns if s.shared_waits else 0)  # counted above
     r.at.events += 1  # the pass is woken once
     r.at.busy += busy + r.at.bookkeeping
     r.at.ended = free + r.at.bookkeeping
