@@ -25,6 +25,16 @@ _AGAIN = {"simpy": 250_000, "compiled": 25_000_000}
 HARDLY_MORE = 1.05  # laps: from there on a perfect predictor gains as in a larger cache
 
 
+def of_one_run(tree: Tree, where: str, instead: str) -> Tree:
+    """``tree`` without its sweep, which may be none; ``instead``: what takes one that is.
+
+    Raises ConfigError.
+    """
+    if tree.get("sweep") is not None:
+        raise ConfigError(f"{where}: sweep: this config is a sweep; {instead}")
+    return {key: value for key, value in tree.items() if key != "sweep"}
+
+
 def checked(tree: Tree, where: str) -> Inputs:
     """The inputs of a config. Every error begins with ``where``."""
     try:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
 from prefetch_sim.experiments.conclusions.one_run import of_run
-from prefetch_sim.experiments.runs import checked, doubts, headline, without
+from prefetch_sim.experiments.runs import checked, doubts, headline, of_one_run, without
 from prefetch_sim.experiments.text import number, percent
-from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import set_path
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.results.simulation import Simulation
@@ -49,10 +48,7 @@ def inputs_of(config: Config, overrides: Overrides = None, /, **keys: Any) -> In
         where += f" with {', '.join(path for path, _ in changed)}"
     for path, value in changed:
         tree = set_path(tree, path, value)
-    if tree.get("sweep") is not None:
-        raise ConfigError(f"{where}: sweep: this config is a sweep; use prefetch_sim.sweep")
-    tree = {key: value for key, value in tree.items() if key != "sweep"}  # sweep=None
-    return checked(named(tree)[0], where)
+    return checked(named(of_one_run(tree, where, "use prefetch_sim.sweep"))[0], where)
 
 
 @dataclass(frozen=True, repr=False)

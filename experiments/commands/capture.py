@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from prefetch_sim.traces.capture.session import Overhead
 
 LEAST_TEMPERATURE = 1e-3  # below it chances overflow
 
@@ -53,7 +56,7 @@ def capture(
 ) -> None:
     """Record routing while a Hugging Face model generates. Run again, it goes on."""
     from prefetch_sim.experiments.output import need_extra, progress, say, stopping
-    from prefetch_sim.experiments.text import count, percent
+    from prefetch_sim.experiments.text import count
     from prefetch_sim.sim.config.errors import ConfigError
 
     with need_extra("capture", "torch", "transformers"):
@@ -72,12 +75,15 @@ def capture(
     wanted = len(read_prompts(prompts))  # before the model, which may take minutes to load
     folder = session.parts_folder(out, settings)
 
+    def done() -> int:
+        return session.kept(folder if folder.exists() else out)
+
     def kept() -> str:
-        done = session.kept(folder if folder.exists() else out)
-        how = f"{done:,} of {count(wanted, 'request')}" if done else "no request is"
+        some = done()
+        how = f"{some:,} of {count(wanted, 'request')}" if some else "no request is"
         return f"stopped: {how} kept; run the same command again to go on with {out}"
 
-    before = session.kept(folder if folder.exists() else out)
+    before = done()
     with stopping(kept):
         loaded = load_model(model, device)
         if loaded.inferred:
@@ -94,14 +100,20 @@ def capture(
     if max_new_tokens > 1:
         with stopping(lambda: f"stopped: {out} is whole; what recording costs is not measured"):
             overhead = session.measure_overhead(loaded, prompts, settings, named)
-        together = count(min(batch_size, len(found.requests)), "request")
-        # Recording makes nothing faster: more than all of it is noise.
-        noise = "" if overhead.ratio <= 1 else ", as far as so short a run can tell"
-        print(
-            f"decode, {together} at once: {overhead.tokens_per_second:,.0f} tokens/s with all "
-            f"of it recorded, {percent(min(overhead.ratio, 1))} of the rate without{noise}; "
-            "writing apart"
-        )
+        _print_overhead(overhead, min(batch_size, len(found.requests)))
+
+
+def _print_overhead(found: Overhead, together: int) -> None:
+    """What recording costs, of decoding so many requests ``together``."""
+    from prefetch_sim.experiments.text import count, percent
+
+    # Recording makes nothing faster: more than all of it is noise.
+    noise = "" if found.ratio <= 1 else ", as far as so short a run can tell"
+    print(
+        f"decode, {count(together, 'request')} at once: {found.tokens_per_second:,.0f} tokens/s "
+        f"with all of it recorded, {percent(min(found.ratio, 1))} of the rate without{noise}; "
+        "writing apart"
+    )
 
 
 def _print_timing(folder: Path) -> None:

@@ -49,7 +49,14 @@ def replay(
     import json
 
     from prefetch_sim.experiments.commands import run
-    from prefetch_sim.experiments.output import check_target, conclude, need_extra, say, working
+    from prefetch_sim.experiments.output import (
+        check_target,
+        conclude,
+        need_extra,
+        say,
+        stopping,
+        working,
+    )
 
     with nothing_to_keep(), need_extra("capture", "torch"):
         import torch  # noqa: F401 - missing, it is said before anything is read
@@ -70,18 +77,15 @@ def replay(
         if recorder is not None:
             recorder.watch(real, loader)
 
-    try:
-        with working("replaying") as tell:
+    whole_or_none = "stopped: a replay is kept whole or not at all"
+    with stopping(lambda: whole_or_none), working("replaying") as tell:
 
-            def progress(what: str, done: int, of: int) -> None:
-                tell("replaying" if done == of else f"{what}: {done:,} of {of:,}")
+        def progress(what: str, done: int, of: int) -> None:
+            tell("replaying" if done == of else f"{what}: {done:,} of {of:,}")
 
-            found = door.replay(
-                inputs, device=device.value, storage=storage, watch=watch, progress=progress
-            )
-    except KeyboardInterrupt:
-        say("stopped: a replay is kept whole or not at all")
-        raise typer.Exit(130) from None
+        found = door.replay(
+            inputs, device=device.value, storage=storage, watch=watch, progress=progress
+        )
     if recorder is not None and timeline is not None:
         recorder.write(timeline, found.simulation)
     shown = results(found.simulation)

@@ -94,16 +94,13 @@ def load(
 
     ``instead``: what is said of a config that is a sweep.
     """
-    from prefetch_sim.experiments.runs import checked
+    from prefetch_sim.experiments.runs import checked, of_one_run
     from prefetch_sim.sim.config import files
-    from prefetch_sim.sim.config.errors import ConfigError
 
     tree = files.read_config(config)
     for assignment in assignments:
         tree = files.set_path(tree, *files.parse_assignment(assignment, option))
-    if tree.get("sweep") is not None:
-        raise ConfigError(f"{config}: sweep: this config is a sweep; {instead}")
-    tree = {key: value for key, value in tree.items() if key != "sweep"}  # --set sweep=null
+    tree = of_one_run(tree, str(config), instead)
     return checked(tree, source(config, assignments, option))
 
 

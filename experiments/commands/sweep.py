@@ -38,7 +38,7 @@ def sweep(
     """Run every point of a config's `sweep`; a stopped sweep goes on where it was."""
     import os
 
-    from prefetch_sim.experiments.output import conclude, console, say
+    from prefetch_sim.experiments.output import conclude, console, say, stopping
     from prefetch_sim.experiments.text import count
 
     with nothing_to_keep():
@@ -60,13 +60,15 @@ def sweep(
     with workers as pool, Sweep(out, tree) as work:
         for line in points.doubts(plan):
             say(line)
+
+        def kept() -> str:
+            some = _keep(out, plan, work)
+            where = f", until then in {out / export.EXPORTS[1]}" if some else ""
+            return f"stopped: {some} of {total} kept{where}; run again to go on"
+
         try:
-            work.run(plan, pool)
-        except KeyboardInterrupt:
-            kept = _keep(out, plan, work)
-            where = f", until then in {out / export.EXPORTS[1]}" if kept else ""
-            say(f"stopped: {kept} of {total} kept{where}; run again to go on")
-            raise typer.Exit(130) from None
+            with stopping(kept):
+                work.run(plan, pool)
         except ConfigError:
             with suppress(ConfigError, OSError):  # the first error is the one to tell
                 _keep(out, plan, work)

@@ -40,7 +40,7 @@ def validate(
 
     Of CONFIG, `hardware` is `disk` or `memory`: where experts come from on this machine.
     """
-    from prefetch_sim.experiments.output import check_folder, need_extra, say
+    from prefetch_sim.experiments.output import check_folder, need_extra, say, stopping
 
     if out is not None:
         check_folder("--out", out)
@@ -65,12 +65,13 @@ def validate(
             study.out /= study.model
         study.begin()
     total = repeats * len(study.points)
-    try:
-        study.measure(repeats, storage, replay)
-    except KeyboardInterrupt:
+
+    def kept() -> str:
         done = total - len(study.left(repeats))
-        say(f"stopped: {done} of {total} replays kept; run the same command again to go on")
-        raise typer.Exit(130) from None
+        return f"stopped: {done} of {total} replays kept; run the same command again to go on"
+
+    with stopping(kept):
+        study.measure(repeats, storage, replay)
     tables = study.summarise(repeats)
     _show(tables)
     for line in accuracy.told(accuracy.errors(study.ran_on(), study.model, tables)):

@@ -214,7 +214,7 @@ def _compute_landed(s: Setup, cache: Tier, loader: Loader, r: Run, cpu: Cpu | No
                 r.stalls.demand += load.landed - split
             r.at.free = load.landed
         too = beside if i + 1 == arrived else slows(s)  # another landed later
-        if not s.grouped and not r.at.streams:
+        if not s.grouped and not r.at.streams:  # as _compute has it of one, and far quicker
             work = s.expert_launch_ns + costs(s, too).expert_ns[r.at.layer][load.tokens]
             r.at.busy += work
             r.at.free += work
