@@ -117,18 +117,20 @@ def on(small: Small, name: str, how: str = "") -> Simulation:
 
 
 def reported(done: Simulation) -> dict[str, Any]:
-    """Everything that the engines are to have in common."""
+    """Everything of its run that the engines are to have in common."""
     said = {name: getattr(done, name).table() for name in ("steps", "layers", "loads")}
     layers, *totals = done.totals
     said |= layers._asdict() | dict(zip(done.totals._fields[1:], totals))
     said["events"] = done.events
-    said["fewest bytes"] = fewest_bytes(done.inputs, done.engine)
     return {name: np.asarray(values).tolist() for name, values in said.items()}
 
 
 def differences(one: Simulation, other: Simulation) -> list[str]:
-    """What the two runs do not have in common."""
-    said, also = reported(one), reported(other)
+    """What the two runs do not have in common, and what is worked out of them for the bounds."""
+    said, also = (
+        reported(done) | {"fewest bytes": fewest_bytes(done.inputs, done.engine).tolist()}
+        for done in (one, other)
+    )
     return [f"{name}: {said[name]} and {also[name]}" for name in said if said[name] != also[name]]
 
 

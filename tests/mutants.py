@@ -10,7 +10,7 @@ class Mutant(NamedTuple):
     old: str
     new: str
     endless: bool = False  # what is seen of it is that a run does not end
-    kind: int = 0  # of the systems that meet it, others hardly: a place in ``planted.KINDS``
+    kind: int = 0  # of the systems that meet it soonest, a place in ``planted.KINDS``
 
 
 USE = "def use(t: Tier, x: int) -> None:\n    if t.resident[x] == {}:"
@@ -31,7 +31,9 @@ MUTANTS = [
     Mutant("compiled/links.py", "if load.key == DEMAND_KEY else", "if load.key != DEMAND_KEY else"),
     Mutant("compiled/links.py", "_sooner(load, loader.loads[expert(before)])", "False"),
     Mutant("compiled/order.py", "x, y = min(x, y)", "x, y = max(x, y)"),
-    Mutant("compiled/order.py", "t.list[after].score < score", "t.list[after].score > score"),
+    Mutant(
+        "compiled/order.py", "t.list[after].score < score", "t.list[after].score > score", kind=1
+    ),
     Mutant("compiled/memory.py", "    while missing > 0:\n", "    while missing >= 0:\n"),
     Mutant(
         "compiled/memory.py",
@@ -129,7 +131,7 @@ MUTANTS = [
         "size = cache.size[routed[first]] + 0 * routed[first - 1]\n",
     ),
     Mutant("compiled/shortcut.py", "        duration = later\n", ""),
-    Mutant("compiled/shortcut.py", "if r.at.pending == 0:", "if r.at.pending < 2:"),
+    Mutant("compiled/shortcut.py", "if r.at.pending == 0:", "if r.at.pending < 2:", kind=1),
     Mutant("compiled/shortcut.py", "split = max(started, free)", "split = started"),
     Mutant(
         "compiled/kernel.py",
@@ -157,7 +159,7 @@ MUTANTS = [
         "if layer_step < self._routed_until:",
     ),
     Mutant("compiled/memory.py", "if t.kept_in == OWN_QUEUES and", "if False and", kind=2),
-    Mutant("compiled/moving.py", "FIRM if needed else QUEUED_TOO", "FIRM"),
+    Mutant("compiled/moving.py", "FIRM if needed else QUEUED_TOO", "FIRM", kind=1),
     Mutant("compiled/moving.py", "            links.dequeue(loader, 1, x)\n", ""),
     Mutant("compiled/moving.py", "if computed.end > now:", "if computed.end >= now:"),
     Mutant("compiled/kernel.py", "r.at.group_end > now:", "False:", kind=1),
@@ -175,7 +177,12 @@ MUTANTS = [
         "return size * sum([x not in self.static for x in experts])",
         "return size",
     ),
-    Mutant("engine/tier.py", "self._leaves[y] == partition", "self.partition_of[y] == partition"),
+    Mutant(
+        "engine/tier.py",
+        "self._leaves[y] == partition",
+        "self.partition_of[y] == partition",
+        kind=2,
+    ),
     Mutant("engine/tier.py", "        if self.static:  #", "        if False:  #"),
     Mutant("compiled/memory.py", "others += t.resident[routed[i]] != STATIC", "others += 1"),
     Mutant("compiled/memory.py", "t.resident[y] == THERE and", "t.resident[y] and", kind=2),
@@ -185,15 +192,15 @@ MUTANTS = [
     Mutant("compiled/tiers.py", "room=plain.room", "room=plain.capacities"),
     # Experts on the CPU.
     Mutant("engine/plan.py", "loader.moving > 0 or loader.waiting > 0", "loader.moving > 0"),
-    Mutant("engine/plan.py", "MOVES if load.started >= 0 else WAITS", "WAITS"),
+    Mutant("engine/plan.py", "MOVES if load.started >= 0 else WAITS", "WAITS", kind=1),
     Mutant("engine/missing.py", "self.stalls[4] += self._cpu_end - self.free", "pass"),
     Mutant("engine/decisions.py", "{*pinned, *on_cpu} if on_cpu else pinned", "pinned"),
     Mutant("engine/loader.py", "if origin != DEMAND:", "if origin == PREFETCH:"),
-    Mutant("machine/links.py", "now < loader.cpu_until", "now <= loader.cpu_until"),
+    Mutant("machine/links.py", "now < loader.cpu_until", "now <= loader.cpu_until", kind=2),
     Mutant("compiled/cpu.py", "r.at.moving > 0 or r.at.waiting > 0", "r.at.waiting > 0"),
     Mutant("compiled/cpu.py", "            memory.use(path.host, x)\n", "            pass\n"),
     Mutant("compiled/cpu.py", "cpu.at.until = cpu.at.end", "cpu.at.until = now"),
-    Mutant("compiled/links.py", "now < cpu.at.until", "now <= cpu.at.until"),
+    Mutant("compiled/links.py", "now < cpu.at.until", "now <= cpu.at.until", kind=2),
     Mutant("compiled/kernel.py", "path is None and cpu is None and not", "path is None and not"),
     Mutant("compiled/loads.py", "load.started >= 0 or load.origin == BEHIND", "load.started >= 0"),
     Mutant("compiled/cpu.py", "cpu.chosen[i] = 1", "cpu.chosen[i] = 0"),
@@ -206,7 +213,7 @@ MUTANTS = [
     Mutant("compiled/kernel.py", "missing * s.miss_ns[layer]", "(end - first) * s.miss_ns[layer]"),
     Mutant("compiled/shortcut.py", "busy + r.at.bookkeeping", "busy"),
     Mutant("compiled/shortcut.py", "rate.isolated_ns + rate.more_ns", "rate.isolated_ns"),
-    Mutant("compiled/links.py", "more_ns = rate.more_ns", "more_ns = 0.0"),
+    Mutant("compiled/links.py", "more_ns = rate.more_ns", "more_ns = 0.0", kind=1),
     Mutant(
         "compiled/links.py",
         "copies_of(nbytes, path.host.size[x], rate.copies)",

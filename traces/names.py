@@ -58,7 +58,7 @@ def _words(text: str) -> list[str]:
     """``RTX3060Ti 12 GB`` → ``rtx 3060 ti 12gb``. Neither clock rates nor cores are names."""
     text = re.sub(r"@.*|\b\d+-cores?\b", " ", text.casefold())
     text = re.sub(r"(?<=[a-z]{2})(?=\d{2})|(?<=\d{2})(?=[a-z]{2})", " ", text)
-    text = re.sub(r"(\d+)\s*gi?b\b", r" \1gb ", text)
+    text = re.sub(r"(?<!\d)(\d+)\s*gi?b\b", r" \1gb ", text)
     return re.findall(r"[a-z0-9](?:[a-z0-9.]*[a-z0-9])?", text)
 
 
