@@ -27,7 +27,7 @@ from prefetch_sim.experiments.advising.situation import Situation, settle
 from prefetch_sim.experiments.advising.targets import judged
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
-from prefetch_sim.hardware_profiles import ProfileError
+from prefetch_sim.hardware_profiles import Chip, ProfileError, load_runtime
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
 
@@ -245,7 +245,7 @@ def test_as_many_layers_as_fit_and_one_more_does_not() -> None:
     [
         ({}, ("layers",)),
         ({"runtime": "ktransformers"}, ("each",)),
-        ({"runtime": "imp"}, ("lru",)),
+        ({"gpu": "RTX 5070 5GB", "runtime": "imp"}, ("lru",)),
         ({"gpu": "RTX 3060 4GB", "runtime": "ideal"}, ("layers", "each", "lru+cpu", "lru")),
         ({"gpu": "RTX 4090"}, ("whole",)),
         ({"gpu": "M5 Pro", "ram": "6GB"}, ("lru",)),
@@ -276,8 +276,8 @@ def test_a_split_is_answered_with_its_flags_and_a_band() -> None:
     gains = {one.what: one.gain for one in found.more}
     assert gains["memory_gib+1"] > 0
     assert gains["cpu*2"] > gains["link*2"] >= 0
-    assert {one.what for one in found.engines} == {"ktransformers", "imp"}
-    assert found.prefetches == "imp"
+    assert {one.what for one in found.engines} == {"ktransformers"}
+    assert (found.prefetches, found.prefetches_here) == ("imp", False)
 
 
 def test_the_answer_is_ten_lines_or_so_in_words() -> None:
@@ -368,7 +368,8 @@ def test_a_limit_that_gains_nothing_when_it_is_better_is_said_to() -> None:
 
 @pytest.mark.parametrize(("runtime", "way"), [("ktransformers", "each"), ("imp", "lru")])
 def test_host_memory_may_be_smaller_than_what_both_memories_hold(runtime: str, way: Way) -> None:
-    found = settled(gpu="RTX 3060 12GB", ram="12GB", model="qwen3-30b-a3b", runtime=runtime)
+    found = settled(gpu="RTX 3060 12GB", ram="12GB", model="qwen3-30b-a3b")
+    found = found.with_runtime(runtime)
     placement, run = point(found, way)
     assert placement.on_drive == 0
     assert found.place.everything > 12 * GIB
@@ -439,14 +440,44 @@ def test_more_layers_than_there_are_and_another_memory_are_said() -> None:
 
 
 def test_nobody_is_said_to_prefetch_who_does_not() -> None:
-    said = dict(words.lines(answered()))["prefetch"]
+    said = dict(words.lines(replace(answered(), prefetches_here=True)))["prefetch"]
     assert said.startswith("neither llama.cpp nor imp prefetches; were imp to")
     assert answered().may_prefetch is False
 
 
+def test_no_engine_is_offered_where_it_does_not_run() -> None:
+    """imp is built for desktop Blackwell alone; what it would make of prefetching is still said."""
+    said = dict(words.lines(answered()))
+    assert "imp" not in said["engines"]
+    begin = "llama.cpp copies no experts, and imp does not run on this card; were an engine to copy"
+    assert said["prefetch"].startswith(begin)
+    assert settled(gpu="RTX 5070 5GB").runs("imp")
+    ended = run_cli("advise", *ASKED, "--runtime", "imp")
+    assert (ended.code, ended.out) == (2, "")
+    assert "runtime: imp runs on blackwell, and rtx-3060-12gb is ampere" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("chip", "engine", "runs"),
+    [
+        ("turing", "ktransformers", False),
+        ("ampere", "ktransformers", True),
+        ("apple", "mlx-stream", True),
+        ("rdna", "moe-infinity", False),
+        ("cpu", "big-moe-on-edge", True),
+        ("arc", "llama.cpp", True),
+        (None, "imp", None),
+    ],
+)
+def test_engines_run_on_what_they_are_built_for(
+    chip: Chip | None, engine: str, runs: bool | None
+) -> None:
+    assert load_runtime(engine).known_to_run_on(chip) is runs
+
+
 def test_prefetching_is_judged_as_by_many_requests() -> None:
     """In one short request little that a wrong load evicts is used again."""
-    found = settled(runtime="imp")
+    found = settled().with_runtime("imp")
     placement, base = point(found, "lru")
     _, gains = options.prefetch(found, placement, base, lambda what: None)
     many = set_path(base.tree, "trace.requests", 8)
@@ -461,7 +492,7 @@ def test_prefetching_is_judged_as_by_many_requests() -> None:
 
 def test_prefetching_is_judged_in_a_short_context() -> None:
     """The prompt that fills the cache, and what is decoded after it, are within the context."""
-    found = settled(runtime="imp", context=128)
+    found = settled(context=128).with_runtime("imp")
     assert options.prefetch(found, *point(found, "lru"), lambda what: None)[1]
 
 
