@@ -131,7 +131,6 @@ def test_a_wrong_option_is_one_line_with_the_nearest_name(
     ("gpu", "name"),
     [
         ("RTX 4060 M", "rtx-4060-laptop"),
-        ("RTX 4060 Mobile", "rtx-4060-laptop"),
         ("RTX 4060M", "rtx-4060-laptop"),
         ("3080 laptop", None),
         ("my 3080", "rtx-3080-10gb"),
@@ -143,6 +142,50 @@ def test_a_laptops_card_is_never_taken_for_a_desktops(gpu: str, name: str | None
         settled(gpu=gpu)
     assert re.findall(r"did you mean '(.*?)'", str(error.value)) == ([name] if name else [])
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("gpu", "near"),
+    [
+        ("RTX 3060 12GB + RTX 3060 12GB", "RTX 3060 24GB"),
+        ("RTX 3090, RTX 3090", "RTX 3090 48GB"),
+        ("2x RTX 3090", "RTX 3090 48GB"),
+        ("RTX 3090 x2", "RTX 3090 48GB"),
+        ("dual 3090", "3090 48GB"),
+        ("8xH100", "H100 640GB"),
+        ("4x A100", None),
+        ("RTX 3090 and RTX 4070", None),
+    ],
+)
+def test_several_cards_are_refused_with_one_that_is_near(gpu: str, near: str | None) -> None:
+    with pytest.raises(ProfileError) as error:
+        settled(gpu=gpu)
+    said = str(error.value)
+    assert said.startswith("gpu: several cards are not modelled; ask about one of them")
+    assert said.endswith(f"'{near}'" if near else "one of them")
+
+
+def test_what_is_no_second_card_is_not_taken_for_one() -> None:
+    assert settled(gpu="AMD Ryzen AI Max+ 395").machine.profile.name == "strix-halo"
+    assert settled(gpu="RTX 4060 Ti, 16GB").machine.profile.name == "rtx-4060-ti-16gb"
+    with pytest.raises(ProfileError, match="did you mean 'rtx-3090'"):
+        settled(gpu="RTX 3090 PCIe 4.0 x16")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "says"),
+    [
+        ("NVIDIA A100-SXM4-40GB", "did you mean 'a100-pcie-40gb'?"),
+        ("RTX A6000", "'RTX A6000'. One that"),
+        ("RTX 6000 Ada", "'RTX 6000 Ada'. One that"),
+        ("Apple M1 Max", "--gpu-gb-s GBS --drive-gb-s GBS --unified --chip apple, then"),
+        ("Jetson Xavier", "--drive-gb-s GBS --unified, then"),
+    ],
+)
+def test_an_unknown_machine_is_told_how_to_describe_its_kind(gpu: str, says: str) -> None:
+    with pytest.raises(ProfileError) as error:
+        settled(gpu=gpu)
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +350,10 @@ def test_a_config_says_what_another_memory_does_not_change(tmp_path: Path) -> No
     assert run_cli("advise", *ASKED, *drive, "--config", config).code == 0
     says = "changes none: cache.capacity, host.capacity, trace.hit_rate"
     assert says in config.read_text(encoding="utf-8")
-    assert run_cli("advise", *ASKED, "--config", config).code == 0
+    again = run_cli("advise", *ASKED, "--config", config)
+    assert (again.code, again.out) == (2, "")
+    assert "exists already; --force writes over it" in again.err
+    assert run_cli("advise", *ASKED, "--config", config, "--force").code == 0
     assert "changes none" not in config.read_text(encoding="utf-8")
 
 
