@@ -24,7 +24,7 @@ from prefetch_sim.experiments.advising.near import CHECKED
 from prefetch_sim.experiments.advising.placements import HITS, Way, first_layers, hits, placed, ways
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, settle
-from prefetch_sim.experiments.advising.targets import judged
+from prefetch_sim.experiments.advising.targets import ALL_IN_MEMORY, judged
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
 from prefetch_sim.hardware_profiles import Chip, ProfileError, load_runtime
@@ -434,7 +434,7 @@ def test_what_is_paged_is_at_best_and_meets_no_target(given: dict[str, str]) -> 
     assert found.speed is not None
     assert found.target is not None
     assert (found.speed.at_best, found.speed.low, found.target.met) == (True, 0, "unknown")
-    assert any(way.what.startswith(("host_gib=", "all_gib+")) for way in found.target.by)
+    assert any(way.what.startswith(ALL_IN_MEMORY) for way in found.target.by)
     said = dict(words.lines(found))
     assert said["speed"].startswith("at best")
     assert "all experts in memory" in said["more"]
@@ -540,6 +540,37 @@ def test_prefetching_is_judged_in_a_short_context() -> None:
     """The prompt that fills the cache, and what is decoded after it, are within the context."""
     found = settled(context=128).with_runtime("imp")
     assert options.prefetch(found, *point(found, "lru"), lambda what: None)[1]
+
+
+def test_a_macs_memory_is_said_as_it_is_sold_and_with_the_engine_that_is_then_usual() -> None:
+    mac = {"gpu": "M4 Max", "model": "gpt-oss-120b", "quant": None}
+    found = settled(**mac, ram="64GB")
+    assert found.place.runtime.name == "mlx-stream"
+    ((what, larger),) = options._all_in_memory(found, point(found, "lru")[0])
+    assert what == "all_gb=96 llama.cpp"
+    bought = settled(**mac, ram="96GB")
+    assert ways(bought.place) == ("whole",)
+    assert larger.place.room == pytest.approx(bought.place.room)
+    assert larger.place.runtime == bought.place.runtime
+    asked = settled(**mac, ram="64GB", runtime="mlx-stream")
+    assert asked.with_memory(40).chosen_anew().place.runtime.name == "mlx-stream"
+
+
+def test_what_holds_everything_is_offered_once() -> None:
+    tried = [("all_gb=96 llama.cpp", 78.0)]
+    found = judged(30.0, (17.0, 23.0, 29.0), tried, 15.1, lambda gib: 78.0 if gib >= 12 else 24.0)
+    assert [way.what for way in found.by] == ["all_gb=96 llama.cpp"]
+
+
+def test_a_mac_of_ones_own_keeps_as_much_for_its_system_as_one_of_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes = "--gpu-memory-gib", 64, "--gpu-gb-s", 340, "--drive-gb-s", 5
+    assert run_cli("hardware", "new", "m1max", *sizes, "--unified", "--chip", "apple").code == 0
+    found = settled(gpu="m1max", ram=None, model="gpt-oss-120b", quant=None)
+    assert found.machine.profile.compute.memory_gib.value == 48
+    assert found.place.runtime.name == "mlx-stream"
 
 
 def test_more_memory_is_what_the_next_layer_needs() -> None:

@@ -15,7 +15,7 @@ from prefetch_sim.experiments.advising.placements import CACHED, PAGING, Placeme
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
-from prefetch_sim.experiments.advising.targets import Target, judged
+from prefetch_sim.experiments.advising.targets import ALL_IN_MEMORY, Target, judged
 from prefetch_sim.experiments.text import percent
 
 _COUNTS = 0.02  # an elasticity from which on a figure counts
@@ -59,7 +59,7 @@ def advise(
     target = None
     if question.target is not None:
         tell("what would reach the target")
-        sure = [one for one in more if not at_best or one.what.startswith(options.ALL_IN_MEMORY)]
+        sure = [one for one in more if not at_best or one.what.startswith(ALL_IN_MEMORY)]
         others = [(one.what, one.tokens_s) for one in (*engines, *sure)]
         target = _target(found, placement, question.target, speed, others)
     asked = _asked(found)
@@ -187,7 +187,7 @@ def _target(
     others: list[tuple[str, float]],
 ) -> Target:
     def larger(more_gib: float) -> float:
-        best = fastest(found.with_memory(more_gib))
+        best = fastest(found.with_memory(more_gib).chosen_anew())
         return best[1].tokens_s if best else 0.0
 
     lacking = (found.place.everything - found.place.room) / GIB

@@ -131,6 +131,11 @@ def host_usable(nbytes: float) -> int:
     return _usable(nbytes, _SYSTEM)
 
 
+def unified_usable(profile: HardwareProfile, nbytes: float) -> int:
+    """Likewise of the memory that is a machine's only one."""
+    return _usable(nbytes, _MACOS if profile.chip == "apple" else _SYSTEM)
+
+
 def _usable(nbytes: float, share: float) -> int:
     return round(nbytes - max(share * nbytes, min(_LEAST_SYSTEM, nbytes / 2)))
 
@@ -147,7 +152,7 @@ def _one_memory(
         whole, how = question.ram or (size or 0) * GIB, "said"
     elif found is not None:
         whole, how = found.ram, "detected"
-    usable = _usable(whole, _MACOS if base.chip == "apple" else _SYSTEM)
+    usable = unified_usable(base, whole)
     rest = f"of {_gib(whole)}, {how}; the system keeps the rest"
     taken.append(Taken("memory", _gib(usable), "assumed", rest))
     return {"compute": {"memory_gib": round(usable / GIB, 3)}}

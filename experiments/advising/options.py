@@ -8,7 +8,7 @@ from math import ceil
 from prefetch_sim.experiments.advising import points
 from prefetch_sim.experiments.advising.answer import Option
 from prefetch_sim.experiments.advising.choices import fastest, point
-from prefetch_sim.experiments.advising.machine import GIB, host_usable
+from prefetch_sim.experiments.advising.machine import GIB, host_usable, unified_usable
 from prefetch_sim.experiments.advising.placements import (
     CACHED,
     Placement,
@@ -19,12 +19,12 @@ from prefetch_sim.experiments.advising.placements import (
 )
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.situation import FROM_DRIVE, Situation
+from prefetch_sim.experiments.advising.targets import WHOLE_MACHINE
 from prefetch_sim.sim.config.files import set_path
 
 Told = Callable[[str], None]
 ENGINES = ("llama.cpp", "ktransformers", "imp")  # that place experts in three ways
 PREFETCHING = "imp"  # whose loads stand for those of an engine that prefetches
-ALL_IN_MEMORY = ("host_gib=", "all_gib+")
 RECALLS = (0.6, 0.8, 1.0)  # of the experts of the next layer
 DISPLAY = 1.0  # GiB; what a desktop may take of a card
 # GB of host memory as it is sold.
@@ -40,7 +40,7 @@ def more(found: Situation, placement: Placement, best: Point, tell: Told) -> lis
     if question.n_cpu_moe is None and question.cache is None:
         tell("another GiB of memory")
         gib = step(found, placement)
-        larger = found.with_memory(gib)
+        larger = found.with_memory(gib).chosen_anew()
         way = placement.way if placement.way in ways(larger.place) else "whole"
         options.append(_option(f"memory_gib+{gib:g}", point(larger, way)[1], best))
     for what, enough in _all_in_memory(found, placement):
@@ -143,8 +143,15 @@ def _all_in_memory(found: Situation, placement: Placement) -> Iterator[tuple[str
     if not placement.on_drive:
         return
     if place.profile.unified_memory:
-        gib = ceil(10 * (place.everything - place.room) / GIB) / 10
-        yield f"all_gib+{gib:g}", found.with_memory(gib)
+        has = place.profile.compute.memory_gib.value
+        usable = ((gb, unified_usable(place.profile, gb * GIB) / GIB - has) for gb in _SOLD)
+        for gb, more_gib in usable:  # a smaller reserve of another engine's counts, too
+            larger = found.with_memory(more_gib).chosen_anew()
+            if larger.place.room >= larger.place.everything:
+                other = larger.place.runtime.name
+                how = "" if other == place.runtime.name else f" {other}"
+                yield f"{WHOLE_MACHINE}{gb}{how}", larger
+                return
         return
     in_host = place.everything - placement.on_gpu
     size = next((gb for gb in _SOLD if host_usable(gb * GIB) >= in_host), None)

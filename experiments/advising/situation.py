@@ -73,6 +73,12 @@ class Situation:
         found = replace(self, runtime=name, precision=stored, place=place)
         return found.with_context(self.question.context)
 
+    def chosen_anew(self) -> Situation:
+        """The same with the engine that is usual there, where none was asked for."""
+        if self.question.runtime is not None:
+            return self
+        return _usual_runtime(self.with_runtime(_USUAL))[0]
+
     def runs(self, name: str) -> bool | None:
         """Whether another engine does; None where the machine does not say its chip."""
         return load_runtime(name).known_to_run_on(self.place.profile.chip)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 _LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)  # GiB more
+WHOLE_MACHINE = "all_gb="  # one memory of so many GB, as it is sold, that holds all experts
+ALL_IN_MEMORY = ("host_gib=", WHOLE_MACHINE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ def judged(
                 last, found = middle, Way(f"memory_gib+{steps[middle]:g}", speed)
             else:
                 first = middle + 1
-        if found.what not in {way.what for way in by}:  # tried already
+        wholes = [way for way in by if way.what.startswith(WHOLE_MACHINE)]
+        same = any(found.tokens_s > 0.99 * way.tokens_s for way in wholes)  # all in memory, too
+        if not same and found.what not in {way.what for way in by}:  # tried already
             by.append(found)
     if high < wanted:
         return Target(wanted, "no", tuple(by))

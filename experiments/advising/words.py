@@ -10,7 +10,7 @@ from prefetch_sim.experiments.advising import limiting
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
 from prefetch_sim.experiments.advising.options import DISPLAY
 from prefetch_sim.experiments.advising.points import MISSES
-from prefetch_sim.experiments.advising.targets import Target
+from prefetch_sim.experiments.advising.targets import WHOLE_MACHINE, Target
 from prefetch_sim.experiments.text import count, number, percent
 
 _WHAT = {
@@ -20,7 +20,7 @@ _WHAT = {
 }
 _MEMORY = {
     "host_gib=": "all experts in memory, {} GB of it for the host",
-    "all_gib+": "all experts in memory, {} GiB more",
+    WHOLE_MACHINE: "all experts in memory, in a machine of {} GB or more{}",
 }
 _FIGURES = (  # by what is in their paths, the first that fits
     ("hardware.cpu.expert_gb_s", "how fast the CPU reads experts"),
@@ -102,10 +102,12 @@ def what(key: str, advice: Advice) -> str:
     """A change in words: ``memory_gib+2`` is 2 GiB more; what is no change is an engine."""
     name, plus, gib = key.partition("memory_gib+")
     if plus:
-        return f"{gib} GiB more memory" + ("" if advice.memory.unified else " on the GPU")
+        of = "that experts may have" if advice.memory.unified else "on the GPU"
+        return f"{gib} GiB more memory {of}"
     for begin, said in _MEMORY.items():
         if name.startswith(begin):
-            return said.format(name.removeprefix(begin))
+            size, _, engine = name.removeprefix(begin).partition(" ")
+            return said.format(size, f" with {engine}" if engine else "")
     return _WHAT.get(name, name)
 
 
