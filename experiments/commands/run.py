@@ -185,9 +185,9 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     moved = grid("moved", *origins, right=len(origins))
     for label, by_origin in found["bytes"].items():
         moved.add_row(label, *(size(by_origin[origin]) for origin in origins))
-    prefetch = grid("prefetch", "proposals", right=1)
+    prefetch = grid("prefetch", "proposals", "for decode", right=2)
     for label, proposals in found["prefetch"].items():
-        prefetch.add_row(label, f"{proposals:,}")
+        prefetch.add_row(label, f"{proposals:,}", f"{found['decode_prefetch'][label]:,}")
     quality = grid("predictor", "predicted", "slot recall", "exact set", "layer 0 slots", right=4)
     shares = ("predicted", "slot_recall", "exact_set", "layer0_slot_recall")
     for label, q in found["predictors"].items():
