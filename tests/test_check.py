@@ -113,8 +113,8 @@ BROKEN = [
     ("misses", "i % 2", "i", "It writes 0 or 1", "it wrote [0, 1, 2"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
     ("predictors", "flat[row - 1, 1:]", "flat[row, 1:]", "What is not routed yet", "other routing"),
-    ("predictors", "= 0.5", "= 2.0", "Candidates are", "scores are"),
-    ("predictors", "flat[row - 1, 1:]", "flat[row - 1, :-1]", "Candidates are", "not of the layer"),
+    ("predictors", "= 0.5", "= 2.0", "Candidates are", "and not from 0 to 1"),
+    ("predictors", "flat[row - 1, 1:]", "flat[row - 1, :-1]", "Candidates are", "flat ids of that layer are"),
 ]
 
 
@@ -398,6 +398,26 @@ def test_arguments_are_told_first_and_alone(
     assert not any(verdict.held for verdict in found.verdicts)
     end = run_cli("check", path)
     assert (end.code, end.out.count("BROKEN"), end.out.count("not tried ")) == (1, 1, untried)
+
+
+def often_routed(routed: Any, layer: int) -> list[int]:
+    """What the layer routed twice and more so far, of which there is more and more."""
+    seen = routed[:-1, layer][routed[:-1, layer] >= 0]
+    return [x for x in range(6) if (seen == x).sum() >= 2]
+
+
+def test_answers_of_several_lengths_are_no_look_ahead() -> None:
+    assert check(often_routed).held, str(check(often_routed))
+
+
+def test_scores_that_differ_are_shown_and_no_number_is_itself(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(PREDICTOR.replace("= 0.5", "= np.nan"))
+    (only,) = broken_in(path).values()
+    assert "is nan, and not from 0 to 1" in only
+    path.write_text(PREDICTOR.replace("= 0.5", "= np.random.default_rng().random()"))
+    found = broken_in(path)["The same run gives the same predictions, whatever ran before"]
+    assert re.search(r"it said (\[.*\]) with the scores \[0\..*\], then \[0\.", found), found
 
 
 def test_one_error_is_told_once_and_where_it_is(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import file_meant, find_module, meant_by
+from prefetch_sim.sim.config.foreign import BrokenContractError, file_meant, find_module, meant_by
 from prefetch_sim.sim.predictors.base import Predictor
 from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
@@ -209,6 +209,8 @@ def _counterexample(rule: Callable[[ModuleType], None], module: ModuleType) -> s
         rule(module)
     except BrokenRuleError as broken:
         return one_line(str(broken))
+    except BrokenContractError as broken:  # of a rule that runs hold it to, too
+        return one_line(broken.said)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a policy may raise GeneratorExit, say

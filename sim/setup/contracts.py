@@ -181,8 +181,8 @@ def _is_cost(value: Any) -> bool:
     return number and bool(np.isfinite(value)) and value >= 0
 
 
-def hold_table(table: Any, workload: Workload) -> None:
-    """Raises BrokenContractError unless ``table`` is one of the experts of ``workload``."""
+def hold_arrays(table: Any, workload: Workload) -> None:
+    """Raises BrokenContractError unless ``table`` has two arrays of the shape of ``workload``."""
     parts = isinstance(table, tuple) and len(table) == len(Table._fields)
     if not parts or not all(isinstance(part, np.ndarray) for part in table):
         raise _wrong(f"table returned {shown(table)} where a Table of two arrays is expected")
@@ -195,6 +195,12 @@ def hold_table(table: Any, workload: Workload) -> None:
         )
     if ids.dtype.kind not in "iu" or scores.dtype.kind not in "iuf":
         raise _wrong(f"table has ids of {ids.dtype} and scores of {scores.dtype}")
+
+
+def hold_table(table: Any, workload: Workload) -> None:
+    """Raises BrokenContractError unless ``table`` is one of the experts of ``workload``."""
+    hold_arrays(table, workload)
+    ids, scores = table
     named, width = ids >= 0, workload.experts
     rising = named[..., 1:] & named[..., :-1] & (scores[..., 1:] > scores[..., :-1])
     behind_none = named[..., 1:] & ~named[..., :-1]
