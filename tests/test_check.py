@@ -114,7 +114,7 @@ BROKEN = [
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
     ("predictors", "flat[row - 1, 1:]", "flat[row, 1:]", "What is not routed yet", "other routing"),
     ("predictors", "= 0.5", "= 2.0", "Candidates are", "and not from 0 to 1"),
-    ("predictors", "flat[row - 1, 1:]", "flat[row - 1, :-1]", "Candidates are", "flat ids of that layer are"),
+    ("predictors", "flat[row - 1, 1:]", "flat[row - 1, :-1]", "Candidates are", "flat ids of that"),
 ]
 
 
@@ -418,6 +418,15 @@ def test_scores_that_differ_are_shown_and_no_number_is_itself(tmp_path: Path) ->
     path.write_text(PREDICTOR.replace("= 0.5", "= np.random.default_rng().random()"))
     found = broken_in(path)["The same run gives the same predictions, whatever ran before"]
     assert re.search(r"it said (\[.*\]) with the scores \[0\..*\], then \[0\.", found), found
+
+
+def test_without_timed_the_times_are_nought_as_in_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(PREFETCH.replace("n = 0\n", "n = 0 * (limits.lead_ns // limits.load_ns)\n", 1))
+    assert all("ZeroDivisionError" in said for said in broken_in(path).values() if said[0] != "a")
+    assert not check(path).held
+    path.write_text(path.read_text().replace("\n\n\ndef", "\n\nTIMED = True\n\n\ndef", 1))
+    assert check(path).held
 
 
 def test_one_error_is_told_once_and_where_it_is(tmp_path: Path) -> None:

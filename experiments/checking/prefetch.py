@@ -40,12 +40,15 @@ class Case(NamedTuple):
 def propose(module: ModuleType, case: Case, seen: list[int], stamp: int) -> list[tuple[int, int]]:
     """(expert, priority) of each proposal; what lies behind the count is left alone."""
     total = case.first + EXPERTS
+    limits = Limits(case.k, case.extra, case.threshold)
+    if getattr(module, "TIMED", False):
+        limits = Limits(*limits[:3], case.lead_ns, case.backlog_ns, case.load_ns)
     out, priority = [_UNTOUCHED] * total, [_UNTOUCHED] * total
     count = module.propose(
         case.ids,
         case.scores,
         case.tokens,
-        Limits(case.k, case.extra, case.threshold, case.lead_ns, case.backlog_ns, case.load_ns),
+        limits,
         [x in case.resident for x in range(total)],
         seen,
         stamp,
