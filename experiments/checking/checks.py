@@ -155,7 +155,7 @@ def _kind_of(policy: Any) -> str:
             f"{name!r} is no policy: it takes {required} arguments, and one function that is one "
             "takes 9 (prefetch: propose), 5 (misses: plan) or 2 (a predictor)"
         )
-    if inspect.isclass(policy) and issubclass(policy, Predictor):
+    if issubclass(policy if inspect.isclass(policy) else type(policy), Predictor):
         return "predictors"
     for enough in (all, any):  # one that lacks something is told what
         for kind, needed in registry.CONTRACTS.items():
@@ -199,7 +199,7 @@ def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdi
             example = example if first is None or example != first else "as above"
             first = first or example
         yield Verdict(says(rule), example)
-        if example is not None and rule is hooks.takes_what_it_is_told:
+        if example is not None and rule.__name__ == hooks.takes_what_it_is_told.__name__:
             yield from (Verdict(says(other), tried=False) for other in RULES[kind][1:])
             return
 

@@ -205,7 +205,7 @@ def _same(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]], then: str = 
 
 
 RULES: tuple[Rule, ...] = (
-    takes_what_it_is_told,
+    takes_what_it_is_told("eviction"),
     two_caches_share_nothing,  # first: a class has no memory of other lives yet
     lowest_score_leaves,
     the_same_life_twice,

@@ -78,7 +78,7 @@ def inputs_are_left_alone(module: ModuleType) -> None:
 
 
 RULES: tuple[Rule, ...] = (
-    takes_what_it_is_told,
+    takes_what_it_is_told("misses"),
     earlier_calls_leave_nothing_behind,  # first: it has not been asked anything yet
     says_one_or_nought,
     inputs_are_left_alone,

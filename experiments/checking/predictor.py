@@ -92,7 +92,7 @@ def _said(ids: npt.NDArray[Any], scores: npt.NDArray[Any]) -> Prediction | None:
     score of none, is nothing that the predictor said.
     """
     named = ids >= 0
-    width = int(named.any(axis=0).nonzero()[0].max(initial=-1)) + 1
+    width = int(np.flatnonzero(named.any(axis=0)).max(initial=-1)) + 1
     likely = np.where(named, scores, 0)[:, :width]
     return Prediction(ids[:, :width].ravel().tolist(), likely.ravel().tolist()) if width else None
 
@@ -186,7 +186,7 @@ def says_what_it_does(module: ModuleType, params: Params) -> None:
 
 
 RULES = (
-    takes_what_it_is_told,
+    takes_what_it_is_told("predictors"),
     the_same_run_twice,  # first: it has not seen a run yet
     candidates_are_well_formed,
     says_when_and_what,

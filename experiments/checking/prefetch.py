@@ -145,7 +145,7 @@ def inputs_are_left_alone(module: ModuleType) -> None:
 
 
 RULES: tuple[Rule, ...] = (
-    takes_what_it_is_told,
+    takes_what_it_is_told("prefetch"),
     earlier_calls_leave_nothing_behind,  # first: it has not been asked anything yet
     proposes_candidates_once,
     priorities_do_not_fall,

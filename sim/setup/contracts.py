@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from prefetch_sim.sim.config.errors import did_you_mean
 from prefetch_sim.sim.config.foreign import BrokenContractError
+from prefetch_sim.sim.config.registry import is_of_this_package
 from prefetch_sim.sim.predictors.base import Cost, Predictor, Table, Trigger
+from prefetch_sim.sim.setup.arguments import hold_arguments
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.errors import shown
 
@@ -25,15 +27,14 @@ _WHOLE = int, np.integer, np.bool_
 _SCORING = ("inserted", "used", "not_routed", "predicted", "spared")
 
 
-def is_of_this_package(module: str) -> bool:
-    """Whether the module of that name is one of this package's policies."""
-    return module.startswith("prefetch_sim.sim.")
-
-
 def held(kind: str, module: ModuleType) -> ModuleType:
-    """``module``, or, where it is not of this package, one whose functions check their answers."""
+    """``module``, or, where it is not of this package, one whose functions check their answers.
+
+    Raises BrokenContractError where they cannot be called as they will be.
+    """
     if is_of_this_package(module.__name__):
         return module
+    hold_arguments(kind, module)
     found = ModuleType(module.__name__)
     vars(found).update(vars(module))
     for name, wrap in _HELD[kind].items():
