@@ -169,6 +169,11 @@ def test_a_broken_contract_is_one_line(
     assert end.err.count("\n") == 1
 
 
+def test_a_file_is_called_by_its_name_where_it_cannot_be_compiled(folder: Path) -> None:
+    end = run_cli("run", config_of(EVICTION, EVICTION), "--set", "engine=compiled")
+    assert "engine: compiled has no form of the eviction 'mine.py': use engine: simpy" in end.err
+
+
 def test_no_predictor_rewrites_the_routing(folder: Path) -> None:
     workload = Workload(small_trace(folder / "t.parquet"), 1)
     with pytest.raises(ValueError, match="read-only"):

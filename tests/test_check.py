@@ -485,6 +485,18 @@ def test_a_name_that_is_nearly_one_needed(kind: str, meant: str, by: str, tmp_pa
             tried()
 
 
+def test_a_class_in_a_file_is_told_to_be_for_python(tmp_path: Path) -> None:
+    path = tmp_path / "coldest.py"
+    methods = EVICTION.replace("def ", "    def ").replace("return", "    return")
+    path.write_text(
+        methods.replace("\n\n\n", "\n\n\nclass Coldest:\n", 1).replace("(state", "(self")
+    )
+    said = "; its class 'Coldest' has: a file has functions, a class is given in Python"
+    for tried in (lambda: check(path), lambda: registry.find("eviction", str(path))):
+        with pytest.raises(ConfigError, match=f"^{re.escape(repr(str(path)))} is no .*{said}$"):
+            tried()
+
+
 def test_every_name_that_is_nearly_one_needed(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(EVICTION.replace("def inserted", "def insert").replace("def used", "def use"))

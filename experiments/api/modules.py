@@ -13,7 +13,7 @@ from typing import Any
 from prefetch_sim.experiments.api.function_predictor import FunctionParams, FunctionPredictor
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.foreign import meant_by
+from prefetch_sim.sim.config.source import meant_by
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
 from prefetch_sim.sim.setup.arguments import MADE_BY, unmet
 

@@ -22,7 +22,8 @@ from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import BrokenContractError, file_meant, find_module, meant_by
+from prefetch_sim.sim.config.foreign import BrokenContractError, file_meant, find_module
+from prefetch_sim.sim.config.source import class_meant, meant_by
 from prefetch_sim.sim.predictors.base import Predictor
 from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
@@ -137,12 +138,12 @@ def _kind_of_name(name: str, kind: str | None) -> str:
         known = [known for one in KINDS for known in registry.names(one)]
         hint = file_meant(name) or did_you_mean(name, known)
         raise ConfigError(f"no file, import path or policy {name!r}{hint}")
-    return kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
+    return kind or (of[0] if of else _kind_of(find_module(name, "policy", ()), name))
 
 
-def _kind_of(policy: Any) -> str:
-    """The kind of a Python object, by what it has. Raises ConfigError."""
-    name = getattr(policy, "__name__", type(policy).__name__)
+def _kind_of(policy: Any, name: str | None = None) -> str:
+    """The kind of a Python object, by what it has; ``name``: its file's. Raises ConfigError."""
+    name = name or getattr(policy, "__name__", type(policy).__name__)
     if is_function(policy):
         try:
             required, taken = _arguments(inspect.signature(policy))
@@ -165,9 +166,24 @@ def _kind_of(policy: Any) -> str:
         f"{registry.words(kind)}: {' and '.join(needed)}"
         for kind, needed in registry.CONTRACTS.items()
     )
+    raise ConfigError(
+        f"{name!r} is no policy: it has the functions of none ({needs}){_meant(policy)}"
+    )
+
+
+def _meant(policy: Any) -> str:
+    """What was probably meant by one that has the functions of no kind."""
+    if inspect.ismodule(policy):
+        classes = {
+            name: dir(one)
+            for name, one in vars(policy).items()
+            if inspect.isclass(one) and one.__module__ == policy.__name__
+        }
+        for needed in registry.CONTRACTS.values():
+            if hint := class_meant(needed, classes):
+                return hint
     asked = (one for needed in registry.CONTRACTS.values() for one in needed)
-    hint = meant_by(asked, dir(policy))
-    raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs}){hint}")
+    return meant_by(asked, dir(policy))
 
 
 def _arguments(signature: inspect.Signature) -> tuple[int, int]:

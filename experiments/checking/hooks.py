@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
 
-from prefetch_sim.sim.config.foreign import NEAR
 from prefetch_sim.sim.config.registry import is_of_this_package
+from prefetch_sim.sim.config.source import NEAR
 from prefetch_sim.sim.setup.arguments import HOOKS, METHODS, hold_arguments
 
 _SWITCHES = {"eviction": ("ASCENDING", "LOOKS_AHEAD"), "prefetch": ("TIMED",)}
