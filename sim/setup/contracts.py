@@ -49,12 +49,18 @@ def _whole(kind: str, what: str, value: Any) -> int:
     raise BrokenContractError(kind, what.format(shown(value)))
 
 
-def _scoring(name: str, hook: Hook) -> Hook:
-    said = f"{name} returned {{}} where a score, a whole number, is expected"
+def hold_score(name: str, value: Any) -> int:
+    """What the function ``name`` of an eviction returned, as a plain integer."""
+    if type(value) is int:
+        return value
+    return _whole(
+        "eviction", f"{name} returned {{}} where a score, a whole number, is expected", value
+    )
 
+
+def _scoring(name: str, hook: Hook) -> Hook:
     def score(*told: Any) -> int:
-        value = hook(*told)
-        return value if type(value) is int else _whole("eviction", said, value)
+        return hold_score(name, hook(*told))
 
     return score
 
