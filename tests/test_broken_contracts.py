@@ -174,6 +174,45 @@ def test_a_file_is_called_by_its_name_where_it_cannot_be_compiled(folder: Path) 
     assert "engine: compiled has no form of the eviction 'mine.py': use engine: simpy" in end.err
 
 
+# The policy, a line of it, another instead, the exception, and what is probably left out.
+LEFT_OUT = [
+    (
+        EVICTION,
+        "return -now",
+        "return int(state.future.positions[state.future.cursor[x]])",
+        "IndexError",
+        "there is no future without LOOKS_AHEAD = True",
+    ),
+    (
+        EVICTION,
+        "return -now",
+        "return state.shared[5]",
+        "IndexError",
+        "state.shared has five integers, unless begin returns more",
+    ),
+    (
+        PREFETCH,
+        "n = 0",
+        "n = 0 * (limits.lead_ns // limits.load_ns)",
+        "ZeroDivisionError",
+        "the times in limits are 0 without TIMED = True",
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "old", "new", "error", "said"), LEFT_OUT)
+def test_what_was_left_out_is_told(
+    policy: str, old: str, new: str, error: str, said: str, folder: Path
+) -> None:
+    end = run_cli("run", config_of(policy, policy.replace(old, new, 1)))
+    first, *where = end.err.splitlines()
+    assert first.startswith(f"error: the policy 'mine.py' failed: {error}: ")
+    assert first.endswith(f"; {said}")
+    assert len(where) == 2
+    told = prefetch_sim.check("mine.py").verdicts[1].counterexample
+    assert f"; {said} ({folder.resolve()}/mine.py, line " in str(told)
+
+
 def test_no_predictor_rewrites_the_routing(folder: Path) -> None:
     workload = Workload(small_trace(folder / "t.parquet"), 1)
     with pytest.raises(ValueError, match="read-only"):

@@ -22,7 +22,7 @@ from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import BrokenContractError, file_meant, find_module
+from prefetch_sim.sim.config.foreign import BrokenContractError, file_meant, find_module, hint
 from prefetch_sim.sim.config.source import class_meant, meant_by
 from prefetch_sim.sim.predictors.base import Predictor
 from prefetch_sim.sim.setup.predictors import params_of
@@ -237,8 +237,11 @@ def _counterexample(rule: Callable[[ModuleType], None], module: ModuleType) -> s
 def _told(error: BaseException, module: ModuleType) -> str:
     """An exception of the policy: what, and where in its file, or else near it."""
     said = f"{type(error).__name__}: {error}"
-    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
-    own = [place for place in frames if _PACKAGE not in Path(place[0]).resolve().parents]
-    mine = [place for place in own if place[0] == getattr(module, "__file__", None)]
-    where = (mine or own or frames)[-1:]
-    return f"{said} ({where[0][0]}, line {where[0][1]})" if where else said
+    frames = [(frame.f_code, line) for frame, line in walk_tb(error.__traceback__)]
+    own = [
+        place for place in frames if _PACKAGE not in Path(place[0].co_filename).resolve().parents
+    ]
+    mine = [place for place in own if place[0].co_filename == getattr(module, "__file__", None)]
+    for code, line in (mine or own or frames)[-1:]:
+        return f"{said}{hint(error, code, module)} ({code.co_filename}, line {line})"
+    return said

@@ -97,7 +97,7 @@ def _drive(watched: Watched, seed: int, compiled: bool) -> None:
         LAYERS,
         watched,  # type: ignore[arg-type]
         seed=seed,
-        future=cyclic_future(seed=seed),
+        future=cyclic_future(seed=seed) if getattr(module, "LOOKS_AHEAD", False) else None,
         static=static,
     )
     tier = CompiledTier(empty, watched) if compiled else empty

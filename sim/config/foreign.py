@@ -18,8 +18,8 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from keyword import iskeyword
 from pathlib import Path
 from traceback import walk_tb
-from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
@@ -27,6 +27,41 @@ from prefetch_sim.sim.config.source import look, meant_by
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _Hint(NamedTuple):
+    """``said`` where a policy fails by one of ``errors`` in code that has the name ``read``."""
+
+    errors: tuple[type[Exception], ...]
+    read: str
+    kind: str  # a function that tells the kind of policy
+    lacks: str  # a name that its module has not
+    said: str
+
+
+_HINTS = (
+    _Hint(
+        (IndexError, TypeError, AttributeError),  # it is empty, or None
+        "future",
+        "inserted",
+        "LOOKS_AHEAD",
+        "there is no future without LOOKS_AHEAD = True",
+    ),
+    _Hint(
+        (IndexError,),
+        "shared",
+        "inserted",
+        "new_state",
+        "state.shared has five integers, unless begin returns more",
+    ),
+    _Hint(
+        (ZeroDivisionError,),
+        "limits",
+        "propose",
+        "TIMED",
+        "the times in limits are 0 without TIMED = True",
+    ),
+)
 
 _imported: dict[str, ModuleType] = {}  # by the name that a config gives
 _written: dict[str, tuple[Path, int]] = {}  # path and time of a file, by that name
@@ -216,10 +251,21 @@ def _told(error: BaseException, named: Sequence[tuple[str, str]]) -> str:
     for one, at in frames:
         name = packages.get(str(one.f_globals.get("__name__")).partition(".")[0])
         if name is not None:
-            frame, line, told = one, at, f"the policy {name!r} failed: {said}"
+            frame, line = one, at
+            told = f"the policy {name!r} failed: {said}{hint(error, one.f_code, _imported[name])}"
     file = frame.f_code.co_filename
     text = linecache.getline(file, line).strip()
     return f"{told}\n  {file}, line {line}, in {frame.f_code.co_name}\n    {text}"
+
+
+def hint(error: BaseException, code: CodeType, module: ModuleType) -> str:
+    """What a policy probably left out, which failed in ``code``: ``"; ..."``, or nothing."""
+    read = {*code.co_names, *code.co_varnames}
+    for one in _HINTS:
+        failed = isinstance(error, one.errors) and one.read in read
+        if failed and hasattr(module, one.kind) and not getattr(module, one.lacks, False):
+            return f"; {one.said}"
+    return ""
 
 
 def _at(error: BaseException, name: str) -> str:
