@@ -213,6 +213,13 @@ def test_what_was_left_out_is_told(
     assert f"; {said} ({folder.resolve()}/mine.py, line " in str(told)
 
 
+def test_of_two_files_the_one_that_fails_is_named(folder: Path) -> None:
+    config = config_of(PREFETCH, PREFETCH)
+    Path("other.py").write_text(EVICTION.replace("-now", "-len(now)"))
+    end = run_cli("run", config, "--set", "cache.eviction=other.py")
+    assert end.err.startswith("error: the policy 'other.py' failed: TypeError: "), end.err
+
+
 def test_no_predictor_rewrites_the_routing(folder: Path) -> None:
     workload = Workload(small_trace(folder / "t.parquet"), 1)
     with pytest.raises(ValueError, match="read-only"):

@@ -242,20 +242,28 @@ def _broken(error: BrokenContractError, named: Sequence[tuple[str, str]]) -> str
 
 
 def _told(error: BaseException, named: Sequence[tuple[str, str]]) -> str:
-    policies = [name for _, name in named]
-    packages = {_imported[name].__name__.partition(".")[0]: name for name in policies}
+    policies = list(dict.fromkeys(name for _, name in named))
     said = " ".join(f"{type(error).__name__}: {error}".split())
     told = f"in a run with the policy {', '.join(map(repr, policies))}: {said}"
     frames = list(walk_tb(error.__traceback__))
     frame, line = frames[-1]
     for one, at in frames:
-        name = packages.get(str(one.f_globals.get("__name__")).partition(".")[0])
-        if name is not None:
+        if mine := _of(str(one.f_globals.get("__name__")), policies):
             frame, line = one, at
-            told = f"the policy {name!r} failed: {said}{hint(error, one.f_code, _imported[name])}"
+            left_out = hint(error, one.f_code, _imported[mine[0]])
+            told = f"the policy {' or '.join(map(repr, mine))} failed: {said}{left_out}"
     file = frame.f_code.co_filename
     text = linecache.getline(file, line).strip()
     return f"{told}\n  {file}, line {line}, in {frame.f_code.co_name}\n    {text}"
+
+
+def _of(module: str, policies: Sequence[str]) -> list[str]:
+    """Whose code a module is: the policy's that it is, else those of its package."""
+    package = module.partition(".")[0]
+    names = {name: _imported[name].__name__ for name in policies}
+    return [name for name in policies if names[name] == module] or [
+        name for name in policies if names[name].partition(".")[0] == package
+    ]
 
 
 def hint(error: BaseException, code: CodeType, module: ModuleType) -> str:
