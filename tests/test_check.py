@@ -117,7 +117,7 @@ BROKEN = [
     ("prefetch", "= stamp", "= 1", "A call says the same", "after others"),
     ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priorities ["),
     ("misses", "for i", "raise GeneratorExit\n    for i", "It writes 0 or 1", "GeneratorExit"),
-    ("misses", "i % 2", "i", "It writes 0 or 1", "it wrote [0, 1, 2"),
+    ("misses", "i % 2", "i", "It writes 0 or 1", "plan wrote 2 to chosen[2]"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
     ("predictors", "flat[row - 1, 1:]", "flat[row, 1:]", "What is not routed yet", "other routing"),
     ("predictors", "= 0.5", "= 2.0", "Candidates are", "and not from 0 to 1"),

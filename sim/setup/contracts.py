@@ -93,22 +93,27 @@ def _proposing(name: str, hook: Hook) -> Hook:
         served: list[Any] = [None] * len(out)
         known = list(ids), list(scores), tokens, limits, list(resident)
         count = hook(*known, seen, stamp, named, served)
-        room = min(len(ids), len(named), len(served))
-        said = "propose returned {} where a count is expected"
-        count = _whole("prefetch", said, count)
-        if not 0 <= count <= room:
-            raise BrokenContractError(
-                "prefetch", f"propose returned {count} where there are {room} candidates"
-            )
-        out[:count] = _written("out", named[:count])
-        priority[:count] = _written("priority", served[:count])
-        _choice(out[:count], priority[:count], ids)
+        count = hold_count(count, min(len(ids), len(named), len(served)))
+        out[:count] = written("out", named[:count])
+        priority[:count] = written("priority", served[:count])
+        hold_choice(out[:count], ids)
+        hold_priorities(priority[:count])
         return count
 
     return propose
 
 
-def _written(where: str, values: list[Any]) -> list[int]:
+def hold_count(value: Any, room: int) -> int:
+    """What ``propose`` returned where there are ``room`` candidates, as a plain integer."""
+    count = _whole("prefetch", "propose returned {} where a count is expected", value)
+    if not 0 <= count <= room:
+        raise BrokenContractError(
+            "prefetch", f"propose returned {count} where there are {room} candidates"
+        )
+    return count
+
+
+def written(where: str, values: list[Any]) -> list[int]:
     """What ``propose`` wrote, as plain integers."""
     if {*map(type, values)} <= {int}:
         return values
@@ -121,8 +126,8 @@ def _written(where: str, values: list[Any]) -> list[int]:
     return [_whole("prefetch", said, value) for value in values]
 
 
-def _choice(named: list[int], served: list[int], ids: Sequence[int]) -> None:
-    """Raises unless ``named`` are some of the candidates, each once, in order of priority."""
+def hold_choice(named: list[int], ids: Sequence[int]) -> None:
+    """Raises BrokenContractError unless ``named`` are some of the candidates, each once."""
     once = set(named)
     if not once.issubset(ids) or min(named, default=0) < 0:
         x = next(x for x in named if x < 0 or x not in ids)
@@ -130,6 +135,10 @@ def _choice(named: list[int], served: list[int], ids: Sequence[int]) -> None:
     if len(once) < len(named):
         x = next(x for i, x in enumerate(named) if x in named[:i])
         raise BrokenContractError("prefetch", f"propose proposed expert {x} twice")
+
+
+def hold_priorities(served: list[int]) -> None:
+    """Raises BrokenContractError where priorities fall, or begin below 0."""
     if served != sorted(served) or min(served, default=0) < 0:
         raise BrokenContractError(
             "prefetch",
@@ -143,20 +152,25 @@ def _planning(name: str, hook: Hook) -> Hook:
     ) -> None:
         mine: list[Any] = [None] * count
         hook(count, cpu_ns, state, layer, mine)
-        if len(mine) < count:
-            raise BrokenContractError(
-                "misses", f"plan left {len(mine)} of the {count} answers in chosen"
-            )
-        for i, value in enumerate(mine[:count]):
-            if value is None:
-                raise BrokenContractError("misses", f"plan did not write chosen[{i}]: 0 or 1")
-            if not isinstance(value, (*_WHOLE, float, np.floating)) or value not in (0, 1):
-                raise BrokenContractError(
-                    "misses", f"plan wrote {shown(value)} to chosen[{i}] where 0 or 1 is expected"
-                )
-            chosen[i] = int(value)
+        chosen[:count] = hold_plan(mine, count)
 
     return plan
+
+
+def hold_plan(written: list[Any], count: int) -> list[int]:
+    """What ``plan`` wrote for each of ``count``, as 0 and 1; None stands where it did not."""
+    if len(written) < count:
+        raise BrokenContractError(
+            "misses", f"plan left {len(written)} of the {count} answers in chosen"
+        )
+    for i, value in enumerate(written[:count]):
+        if value is None:
+            raise BrokenContractError("misses", f"plan did not write chosen[{i}]: 0 or 1")
+        if not isinstance(value, (*_WHOLE, float, np.floating)) or value not in (0, 1):
+            raise BrokenContractError(
+                "misses", f"plan wrote {shown(value)} to chosen[{i}] where 0 or 1 is expected"
+            )
+    return list(map(int, written[:count]))
 
 
 _HELD: dict[str, dict[str, Callable[[str, Hook], Hook]]] = {
