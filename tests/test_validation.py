@@ -18,6 +18,7 @@ from prefetch_sim.experiments.validation.runs import compared, order
 from prefetch_sim.experiments.validation.study import RUNS, Study
 from prefetch_sim.experiments.validation.tables import OF_GPUS, STATISTICS, TABLES, TARGETS, Tables
 from prefetch_sim.hardware_profiles import load_profile
+from prefetch_sim.sim.calibration.machine import kept_in_memory
 from prefetch_sim.sim.config.errors import ConfigError
 
 PROFILES = ROOT / "hardware_profiles"
@@ -473,6 +474,7 @@ def test_a_machine_without_copies_has_no_memory(here: Path) -> None:
 def test_a_small_validation_for_real(here: Path) -> None:
     """Decisions and outputs are asserted; errors are kept with the run, and only told."""
     pytest.importorskip("torch", reason="a replay needs torch")
+    (here / "store").mkdir()
     ended = command(here, "--storage", here / "store", "--repeats", 2)
     if ended.code == 2 and "O_DIRECT" in ended.err:
         pytest.skip(ended.err)
@@ -510,3 +512,36 @@ def test_a_replay_off_a_drive_needs_a_folder(here: Path) -> None:
     ended = run_cli("replay", here / "one.yaml", "--device", "cpu")
     assert (ended.code, ended.out) == (2, "")
     assert "--storage" in ended.err
+    no = here / "nosuch"
+    for ended in (
+        run_cli("replay", here / "one.yaml", "--device", "cpu", "--storage", no),
+        command(here, "--storage", no),
+    ):
+        assert (ended.code, ended.err) == (2, f"error: --storage: {no}: no such folder\n")
+    assert not no.exists()
+    assert not (here / "out").exists()
+
+
+def test_a_replay_says_where_it_ran_and_what_it_leaves(here: Path) -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+    tree = {key: value for key, value in CONFIG.items() if key not in ("sweep", "model")}
+    tree |= {"hardware": str(here / "machine.yaml"), "model": str(here / "small.yaml")}
+    (here / "one.yaml").write_text(yaml.safe_dump(tree))
+    ended = run_cli("replay", here / "one.yaml", "--device", "cpu", "--storage", here)
+    if ended.code == 2 and "O_DIRECT" in ended.err:
+        pytest.skip(ended.err)
+    assert ended.code == 0, ended.err
+    assert "small measured on " in ended.out
+    assert ", with the tiers of machine, runtime " in ended.out
+    assert "note: machine was not calibrated here: " in ended.err
+    (left,) = here.glob("experts-*.bin")
+    assert f"left: {left}, " in ended.err
+
+
+def test_what_is_in_memory_is_told_from_a_drive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = f"/dev/a / ext4 rw 0 0\nnone {tmp_path.resolve()} tmpfs rw 0 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: table)
+    assert kept_in_memory(tmp_path / "below") == "tmpfs"
+    assert kept_in_memory(tmp_path.parent) == ""

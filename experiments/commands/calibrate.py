@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prefetch_sim.experiments.commands.replay import check_storage
+
 if TYPE_CHECKING:
     from prefetch_sim.sim.calibration.measuring.calibrate import Measured
     from prefetch_sim.sim.calibration.profile import Profiles
@@ -71,6 +73,7 @@ def calibrate(
         _write(out, made)
         _show(made)
         return
+    check_storage(storage)
     busy = load()
     done = _measure(device, storage, quick, model or [])
     name, unified = done.machine.name, done.machine.device_gib is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prefetch_sim.experiments.commands.replay import Device, Storage
+from prefetch_sim.experiments.commands.replay import Device, Storage, check_storage, left_in
 from prefetch_sim.experiments.commands.run import Config
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 
@@ -44,6 +44,7 @@ def validate(
 
     if out is not None:
         check_folder("--out", out)
+    check_storage(storage)
     with nothing_to_keep(), need_extra("capture", "torch"):
         import torch  # noqa: F401 - missing, it is said before anything is read
 
@@ -75,6 +76,8 @@ def validate(
     tables = study.summarise(repeats)
     _show(tables)
     for line in accuracy.told(accuracy.errors(study.ran_on(), study.model, tables)):
+        say(line)
+    for line in left_in(storage):
         say(line)
     say(f"{total} replays in {study.out}: summary.csv, points.csv, measured.csv and more")
 
