@@ -102,6 +102,17 @@ def test_vllm_arrays_without_a_length_say_what_they_are_taken_for(tmp_path: Path
         assert said.startswith("no prompt length in the file: every token is taken as decode (")
 
 
+def test_notes_of_several_files_are_told_together(tmp_path: Path) -> None:
+    for seed in range(3):
+        np.save(tmp_path / f"{seed}.npy", make_trace(SHAPE, [(2, 2)], seed=seed).experts)
+    said = notes(import_trace(tmp_path, model=SHAPE))
+    assert said.startswith("0.npy and 2 more files: no prompt length in the file")
+    padded = np.concatenate([make_trace(SHAPE, [(2, 2)], seed=3).experts, np.full((1, 2, 2), -1)])
+    np.savez(tmp_path / "3.npz", routed_experts=padded, prompt_len=2)
+    said = notes(import_trace(tmp_path, model=SHAPE))
+    assert said.endswith(" (and other notes on 3.npz)")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
