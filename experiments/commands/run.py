@@ -145,8 +145,8 @@ def warn(inputs: Inputs, of: str = "") -> None:
         say(line)
 
 
-def summary(inputs: Inputs, found: dict[str, Any]) -> None:
-    """Print the results of a run, simulated or measured."""
+def summary(inputs: Inputs, found: dict[str, Any], measured_on: str = "") -> None:
+    """Print the results of a run, simulated, or measured on a machine of that name."""
     from prefetch_sim.experiments.output import console, grid
     from prefetch_sim.experiments.runs import headline
     from prefetch_sim.experiments.text import count, number, percent, size
@@ -154,7 +154,7 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     out = console()
     static = f"with {size(found['cache']['static']['bytes'])} static " if inputs.static else ""
     out.print(
-        f"{headline(inputs)} {static}"
+        f"{headline(inputs, measured_on)} {static}"
         f"({count(len(inputs.workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
         soft_wrap=True,
