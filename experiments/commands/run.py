@@ -208,5 +208,11 @@ def summary(inputs: Inputs, found: dict[str, Any], measured_on: str = "") -> Non
         }
         does = " and ".join(words[what] for what in inputs.lacking)
         out.print(f"{inputs.runtime.name} {does}: this is what it might take.", markup=False)
+    if simulated and inputs.runtime.known_to_run_on(inputs.profile.chip) is False:
+        where = f"{inputs.profile.name} ({inputs.profile.chip})"
+        out.print(
+            f"{inputs.runtime.name} does not run on {where}: this is what it might take there.",
+            markup=False,
+        )
     if simulated and _costless(inputs.runtime):
         out.print("This runtime's own work costs nothing: real engines take longer.", markup=False)
