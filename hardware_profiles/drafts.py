@@ -42,7 +42,7 @@ _FOLLOW = {
 }
 _CPU_RATE = "cpu.expert_gb_s.bf16"
 # By which one machine is like another, where much was measured.
-_TELLING = (
+TELLING = (
     "compute.memory_gib",
     "compute.memory_gb_s",
     "compute.tflops.bf16",
@@ -122,7 +122,7 @@ def complete(
         if not (unified and path.split(".")[0] in HOST_SECTIONS)
     }
     given = {path: figure.value for path, figure in own.items()}
-    telling = {path: given[path] for path in _TELLING if path in given}
+    telling = {path: given[path] for path in TELLING if path in given}
     like = _nearest(telling, unified)
     known = load_profile(like).flat()
     taken = dict.fromkeys(known, f"taken from {like}, the nearest machine")
