@@ -167,15 +167,21 @@ _GROUPS = (  # of figures, by the beginnings of their paths; the first that fits
 )
 
 
+# Shares of a rate: the time that goes with them goes with the rate, too.
+_OF_RATES = ("expert_efficiency", "beside_loads", "contention.cpu", "contention.host_link")
+
+
 def limits(felt: Mapping[str, float]) -> dict[str, float]:
-    """What a token's time goes with, as shares of all that was found, the largest first."""
+    """The shares of a token's time that go with each, the largest first.
+
+    Beside one another they add up to less or more than 1: what ends together is in none or in both.
+    """
     sums = dict.fromkeys((name for name, _ in _GROUPS), 0.0)
     for path, e in felt.items():
         name = next((name for name, begins in _GROUPS if path.startswith(begins)), None)
-        if name is not None:
-            sums[name] += e
-    whole = sum(sums.values()) or 1.0
-    return dict(sorted(((k, v / whole) for k, v in sums.items()), key=lambda item: -item[1]))
+        if name is not None and not path.endswith(_OF_RATES):
+            sums[name] += points.share(e)
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
 def _target(

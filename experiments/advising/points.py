@@ -104,6 +104,11 @@ def elasticities(point: Point, told: Callable[[str], None]) -> dict[str, float]:
     return found
 
 
+def share(elasticity: float) -> float:
+    """The share of a token's time that goes with a figure of this elasticity."""
+    return (_WORSE**elasticity - 1) / (_WORSE - 1)
+
+
 def _figures(point: Point) -> dict[str, float]:
     """Those that may count."""
     inputs = point.inputs
