@@ -28,6 +28,7 @@ from prefetch_sim.experiments.advising.targets import judged
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
 from prefetch_sim.hardware_profiles import ProfileError
+from prefetch_sim.hardware_profiles.drafts import as_yaml, draft
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
 
@@ -511,7 +512,7 @@ def test_a_described_machine_is_found_by_its_name_and_is_not_usual(
     machine = settled(gpu="my-box").machine
     assert machine.profile.name == "my-box"
     assert machine.profile.compute.memory_gib.value == 16
-    assert {one.how for one in machine.taken} == {"said"}
+    assert {one.what for one in machine.taken if one.how != "said"} == {"cpu"}
     assert not any("usual" in one.why or one.value == "none" for one in machine.taken)
 
 
@@ -573,6 +574,24 @@ def test_a_cpu_that_nobody_named_makes_the_band_wider() -> None:
     assert said is not None
     assert assumed.tokens_s == said.tokens_s
     assert assumed.from_figures > said.from_figures
+
+
+def test_the_cpu_of_a_described_machine_is_assumed_where_nobody_said_it(tmp_path: Path) -> None:
+    five = {
+        "compute.memory_gib": 5, "compute.memory_gb_s": 315, "host_link.gb_s": 25,
+        "host.memory_gib": 32, "storage.gb_s": 6,
+    }  # fmt: skip
+    answers = []
+    for more in ({}, {"cpu.expert_gb_s.bf16": 32 / 0.75}):
+        made = draft("box", five | more, unified=False, like=None)
+        path = tmp_path / f"box{len(answers)}.yaml"
+        path.write_text(as_yaml(made.profile), encoding="utf-8")
+        answers.append(answered(gpu=str(path)))
+    assumed, said = (dict(words.lines(one)).get("assumed", "") for one in answers)
+    assert "cpu of 32 GB/s of experts (taken from ddr4-dual, as no CPU was given)" in assumed
+    assert "cpu of" not in said
+    doubts = [one.speed.from_figures for one in answers if one.speed is not None]
+    assert doubts[0] > doubts[1]
 
 
 def load_part(name: str) -> float:
