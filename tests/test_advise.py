@@ -435,6 +435,46 @@ def test_a_split_asked_about_stands_beside_the_best() -> None:
     assert dict(words.lines(found))["best"].startswith("-ngl 99 --n-cpu-moe")
 
 
+def test_flags_say_what_the_kv_cache_is_kept_in() -> None:
+    kept = " -fa on -ctk q8_0 -ctv q8_0"
+    found = answered(quant="{name: Q4_K_M, kv: q8_0}", context=16384)
+    assert found.split is not None
+    assert found.split.flags is not None
+    assert found.split.flags.endswith(f" -c 16384{kept}")
+    assert found.safer is not None
+    assert found.safer.what.endswith(kept)
+    whole = answered(quant="{name: Q4_K_M, kv: q8_0}", gpu="RTX 4090").split
+    assert whole is not None
+    assert whole.flags == f"-ngl 99 -c 8192{kept}"
+
+
+@pytest.mark.parametrize(
+    ("quant", "says"),
+    [
+        ("fp8", "quant: llama.cpp has no fp8: say Q8_0"),
+        ("int4@4.25", "quant: llama.cpp has no int4@4.25: say Q4_K_M"),
+        ("{name: Q4_K_M, attention: int8}", "quant: llama.cpp has no int8: say Q8_0"),
+        ("{name: Q4_K_M, kv: fp8}", "quant: llama.cpp has no KV cache in fp8: say kv: q8_0"),
+        ("nvfp4", None),
+        ("bf16", None),
+    ],
+)
+def test_what_llama_cpp_cannot_load_is_refused(quant: str, says: str | None) -> None:
+    if says is None:
+        settled(quant=quant)
+        return
+    ended = run_cli("advise", *ASKED, "--quant", quant)
+    assert (ended.code, ended.err) == (2, f"error: {says}\n")
+    settled(quant=quant, runtime="mlx-stream", gpu="M4 Max")
+
+
+def test_what_was_published_in_no_gguf_format_is_taken_in_one() -> None:
+    given = {"model": "deepseek-v3", "quant": None, "gpu": "RTX 5090"}
+    taken = {one.what: one for one in settled(**given).taken}["quant"]
+    assert (taken.value, taken.how) == ("Q4_K_M", "assumed")
+    assert taken.why == "as GGUF files have no fp8, which was published"
+
+
 def test_a_tight_split_has_a_safer_one_beside_it() -> None:
     found = answered()
     assert found.split is not None
