@@ -27,6 +27,7 @@ from prefetch_sim.experiments.advising.situation import Situation, settle
 from prefetch_sim.experiments.advising.targets import judged
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
+from prefetch_sim.experiments.text import number
 from prefetch_sim.hardware_profiles import ProfileError
 from prefetch_sim.hardware_profiles.drafts import as_yaml, draft
 from prefetch_sim.sim.config.errors import ConfigError
@@ -604,6 +605,23 @@ def test_a_band_is_of_the_figures_and_of_the_field_check() -> None:
     assert doubt.figures == pytest.approx((1 + stated) ** 0.5 - 1)
     assert doubt.half == pytest.approx((doubt.figures**2 + doubt.field**2) ** 0.5)
     assert band.band(point, {figure: 9.0}).half == band.MOST
+
+
+def test_a_band_that_is_cut_says_what_it_would_be() -> None:
+    cut, whole = answered(), answered(cpu="ddr4-dual")
+    assert cut.speed is not None
+    assert cut.speed.cut
+    assert cut.speed.half_width == band.MOST < cut.speed.uncut
+    assert cut.speed.uncut_low < cut.speed.low < cut.speed.high < cut.speed.uncut_high
+    said = dict(words.lines(cut))["trust"]
+    assert f"{number(cut.speed.uncut_low)} to {number(cut.speed.uncut_high)} tokens/s" in said
+    assert whole.speed is not None
+    assert not whole.speed.cut
+    assert "the most that is shown" not in dict(words.lines(whole))["trust"]
+    open_below = replace(cut, speed=replace(cut.speed, at_best=True))
+    assert (
+        f"(up to {number(cut.speed.uncut_high)} tokens/s)" in dict(words.lines(open_below))["trust"]
+    )
 
 
 def test_a_cpu_that_nobody_named_makes_the_band_wider() -> None:

@@ -127,7 +127,10 @@ def _speed(best: Point, doubt: bands.Band, context: int, at_best: bool) -> Speed
         half_width=doubt.half,
         from_figures=doubt.figures,
         from_field=doubt.field,
-        cut=doubt.cut,
+        cut=doubt.uncut > doubt.half,
+        uncut=doubt.uncut,
+        uncut_low=0.0 if at_best else max(0.0, expected * (1 - doubt.uncut)),
+        uncut_high=expected * (1 + doubt.uncut),
         at_best=at_best,
         tokens_s_at_context=1e3 / points.at_context(best, context),
     )
