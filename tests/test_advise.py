@@ -24,11 +24,11 @@ from prefetch_sim.experiments.advising.near import CHECKED
 from prefetch_sim.experiments.advising.placements import HITS, Way, first_layers, hits, placed, ways
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, settle
-from prefetch_sim.experiments.advising.targets import judged
+from prefetch_sim.experiments.advising.targets import LARGEST_CARD, judged
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
 from prefetch_sim.experiments.text import number
-from prefetch_sim.hardware_profiles import ProfileError
+from prefetch_sim.hardware_profiles import ProfileError, list_profiles, load_profile
 from prefetch_sim.hardware_profiles.drafts import as_yaml, draft
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
@@ -589,10 +589,22 @@ def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
     found = judged(14, (9, 12, 15), tried, 4.5, larger)
     assert found.met == "unlikely"
     assert [(way.what, way.tokens_s) for way in found.by] == [("imp", 25.0), ("memory_gib+1", 15)]
+    (fewest,) = judged(24, (9, 12, 15), (), 20.5, lambda gib: 10 + gib).by
+    assert fewest.what == "memory_gib+14"
     assert judged(99, (9, 12, 15), tried, 4, larger).by == ()
     again = judged(14, (9, 12, 15), [("memory_gib+1", 15.0)], 4.5, larger)
     assert [way.what for way in again.by] == ["memory_gib+1"]
     assert answered(target="1tok/s").target is not None
+
+
+def test_no_more_memory_is_advised_than_the_largest_card_of_the_list_has() -> None:
+    cards = [load_profile(name) for name in list_profiles()]
+    most = max(one.compute.memory_gib.value for one in cards if not one.unified_memory)
+    assert most == LARGEST_CARD
+    asked = {"gpu": "A100 40GB", "ram": "512GB", "model": "deepseek-v3", "target": "20tok/s"}
+    target = answered(**asked).target
+    assert target is not None
+    assert not [way for way in target.by if way.what.startswith("memory_gib+")]
 
 
 def test_a_band_is_of_the_figures_and_of_the_field_check() -> None:

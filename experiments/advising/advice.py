@@ -15,7 +15,7 @@ from prefetch_sim.experiments.advising.placements import CACHED, PAGING, Placeme
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
-from prefetch_sim.experiments.advising.targets import Target, judged
+from prefetch_sim.experiments.advising.targets import LARGEST_CARD, Target, judged
 from prefetch_sim.experiments.text import percent
 
 _COUNTS = 0.02  # an elasticity from which on a figure counts
@@ -198,7 +198,9 @@ def _target(
         best = fastest(found.with_memory(more_gib))
         return best[1].tokens_s if best else 0.0
 
-    lacking = (found.place.everything - found.place.room) / GIB
+    lacking, profile = (found.place.everything - found.place.room) / GIB, found.place.profile
+    if not profile.unified_memory:
+        lacking = min(lacking, LARGEST_CARD - profile.compute.memory_gib.value)
     band = speed.low, speed.tokens_s, speed.high
     if placement.way == "whole" or speed.at_best:
         lacking = 0.0
