@@ -5,7 +5,8 @@ are written.
 
 Near is decided by the numbers given: the root of the summed squares of their logarithms'
 distances, among the machines of the same kind (one memory, or a host behind a link), and of the
-same vendor where a name tells it. A CPU goes with no GPU, so the nearest machine's is not taken.
+same vendor where a name or a chip tells it. A CPU goes with no GPU, so the nearest machine's is not
+taken.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from prefetch_sim.hardware_profiles import (
+    Chip,
     HardwareProfile,
     ProfileError,
     RuntimeProfile,
@@ -29,7 +31,8 @@ from prefetch_sim.hardware_profiles import (
     override,
 )
 from prefetch_sim.hardware_profiles.catalogue import load_part, sections_of
-from prefetch_sim.hardware_profiles.schema import HOST_SECTIONS, Figure, Profile, models_of
+from prefetch_sim.hardware_profiles.paths import models_of
+from prefetch_sim.hardware_profiles.schema import HOST_SECTIONS, Figure, Profile
 
 GIVEN = "given by the user"
 TAKEN = "taken from "  # begins the sources of what nobody said of this machine
@@ -51,8 +54,9 @@ _VENDORS = {  # by what is in a machine's name, the first that fits
     "intel": r"\barc",
     "nvidia": r"[rg]tx|geforce|quadro|tesla|titan|jetson|spark|\b[abhklmptv]\d{1,4}(?!\d)",
 }
+_CHIPS = {"apple": "apple", "rdna": "amd", "arc": "intel", "cpu": "cpu"}  # others are NVIDIA's
 # By which one machine is like another, where much was measured.
-_TELLING = (
+TELLING = (
     "compute.memory_gib",
     "compute.memory_gb_s",
     "compute.tflops.bf16",
@@ -71,16 +75,24 @@ class Draft:
     cpu: str | None = None  # of a CPU that nobody said anything of, where it is from
 
 
-def draft(name: str, given: Mapping[str, float], *, unified: bool, like: str | None) -> Draft:
+def draft(
+    name: str,
+    given: Mapping[str, float],
+    *,
+    unified: bool,
+    like: str | None,
+    chip: Chip | None = None,
+) -> Draft:
     """A profile called ``name`` with the figures ``given``, by dotted path.
 
-    ``cpu.expert_gb_s.bf16`` is what host memory reads. Raises ProfileError.
+    ``cpu.expert_gb_s.bf16`` is what host memory reads. ``chip`` is this machine's own: figures of
+    another one do not make it the same. Raises ProfileError.
     """
     given = dict(given)
     if _CPU_RATE in given:
         given[_CPU_RATE] = float(f"{given[_CPU_RATE] * _CPU_SHARE:.3g}")
     near = like is None
-    base = load_profile(_nearest(given, unified, of=_vendor(name)) if like is None else like)
+    base = load_profile(_nearest(given, unified, of=_vendor(name, chip)) if like is None else like)
     if base.unified_memory is not unified:
         kind = "one memory" if base.unified_memory else "a host behind a link"
         raise ProfileError(f"--like {base.name}: it has {kind}, and this machine has not")
@@ -106,7 +118,11 @@ def draft(name: str, given: Mapping[str, float], *, unified: bool, like: str | N
             figures[path] = _figure(path, given[path], source, figure.uncertainty)
     profile = override(base, {path: figure.model_dump() for path, figure in figures.items()})
     what = "one memory" if unified else "a host"
-    own = {"name": name, "description": f"{name}: a machine with {what}, the rest as {base.name}"}
+    own = {
+        "name": name,
+        "description": f"{name}: a machine with {what}, the rest as {base.name}",
+        "chip": chip,
+    }
     sections = {
         section: part.model_copy(update={"name": None})
         for section in ("cpu", "storage")
@@ -128,7 +144,7 @@ def complete(
         if not (unified and path.split(".")[0] in HOST_SECTIONS)
     }
     given = {path: figure.value for path, figure in own.items()}
-    telling = {path: given[path] for path in _TELLING if path in given}
+    telling = {path: given[path] for path in TELLING if path in given}
     like = _nearest(telling, unified)
     known = load_profile(like).flat()
     taken = dict.fromkeys(known, f"{TAKEN}{like}, the nearest machine")
@@ -199,8 +215,10 @@ def _nested(figures: Mapping[str, Figure]) -> dict[str, Any]:
     return whole
 
 
-def _vendor(name: str) -> str | None:
-    """Whose a machine is, where its name tells."""
+def _vendor(name: str, chip: Chip | None) -> str | None:
+    """Whose a machine is, where its chip or its name tells."""
+    if chip is not None:
+        return _CHIPS.get(chip, "nvidia")
     text = name.lower().replace("_", "-")
     return next((whose for whose, words in _VENDORS.items() if re.search(words, text)), None)
 
@@ -222,13 +240,17 @@ def _nearest(
         for machine in machines
         if machine.unified_memory is unified and (having is None or getattr(machine, having))
     ]
-    alike = [machine for machine in alike if of and _vendor(machine.name) == of] or alike
+    alike = [machine for machine in alike if of and _vendor("", machine.chip) == of] or alike
     return min(alike, key=distance).name  # the first of several in the order of their names
 
 
 def as_yaml(profile: Profile, notes: Sequence[str] = ()) -> str:
     """The profile as a file, a figure a line, like those of the catalogue; ``notes`` below."""
-    words = {name: getattr(profile, name) for name in _words(type(profile))}
+    words = {
+        name: value
+        for name in _words(type(profile))
+        if (value := getattr(profile, name)) is not None
+    }
     head = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in words.items()]
     return "\n".join([*head, *_lines(profile.flat()), *(f"# {note}" for note in notes)]) + "\n"
 

@@ -394,6 +394,7 @@ def test_a_machine_whose_name_tells_its_vendor_is_like_one_of_that() -> None:
     assert draft("rtx-2060", five, unified=False, like=None).like.startswith("rtx-")
     assert draft("Radeon_VII", five, unified=False, like=None).like.startswith("rx-")
     assert draft("arc-a770", five, unified=False, like=None).like == "arc-b580" == unnamed
+    assert draft("box", five, unified=False, like=None, chip="turing").like.startswith("rtx-")
     one = {"compute.memory_gib": 32, "compute.memory_gb_s": 180, "storage.gb_s": 5}
     assert draft("m1max", one, unified=True, like=None).like.startswith("m")
 
@@ -454,6 +455,15 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     ):
         assert message in new(name, FIVE, "-o", path).err
     assert "did you mean 'rtx-3090'?" in new("box", FIVE, "--like", "rtx-309").err
+
+
+def test_a_machine_has_the_chip_that_was_said_and_not_that_of_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    assert "--chip was not said" in new("box", FIVE, "-o", path).out
+    assert load_profile(path).chip is None
+    assert "--chip" not in new("box", FIVE, "-o", path, "--force", "--chip", "pascal").out
+    assert load_profile(path).chip == "pascal"
+    assert "did you mean 'ampere'?" in new("box", FIVE, "-o", path, "--chip", "amper").err
 
 
 def test_the_commands_for_a_machine_of_ones_own_run(
