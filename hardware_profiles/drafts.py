@@ -3,14 +3,17 @@
 The numbers are given by a user (`draft`), or were measured (`complete`). Here is also how profiles
 are written.
 
-Near is decided by the numbers given alone: the root of the summed squares of their logarithms'
-distances, among the machines of the same kind (one memory, or a host behind a link).
+Near is decided by the numbers given: the root of the summed squares of their logarithms'
+distances, among the machines of the same kind (one memory, or a host behind a link), and of the
+same vendor where a name or a chip tells it. A CPU goes with no GPU, so the nearest machine's is not
+taken.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,10 +30,12 @@ from prefetch_sim.hardware_profiles import (
     load_runtime,
     override,
 )
+from prefetch_sim.hardware_profiles.catalogue import load_part, sections_of
 from prefetch_sim.hardware_profiles.paths import models_of
 from prefetch_sim.hardware_profiles.schema import HOST_SECTIONS, Figure, Profile
 
 GIVEN = "given by the user"
+TAKEN = "taken from "  # begins the sources of what nobody said of this machine
 _CPU_SHARE = 0.75  # of what host memory reads, that products of experts reach
 _LEAST_UNCERTAINTY = 0.3  # of what another machine's profile says
 # Figures that follow another one of the same machine where that one is given.
@@ -41,6 +46,15 @@ _FOLLOW = {
     "compute.tflops.mxfp4": "compute.tflops.bf16",
 }
 _CPU_RATE = "cpu.expert_gb_s.bf16"
+_OF_CPU = ("cpu.", "contention.")
+_USUAL_CPU = "ddr4-dual"  # where nothing is said of it
+_VENDORS = {  # by what is in a machine's name, the first that fits
+    "apple": r"\bm[1-9](?!\d)|mac|apple",
+    "amd": r"\brx|radeon|vega|\bmi\d|instinct|strix",
+    "intel": r"\barc",
+    "nvidia": r"[rg]tx|geforce|quadro|tesla|titan|jetson|spark|\b[abhklmptv]\d{1,4}(?!\d)",
+}
+_CHIPS = {"apple": "apple", "rdna": "amd", "arc": "intel", "cpu": "cpu"}  # others are NVIDIA's
 # By which one machine is like another, where much was measured.
 TELLING = (
     "compute.memory_gib",
@@ -58,6 +72,7 @@ class Draft:
     profile: HardwareProfile
     like: str
     near: bool  # found to be the nearest, not asked for
+    cpu: str | None = None  # of a CPU that nobody said anything of, where it is from
 
 
 def draft(
@@ -77,17 +92,24 @@ def draft(
     if _CPU_RATE in given:
         given[_CPU_RATE] = float(f"{given[_CPU_RATE] * _CPU_SHARE:.3g}")
     near = like is None
-    base = load_profile(_nearest(given, unified) if like is None else like)
+    base = load_profile(_nearest(given, unified, of=_vendor(name, chip)) if like is None else like)
     if base.unified_memory is not unified:
         kind = "one memory" if base.unified_memory else "a host behind a link"
         raise ProfileError(f"--like {base.name}: it has {kind}, and this machine has not")
-    known = base.flat()
     for path in given:
-        if path not in known:
+        if path not in base.flat():
             raise ProfileError(f"--like {base.name}: it has no {path}, which was given")
-    taken = f"taken from {base.name}, " + ("the nearest machine" if near else "as was asked for")
+    rest = f"{TAKEN}{base.name}, " + ("the nearest machine" if near else "as was asked for")
+    cpu = cpu_rest = None
+    if base.cpu is not None and _CPU_RATE not in given:
+        cpu, cpu_rest = base.cpu.name or f"that of {base.name}", rest
+        if near:
+            base = base.model_copy(update=sections_of(load_part("cpu", _USUAL_CPU)))
+            cpu, cpu_rest = _USUAL_CPU, f"{TAKEN}{_USUAL_CPU}, as no CPU was given"
+    known = base.flat()
     figures = {}
     for path, figure in known.items():
+        taken = cpu_rest if cpu_rest and path.startswith(_OF_CPU) else rest
         figures[path] = _taken(path, known, given, taken)
         if path in given:
             source = GIVEN
@@ -106,7 +128,7 @@ def draft(
         for section in ("cpu", "storage")
         if (part := getattr(profile, section)) is not None
     }
-    return Draft(profile.model_copy(update=own | sections), base.name, near)
+    return Draft(profile.model_copy(update=own | sections), base.name, near, cpu)
 
 
 def complete(
@@ -125,15 +147,15 @@ def complete(
     telling = {path: given[path] for path in TELLING if path in given}
     like = _nearest(telling, unified)
     known = load_profile(like).flat()
-    taken = dict.fromkeys(known, f"taken from {like}, the nearest machine")
+    taken = dict.fromkeys(known, f"{TAKEN}{like}, the nearest machine")
     for section in dict.fromkeys(path.split(".")[0] for path in own):
         if not any(path.startswith(f"{section}.") for path in known):  # an optional one
-            other = _nearest(telling, unified, section)
+            other = _nearest(telling, unified, having=section)
             more = load_profile(other).flat()
             more = {path: more[path] for path in more if path.startswith(f"{section}.")}
             known |= more
             taken |= dict.fromkeys(
-                more, f"taken from {other}, the nearest machine that has a {section}"
+                more, f"{TAKEN}{other}, the nearest machine that has a {section}"
             )
     figures = {
         path: own[path] if path in own else _taken(path, known, given, taken[path])
@@ -193,8 +215,18 @@ def _nested(figures: Mapping[str, Figure]) -> dict[str, Any]:
     return whole
 
 
-def _nearest(given: Mapping[str, float], unified: bool, having: str | None = None) -> str:
-    """Of the machines that have a section ``having``, if one is named."""
+def _vendor(name: str, chip: Chip | None) -> str | None:
+    """Whose a machine is, where its chip or its name tells."""
+    if chip is not None:
+        return _CHIPS.get(chip, "nvidia")
+    text = name.lower().replace("_", "-")
+    return next((whose for whose, words in _VENDORS.items() if re.search(words, text)), None)
+
+
+def _nearest(
+    given: Mapping[str, float], unified: bool, *, having: str | None = None, of: str | None = None
+) -> str:
+    """Of the machines that have a section ``having``, and ``of`` a vendor where it has one."""
 
     def distance(machine: HardwareProfile) -> float:
         known = machine.flat()
@@ -208,6 +240,7 @@ def _nearest(given: Mapping[str, float], unified: bool, having: str | None = Non
         for machine in machines
         if machine.unified_memory is unified and (having is None or getattr(machine, having))
     ]
+    alike = [machine for machine in alike if of and _vendor("", machine.chip) == of] or alike
     return min(alike, key=distance).name  # the first of several in the order of their names
 
 

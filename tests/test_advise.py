@@ -24,10 +24,18 @@ from prefetch_sim.experiments.advising.near import CHECKED
 from prefetch_sim.experiments.advising.placements import HITS, Way, first_layers, hits, placed, ways
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, settle
-from prefetch_sim.experiments.advising.targets import ALL_IN_MEMORY, judged
+from prefetch_sim.experiments.advising.targets import ALL_IN_MEMORY, LARGEST_CARD, judged
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
-from prefetch_sim.hardware_profiles import Chip, ProfileError, load_runtime
+from prefetch_sim.experiments.text import number
+from prefetch_sim.hardware_profiles import (
+    Chip,
+    ProfileError,
+    list_profiles,
+    load_profile,
+    load_runtime,
+)
+from prefetch_sim.hardware_profiles.drafts import as_yaml, draft
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
 
@@ -314,7 +322,6 @@ def test_a_split_is_answered_with_its_flags_and_a_band() -> None:
     assert speed.tokens_s_at_context < speed.tokens_s
     assert split.flags == f"-ngl 99 --n-cpu-moe {16 - split.layers} -c 8192"
     assert found.limits is not None
-    assert sum(found.limits.values()) == pytest.approx(1)
     assert next(iter(found.limits)) in ("cpu", "gpu")
     gains = {one.what: one.gain for one in found.more}
     assert gains["memory_gib+1"] > 0
@@ -401,6 +408,34 @@ def test_how_often_host_memory_has_an_expert_is_assumed_and_said() -> None:
     assert "found in host memory" not in dict(words.lines(answered()))["assumed"]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"runtime": "imp", "gpu": "RTX 5070 3GB"},
+        {"gpu": "RTX 3060 3GB", "ram": "3GB"},
+        {"gpu": "M4", "ram": "6GB"},
+    ],
+)
+def test_each_time_is_in_one_limit_and_twice_a_rate_gains_no_more_than_that(given: Any) -> None:
+    found = answered(**given)
+    assert found.limits is not None
+    assert 0.9 < sum(found.limits.values()) < 1.1
+    rates = [one for one in found.more if one.what.endswith("*2")]
+    assert rates
+    for one in rates:
+        share = found.limits[one.what.removesuffix("*2")]
+        assert one.gain <= share / (2 - share) + 0.02, one.what
+
+
+def test_a_share_of_a_rate_is_in_the_rates_limit() -> None:
+    gpu = {"hardware.compute.memory_gb_s": 1.0, "hardware.compute.expert_efficiency": 0.8}
+    cpu = {"hardware.cpu.expert_gb_s.bf16": 0.5, "hardware.contention.cpu": 0.4}
+    found = limits({**gpu, **cpu})
+    assert found["gpu"] == pytest.approx(1)
+    assert found["cpu"] == pytest.approx(points.share(0.5))
+
+
 def test_a_limit_that_gains_nothing_when_it_is_better_is_said_to() -> None:
     found = answered(gpu="RTX 3060 3GB", ram="3GB", drive="0.5 GB/s")
     even = {"cpu": 0.87, "drive": 0.13}
@@ -457,6 +492,46 @@ def test_a_split_asked_about_stands_beside_the_best() -> None:
     assert found.best.what == answered().split.flags  # type: ignore[union-attr]
     assert answered().best is None
     assert dict(words.lines(found))["best"].startswith("-ngl 99 --n-cpu-moe")
+
+
+def test_flags_say_what_the_kv_cache_is_kept_in() -> None:
+    kept = " -fa on -ctk q8_0 -ctv q8_0"
+    found = answered(quant="{name: Q4_K_M, kv: q8_0}", context=16384)
+    assert found.split is not None
+    assert found.split.flags is not None
+    assert found.split.flags.endswith(f" -c 16384{kept}")
+    assert found.safer is not None
+    assert found.safer.what.endswith(kept)
+    whole = answered(quant="{name: Q4_K_M, kv: q8_0}", gpu="RTX 4090").split
+    assert whole is not None
+    assert whole.flags == f"-ngl 99 -c 8192{kept}"
+
+
+@pytest.mark.parametrize(
+    ("quant", "says"),
+    [
+        ("fp8", "quant: llama.cpp has no fp8: say Q8_0"),
+        ("int4@4.25", "quant: llama.cpp has no int4@4.25: say Q4_K_M"),
+        ("{name: Q4_K_M, attention: int8}", "quant: llama.cpp has no int8: say Q8_0"),
+        ("{name: Q4_K_M, kv: fp8}", "quant: llama.cpp has no KV cache in fp8: say kv: q8_0"),
+        ("nvfp4", None),
+        ("bf16", None),
+    ],
+)
+def test_what_llama_cpp_cannot_load_is_refused(quant: str, says: str | None) -> None:
+    if says is None:
+        settled(quant=quant)
+        return
+    ended = run_cli("advise", *ASKED, "--quant", quant)
+    assert (ended.code, ended.err) == (2, f"error: {says}\n")
+    settled(quant=quant, runtime="mlx-stream", gpu="M4 Max")
+
+
+def test_what_was_published_in_no_gguf_format_is_taken_in_one() -> None:
+    given = {"model": "deepseek-v3", "quant": None, "gpu": "RTX 5090"}
+    taken = {one.what: one for one in settled(**given).taken}["quant"]
+    assert (taken.value, taken.how) == ("Q4_K_M", "assumed")
+    assert taken.why == "as GGUF files have no fp8, which was published"
 
 
 def test_a_tight_split_has_a_safer_one_beside_it() -> None:
@@ -597,7 +672,7 @@ def test_a_described_machine_is_found_by_its_name_and_is_not_usual(
     machine = settled(gpu="my-box").machine
     assert machine.profile.name == "my-box"
     assert machine.profile.compute.memory_gib.value == 16
-    assert {one.how for one in machine.taken} == {"said"}
+    assert {one.what for one in machine.taken if one.how != "said"} == {"cpu"}
     assert not any("usual" in one.why or one.value == "none" for one in machine.taken)
 
 
@@ -633,10 +708,22 @@ def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
     found = judged(14, (9, 12, 15), tried, 4.5, larger)
     assert found.met == "unlikely"
     assert [(way.what, way.tokens_s) for way in found.by] == [("imp", 25.0), ("memory_gib+1", 15)]
+    (fewest,) = judged(24, (9, 12, 15), (), 20.5, lambda gib: 10 + gib).by
+    assert fewest.what == "memory_gib+14"
     assert judged(99, (9, 12, 15), tried, 4, larger).by == ()
     again = judged(14, (9, 12, 15), [("memory_gib+1", 15.0)], 4.5, larger)
     assert [way.what for way in again.by] == ["memory_gib+1"]
     assert answered(target="1tok/s").target is not None
+
+
+def test_no_more_memory_is_advised_than_the_largest_card_of_the_list_has() -> None:
+    cards = [load_profile(name) for name in list_profiles()]
+    most = max(one.compute.memory_gib.value for one in cards if not one.unified_memory)
+    assert most == LARGEST_CARD
+    asked = {"gpu": "A100 40GB", "ram": "512GB", "model": "deepseek-v3", "target": "20tok/s"}
+    target = answered(**asked).target
+    assert target is not None
+    assert not [way for way in target.by if way.what.startswith("memory_gib+")]
 
 
 def test_a_band_is_of_the_figures_and_of_the_field_check() -> None:
@@ -649,7 +736,23 @@ def test_a_band_is_of_the_figures_and_of_the_field_check() -> None:
     assert doubt.figures == pytest.approx((1 + stated) ** 0.5 - 1)
     assert doubt.half == pytest.approx((doubt.figures**2 + doubt.field**2) ** 0.5)
     assert band.band(point, {figure: 9.0}).half == band.MOST
-    assert limits({figure: 0.5, "runtime.step_us": 0.5})["cpu"] == 0.5
+
+
+def test_a_band_that_is_cut_says_what_it_would_be() -> None:
+    cut, whole = answered(), answered(cpu="ddr4-dual")
+    assert cut.speed is not None
+    assert cut.speed.cut
+    assert cut.speed.half_width == band.MOST < cut.speed.uncut
+    assert cut.speed.uncut_low < cut.speed.low < cut.speed.high < cut.speed.uncut_high
+    said = dict(words.lines(cut))["trust"]
+    assert f"{number(cut.speed.uncut_low)} to {number(cut.speed.uncut_high)} tokens/s" in said
+    assert whole.speed is not None
+    assert not whole.speed.cut
+    assert "the most that is shown" not in dict(words.lines(whole))["trust"]
+    open_below = replace(cut, speed=replace(cut.speed, at_best=True))
+    assert (
+        f"(up to {number(cut.speed.uncut_high)} tokens/s)" in dict(words.lines(open_below))["trust"]
+    )
 
 
 def test_a_cpu_that_nobody_named_makes_the_band_wider() -> None:
@@ -660,6 +763,24 @@ def test_a_cpu_that_nobody_named_makes_the_band_wider() -> None:
     assert said is not None
     assert assumed.tokens_s == said.tokens_s
     assert assumed.from_figures > said.from_figures
+
+
+def test_the_cpu_of_a_described_machine_is_assumed_where_nobody_said_it(tmp_path: Path) -> None:
+    five = {
+        "compute.memory_gib": 5, "compute.memory_gb_s": 315, "host_link.gb_s": 25,
+        "host.memory_gib": 32, "storage.gb_s": 6,
+    }  # fmt: skip
+    answers = []
+    for more in ({}, {"cpu.expert_gb_s.bf16": 32 / 0.75}):
+        made = draft("box", five | more, unified=False, like=None)
+        path = tmp_path / f"box{len(answers)}.yaml"
+        path.write_text(as_yaml(made.profile), encoding="utf-8")
+        answers.append(answered(gpu=str(path)))
+    assumed, said = (dict(words.lines(one)).get("assumed", "") for one in answers)
+    assert "cpu of 32 GB/s of experts (taken from ddr4-dual, as no CPU was given)" in assumed
+    assert "cpu of" not in said
+    doubts = [one.speed.from_figures for one in answers if one.speed is not None]
+    assert doubts[0] > doubts[1]
 
 
 def load_part(name: str) -> float:

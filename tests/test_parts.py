@@ -334,9 +334,9 @@ def test_five_numbers_make_a_machine(tmp_path: Path) -> None:
     said = new("box", FIVE, "-o", path)
     assert (said.code, said.err) == (0, "")
     assert f"{path}: box, like rtx-3090, the nearest to these numbers" in said.out
-    made, like = load_profile(path), load_profile("rtx-3090")
+    made, near = load_profile(path), load_profile("rtx-3090")
     figures = made.flat()
-    assert figures.keys() == like.flat().keys()
+    assert figures.keys() == near.flat().keys()
     given = {path: figure for path, figure in figures.items() if figure.source == GIVEN}
     assert {path: figure.value for path, figure in given.items()} == {
         "compute.memory_gib": 24,
@@ -349,10 +349,12 @@ def test_five_numbers_make_a_machine(tmp_path: Path) -> None:
         assert figure.kind == "estimate"
         assert name in said.out
         if name not in given:
-            assert figure.source.startswith("taken from rtx-3090, the nearest machine")
+            cpu = name.startswith(("cpu.", "contention."))
+            like = "ddr4-dual, as no CPU was given" if cpu else "rtx-3090, the nearest machine"
+            assert figure.source.startswith(f"taken from {like}")
             assert figure.uncertainty >= 0.3
     # At half of the drive's rate one read by itself has half of its own.
-    assert made.storage.stream_gb_s.value == like.storage.stream_gb_s.value / 2
+    assert made.storage.stream_gb_s.value == near.storage.stream_gb_s.value / 2
     assert machine(str(path)).name == "box"
     assert run(parse(SMALL | {"hardware": str(path)}, "my.yaml"))["hardware"] == "box"
 
@@ -369,6 +371,32 @@ def test_numbers_that_may_be_given_too(tmp_path: Path) -> None:
     assert made.cpu is not None
     assert made.cpu.expert_gb_s.bf16.value == 75
     assert made.compute.launch_us.source == "taken from rtx-4090, as was asked for"
+
+
+def test_a_cpu_is_not_taken_from_the_nearest_gpu_without_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    server = FIVE | {"--gpu-gb-s": "235", "--link-gb-s": "24"}
+    said = new("p40", server, "-o", path).out
+    assert "p40, like l4" in said
+    assert "its CPU: ddr4-dual, as none was said; --cpu-gb-s says what yours reads" in said
+    rate, usual = (load_profile(path).cpu, load_part("cpu", "ddr4-dual").flat())
+    assert rate is not None
+    assert rate.expert_gb_s.bf16.value == usual["cpu.expert_gb_s.bf16"].value
+    said = new("box", FIVE, "--like", "rtx-2080", "-o", path, "--force").out
+    assert "its CPU: i9-10900x, which comes with rtx-2080; --cpu-gb-s" in said
+    assert "its CPU" not in new("box", FIVE | {"--cpu-gb-s": "50"}, "-o", path, "--force").out
+
+
+def test_a_machine_whose_name_tells_its_vendor_is_like_one_of_that() -> None:
+    numbers = (12, 380, 12.3, 32, 3)  # an RTX 2060's, nearest to an Arc's
+    five = dict(zip(FIVE_PATHS, numbers, strict=True))
+    unnamed = draft("box", five, unified=False, like=None).like
+    assert draft("rtx-2060", five, unified=False, like=None).like.startswith("rtx-")
+    assert draft("Radeon_VII", five, unified=False, like=None).like.startswith("rx-")
+    assert draft("arc-a770", five, unified=False, like=None).like == "arc-b580" == unnamed
+    assert draft("box", five, unified=False, like=None, chip="turing").like.startswith("rtx-")
+    one = {"compute.memory_gib": 32, "compute.memory_gb_s": 180, "storage.gb_s": 5}
+    assert draft("m1max", one, unified=True, like=None).like.startswith("m")
 
 
 @pytest.mark.parametrize("name", list_profiles())

@@ -15,7 +15,12 @@ from prefetch_sim.experiments.advising.placements import CACHED, PAGING, Placeme
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
-from prefetch_sim.experiments.advising.targets import ALL_IN_MEMORY, Target, judged
+from prefetch_sim.experiments.advising.targets import (
+    ALL_IN_MEMORY,
+    LARGEST_CARD,
+    Target,
+    judged,
+)
 from prefetch_sim.experiments.text import percent
 
 _COUNTS = 0.02  # an elasticity from which on a figure counts
@@ -128,7 +133,10 @@ def _speed(best: Point, doubt: bands.Band, context: int, at_best: bool) -> Speed
         half_width=doubt.half,
         from_figures=doubt.figures,
         from_field=doubt.field,
-        cut=doubt.cut,
+        cut=doubt.uncut > doubt.half,
+        uncut=doubt.uncut,
+        uncut_low=0.0 if at_best else max(0.0, expected * (1 - doubt.uncut)),
+        uncut_high=expected * (1 + doubt.uncut),
         at_best=at_best,
         tokens_s_at_context=1e3 / points.at_context(best, context),
     )
@@ -168,15 +176,21 @@ _GROUPS = (  # of figures, by the beginnings of their paths; the first that fits
 )
 
 
+# Shares of a rate: the time that goes with them goes with the rate, too.
+_OF_RATES = ("expert_efficiency", "beside_loads", "contention.cpu", "contention.host_link")
+
+
 def limits(felt: Mapping[str, float]) -> dict[str, float]:
-    """What a token's time goes with, as shares of all that was found, the largest first."""
+    """The shares of a token's time that go with each, the largest first.
+
+    Beside one another they add up to less or more than 1: what ends together is in none or in both.
+    """
     sums = dict.fromkeys((name for name, _ in _GROUPS), 0.0)
     for path, e in felt.items():
         name = next((name for name, begins in _GROUPS if path.startswith(begins)), None)
-        if name is not None:
-            sums[name] += e
-    whole = sum(sums.values()) or 1.0
-    return dict(sorted(((k, v / whole) for k, v in sums.items()), key=lambda item: -item[1]))
+        if name is not None and not path.endswith(_OF_RATES):
+            sums[name] += points.share(e)
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
 def _target(
@@ -190,7 +204,9 @@ def _target(
         best = fastest(found.with_memory(more_gib).chosen_anew())
         return best[1].tokens_s if best else 0.0
 
-    lacking = (found.place.everything - found.place.room) / GIB
+    lacking, profile = (found.place.everything - found.place.room) / GIB, found.place.profile
+    if not profile.unified_memory:
+        lacking = min(lacking, LARGEST_CARD - profile.compute.memory_gib.value)
     band = speed.low, speed.tokens_s, speed.high
     if placement.way == "whole" or speed.at_best:
         lacking = 0.0

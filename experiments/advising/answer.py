@@ -41,7 +41,10 @@ class Speed:
     half_width: float
     from_figures: float
     from_field: float
-    cut: bool  # what is known would make it wider
+    cut: bool  # what is known makes it wider
+    uncut: float  # the half-width that what is known makes it, and the ends that it has then
+    uncut_low: float
+    uncut_high: float
     at_best: bool  # paging is not modelled: the band is open below, and ``low`` is 0
     tokens_s_at_context: float
 

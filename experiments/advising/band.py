@@ -40,9 +40,9 @@ class Band(NamedTuple):
     parts: dict[str, float]  # of ``figures``, by figure, the largest first
 
     @property
-    def cut(self) -> bool:
-        """Whether what is known would make it wider than ``MOST``."""
-        return hypot(self.figures, self.field) > MOST
+    def uncut(self) -> float:
+        """What is known makes it as wide as this."""
+        return hypot(self.figures, self.field)
 
 
 def band(

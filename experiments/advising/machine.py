@@ -23,6 +23,7 @@ from prefetch_sim.hardware_profiles import (
     load_machine,
     load_profile,
 )
+from prefetch_sim.hardware_profiles.drafts import TAKEN
 from prefetch_sim.sim.calibration.machine import describe
 from prefetch_sim.sim.config.files import Tree
 
@@ -201,7 +202,7 @@ def _host(
         changes["cpu"] = known
     else:
         unknown = f"; {found.cpu} is in no list" if is_here else ""
-        taken.append(Taken("cpu", part, how, usual + unknown))
+        taken.append(_usual_cpu(base, part) or Taken("cpu", part, how, usual + unknown))
     if question.link is None:
         why = usual if given else f"as {base.name}"
         taken.append(Taken("link", f"{base.host_link.gb_s.value:g} GB/s", how, why))
@@ -209,6 +210,12 @@ def _host(
         taken.append(Taken("link", f"{question.link:g} GB/s", "said"))
         changes["host_link"] = {"gb_s": question.link}
     return changes
+
+
+def _usual_cpu(base: HardwareProfile, part: str) -> Taken | None:
+    """A CPU that nobody said anything of, where another machine's stands for it."""
+    source = "" if base.cpu is None else base.cpu.expert_gb_s.bf16.source
+    return Taken("cpu", part, "assumed", source) if source.startswith(TAKEN) else None
 
 
 def _drive(question: Question, base: HardwareProfile, taken: list[Taken]) -> dict[str, Any]:
@@ -232,8 +239,7 @@ def _cpu_of(base: HardwareProfile) -> str:
     """Its name, or what it does."""
     if base.cpu is None:
         return "none"
-    speed = base.flat()["cpu.expert_gb_s.bf16"].value
-    return base.cpu.name or f"of {speed:g} GB/s of experts"
+    return base.cpu.name or f"of {base.cpu.expert_gb_s.bf16.value:g} GB/s of experts"
 
 
 def _as(text: str, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import ceil
 
-from prefetch_sim.experiments.advising import points
+from prefetch_sim.experiments.advising import formats, points
 from prefetch_sim.experiments.advising.answer import Option
 from prefetch_sim.experiments.advising.choices import fastest, point
 from prefetch_sim.experiments.advising.machine import GIB, host_usable, unified_usable
@@ -76,6 +76,8 @@ def engines(found: Situation, placement: Placement, best: Point, tell: Told) -> 
         names = tuple(FROM_DRIVE[chip] for chip in (place.profile.chip,) if chip in FROM_DRIVE)
     options = []
     for name in names:
+        if formats.refusal(name, found.question.quant):
+            continue
         if name != found.place.runtime.name and found.runs(name):
             tell(f"with {name}")
             other = fastest(found.with_runtime(name))
@@ -115,8 +117,9 @@ def flags(found: Situation, placement: Placement) -> str | None:
     place, way = found.place, placement.way
     if place.runtime.name == "llama.cpp" and way in ("whole", "layers"):
         first = first_layers(place.model, placement.layers)
+        kv = formats.kv_flags(found.precision.over(place.model.precision).kv)
         moe = f" --n-cpu-moe {first}" if way == "layers" and first else ""
-        return f"-ngl 99{moe} -c {found.question.context}"
+        return f"-ngl 99{moe} -c {found.question.context}{kv}"
     if place.runtime.name == "ktransformers" and way == "each":
         return f"--kt-num-gpu-experts {placement.each}"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
+from math import expm1, log
 
 from prefetch_sim.sim.config.files import Tree, parse, set_path
 from prefetch_sim.sim.results.metrics import MS, hit_rates, latencies
@@ -102,6 +102,11 @@ def elasticities(point: Point, told: Callable[[str], None]) -> dict[str, float]:
         worse = run(set_path(tree, *change))
         found[figure] = max(0.0, log(worse.ms / usual.ms) / log(_WORSE))
     return found
+
+
+def share(elasticity: float) -> float:
+    """The share of a token's time that goes with a figure of this elasticity."""
+    return expm1(elasticity * log(_WORSE)) / (_WORSE - 1)
 
 
 def _figures(point: Point) -> dict[str, float]:

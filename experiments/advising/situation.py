@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prefetch_sim.experiments.advising import known
+from prefetch_sim.experiments.advising import formats, known
 from prefetch_sim.experiments.advising import machine as machines
 from prefetch_sim.experiments.advising.machine import Machine, Taken
 from prefetch_sim.experiments.advising.placements import Place
@@ -141,6 +141,7 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     why_engine = ""
     if question.runtime is None:
         found, why_engine = _usual_runtime(found)
+    formats.check(found.place.runtime.name, question.quant)
     for what, value, given, why in (
         (
             "quant",
@@ -206,6 +207,8 @@ def _stored(question: Question, model: ModelSpec, engine: str) -> tuple[Precisio
         return Precision.of("Q4_K_M"), "usual of a model published in 16 bits"
     if published == "mxfp4" and engine in _GGUF_ENGINES:
         return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
+    if engine in formats.GGUF and not formats.in_gguf(published):
+        return Precision.of("Q4_K_M"), f"as GGUF files have no {published}, which was published"
     return Precision(), ""
 
 

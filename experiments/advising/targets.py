@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
-_LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)  # GiB more
+LARGEST_CARD = 178  # GiB, of the list: more memory than that on one GPU is no advice
 WHOLE_MACHINE = "all_gb="  # one memory of so many GB, as it is sold, that holds all experts
 ALL_IN_MEMORY = ("host_gib=", WHOLE_MACHINE)
 
@@ -39,21 +40,20 @@ def judged(
     """Judge ``wanted`` tokens/s by what is expected, ``band`` being (low, expected, high).
 
     ``others`` are tried already; ``larger`` gives tokens/s with so many GiB more, of which
-    ``lacking_gib`` hold all experts: the fewest that reach it are looked for. What is expected
-    ``at_best`` meets nothing.
+    ``lacking_gib`` are the most that is of use: the fewest that reach it are looked for. What is
+    expected ``at_best`` meets nothing.
     """
     low, expected, high = band
     if expected >= wanted and not at_best:
         return Target(wanted, "yes" if low >= wanted else "likely", ())
     by = [Way(what, speed) for what, speed in others if speed >= wanted]
     if lacking_gib > 0 and (speed := larger(lacking_gib)) >= wanted:
-        steps = [float(gib) for gib in _LADDER if gib < lacking_gib]
         found = Way(f"memory_gib+{lacking_gib:.3g}", speed)
-        first, last = 0, len(steps)
-        while first < last:
+        first, last = 1, ceil(lacking_gib)
+        while first < last:  # whole GiB
             middle = (first + last) // 2
-            if (speed := larger(steps[middle])) >= wanted:
-                last, found = middle, Way(f"memory_gib+{steps[middle]:g}", speed)
+            if (speed := larger(middle)) >= wanted:
+                last, found = middle, Way(f"memory_gib+{middle}", speed)
             else:
                 first = middle + 1
         wholes = [way for way in by if way.what.startswith(WHOLE_MACHINE)]

@@ -249,11 +249,17 @@ def _trust(advice: Advice) -> str:
     speed, trust = advice.speed, advice.trust
     assert speed is not None
     assert trust is not None
-    cut = ", cut from more" if speed.cut else ""
+    shown = f"±{_share(speed.half_width)}"
+    if speed.cut:
+        low = "up" if speed.at_best else number(speed.uncut_low)
+        shown += (
+            f" is the most that is shown; what is known leaves more, ±{_share(speed.uncut)} "
+            f"({low} to {_rate(speed.uncut_high)})"
+        )
     doubts = ", ".join(f"{_figure(path)} ±{_share(part)}" for path, part in trust.doubts.items())
     kinds = " and ".join(f"{n} {kind}" for kind, n in _kinds(trust.figures))
     text = (
-        f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; "
+        f"{shown}: figures ±{_share(speed.from_figures)} ({doubts}; "
         f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
     )
     if speed.at_best:

@@ -123,6 +123,10 @@ def new(
     console_out = console()
     how = "the nearest to these numbers" if made.near else "as was asked for"
     console_out.print(f"{target}: {name}, like {made.like}, {how}", markup=False)
+    if made.cpu is not None:
+        how = "as none was said" if made.near else f"which comes with {made.like}"
+        said_cpu = f"its CPU: {made.cpu}, {how}; {_CPU} says what yours reads"
+        console_out.print(said_cpu, markup=False, soft_wrap=True)
     figures = made.profile.flat()
     own = [path for path, figure in figures.items() if figure.source.endswith(GIVEN)]
     table = grid("figure", "value", "±", "source")
