@@ -269,9 +269,7 @@ class RuntimeProfile(Profile):
         "CPU. A run that does so is simulated all the same, and says it",
     )
     runs_on: RunsOn | None = Field(
-        default=None,
-        description="none: wherever a machine has a profile. A run elsewhere is simulated all the "
-        "same, and says it",
+        default=None, description="none: anywhere. A run elsewhere is simulated, and says it"
     )
     step_us: Delay = Field(description="host's work of a forward pass: scheduling, sampling")
     layer_us: Delay = Field(description="host's work of a MoE layer")

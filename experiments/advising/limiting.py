@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefetch_sim.experiments.advising.answer import Advice
+from prefetch_sim.experiments.advising.points import MISSES
 
 _LIMITS = {
     "cpu": "the CPU and its memory",
@@ -11,6 +12,24 @@ _LIMITS = {
     "drive": "the drive",
     "engine": "the engine's own work",
 }
+_FIGURES = (  # by what is in their paths, the first that fits
+    ("hardware.cpu.expert_gb_s", "how fast the CPU reads experts"),
+    ("hardware.contention", "how the link and the CPU share memory"),
+    ("hardware.host_link", "the host link"),
+    ("hardware.storage", "the drive"),
+    ("hardware.compute.memory_gb_s", "how fast the GPU's memory is"),
+    ("hardware.compute.expert_efficiency", "how well the GPU reads experts"),
+    ("hardware.compute.beside_loads", "what loads leave of the memory's rate"),
+    ("hardware.compute.hbm", "how fast the GPU's memory is"),
+    ("hardware.compute", "the GPU"),
+    ("hardware.cpu", "the CPU"),
+    ("runtime.cpu", "what handing work to the CPU costs"),
+    ("runtime.load", "what a load costs the engine"),
+    ("runtime.miss", "what a miss costs the engine"),
+    ("runtime.layer_us", "the engine's work of a layer"),
+    ("runtime.step_us", "the engine's work of a token"),
+    ("runtime", "the engine's own work"),
+)
 _HIDDEN = 0.05  # a share of the limits that is to be seen in what more of it gains
 
 
@@ -33,3 +52,10 @@ def limits(advice: Advice) -> str:
             f"; slower, {name} costs that, but faster it gains less: other work then takes as long"
         )
     return text
+
+
+def figure(path: str) -> str:
+    """A figure of a machine or an engine in words."""
+    if path == MISSES:
+        return "how often the cache hits"
+    return next((said for end, said in _FIGURES if end in path), path)

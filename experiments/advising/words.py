@@ -9,7 +9,6 @@ from typing import Any
 from prefetch_sim.experiments.advising import limiting
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
 from prefetch_sim.experiments.advising.options import DISPLAY
-from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import WHOLE_MACHINE, Target
 from prefetch_sim.experiments.text import count, number, percent
 
@@ -22,24 +21,6 @@ _MEMORY = {
     "host_gib=": "all experts in memory, {} GB of it for the host",
     WHOLE_MACHINE: "all experts in memory, in a machine of {} GB or more{}",
 }
-_FIGURES = (  # by what is in their paths, the first that fits
-    ("hardware.cpu.expert_gb_s", "how fast the CPU reads experts"),
-    ("hardware.contention", "how the link and the CPU share memory"),
-    ("hardware.host_link", "the host link"),
-    ("hardware.storage", "the drive"),
-    ("hardware.compute.memory_gb_s", "how fast the GPU's memory is"),
-    ("hardware.compute.expert_efficiency", "how well the GPU reads experts"),
-    ("hardware.compute.beside_loads", "what loads leave of the memory's rate"),
-    ("hardware.compute.hbm", "how fast the GPU's memory is"),
-    ("hardware.compute", "the GPU"),
-    ("hardware.cpu", "the CPU"),
-    ("runtime.cpu", "what handing work to the CPU costs"),
-    ("runtime.load", "what a load costs the engine"),
-    ("runtime.miss", "what a miss costs the engine"),
-    ("runtime.layer_us", "the engine's work of a layer"),
-    ("runtime.step_us", "the engine's work of a token"),
-    ("runtime", "the engine's own work"),
-)
 _FOLDED: dict[str, Any] = {
     "subsequent_indent": " " * 10,
     "break_on_hyphens": False,
@@ -256,7 +237,9 @@ def _trust(advice: Advice) -> str:
             f" is the most that is shown; what is known leaves more, ±{_share(speed.uncut)} "
             f"({low} to {_rate(speed.uncut_high)})"
         )
-    doubts = ", ".join(f"{_figure(path)} ±{_share(part)}" for path, part in trust.doubts.items())
+    doubts = ", ".join(
+        f"{limiting.figure(path)} ±{_share(part)}" for path, part in trust.doubts.items()
+    )
     kinds = " and ".join(f"{n} {kind}" for kind, n in _kinds(trust.figures))
     text = (
         f"{shown}: figures ±{_share(speed.from_figures)} ({doubts}; "
@@ -274,12 +257,6 @@ def _trust(advice: Advice) -> str:
 def _kinds(figures: dict[str, int]) -> Sequence[tuple[str, int]]:
     names = {"measured": "measured", "datasheet": "from datasheets", "estimate": "estimated"}
     return [(names[kind], n) for kind, n in figures.items() if n]
-
-
-def _figure(path: str) -> str:
-    if path == MISSES:
-        return "how often the cache hits"
-    return next((said for end, said in _FIGURES if end in path), path)
 
 
 def _taken(advice: Advice, how: str) -> str:
