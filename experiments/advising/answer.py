@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from prefetch_sim.experiments.advising.band import Deviations
 from prefetch_sim.experiments.advising.machine import Taken
 from prefetch_sim.experiments.advising.near import Measured
 from prefetch_sim.experiments.advising.placements import Way
@@ -74,6 +75,7 @@ class Trust:
     figures: dict[str, int]  # that count, by kind: measured, datasheet, estimate
     doubts: dict[str, float]  # the largest parts of the band, by figure
     measured: tuple[Measured, ...]  # the nearest rows of the field check
+    whole: Deviations | None = None  # of its rows with all experts on the accelerator, where here too
 
 
 @dataclass(frozen=True)

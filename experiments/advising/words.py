@@ -8,6 +8,7 @@ from typing import Any
 
 from prefetch_sim.experiments.advising import limiting
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
+from prefetch_sim.experiments.advising.band import Deviations
 from prefetch_sim.experiments.advising.options import DISPLAY
 from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
@@ -246,6 +247,7 @@ def _trust(advice: Advice) -> str:
     text = (
         f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; "
         f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
+        f"{_whole(trust.whole)}"
     )
     if speed.at_best:
         text += ", upwards only; no run was compared that reads through the page cache"
@@ -254,6 +256,19 @@ def _trust(advice: Advice) -> str:
         for one in trust.measured
     )
     return f"{text}; nearest measured: {near}" if near else f"{text}; nothing near was measured"
+
+
+def _whole(rows: Deviations | None) -> str:
+    """How far such models were simulated from how fast they were measured."""
+    if rows is None:
+        return ""
+    least, middle, most = map(_too, (rows.low, rows.median, rows.high))
+    runs = count(rows.count, "run")
+    return f" ({runs} with all experts on the GPU: {least} to {most}, {middle} in the median)"
+
+
+def _too(off: float) -> str:
+    return f"{_share(abs(off))} too {'fast' if off > 0 else 'slow'}"
 
 
 def _kinds(figures: dict[str, int]) -> Sequence[tuple[str, int]]:
