@@ -459,6 +459,34 @@ def test_prefetching_is_judged_as_by_many_requests() -> None:
     assert gains[0].gain == pytest.approx(gain(many), abs=0.02)
 
 
+def test_a_config_gives_the_sign_of_prefetching_with_what_it_says(tmp_path: Path) -> None:
+    config = tmp_path / "imp.yaml"
+    assert run_cli("advise", *ASKED, "--runtime", "imp", "--config", config).code == 0
+    said = config.read_text(encoding="utf-8")
+    sets = dict(re.findall(r"--set (trace\.(?:prompt|decode))=(\d+)", said))
+    assert set(sets) == {"trace.prompt", "trace.decode"}
+    found = answered(runtime="imp")
+    assert found.config is not None
+    assert found.prefetch_sets == {key: int(value) for key, value in sets.items()}
+    tree = found.config
+    for key, value in found.prefetch_sets.items():
+        tree = set_path(tree, key, value)
+    foreseen = {**tree, "predictor": {"name": "oracle", "recall": 0.6, "distance": 1}}
+    gain = points.run(tree).ms / points.run(foreseen).ms - 1
+    assert gain == pytest.approx(found.prefetch[0].gain, abs=0.02)
+    assert gain < 0
+    assert answered().prefetch_sets is None
+
+
+def test_prefetching_from_the_drive_to_host_memory_is_not_judged() -> None:
+    """What is foreseen would go on to a cache that has but the split's own layers."""
+    found = answered(gpu="RTX 3060 3GB", ram="3GB", drive="0.5 GB/s")
+    assert found.fits == "drive"
+    assert found.prefetch == ()
+    assert "not judged" in dict(words.lines(found))["prefetch"]
+    assert answered(gpu="RTX 3060 3GB", ram="3GB", drive="0.5 GB/s", runtime="imp").prefetch
+
+
 def test_prefetching_is_judged_in_a_short_context() -> None:
     """The prompt that fills the cache, and what is decoded after it, are within the context."""
     found = settled(runtime="imp", context=128)
@@ -570,14 +598,14 @@ def test_a_model_that_fits_whole_has_the_band_and_the_words_of_such_rows() -> No
     """They are slower than simulated, by more than the ±25 % that its figures would give."""
     found = advise(Question.of(model="qwen3-30b-a3b", quant="Q4_K_M", gpu="RTX 3090"))
     rows = band.whole_deviations()
-    assert rows.count == sum(row.id.startswith(band.WHOLE) for row in check.rows(STUDY))
+    assert rows.runs == sum(row.id.startswith(band.WHOLE) for row in check.rows(STUDY))
     assert found.trust is not None
     assert found.trust.whole == rows
     assert found.speed is not None
     assert found.speed.half_width >= found.speed.from_field == band.field_deviation(whole=True)
     assert found.speed.from_field > band.field_deviation()
     shown = " ".join(words.text(found).split())
-    assert f"{rows.count} runs with all experts on the GPU: 4 % too slow to 55 % too fast" in shown
+    assert f"{rows.runs} runs with all experts on the GPU: 4 % too slow to 55 % too fast" in shown
     assert all("--n-cpu-moe" not in one.what for one in found.trust.measured)
     split = answered().trust
     assert split is not None

@@ -81,6 +81,7 @@ def advise(
         prefetch=tuple(prefetch),
         prefetches=prefetches.name if prefetches else None,
         prefetch_over=base.tokens_s if base else None,
+        prefetch_sets=points.filling(base.tree, base.inputs) if base is best else None,
         may_prefetch=prefetches is None or "prefetch" not in prefetches.lacks,
         target=target,
         trust=_trust(found, best, felt, doubt, without, whole=whole),

@@ -75,7 +75,7 @@ class Trust:
     figures: dict[str, int]  # that count, by kind: measured, datasheet, estimate
     doubts: dict[str, float]  # the largest parts of the band, by figure
     measured: tuple[Measured, ...]  # the nearest rows of the field check
-    whole: Deviations | None = None  # of its rows with all experts on the accelerator, where here too
+    whole: Deviations | None = None  # of its rows that have all on the accelerator, as here
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class Advice:
     prefetches: str | None = None  # the engine that these are of
     prefetch_over: float | None = None  # its tokens a second without
     may_prefetch: bool = True  # whether that engine can do it today
+    prefetch_sets: dict[str, int] | None = None  # of ``config``, for a cache as full as in these
     target: Target | None = None
     trust: Trust | None = None
     config: Tree | None = None  # of prefetch-sim run

@@ -21,6 +21,7 @@ from statistics import median
 from typing import NamedTuple
 
 from prefetch_sim.experiments.advising.points import MISSES, Point
+from prefetch_sim.experiments.text import count
 from prefetch_sim.hardware_profiles import Figure
 
 FIELD = Path(__file__).resolve().parents[1] / "results" / "field_check" / "rows.csv"
@@ -52,10 +53,19 @@ class Band(NamedTuple):
 class Deviations(NamedTuple):
     """How far simulated is from measured, as shares of measured; too fast is above 0."""
 
-    count: int
+    runs: int
     median: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        runs = count(self.runs, "run")
+        least, middle, most = map(_too, (self.low, self.median, self.high))
+        return f"{runs} with all experts on the GPU: {least} to {most}, {middle} in the median"
+
+
+def _too(off: float) -> str:
+    return f"{round(100 * abs(off))} % too {'fast' if off > 0 else 'slow'}"
 
 
 def band(

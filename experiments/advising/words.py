@@ -8,7 +8,6 @@ from typing import Any
 
 from prefetch_sim.experiments.advising import limiting
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
-from prefetch_sim.experiments.advising.band import Deviations
 from prefetch_sim.experiments.advising.options import DISPLAY
 from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
@@ -194,6 +193,8 @@ def _engine(one: Option) -> str:
 def _prefetch(advice: Advice) -> str:
     if advice.fits == "whole":
         return "nothing to load, so nothing to gain"
+    if not advice.prefetch and advice.memory.on_drive:
+        return "not judged: from the drive to host memory alone is not simulated"
     if not advice.prefetch:
         return f"nothing: {advice.runtime} loads nothing that a token could wait for"
     where = _who_prefetches(advice)
@@ -247,8 +248,9 @@ def _trust(advice: Advice) -> str:
     text = (
         f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; "
         f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
-        f"{_whole(trust.whole)}"
     )
+    if trust.whole is not None:
+        text += f" ({trust.whole})"
     if speed.at_best:
         text += ", upwards only; no run was compared that reads through the page cache"
     near = "; ".join(
@@ -256,19 +258,6 @@ def _trust(advice: Advice) -> str:
         for one in trust.measured
     )
     return f"{text}; nearest measured: {near}" if near else f"{text}; nothing near was measured"
-
-
-def _whole(rows: Deviations | None) -> str:
-    """How far such models were simulated from how fast they were measured."""
-    if rows is None:
-        return ""
-    least, middle, most = map(_too, (rows.low, rows.median, rows.high))
-    runs = count(rows.count, "run")
-    return f" ({runs} with all experts on the GPU: {least} to {most}, {middle} in the median)"
-
-
-def _too(off: float) -> str:
-    return f"{_share(abs(off))} too {'fast' if off > 0 else 'slow'}"
 
 
 def _kinds(figures: dict[str, int]) -> Sequence[tuple[str, int]]:
