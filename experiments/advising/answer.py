@@ -102,6 +102,7 @@ class Advice:
     prefetches: str | None = None  # the engine that these are of
     prefetch_over: float | None = None  # its tokens a second without
     may_prefetch: bool = True  # whether that engine can do it today
+    prefetches_here: bool | None = True  # whether it runs on that machine; None: not known
     prefetch_sets: dict[str, int] | None = None  # of ``config``, for a cache as full as in these
     target: Target | None = None
     trust: Trust | None = None
