@@ -172,17 +172,60 @@ def test_a_number_of_a_predictor_is_an_axis_as_recall_is(x: str) -> None:
         draw(frame, "predictor.oldest")
 
 
-def test_one_corner_of_a_heat_map_is_no_line_but_said() -> None:
-    """A line round a single cell is a speck beside its number."""
-    frame = results(predictor=RECALLS, hardware__host_link__gb_s=[6, 12, 25])
-    slow = (frame["config.predictor"] == "[]") & (frame[f"config.{LINK}"] == 6)
-    times = frame["tpot_ms.mean"].to_numpy().copy()
-    lowest = (frame[f"config.{LINK}"] == 6) & frame["config.predictor"].str.contains("0.5")
-    frame["tpot_ms.mean"] = np.where(frame["config.predictor"] == "[]", 10 * times, times)
-    frame.loc[lowest, "tpot_ms.mean"] = 1.01 * float(frame.loc[slow, "tpot_ms.mean"].iloc[0])
-    figure = draw(frame, "recall", by=LINK, kind="heat")
-    assert not any(isinstance(one, QuadContourSet) for one in figure.panels[0].collections)
-    assert "lower than without prefetch but in one corner" in figure.caption
+LOW, HIGH = 0.9, 1.1  # of the time without prefetch
+
+
+@pytest.mark.parametrize(
+    ("ratios", "measure", "words"),  # a row a link, from 6 GB/s up, of recalls 0.5, 0.75 and 1
+    [
+        ([[HIGH, LOW, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
+         "faster than without prefetch, but slower at recall 0.5 with host link 6 GB/s"),
+        ([[1, 1, 1], [HIGH, HIGH, LOW], [HIGH, LOW, LOW]], "tpot_ms", "LINE at host link 6 GB/s"),
+        ([[1, HIGH, LOW], [1, 1, 1], [1, 1, 1]], "tpot_ms",
+         "as fast as without prefetch, but faster at recall 1 with host link 6 GB/s, "
+         "slower at recall 0.75 with host link 6 GB/s"),
+        ([[1, 1, 1]] * 3, "tpot_ms", "as fast as without prefetch throughout"),
+        ([[1, 1, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
+         "faster than without prefetch, but as fast at recall 0.5, 0.75 with host link 6 GB/s"),
+        ([[1, LOW, LOW]] * 3, "tpot_ms", "faster than without prefetch, but as fast at recall 0.5"),
+        ([[HIGH] * 3, [1] * 3, [1] * 3], "hit_rate",
+         "as high as without prefetch, but higher at host link 6 GB/s"),
+        ([[HIGH] * 3] * 3, "decode_tokens_per_s", "slower than without prefetch throughout"),
+        ([[None, LOW, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
+         "faster than without prefetch where that was run"),
+    ],
+)  # fmt: skip
+def test_a_heat_map_without_a_line_says_which_cells_are_on_which_side(
+    ratios: list[list[float | None]], measure: str, words: str
+) -> None:
+    """A line round a single cell is a speck beside its number; what is alike is on no side."""
+    frame = results(predictor=["none", 0.5, 0.75, 1.0], hardware__host_link__gb_s=[6, 12, 25])
+    by_link: list[list[float | None]] = [[1.0, *row] for row in ratios]
+    factors = [row[recall] for recall in range(4) for row in by_link]
+    frame["tpot_ms.mean"] = frame["hit_rate.all"] = [f and 0.5 * f for f in factors]
+    frame = frame[frame["tpot_ms.mean"].notna()]
+    figure = draw(frame, "recall", measure, by=LINK, kind="heat")
+    lines = [one for one in figure.panels[0].collections if isinstance(one, QuadContourSet)]
+    assert bool(lines) == words.startswith("LINE")
+    alike = "white line: as without prefetch; as fast as without prefetch"
+    assert figure.caption.endswith(words.replace("LINE", alike)), figure.caption
+
+
+def test_each_panel_of_a_heat_map_has_a_line_or_a_word() -> None:
+    frame = results(
+        predictor=RECALLS, hardware__host_link__gb_s=[6, 12, 25], cache__capacity=[10, 40, 80]
+    )
+    none, share = frame["config.predictor"] == "[]", frame["cache.share"]
+    frame.loc[share == 0.4, "tpot_ms.mean"] = 7.0
+    frame = frame[~none | (share < 0.8)]
+    alone = draw(frame[frame["config.predictor"] != "[]"], "recall", by=LINK, kind="heat")
+    assert "without prefetch" not in alone.caption
+    caption = draw(frame, "recall", by=LINK, kind="heat").caption
+    for words in (
+        "white line: as without prefetch", "80 % of experts cached: not run without prefetch",
+        "40 % of experts cached: as fast as without prefetch throughout",
+    ):  # fmt: skip
+        assert words in caption
 
 
 def test_lines_upon_one_another_are_told_apart() -> None:
