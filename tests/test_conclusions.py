@@ -508,6 +508,44 @@ def test_where_prefetch_hurts_and_why() -> None:
     assert "It hurts most:" not in helping
 
 
+def test_what_changes_little_may_have_loaded_nothing_and_oracles_are_not_counted() -> None:
+    """They are left out of what prediction brings, but not out of the words."""
+    guesses = ((9.0, (9, 0, 0)), (10.0, (9, 0, 0)), (10.01, (0, 0, 0)))
+    points = [
+        *(point(planted(), hardware=h) for h in "abc"),
+        *(
+            point(planted(t, predictor=GUESS, ends=e), hardware=h)
+            for h, (t, e) in zip("abc", guesses)
+        ),
+        *(point(planted(t, predictor=oracle(0.5)), hardware=h) for h, t in zip("abc", (11, 12, 9))),
+    ]
+    lines = of_sweep(points)
+    assert (
+        "Prefetch helps in 1 of 3 comparisons with none (median 10.0 % less), changes little in 2 "
+        "(in 1 of these nothing was loaded ahead), hurts in 0."
+    ) in lines
+    words = "of their 3 comparisons with none 1 take less time, 2 more (up to 20.0 %)."
+    assert f"Oracles are not counted: {words}" in lines
+    perfect = point(planted(8.0, predictor=oracle(1.0)), hardware="a")
+    lines = of_sweep([one for one in points if "guess" not in one.axes["predictor"]] + [perfect])
+    assert f"Oracles of a lower recall are not counted: {words}" in lines
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, ": nothing was proposed"),
+        ({"other": {"redundant": 3}}, ": nothing was loaded ahead"),
+        ({"ends": (9, 0, 0)}, ""),
+    ],
+)
+def test_an_oracle_that_is_as_fast_has_not_failed_to_pay(more: dict[str, Any], why: str) -> None:
+    points = [point(planted(10.0, predictor=oracle(r), total=999.0, **more)) for r in (0.5, 1.0)]
+    lines = of_sweep([point(planted()), *points])
+    first = lines.index("At the highest recall swept it is as fast as without prediction:")
+    assert lines[first + 1] == f"- 1: all else being the same{why}"
+
+
 def test_without_a_point_that_predicts_nothing_it_cannot_be_told() -> None:
     named = {"guess": 9.0, "other": 9.5}
     points = [point(planted(t, predictor=[{"name": n}])) for n, t in named.items()]
@@ -540,7 +578,8 @@ def test_the_recall_at_which_it_turns(
     texts = {
         "An oracle begins to pay at a recall of:": recall is not None,
         "It pays from the lowest recall swept on:": recall is None and pays,
-        "At the highest recall swept it does not pay:": not pays,
+        "At the highest recall swept it is as fast as without prediction:": times[1.0] == 10.0,
+        "At the highest recall swept it does not pay:": times[1.0] > 10.0,
     }
     for text, is_said in texts.items():
         assert (text in lines) == is_said

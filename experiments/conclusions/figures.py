@@ -67,6 +67,13 @@ def early(result: Result) -> Early:
     return Early(ends["timely"], ends["late"], ends["useless"])
 
 
+def unused(result: Result) -> str:
+    """Why prediction changed nothing: nothing came of it; "" where something did."""
+    if not result["prefetch"]["proposed"]:
+        return "nothing was proposed"
+    return "" if early(result).total else "nothing was loaded ahead"
+
+
 def reasons(result: Result, without: Result | None = None) -> list[Reason]:
     """What keeps prefetches from helping, the gravest first.
 

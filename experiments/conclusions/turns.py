@@ -20,6 +20,7 @@ class Turn:
     point: Measured  # one of the line: all but its recall is the line's
     recall: float | None
     pays: bool
+    alike: bool  # whether the highest takes as long as no prediction
     least: float
     most: float
 
@@ -44,7 +45,8 @@ def turns(swept: Swept) -> list[Turn]:
 def _turn(line: Mapping[float, Measured], base: Measured) -> Turn:
     recalls = sorted(line)
     slower = [time_of(line[recall]) - time_of(base) for recall in recalls]
-    return Turn(line[recalls[-1]], *turning(recalls, slower), recalls[0], recalls[-1])
+    alike = abs(slower[-1]) < figures.NOTICED * time_of(base)
+    return Turn(line[recalls[-1]], *turning(recalls, slower), alike, recalls[0], recalls[-1])
 
 
 def turning(recalls: Sequence[float], slower: Sequence[float]) -> tuple[float | None, bool]:
