@@ -217,8 +217,8 @@ def test_a_predictor_of_ones_own_is_said_to_be_unchecked(early: Comparison) -> N
     assert own.foresight([early]) == []
     mine = replace(early, b={**early.b, "predictors": {"mine.py.0": {}, "mine.py.1": {}}})
     (told,) = own.foresight([early, mine])
-    assert told.startswith("mine.py is not checked for looking ahead")
-    assert told.endswith(": prefetch-sim check mine.py.")
+    assert told.startswith("mine.py is not checked here for looking ahead")
+    assert told.endswith(": prefetch-sim check mine.py tells.")
 
 
 def test_no_difference_is_said_to_be_none(early: Comparison) -> None:

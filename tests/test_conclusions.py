@@ -358,8 +358,10 @@ BOUNDS = "Every point sees the future: these are bounds, which no engine can hav
 def test_a_predictor_of_ones_own_is_said_to_be_unchecked() -> None:
     mine = [{"name": "mine.py", "older": 2}]
     points = [point(planted()), point(planted(5.0, predictor=mine))]
-    told = "mine.py is not checked for looking ahead, which no engine can do: "
-    assert told + "prefetch-sim check mine.py." in of_sweep(points)
+    told = "mine.py is not checked here for looking ahead, which no engine can do: "
+    assert told + "prefetch-sim check mine.py tells." in of_sweep(points)
+    assert told + "prefetch-sim check mine.py tells." in of_run(points[1].result)
+    assert "looking ahead" not in said(of_run(planted(5.0, predictor=GUESS)))
     guesses = of_sweep([points[0], point(planted(5.0, predictor=GUESS))])
     assert not any("looking ahead" in line for line in guesses)
 
