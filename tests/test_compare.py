@@ -19,6 +19,8 @@ from prefetch_sim.experiments.comparing.sides import meant
 from prefetch_sim.experiments.comparing.signed import signed
 from prefetch_sim.experiments.comparing.stored import read_rows
 from prefetch_sim.experiments.comparing.swept import compare_rows
+from prefetch_sim.experiments.sweeps import export, points
+from prefetch_sim.experiments.sweeps.store import Store
 from prefetch_sim.hardware_profiles import load_profile
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
@@ -485,6 +487,38 @@ def test_a_point_that_failed_is_said_to_have(sweep: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         compare_rows(ran, "swept", {"predictor": "none"}, {"predictor": "guess"}, failed)
     assert str(refused.value) == "--b predictor=guess: that point failed: mine.py: no"
+
+
+def test_a_policys_file_that_has_changed_since_is_told(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "changed_mine.py"
+    mine.write_text("from prefetch_sim.sim.eviction.lru import *\n")
+    tree = {"trace": str(sweep.parent / "small.parquet"), "hardware": "l4"}
+    axes = {"cache.eviction": ["lru", "changed_mine.py"]}
+    lru, own_one = points.plan({**tree, "cache": {"capacity": "50%"}, "sweep": axes}, "here")
+    with Store(tmp_path) as store:
+        exported = export.write(tmp_path, [lru, own_one], store, unfinished=True)
+    assert export.FILES not in exported[0]
+    rows, _ = read_rows(sweep)
+    for row in rows:
+        row[export.FILES] = exported[1][export.FILES]
+
+    def told() -> list[str]:
+        found = compare_rows(rows, "swept", {"predictor": "none"}, {"predictor": "guess"})
+        assert set(own.changed_since([found[0].comparison])) <= {*words.said(found[0].comparison)}
+        return own.changed_since([place.comparison for place in found])
+
+    assert told() == []
+    mine.write_text(mine.read_text() + "# changed\n")
+    assert told() == [
+        "changed_mine.py has changed since: these are results of what it was; run the sweep again."
+    ]
+    mine.unlink()
+    assert told() == []
+    rows[0][export.FILES] = "{"  # edited
+    assert told() == []
 
 
 def test_a_folder_that_is_no_sweep(folder: Path, tmp_path: Path) -> None:

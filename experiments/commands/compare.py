@@ -128,7 +128,8 @@ def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: boo
     else:
         _show_places(places, " ".join(in_a), " ".join(in_b))
         found = [place.comparison for place in places]
-        for sentence in (words.over_places(found), *own.foresight(found)):
+        caveats = *own.foresight(found), *own.changed_since(found)
+        for sentence in (words.over_places(found), *caveats):
             _say(sentence)
 
 
