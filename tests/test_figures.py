@@ -17,6 +17,7 @@ from matplotlib.text import Text
 
 from prefetch_sim.experiments.plots import bars
 from prefetch_sim.experiments.plots.frame import read
+from prefetch_sim.experiments.plots.labels import pairs
 from prefetch_sim.experiments.plots.measures import ENOUGH, measure
 from prefetch_sim.experiments.plots.own import draw
 from prefetch_sim.experiments.plots.sheet import Sheet
@@ -226,6 +227,68 @@ def test_each_panel_of_a_heat_map_has_a_line_or_a_word() -> None:
         "40 % of experts cached: as fast as without prefetch throughout",
     ):  # fmt: skip
         assert words in caption
+
+
+LABELS = {"lfu_da.py": "LFU-DA", "cache.capacity": "cached, %", "none": "on demand", "b": "B b"}
+
+
+def test_a_figure_calls_things_by_a_users_labels() -> None:
+    frame = results(predictor=["none", "a", "b"], cache__capacity=[20, 40])
+    frame["config.cache.eviction.name"] = frame["axis.cache.eviction"] = "lfu_da.py"
+    shown = draw(frame, "capacity", where=["predictor=none", "predictor=b"], labels=LABELS)
+    (panel,) = shown.panels
+    assert [line.get_label() for line in panel.lines] == ["on demand", "B b"]
+    assert panel.get_xlabel() == "cached, %"
+    assert "LFU-DA eviction" in shown.caption
+    assert "lfu_da eviction" in draw(frame, "capacity").caption  # no longer
+    frame["config.predictor"] = [
+        text.replace('"b"', '"b", "k": 2') for text in frame["config.predictor"]
+    ]
+    (panel,) = draw(frame, "capacity", labels={"b": "_B"}).panels
+    assert " _B k 2" in [line.get_label() for line in panel.lines]
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        (
+            ["lfu_de.py=LFU"],
+            "--label 'lfu_de.py': nothing in the figure is called so; did you mean",
+        ),
+        (["a=X", "b=X"], "--label: 'X' is given twice, and could not be told apart"),
+        (["a=X", "a=Y"], "--label 'a=Y': 'a' is given twice"),
+        (["a="], "--label 'a=': write OLD=NEW"),
+    ],
+)
+def test_labels_that_cannot_be(label: list[str], says: str) -> None:
+    frame = results(predictor=["none", "a", "b"], cache__capacity=[20, 40])
+    frame["config.cache.eviction.name"] = frame["axis.cache.eviction"] = "lfu_da.py"
+    with pytest.raises(ConfigError) as refused:
+        draw(frame, "capacity", labels=pairs(label))
+    assert str(refused.value).startswith(says)
+
+
+def test_without_its_caption_a_figure_is_lower_by_it() -> None:
+    frame = results(predictor=["none", "a"], cache__capacity=[20, 40])
+    whole, bare = (draw(frame, "capacity", caption=caption) for caption in (True, False))
+    assert whole.caption == bare.caption
+    assert whole.get_figheight() - bare.get_figheight() > 0.1
+    for page in (whole, bare):
+        page.draw_without_rendering()
+    assert all(text.get_text() != whole.caption for text in bare.findobj(Text))
+    tall = [page.panels[0].get_window_extent().height for page in (whole, bare)]
+    assert tall[0] == pytest.approx(tall[1], rel=0.02)
+
+
+def test_labels_and_no_caption_on_the_command_line(tmp_path: Path) -> None:
+    results(predictor=["none", "a"], cache__capacity=[20, 40]).to_csv(tmp_path / "r.csv")
+    options = ("--x", "capacity", "--label", "a = Mine", "--no-caption", "--out", "f.svg")
+    done = here("plot", "r.csv", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert "Mine" in drawn
+    assert "a.parquet" in done.stdout
+    assert "a.parquet" not in drawn
 
 
 def test_lines_upon_one_another_are_told_apart() -> None:
