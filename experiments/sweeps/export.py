@@ -90,7 +90,9 @@ def table(
         )
     same = [f"{path} {text}" for path, text in plan[0].axes.items() if path not in axes]
     drawn.title = "in all points: " + ", ".join(same) if same else None
-    drawn.caption = "tokens/s: of decode; stall, regret: share of the run's time"
+    drawn.caption = (
+        "tokens/s: of decode; hit rate: prefill too; stall, regret: share of the run's time"
+    )
     drawn.caption_justify = "left"
     return drawn
 
