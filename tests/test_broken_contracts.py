@@ -190,13 +190,6 @@ LEFT_OUT = [
         "IndexError",
         "state.shared has five integers, unless begin returns more",
     ),
-    (
-        PREFETCH,
-        "n = 0",
-        "n = 0 * (limits.lead_ns // limits.load_ns)",
-        "ZeroDivisionError",
-        "the times in limits are 0 without TIMED = True",
-    ),
 ]
 
 
@@ -327,6 +320,12 @@ def test_an_eviction_is_given_as_a_class_that_needs_what_there_is(folder: Path) 
         assert said in str(found)
         with pytest.raises(ConfigError, match=re.escape(said)):
             prefetch_sim.run(config, {"cache.eviction": policy})
+
+
+@pytest.mark.parametrize("odd", [lambda routed, layer, more: [], lambda layer, routed: []])
+def test_a_predictor_function_takes_what_is_routed_and_the_layer(odd: Any, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r" takes \(.*\) and is called with \(routed, layer\)"):
+        prefetch_sim.run(config_of(EVICTION, EVICTION), {"predictor": odd})
 
 
 def test_what_is_made_with_nothing_or_by_the_run(folder: Path) -> None:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
 from prefetch_sim.experiments.checking.eviction import RULES, lowest_score_leaves
-from prefetch_sim.experiments.checking.rules import BrokenRuleError
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.foreign import BrokenContractError
 from prefetch_sim.sim.engine.tier import Tier
 from prefetch_sim.sim.eviction.random import lifetime
 from prefetch_sim.sim.jit import rng
@@ -374,7 +374,7 @@ def test_a_policy_of_ones_own_by_import_path(
     try:
         for rule in RULES:
             Own().test_keeps(rule)
-        with pytest.raises(BrokenRuleError, match="no whole number"):
+        with pytest.raises(BrokenContractError, match="where a score, a whole number"):
             Wrong().test_keeps(lowest_score_leaves)
         assert misses("own_policies.most_recent", 2, [[0], [1], [2], [0]]) == [1, 1, 1, 0]
     finally:

@@ -15,7 +15,7 @@ from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.source import meant_by
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
-from prefetch_sim.sim.setup.arguments import MADE_BY, unmet
+from prefetch_sim.sim.setup.arguments import MADE_BY, misfit, unmet
 
 _ONE = {"prefetch": "propose", "misses": "plan"}  # contracts of one function
 
@@ -156,6 +156,8 @@ def _of_function(module: ModuleType, kind: str, function: Callable[..., Any]) ->
     if kind in _ONE:
         vars(module)[_ONE[kind]] = function
     elif kind == "predictors":
+        if said := misfit(f"the predictor {module.__name__!r}", function, ["routed", "layer"]):
+            raise ConfigError(said)
         own = {"__module__": module.__name__, "function": (function,)}
         predictor = type("Predictor", (FunctionPredictor,), own)
         vars(module).update(Params=FunctionParams, Predictor=predictor)

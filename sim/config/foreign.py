@@ -19,7 +19,7 @@ from keyword import iskeyword
 from pathlib import Path
 from traceback import walk_tb
 from types import CodeType, ModuleType
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
@@ -27,41 +27,6 @@ from prefetch_sim.sim.config.source import look, meant_by
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _Hint(NamedTuple):
-    """``said`` where a policy fails by one of ``errors`` in code that has the name ``read``."""
-
-    errors: tuple[type[Exception], ...]
-    read: str
-    kind: str  # a function that tells the kind of policy
-    lacks: str  # a name that its module has not
-    said: str
-
-
-_HINTS = (
-    _Hint(
-        (IndexError, TypeError, AttributeError),  # it is empty, or None
-        "future",
-        "inserted",
-        "LOOKS_AHEAD",
-        "there is no future without LOOKS_AHEAD = True",
-    ),
-    _Hint(
-        (IndexError,),
-        "shared",
-        "inserted",
-        "new_state",
-        "state.shared has five integers, unless begin returns more",
-    ),
-    _Hint(
-        (ZeroDivisionError,),
-        "limits",
-        "propose",
-        "TIMED",
-        "the times in limits are 0 without TIMED = True",
-    ),
-)
 
 _imported: dict[str, ModuleType] = {}  # by the name that a config gives
 _written: dict[str, tuple[Path, int]] = {}  # path and time of a file, by that name
@@ -267,12 +232,15 @@ def _of(module: str, policies: Sequence[str]) -> list[str]:
 
 
 def hint(error: BaseException, code: CodeType, module: ModuleType) -> str:
-    """What a policy probably left out, which failed in ``code``: ``"; ..."``, or nothing."""
+    """What an eviction probably left out, which failed in ``code``: ``"; ..."``, or nothing."""
+    if not hasattr(module, "inserted"):
+        return ""
     read = {*code.co_names, *code.co_varnames}
-    for one in _HINTS:
-        failed = isinstance(error, one.errors) and one.read in read
-        if failed and hasattr(module, one.kind) and not getattr(module, one.lacks, False):
-            return f"; {one.said}"
+    none = isinstance(error, IndexError | TypeError | AttributeError)  # it is empty, or None
+    if none and "future" in read and not getattr(module, "LOOKS_AHEAD", False):
+        return "; there is no future without LOOKS_AHEAD = True"
+    if isinstance(error, IndexError) and "shared" in read and not hasattr(module, "new_state"):
+        return "; state.shared has five integers, unless begin returns more"
     return ""
 
 

@@ -46,16 +46,20 @@ def hold_arguments(kind: str, module: ModuleType) -> None:
     held to none.
     """
     for name, hook, given in _called(kind, module):
-        own = _parameters(hook)
-        if own is None or _suits(own, given):
-            continue
-        said = f"{name} takes ({', '.join(own.parameters)}) and is called with ({', '.join(given)})"
-        raise BrokenContractError(
-            kind, f"{said}, in that order{_cure(kind, hook, given)}{_at(hook)}"
-        )
+        if said := misfit(name, hook, given):
+            raise BrokenContractError(kind, f"{said}{_cure(kind, hook, given)}{_at(hook)}")
     if isinstance(made := vars(module).get(MADE_BY), type) and (lacks := unmet(made, OFFERED)):
         said = f"__init__ needs {' and '.join(lacks)}, and may ask for {', '.join(OFFERED)} alone"
         raise BrokenContractError(kind, f"{said}{_at(made)}")
+
+
+def misfit(name: str, hook: Hook, given: list[str]) -> str | None:
+    """How the arguments of ``hook`` differ from those that it is called with; None: they fit."""
+    own = _parameters(hook)
+    if own is None or _suits(own, given):
+        return None
+    taken = ", ".join(own.parameters)
+    return f"{name} takes ({taken}) and is called with ({', '.join(given)}), in that order"
 
 
 def unmet(given: type, offered: tuple[str, ...] = ()) -> list[str]:
@@ -103,9 +107,8 @@ def _cure(kind: str, hook: Hook, given: list[str]) -> str:
     """What to do where an eviction is an instance, whose methods have their state already."""
     if kind != "eviction" or not inspect.ismethod(hook) or isinstance(hook.__self__, type):
         return ""
-    own = _parameters(hook.__func__)
-    whole = own is not None and _suits(own, given)
-    return f": give the class {type(hook.__self__).__name__!r}, no instance" if whole else ""
+    name = type(hook.__self__).__name__
+    return "" if misfit(name, hook.__func__, given) else f": give the class {name!r}, no instance"
 
 
 def _at(hook: Hook) -> str:
