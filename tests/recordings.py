@@ -139,6 +139,23 @@ def write_csv(path: Path, trace: Trace) -> None:
     path.write_text("\n".join(["request,position,phase,layer,experts", *lines]) + "\n")
 
 
+def write_rows(path: Path, trace: Trace) -> None:
+    """Plain CSV's columns as JSON lines; no experts where the layer did not route."""
+    json_lines(
+        path,
+        *(
+            {
+                "request": request,
+                "position": position,
+                "phase": ("prefill", "decode")[phase],
+                "layer": layer,
+                "experts": [] if experts[0] < 0 else experts,
+            }
+            for request, position, phase, layer, experts in records(trace)
+        ),
+    )
+
+
 def write_moe_trace(path: Path, trace: Trace) -> None:
     lines = ["layer,expert"]
     for first, last in passes(trace):
@@ -320,13 +337,14 @@ WRITERS: dict[str, Writer] = {
     "parquet": write_parquet,
     "responses": write_responses,
     "route_trace": write_route_trace,
+    "rows": write_rows,
     "sglang-recorder": write_sglang,
     "tensorrt-llm": write_tensorrt,
 }
 # Those that say which tokens are a prompt's.
 PROMPTS = (
     "colibri", "csv", "megatron", "moe-sim", "moe-trace", "parquet", "responses", "route_trace",
-    "sglang-recorder", "tensorrt-llm", "vllm",
+    "rows", "sglang-recorder", "tensorrt-llm", "vllm",
 )  # fmt: skip
 NEEDS = {"sglang-recorder": "torch", "tensorrt-llm": "safetensors"}
 

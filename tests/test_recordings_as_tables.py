@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from recordings import SHAPE, TINY, make_trace, write_csv, write_parquet
+from recordings import SHAPE, TINY, json_lines, make_trace, write_csv, write_parquet
 
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import parse
@@ -124,6 +124,32 @@ def test_what_stands_between_columns(sign: str, tmp_path: Path) -> None:
     lines = ["request,position,layer,phase,experts", "a,0,0,prefill,0 1", "a,0,1,prefill,1 2"]
     (tmp_path / "t.csv").write_text("\n".join(lines).replace(",", sign))
     assert import_trace(tmp_path / "t.csv", model=TINY).experts.tolist() == [[[0, 1], [1, 2]]]
+
+
+def test_the_csv_s_columns_in_other_files(tmp_path: Path) -> None:
+    """Parquet with lists or a column an expert, CSV with these; names of columns in any case."""
+    trace = make_trace(TINY, [(1, 2), (2, 0)], seed=8)
+    write_csv(tmp_path / "t.csv", trace)
+    rows = pd.read_csv(tmp_path / "t.csv")
+    sets = rows["experts"].str.split(" ", expand=True).astype(int)
+    apart = pd.concat([rows.drop(columns="experts"), sets.add_prefix("expert_")], axis=1)
+    apart.to_csv(tmp_path / "apart.csv", index=False)
+    apart.rename(columns=str.title).to_parquet(tmp_path / "apart.parquet")
+    rows["experts"] = [list(map(int, text.split())) for text in rows["experts"]]
+    rows.to_parquet(tmp_path / "lists.parquet")
+    for name in ("apart.csv", "apart.parquet", "lists.parquet"):
+        read = import_trace(tmp_path / name, model=TINY)
+        np.testing.assert_array_equal(read.experts, trace.experts)
+        np.testing.assert_array_equal(read.phase, trace.phase)
+    rows.rename(columns={"request": "sequence"}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(
+        TraceError, match=r"its columns are sequence,.* and plain CSV has request too"
+    ):
+        import_trace(tmp_path / "other.parquet", model=TINY)
+    line = {"request": 0, "layer": 0, "experts": [0, 1]}
+    json_lines(tmp_path / "t.jsonl", line | {"position": 0}, line)
+    with pytest.raises(TraceError, match="line 2: no 'position'"):
+        import_trace(tmp_path / "t.jsonl", model=TINY)
 
 
 @pytest.mark.parametrize("text", ['{"rows": [1,2,3], "x": 4}\n', "Once, twice, and a third time\n"])

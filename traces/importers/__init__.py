@@ -15,7 +15,7 @@ from typing import cast
 
 from prefetch_sim.traces.errors import did_you_mean
 from prefetch_sim.traces.format import read_trace
-from prefetch_sim.traces.importers import plain_csv
+from prefetch_sim.traces.importers import plain_csv, plain_rows
 from prefetch_sim.traces.importers.asked import PASSES, Asked, Importer
 from prefetch_sim.traces.importers.joining import join
 from prefetch_sim.traces.importers.source import COUNTS, csv_columns, read_head
@@ -105,7 +105,7 @@ def _recognise(head: bytes, path: Path) -> Importer:
         raise TraceError(f"{path}: {COUNTS}")
     what = "Parquet, but no trace of this format:" if head.startswith(b"PAR1") else "format"
     wanted = f"a CSV of {','.join(plain_csv.COLUMNS)} (docs/trace-format.md)"
-    if told := plain_csv.told(head):
-        raise TraceError(f"{path}: format not recognised: {told}; write {wanted}")
+    if told := plain_csv.told(plain_rows.columns(head, path) or csv_columns(head)):
+        raise TraceError(f"{path}: {what} not recognised: {told}; write {wanted}")
     known = ", ".join(sorted(FORMATS))
     raise TraceError(f"{path}: {what} not recognised; known: {known}; or write {wanted}")

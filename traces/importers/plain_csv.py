@@ -3,13 +3,15 @@
 ``request, position, layer, experts``, with commas, semicolons or tabs between: the experts, best
 first, as a list in one field (``[1, 2]``, ``1 2``, ``1;2``), or as all fields from there on where
 the column is the last. Also read where they are there: ``phase`` (prefill or decode; without it all
-is decode), ``weights`` (a list, as experts), ``token_id``. Requests may be numbers or names. Layers
-are numbered as in the model, or those with a router alone. No experts: the layer did not route.
+is decode), ``weights`` (a list, as experts), ``token_id``. ``expert_0``, ``expert_1``, ... may be
+there for ``experts``. Requests may be numbers or names. Layers are numbered as in the model, or
+those with a router alone. No experts: the layer did not route.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import numpy as np
 from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import csv_columns, read_csv
+from prefetch_sim.traces.importers.source import csv_columns, read_csv, read_head
 from prefetch_sim.traces.importers.tidy import UNPHASED, noted
 from prefetch_sim.traces.trace import PHASES, Trace
 
@@ -25,16 +27,30 @@ FORMAT = "csv"
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _MOST = 120  # letters of a header that an error shows
 COLUMNS = ("request", "position", "layer", "experts")
+_KEYS = COLUMNS[:3]
+_BESIDE = ("phase", "weights", "token_id")
+_ONE = re.compile(r"expert_(\d{1,3})")  # a column of one expert
+
+
+def has_columns(names: Iterable[str]) -> bool:
+    """Whether a table of such columns can be read."""
+    there = set(names)
+    return there.issuperset(_KEYS) and not there.isdisjoint(("experts", "expert_0"))
+
+
+def is_read(name: str) -> bool:
+    """Whether a column of that name is looked at."""
+    return name in COLUMNS or name in _BESIDE or _ONE.fullmatch(name) is not None
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """CSV with the four columns."""
-    return csv_columns(head).keys() >= set(COLUMNS)
+    """CSV with the columns."""
+    return has_columns(csv_columns(head))
 
 
-def told(head: bytes) -> str:
-    """What keeps a text with a line of names from being this; "" where there is no such line."""
-    found = csv_columns(head)
+def told(found: Iterable[str]) -> str:
+    """What keeps a table with columns ``found`` from being this; "" where these are no names."""
+    found = list(found)
     if len(found) < len(COLUMNS) - 1 or not all(map(_NAME.fullmatch, found)):
         return ""
     lacking = ", ".join(name for name in COLUMNS if name not in found)
@@ -44,14 +60,20 @@ def told(head: bytes) -> str:
 def read(path: Path, asked: Asked) -> Trace:
     """Every request of the file, of the model that it does not name."""
     sets = RoutedSets(path, asked)
+    needed = _KEYS if "expert_0" in csv_columns(read_head(path)) else COLUMNS
+    return trace_of(sets, read_csv(path, needed), FORMAT)
+
+
+def trace_of(sets: RoutedSets, rows: Iterator[tuple[int, dict[str, str]]], format: str) -> Trace:
+    """The trace of rows by their columns' names, each with its place in the file."""
     tokens: list[int] = []
     phased = False
-    for line, row in read_csv(path, COLUMNS):
+    for line, row in rows:
         phased = "phase" in row
         word = row.get("phase", "decode").strip().lower()
         if word not in PHASES:
             raise sets.wrong(line, f"phase {shown(word)} is none of {', '.join(PHASES)}")
-        experts = sets.numbers(line, "expert", row["experts"])
+        experts = sets.numbers(line, "expert", _experts(row))
         weights = None
         if "weights" in row:
             given = sets.floats(line, "weights", row["weights"])
@@ -71,7 +93,15 @@ def read(path: Path, asked: Asked) -> Trace:
         if "token_id" in row:
             tokens.append(sets.number(line, "token_id", row["token_id"]))
     phases = "as the file says" if phased else "all decode"
-    trace = sets.trace(phased=phased, format=FORMAT, phases=phases)
+    trace = sets.trace(phased=phased, format=format, phases=phases)
     if tokens:
         trace.token_id = sets.by_row(np.array(tokens, np.int32), "token_id")
     return trace if phased else noted(trace, UNPHASED)
+
+
+def _experts(row: dict[str, str]) -> str:
+    """The experts of a row, which may have a column each."""
+    if "experts" in row:
+        return row["experts"]
+    found = {int(one[1]): text for name, text in row.items() if (one := _ONE.fullmatch(name))}
+    return " ".join(text for _, text in sorted(found.items()))
