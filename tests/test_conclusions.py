@@ -361,10 +361,13 @@ def test_a_policy_that_sees_the_future_is_a_bound_and_not_the_best() -> None:
     assert any(line.endswith("the best of them takes 40.0 % less.") for line in lines)
     assert not any("see the future" in line for line in of_sweep(points[:2]))
     only = of_sweep([point(planted(t, eviction="belady"), seed=str(t)) for t in (5, 6)])
-    assert only == [BOUNDS, "Fastest: seed 5: 200 tokens/s, 5.00 ms a token."]
+    assert only == [
+        BOUNDS.format("eviction belady"),
+        "Fastest: seed 5: 200 tokens/s, 5.00 ms a token.",
+    ]
 
 
-BOUNDS = "Every point sees the future: these are bounds, which no engine can have."
+BOUNDS = "Every point sees the future ({}): these are bounds, which no engine can have."
 
 
 def test_a_predictor_of_ones_own_is_said_to_be_unchecked() -> None:
@@ -381,14 +384,14 @@ def test_a_predictor_of_ones_own_is_said_to_be_unchecked() -> None:
 def test_bounds_alone_are_no_best_policy_and_no_prefetch() -> None:
     perfect = [point(planted(t, predictor=oracle(1.0, distance=d))) for d, t in ((1, 8), (2, 7))]
     lines = of_sweep(perfect)
-    assert lines[0] == BOUNDS
+    assert lines[0] == BOUNDS.format("an oracle")
     assert not any("Best policy" in line for line in lines)
     lines = of_sweep([*perfect, point(planted())])
-    assert BOUNDS not in lines
+    assert not any("Every point" in line for line in lines)
     helps = "helps in 2 of 2 comparisons with none (median 25.0 % less), hurts in 0."
     assert f"A perfect oracle {helps}" in lines
     warm = [point(planted(t, predictor=p, warm="popular")) for p, t in (((), 10.0), (GUESS, 8.0))]
-    assert of_sweep(warm)[0] == BOUNDS
+    assert of_sweep(warm)[0] == BOUNDS.format("cache.warm popular in the trace itself")
     assert any(line.startswith("Prefetch beside policies that see") for line in of_sweep(warm))
     guess = of_sweep([*perfect, point(planted()), point(planted(8.0, predictor=GUESS))])
     assert any(line.startswith("Prefetch helps in 1 of 1 comparison") for line in guess)
@@ -597,6 +600,16 @@ def test_the_recall_at_which_it_turns(
     }
     for text, is_said in texts.items():
         assert (text in lines) == is_said
+
+
+@pytest.mark.parametrize(("best", "spread"), [(9.97, 0.0), (9.5, 2.0)])
+def test_what_is_too_little_or_not_borne_out_does_not_pay(best: float, spread: float) -> None:
+    base = planted(10.0)
+    perfect = planted(best, predictor=oracle(1.0), spread=spread)
+    points = [point(base), point(planted(11.0, predictor=oracle(0.5))), point(perfect)]
+    (turn,) = turns(Swept(points))
+    assert (turn.recall, turn.pays, turn.alike) == (None, False, True)
+    assert "begins to pay" not in said(of_sweep(points))
 
 
 def test_each_condition_turns_at_its_own_recall() -> None:

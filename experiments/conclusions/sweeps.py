@@ -71,7 +71,12 @@ def _undecoded(swept: Swept) -> list[str]:
 def _best(swept: Swept) -> list[str]:
     said = [f"Fastest: {_point(swept, comparisons.fastest(swept.feasible))}."]
     if swept.bounds_alone:
-        said.insert(0, "Every point sees the future: these are bounds, which no engine can have.")
+        causes = dict.fromkeys(c for p in swept.points for c in figures.foreseeing(p.result))
+        said.insert(
+            0,
+            f"Every point sees the future ({', '.join(causes)}): these are bounds, which no engine "
+            "can have.",
+        )
     axes = [path for path in swept.condition_axes if path in _GIVEN]
     by_value = comparisons.best_by(swept, axes) if axes else {}
     lines = [
