@@ -93,8 +93,9 @@ def issue(
     load.in_flight = 1
     load.key, load.seq, load.origin = key, r.at.seq, origin
     load.started = load.needed = load.landed = load.storage_done = -1
+    load.target = target
     if s.keeps:
-        load.predictor, load.target, load.issued = predictor, target, now
+        load.predictor, load.issued = predictor, now
     size, first = cache.size[x], 0
     if path is not None:
         for stage in range(s.stages):
