@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from textwrap import fill
 from typing import Any
 
-from prefetch_sim.experiments.advising import limiting
+from prefetch_sim.experiments.advising import limiting, trusting
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
 from prefetch_sim.experiments.advising.options import DISPLAY
-from prefetch_sim.experiments.advising.points import MISSES
 from prefetch_sim.experiments.advising.targets import Target
 from prefetch_sim.experiments.text import count, number, percent
 
@@ -22,24 +21,6 @@ _MEMORY = {
     "host_gib=": "all experts in memory, {} GB of it for the host",
     "all_gib+": "all experts in memory, {} GiB more",
 }
-_FIGURES = (  # by what is in their paths, the first that fits
-    ("hardware.cpu.expert_gb_s", "how fast the CPU reads experts"),
-    ("hardware.contention", "how the link and the CPU share memory"),
-    ("hardware.host_link", "the host link"),
-    ("hardware.storage", "the drive"),
-    ("hardware.compute.memory_gb_s", "how fast the GPU's memory is"),
-    ("hardware.compute.expert_efficiency", "how well the GPU reads experts"),
-    ("hardware.compute.beside_loads", "what loads leave of the memory's rate"),
-    ("hardware.compute.hbm", "how fast the GPU's memory is"),
-    ("hardware.compute", "the GPU"),
-    ("hardware.cpu", "the CPU"),
-    ("runtime.cpu", "what handing work to the CPU costs"),
-    ("runtime.load", "what a load costs the engine"),
-    ("runtime.miss", "what a miss costs the engine"),
-    ("runtime.layer_us", "the engine's work of a layer"),
-    ("runtime.step_us", "the engine's work of a token"),
-    ("runtime", "the engine's own work"),
-)
 _FOLDED: dict[str, Any] = {
     "subsequent_indent": " " * 10,
     "break_on_hyphens": False,
@@ -84,7 +65,7 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
     if advice.target is not None:
         yield "target", _target(advice, advice.target)
     if advice.trust is not None and advice.speed is not None:
-        yield "trust", _trust(advice)
+        yield "trust", trusting.trust(advice)
     for label, how in (("found", "detected"), ("assumed", "assumed")):
         if found := _taken(advice, how):
             yield label, found
@@ -193,6 +174,8 @@ def _engine(one: Option) -> str:
 def _prefetch(advice: Advice) -> str:
     if advice.fits == "whole":
         return "nothing to load, so nothing to gain"
+    if not advice.prefetch and advice.memory.on_drive:
+        return "not judged: from the drive to host memory alone is not simulated"
     if not advice.prefetch:
         return f"nothing: {advice.runtime} loads nothing that a token could wait for"
     where = _who_prefetches(advice)
@@ -243,43 +226,6 @@ def _target(advice: Advice, target: Target) -> str:
     return f"{text}; {'would do: ' + by if by else 'nothing that was tried reaches it'}"
 
 
-def _trust(advice: Advice) -> str:
-    speed, trust = advice.speed, advice.trust
-    assert speed is not None
-    assert trust is not None
-    shown = f"±{_share(speed.half_width)}"
-    if speed.cut:
-        low = "up" if speed.at_best else number(speed.uncut_low)
-        shown += (
-            f" is the most that is shown; what is known leaves more, ±{_share(speed.uncut)} "
-            f"({low} to {_rate(speed.uncut_high)})"
-        )
-    doubts = ", ".join(f"{_figure(path)} ±{_share(part)}" for path, part in trust.doubts.items())
-    kinds = " and ".join(f"{n} {kind}" for kind, n in _kinds(trust.figures))
-    text = (
-        f"{shown}: figures ±{_share(speed.from_figures)} ({doubts}; "
-        f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
-    )
-    if speed.at_best:
-        text += ", upwards only; no run was compared that reads through the page cache"
-    near = "; ".join(
-        f"{one.what}: {number(one.measured)} measured, {number(one.expected)} expected"
-        for one in trust.measured
-    )
-    return f"{text}; nearest measured: {near}" if near else f"{text}; nothing near was measured"
-
-
-def _kinds(figures: dict[str, int]) -> Sequence[tuple[str, int]]:
-    names = {"measured": "measured", "datasheet": "from datasheets", "estimate": "estimated"}
-    return [(names[kind], n) for kind, n in figures.items() if n]
-
-
-def _figure(path: str) -> str:
-    if path == MISSES:
-        return "how often the cache hits"
-    return next((said for end, said in _FIGURES if end in path), path)
-
-
 def _taken(advice: Advice, how: str) -> str:
     return ", ".join(
         f"{one.what} {one.value}" + (f" ({one.why})" if one.why else "")
@@ -290,10 +236,6 @@ def _taken(advice: Advice, how: str) -> str:
 
 def _gain(one: Option) -> str:
     return f"{round(100 * one.gain):+d} %"
-
-
-def _share(value: float) -> str:
-    return f"{round(100 * value)} %"
 
 
 def _rate(tokens_s: float) -> str:
