@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from textwrap import fill
 from typing import Any
 
-from prefetch_sim.experiments.advising import limiting
+from prefetch_sim.experiments.advising import limiting, trusting
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Option, Speed, Split
 from prefetch_sim.experiments.advising.options import DISPLAY
 from prefetch_sim.experiments.advising.targets import WHOLE_MACHINE, Target
@@ -65,7 +65,7 @@ def lines(advice: Advice) -> Iterator[tuple[str, str]]:
     if advice.target is not None:
         yield "target", _target(advice, advice.target)
     if advice.trust is not None and advice.speed is not None:
-        yield "trust", _trust(advice)
+        yield "trust", trusting.trust(advice)
     for label, how in (("found", "detected"), ("assumed", "assumed")):
         if found := _taken(advice, how):
             yield label, found
@@ -228,41 +228,6 @@ def _target(advice: Advice, target: Target) -> str:
     return f"{text}; {'would do: ' + by if by else 'nothing that was tried reaches it'}"
 
 
-def _trust(advice: Advice) -> str:
-    speed, trust = advice.speed, advice.trust
-    assert speed is not None
-    assert trust is not None
-    shown = f"±{_share(speed.half_width)}"
-    if speed.cut:
-        low = "up" if speed.at_best else number(speed.uncut_low)
-        shown += (
-            f" is the most that is shown; what is known leaves more, ±{_share(speed.uncut)} "
-            f"({low} to {_rate(speed.uncut_high)})"
-        )
-    doubts = ", ".join(
-        f"{limiting.figure(path)} ±{_share(part)}" for path, part in trust.doubts.items()
-    )
-    kinds = " and ".join(f"{n} {kind}" for kind, n in _kinds(trust.figures))
-    text = (
-        f"{shown}: figures ±{_share(speed.from_figures)} ({doubts}; "
-        f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
-    )
-    if trust.whole is not None:
-        text += f" ({trust.whole})"
-    if speed.at_best:
-        text += ", upwards only; no run was compared that reads through the page cache"
-    near = "; ".join(
-        f"{one.what}: {number(one.measured)} measured, {number(one.expected)} expected"
-        for one in trust.measured
-    )
-    return f"{text}; nearest measured: {near}" if near else f"{text}; nothing near was measured"
-
-
-def _kinds(figures: dict[str, int]) -> Sequence[tuple[str, int]]:
-    names = {"measured": "measured", "datasheet": "from datasheets", "estimate": "estimated"}
-    return [(names[kind], n) for kind, n in figures.items() if n]
-
-
 def _taken(advice: Advice, how: str) -> str:
     return ", ".join(
         f"{one.what} {one.value}" + (f" ({one.why})" if one.why else "")
@@ -273,10 +238,6 @@ def _taken(advice: Advice, how: str) -> str:
 
 def _gain(one: Option) -> str:
     return f"{round(100 * one.gain):+d} %"
-
-
-def _share(value: float) -> str:
-    return f"{round(100 * value)} %"
 
 
 def _rate(tokens_s: float) -> str:
