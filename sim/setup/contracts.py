@@ -16,6 +16,7 @@ import numpy.typing as npt
 from prefetch_sim.sim.config.errors import did_you_mean
 from prefetch_sim.sim.config.foreign import BrokenContractError
 from prefetch_sim.sim.predictors.base import Cost, Predictor, Table, Trigger
+from prefetch_sim.sim.prefetch.base import Untimed
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.errors import shown
 
@@ -39,6 +40,8 @@ def held(kind: str, module: ModuleType) -> ModuleType:
     for name, wrap in _HELD[kind].items():
         if (hook := getattr(module, name, None)) is not None:
             setattr(found, name, wrap(name, hook))
+    if kind == "prefetch" and not getattr(module, "TIMED", False):
+        vars(found)["propose"] = _untimed(vars(found)["propose"])
     return found
 
 
@@ -99,6 +102,15 @@ def _proposing(name: str, hook: Hook) -> Hook:
         return count
 
     return propose
+
+
+def _untimed(propose: Hook) -> Hook:
+    def untold(*told: Any) -> int:
+        ids, scores, tokens, limits, *rest = told
+        count: int = propose(ids, scores, tokens, Untimed(*limits), *rest)
+        return count
+
+    return untold
 
 
 def _written(where: str, values: list[Any]) -> list[int]:
