@@ -98,3 +98,59 @@ def test_a_file_that_reads_times_is_to_ask_for_them(config: Path, read: str) -> 
     assert end.err.count("\n") == 1
     Path("mine.py").write_text(f"{text}\nTIMED = True\n")
     assert run_cli("run", config, "--set", "prefetch.policy=mine.py").code == 0
+
+
+def markov(routed: Any, layer: int) -> Any:
+    """Experts of the numbers that the layer before was routed to."""
+    return routed[-1, layer - 1]
+
+
+def test_a_function_may_speak_once_the_layer_before_is_routed(config: Path) -> None:
+    after = {"name": markov, "trigger": "routed"}
+    done = ps.run(config, predictor=after).results
+    (quality,) = done["predictors"].values()
+    assert quality["predicted"] > 0
+    assert ps.check(markov, params={"trigger": "routed"}).held
+    with pytest.raises(ps.ConfigError, match=r"distance: is 1 or more with the trigger routed"):
+        ps.run(config, predictor={**after, "distance": 0})
+    with pytest.raises(ps.ConfigError, match=r"predictor.trigger"):
+        ps.run(config, predictor={**after, "trigger": "rooted"})
+
+
+def test_a_predictor_that_says_nothing_is_told(config: Path) -> None:
+    with pytest.warns(UserWarning, match=r"the predictor '.*markov' said nothing in the whole run"):
+        ps.run(config, predictor=markov)
+    with pytest.warns(UserWarning, match=r"markov' said nothing at 2 of its 2 points"):
+        ps.sweep(config, sweep={"predictor": ["guess", markov], "seed": [0, 1]})
+    Path("mine.py").write_text(SILENT)
+    sets = "--set", "predictor=mine.py"
+    end = run_cli("run", config, *sets, "--json")
+    assert end.code == 0
+    assert end.err.splitlines()[-1] == (
+        "warning: the predictor 'mine.py' said nothing in the whole run"
+    )
+    end = run_cli("sweep", config, *sets, "--set", "sweep.seed=[0]", "--out", "out", "--jobs", 1)
+    assert "warning: the predictor 'mine.py' said nothing at 1 of its 1 point\n" in end.err
+    assert "said nothing" not in run_cli("run", config).err
+
+
+SILENT = '''
+"""Nothing."""
+
+from prefetch_sim.sim.predictors.base import Online, PredictorParams
+
+
+class Params(PredictorParams):
+    pass
+
+
+class Predictor(Online):
+    def __init__(self, params, context):
+        super().__init__(context)
+
+    def predict(self, step, target):
+        return None
+
+    def observe(self, step, layer):
+        pass
+'''
