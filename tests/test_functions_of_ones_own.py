@@ -154,3 +154,26 @@ class Predictor(Online):
     def observe(self, step, layer):
         pass
 '''
+
+
+def test_prefetch_by_its_policy_alone(config: Path, tmp_path: Path) -> None:
+    like = proposed(config, "deadline-aware")
+    for given in ("deadline-aware", deadline_aware.propose):
+        assert ps.run(config, prefetch=given, engine="simpy").results["prefetch"] == like
+    with_more = {"prefetch": "deadline-aware", "prefetch.extra": 1}
+    assert ps.run(config, with_more).config.prefetch.extra == 1
+    swept = ps.sweep(config, sweep={"prefetch": ["top-k", deadline_aware.propose]})
+    assert swept.frame["error"].isna().all()
+    (tmp_path / "mine.py").write_text(IN_TIME + "\nTIMED = True\n")
+    (tmp_path / "below").mkdir()
+    far = write_config(tmp_path / "below/far.yaml", trace="../small.parquet", prefetch="../mine.py")
+    assert run_cli("run", far).code == 0
+    end = run_cli("compare", config, "--a", "prefetch=deadline-aware", "--b", "prefetch.extra=1")
+    assert end.code == 0, end.err
+
+
+def test_a_predictor_s_key_without_its_name(config: Path) -> None:
+    with pytest.raises(ps.ConfigError, match=r"predictor.*: no name is given, which 'decay' goes"):
+        ps.run(config, {"predictor": {"decay": 0.9}})
+    end = run_cli("run", config, "--set", "predictor=null", "--set", "predictor.decay=0.9")
+    assert "no name is given, which 'decay' goes with" in end.err

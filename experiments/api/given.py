@@ -79,7 +79,8 @@ def named(tree: Tree) -> tuple[Tree, list[str]]:
             raise ConfigError(
                 "trace: a DataFrame names no model: give load_trace(frame, model=...)"
             )
-        kind = registry.PLACES.get(path)
+        bare = path == "prefetch" and not isinstance(value, Mapping)
+        kind = registry.PLACES.get("prefetch.policy" if bare else path)
         if isinstance(value, Mapping):
             return {key: told(_below(path, key), part) for key, part in value.items()}
         if kind is not None and isinstance(value, list):
