@@ -13,6 +13,7 @@ import pytest
 from cli_support import run_cli, small_trace, write_config
 
 import prefetch_sim as ps
+from prefetch_sim.sim.predictors.oracle import miss_probabilities
 from prefetch_sim.sim.prefetch import deadline_aware, top_k
 
 TIMES = "lead_ns", "backlog_ns", "load_ns"
@@ -177,3 +178,35 @@ def test_a_predictor_s_key_without_its_name(config: Path) -> None:
         ps.run(config, {"predictor": {"decay": 0.9}})
     end = run_cli("run", config, "--set", "predictor=null", "--set", "predictor.decay=0.9")
     assert "no name is given, which 'decay' goes with" in end.err
+
+
+class LfuDa:
+    """Last in, first out."""
+
+    def inserted(self, x: int, now: int) -> int:
+        return -now
+
+    def used(self, x: int, now: int, score: int) -> int:
+        return score
+
+
+def test_errors_in_python_name_arguments(config: Path) -> None:
+    swept = ps.sweep(config, sweep={"cache.eviction": ["lru", LfuDa], "seed": [0, 1]})
+    (one, two) = ps.compare(swept, a={"eviction": "lru"}, b={"eviction": "LfuDa"})
+    assert [one.at, two.at] == [{"seed": "0"}, {"seed": "1"}]
+    for call, said in (
+        (lambda: ps.compare(swept, a={"seed": 0}, b={"eviction": "LfuD"}), "b cache.eviction=Lf"),
+        (lambda: ps.compare(swept, a={"seed": 0}, b={"nothing": 1}), "b nothing: no axis"),
+        (lambda: ps.plot(swept, x="seed", size="column"), "size 'column': paper or slide"),
+        (lambda: ps.plot(swept, x="sed"), "x 'sed': "),
+    ):
+        with pytest.raises(ps.ConfigError) as caught:
+            call()
+        assert str(caught.value).startswith(said)
+        assert "--" not in str(caught.value)
+
+
+def test_the_page_says_an_oracle_s_scores() -> None:
+    right = [1 - p for p in miss_probabilities(0.6, 8)]
+    page = (Path(__file__).parents[1] / "docs/config.md").read_text(encoding="utf-8")
+    assert f"(of top-8 at 0.6: {right[0]:.3f} for the best, {right[-1]:.3f} for the" in page
