@@ -37,7 +37,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "end_ms": "when its last step ended",
         "ttft_ms": "time to first token: its prefill; NaN without a prompt",
         "tpot_ms": "mean time per output token; NaN without any",
-        "hit_rate": "share of its experts that were resident; NaN if steps were of several requests",
+        "hit_rate": "share of its experts that were resident; NaN if steps had several requests",
     },
     "tokens": {
         "request": "as in requests",
@@ -209,7 +209,9 @@ def _hit_rates(done: Simulation, requests: int) -> npt.NDArray[np.float64]:
         np.bincount(request, weights=records.column(name), minlength=requests)
         for name in ("hits", "experts")
     )
-    return np.divide(hits, experts, out=np.full(requests, np.nan), where=experts > 0)
+    rates: npt.NDArray[np.float64] = np.full(requests, np.nan)
+    np.divide(hits, experts, out=rates, where=experts > 0)
+    return rates
 
 
 def _frame(name: str, **columns: Any) -> pd.DataFrame:
