@@ -123,14 +123,20 @@ def why_no_decode(config: RunConfig) -> str:
     return f"tokens: {config.tokens} ends within the prompts, which are {long} tokens long"
 
 
-def headline(inputs: Inputs) -> str:
-    """What runs, in a line; of prefetch, the policy where it is not the one that most have."""
+def headline(inputs: Inputs, measured_on: str = "") -> str:
+    """What runs, in a line; of prefetch, the policy where it is not the one that most have.
+
+    ``measured_on``: the machine that a replay ran on, which need not be the config's.
+    """
     config, given = inputs.config, inputs.as_given
     names = " + ".join(name for name, _, _ in inputs.predictors) or "none"
     policy = config.prefetch.policy
     policy = f", prefetch {policy}" if inputs.predictors and policy != "top-k" else ""
+    where = f"on {given['hardware']}"
+    if measured_on:
+        where = f"measured on {measured_on}, with the tiers of {given['hardware']}"
     return (
-        f"{config.name}: {given['model']} on {given['hardware']}, runtime {given['runtime']}, "
+        f"{config.name}: {given['model']} {where}, runtime {given['runtime']}, "
         f"predictor {names}{policy}, {config.cache.eviction.name} in "
         f"{size(sum(inputs.cache_bytes))}"
     )

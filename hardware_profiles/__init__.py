@@ -21,6 +21,7 @@ from prefetch_sim.hardware_profiles.catalogue import (
 from prefetch_sim.hardware_profiles.changes import load_machine, override
 from prefetch_sim.hardware_profiles.problems import ProfileError
 from prefetch_sim.hardware_profiles.schema import (
+    Chip,
     CpuPart,
     Figure,
     HardwareProfile,
@@ -31,6 +32,7 @@ from prefetch_sim.hardware_profiles.schema import (
 
 __all__ = [
     "PARTS",
+    "Chip",
     "CpuPart",
     "Figure",
     "HardwareProfile",

@@ -28,12 +28,16 @@ _RUNTIMES = _FOLDER / "runtimes"
 # Sections of a machine that a part can stand for; its files are in the folder of that name.
 PARTS: dict[str, type[CpuPart] | type[StoragePart]] = {"cpu": CpuPart, "storage": StoragePart}
 _SUFFIXES = (".yaml", ".yml")
-# What drivers add in brackets, but for a size, which tells cards apart.
-_ASIDE = re.compile(r"\((?![^)]*\d\s*GB)[^)]*\)", re.IGNORECASE)
+# What drivers add in brackets, but for a size, which tells cards apart; what a chip is built into.
+_ASIDE = re.compile(
+    r"\((?![^)]*\d\s*GB)[^)]*\)|\bMacBook (?:Pro|Air)\b|\bMac (?:mini|Studio|Pro)\b|\biMac\b",
+    re.IGNORECASE,
+)
+_MOBILE = re.compile(r"\bmobile\b", re.IGNORECASE)  # nvidia-smi calls them laptops' cards
 # Words of a name that tell no two machines or parts apart.
 _IDLE = re.compile(
     r"nvidia|geforce|tesla|quadro|amd|radeon|intel|apple|qualcomm|r|tm|cores?|processor|cpu|gpu|"
-    r"graphics|card|ssd|nvme|drive|hbm\d?e?|\d+tb|blackwell|workstation|edition"
+    r"graphics|card|ssd|nvme|drive|hbm\d?e?|\d+tb|blackwell|workstation|edition|developer|kit"
 )
 
 
@@ -137,7 +141,8 @@ def _named(what: str, text: str, *folders: Path) -> str:
         return resolve(what, text, known, _IDLE)
     except UnknownNameError as error:
         with suppress(UnknownNameError):
-            return resolve(what, _ASIDE.sub(" ", text).strip(), known, _IDLE)
+            plain = _MOBILE.sub("laptop", _ASIDE.sub(" ", text)).strip()
+            return resolve(what, plain, known, _IDLE)
         raise ProfileError(str(error)) from None
 
 

@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prefetch_sim.hardware_profiles.catalogue import PARTS, load_part, load_profile, sections_of
+from prefetch_sim.hardware_profiles.paths import schema_paths
 from prefetch_sim.hardware_profiles.problems import FIGURE, ProfileError, nearest, validated
-from prefetch_sim.hardware_profiles.schema import (
-    HOST_SECTIONS,
-    HardwareProfile,
-    Profile,
-    schema_paths,
-)
+from prefetch_sim.hardware_profiles.schema import HOST_SECTIONS, HardwareProfile, Profile
 
 P = TypeVar("P", bound=Profile)
 

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from prefetch_sim.hardware_profiles import (
+    Chip,
     HardwareProfile,
     ProfileError,
     RuntimeProfile,
@@ -26,7 +27,8 @@ from prefetch_sim.hardware_profiles import (
     load_runtime,
     override,
 )
-from prefetch_sim.hardware_profiles.schema import HOST_SECTIONS, Figure, Profile, models_of
+from prefetch_sim.hardware_profiles.paths import models_of
+from prefetch_sim.hardware_profiles.schema import HOST_SECTIONS, Figure, Profile
 
 GIVEN = "given by the user"
 _CPU_SHARE = 0.75  # of what host memory reads, that products of experts reach
@@ -40,7 +42,7 @@ _FOLLOW = {
 }
 _CPU_RATE = "cpu.expert_gb_s.bf16"
 # By which one machine is like another, where much was measured.
-_TELLING = (
+TELLING = (
     "compute.memory_gib",
     "compute.memory_gb_s",
     "compute.tflops.bf16",
@@ -58,10 +60,18 @@ class Draft:
     near: bool  # found to be the nearest, not asked for
 
 
-def draft(name: str, given: Mapping[str, float], *, unified: bool, like: str | None) -> Draft:
+def draft(
+    name: str,
+    given: Mapping[str, float],
+    *,
+    unified: bool,
+    like: str | None,
+    chip: Chip | None = None,
+) -> Draft:
     """A profile called ``name`` with the figures ``given``, by dotted path.
 
-    ``cpu.expert_gb_s.bf16`` is what host memory reads. Raises ProfileError.
+    ``cpu.expert_gb_s.bf16`` is what host memory reads. ``chip`` is this machine's own: figures of
+    another one do not make it the same. Raises ProfileError.
     """
     given = dict(given)
     if _CPU_RATE in given:
@@ -86,7 +96,11 @@ def draft(name: str, given: Mapping[str, float], *, unified: bool, like: str | N
             figures[path] = _figure(path, given[path], source, figure.uncertainty)
     profile = override(base, {path: figure.model_dump() for path, figure in figures.items()})
     what = "one memory" if unified else "a host"
-    own = {"name": name, "description": f"{name}: a machine with {what}, the rest as {base.name}"}
+    own = {
+        "name": name,
+        "description": f"{name}: a machine with {what}, the rest as {base.name}",
+        "chip": chip,
+    }
     sections = {
         section: part.model_copy(update={"name": None})
         for section in ("cpu", "storage")
@@ -108,7 +122,7 @@ def complete(
         if not (unified and path.split(".")[0] in HOST_SECTIONS)
     }
     given = {path: figure.value for path, figure in own.items()}
-    telling = {path: given[path] for path in _TELLING if path in given}
+    telling = {path: given[path] for path in TELLING if path in given}
     like = _nearest(telling, unified)
     known = load_profile(like).flat()
     taken = dict.fromkeys(known, f"taken from {like}, the nearest machine")
@@ -199,7 +213,11 @@ def _nearest(given: Mapping[str, float], unified: bool, having: str | None = Non
 
 def as_yaml(profile: Profile, notes: Sequence[str] = ()) -> str:
     """The profile as a file, a figure a line, like those of the catalogue; ``notes`` below."""
-    words = {name: getattr(profile, name) for name in _words(type(profile))}
+    words = {
+        name: value
+        for name in _words(type(profile))
+        if (value := getattr(profile, name)) is not None
+    }
     head = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in words.items()]
     return "\n".join([*head, *_lines(profile.flat()), *(f"# {note}" for note in notes)]) + "\n"
 

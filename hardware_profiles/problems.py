@@ -8,13 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from prefetch_sim.hardware_profiles.schema import (
-    Figure,
-    HardwareProfile,
-    Profile,
-    required_paths,
-    schema_paths,
-)
+from prefetch_sim.hardware_profiles.paths import required_paths, schema_paths
+from prefetch_sim.hardware_profiles.schema import Figure, HardwareProfile, Profile
 
 P = TypeVar("P", bound=Profile)
 

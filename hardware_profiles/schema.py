@@ -7,11 +7,16 @@ two, ``us`` microseconds, ``tflops`` 1e12 multiply or add operations a second.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Kind = Literal["measured", "datasheet", "estimate"]
+# What engines are built for. blackwell: sm_120, of desktops; blackwell-server: sm_100.
+Chip = Literal[
+    "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell-server", "gb10",
+    "tegra", "rdna", "arc", "apple", "cpu",
+]  # fmt: skip
 
 
 class _Frozen(BaseModel):
@@ -175,6 +180,9 @@ class HardwareProfile(Profile):
 
     WHAT = "hardware"
 
+    chip: Chip | None = Field(
+        default=None, description="what computes, by generation; none: not said, engines not judged"
+    )
     unified_memory: bool
     compute: Compute
     host_link: HostLink | None = None
@@ -237,6 +245,14 @@ class CpuExperts(_Frozen):
     submit_us: Delay = Field(description="a layer: hand over the work, wait for it, merge")
 
 
+class RunsOn(_Frozen):
+    """The chips that an engine runs on, and who says so."""
+
+    chips: tuple[Chip, ...] = Field(min_length=1)
+    kind: Kind
+    source: str = Field(min_length=3)
+
+
 Overlap = Literal["per_expert", "grouped", "none"]
 
 
@@ -252,6 +268,11 @@ class RuntimeProfile(Profile):
         description="what it does not do: prefetching, loading what a token misses, experts on the "
         "CPU. A run that does so is simulated all the same, and says it",
     )
+    runs_on: RunsOn | None = Field(
+        default=None,
+        description="none: wherever a machine has a profile. A run elsewhere is simulated all the "
+        "same, and says it",
+    )
     step_us: Delay = Field(description="host's work of a forward pass: scheduling, sampling")
     layer_us: Delay = Field(description="host's work of a MoE layer")
     routing_us: Delay = Field(
@@ -264,6 +285,12 @@ class RuntimeProfile(Profile):
         description="device memory kept for itself: CUDA context, workspaces, activations"
     )
 
+    def known_to_run_on(self, chip: Chip | None) -> bool | None:
+        """Whether it does; None where the machine does not say its chip."""
+        if self.runs_on is None:
+            return True
+        return None if chip is None else chip in self.runs_on.chips
+
 
 def _figures(node: BaseModel, prefix: str) -> Iterator[tuple[str, Figure]]:
     for name in type(node).model_fields:
@@ -272,32 +299,3 @@ def _figures(node: BaseModel, prefix: str) -> Iterator[tuple[str, Figure]]:
             yield prefix + name, value
         elif isinstance(value, BaseModel):
             yield from _figures(value, f"{prefix}{name}.")
-
-
-def schema_paths(model: type[BaseModel], prefix: str = "", *, inside: bool = True) -> Iterator[str]:
-    """Dotted path of every key that a file of this shape may hold; also ``inside`` of figures."""
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        for nested in models_of(field.annotation):
-            if inside or not issubclass(nested, Figure):
-                yield from schema_paths(nested, f"{prefix}{name}.", inside=inside)
-
-
-def required_paths(model: type[BaseModel], path: str) -> list[str]:
-    """What has to be given where nothing stands at ``path``: itself, or a section's figures."""
-    first, _, rest = path.partition(".")
-    (nested, *_) = [*models_of(model.model_fields[first].annotation), None]
-    if rest:
-        return [f"{first}.{below}" for below in required_paths(nested, rest)] if nested else [path]
-    if nested is None or issubclass(nested, Figure):
-        return [path]
-    needed = [name for name, field in nested.model_fields.items() if field.is_required()]
-    return [f"{first}.{below}" for name in needed for below in required_paths(nested, name)]
-
-
-def models_of(annotation: object) -> Iterator[type[BaseModel]]:
-    """The models that an annotation names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from models_of(part)

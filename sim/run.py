@@ -59,7 +59,7 @@ def simulate(
             *parts, *compiled(inputs, cost, predictors, path, tiers, records, one_of_many)
         )
     env = simpy.Environment()
-    loader = Loader(cache, host, LoadRecords(records))
+    loader = Loader(cache, host, LoadRecords(records), inputs.workload.table.prefill.tolist())
     device = SimulatedDevice(env, path, loader)
     plan = None
     if inputs.cpu_computes:

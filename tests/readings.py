@@ -46,7 +46,9 @@ def literally(inputs: Inputs, cost: FixedCost) -> dict[str, Any]:
         "layers": list(map(list, told.layers)),
         "loads": loads,
         "proposed": told.proposed,
-        "dispositions": [told.counts[end] for end in DISPOSITIONS],
+        "dispositions": [
+            [told.counts[prefill, end] for end in DISPOSITIONS] for prefill in (False, True)
+        ],
         "moved_bytes": [[told.moved[stage, origin] for origin in range(3)] for stage in stages],
     }
 

@@ -27,7 +27,7 @@ from prefetch_sim.experiments.advising.situation import Situation, settle
 from prefetch_sim.experiments.advising.targets import judged
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
-from prefetch_sim.hardware_profiles import ProfileError
+from prefetch_sim.hardware_profiles import Chip, ProfileError, load_runtime
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
 
@@ -131,7 +131,6 @@ def test_a_wrong_option_is_one_line_with_the_nearest_name(
     ("gpu", "name"),
     [
         ("RTX 4060 M", "rtx-4060-laptop"),
-        ("RTX 4060 Mobile", "rtx-4060-laptop"),
         ("RTX 4060M", "rtx-4060-laptop"),
         ("3080 laptop", None),
         ("my 3080", "rtx-3080-10gb"),
@@ -143,6 +142,50 @@ def test_a_laptops_card_is_never_taken_for_a_desktops(gpu: str, name: str | None
         settled(gpu=gpu)
     assert re.findall(r"did you mean '(.*?)'", str(error.value)) == ([name] if name else [])
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("gpu", "near"),
+    [
+        ("RTX 3060 12GB + RTX 3060 12GB", "RTX 3060 24GB"),
+        ("RTX 3090, RTX 3090", "RTX 3090 48GB"),
+        ("2x RTX 3090", "RTX 3090 48GB"),
+        ("RTX 3090 x2", "RTX 3090 48GB"),
+        ("dual 3090", "3090 48GB"),
+        ("8xH100", "H100 640GB"),
+        ("4x A100", None),
+        ("RTX 3090 and RTX 4070", None),
+    ],
+)
+def test_several_cards_are_refused_with_one_that_is_near(gpu: str, near: str | None) -> None:
+    with pytest.raises(ProfileError) as error:
+        settled(gpu=gpu)
+    said = str(error.value)
+    assert said.startswith("gpu: several cards are not modelled; ask about one of them")
+    assert said.endswith(f"'{near}'" if near else "one of them")
+
+
+def test_what_is_no_second_card_is_not_taken_for_one() -> None:
+    assert settled(gpu="AMD Ryzen AI Max+ 395").machine.profile.name == "strix-halo"
+    assert settled(gpu="RTX 4060 Ti, 16GB").machine.profile.name == "rtx-4060-ti-16gb"
+    with pytest.raises(ProfileError, match="did you mean 'rtx-3090'"):
+        settled(gpu="RTX 3090 PCIe 4.0 x16")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "says"),
+    [
+        ("NVIDIA A100-SXM4-40GB", "did you mean 'a100-pcie-40gb'?"),
+        ("RTX A6000", "'RTX A6000'. One that"),
+        ("RTX 6000 Ada", "'RTX 6000 Ada'. One that"),
+        ("Apple M1 Max", "--gpu-gb-s GBS --drive-gb-s GBS --unified --chip apple, then"),
+        ("Jetson Xavier", "--drive-gb-s GBS --unified, then"),
+    ],
+)
+def test_an_unknown_machine_is_told_how_to_describe_its_kind(gpu: str, says: str) -> None:
+    with pytest.raises(ProfileError) as error:
+        settled(gpu=gpu)
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +288,7 @@ def test_as_many_layers_as_fit_and_one_more_does_not() -> None:
     [
         ({}, ("layers",)),
         ({"runtime": "ktransformers"}, ("each",)),
-        ({"runtime": "imp"}, ("lru",)),
+        ({"gpu": "RTX 5070 5GB", "runtime": "imp"}, ("lru",)),
         ({"gpu": "RTX 3060 4GB", "runtime": "ideal"}, ("layers", "each", "lru+cpu", "lru")),
         ({"gpu": "RTX 4090"}, ("whole",)),
         ({"gpu": "M5 Pro", "ram": "6GB"}, ("lru",)),
@@ -276,8 +319,8 @@ def test_a_split_is_answered_with_its_flags_and_a_band() -> None:
     gains = {one.what: one.gain for one in found.more}
     assert gains["memory_gib+1"] > 0
     assert gains["cpu*2"] > gains["link*2"] >= 0
-    assert {one.what for one in found.engines} == {"ktransformers", "imp"}
-    assert found.prefetches == "imp"
+    assert {one.what for one in found.engines} == {"ktransformers"}
+    assert (found.prefetches, found.prefetches_here) == ("imp", False)
 
 
 def test_the_answer_is_ten_lines_or_so_in_words() -> None:
@@ -307,7 +350,10 @@ def test_a_config_says_what_another_memory_does_not_change(tmp_path: Path) -> No
     assert run_cli("advise", *ASKED, *drive, "--config", config).code == 0
     says = "changes none: cache.capacity, host.capacity, trace.hit_rate"
     assert says in config.read_text(encoding="utf-8")
-    assert run_cli("advise", *ASKED, "--config", config).code == 0
+    again = run_cli("advise", *ASKED, "--config", config)
+    assert (again.code, again.out) == (2, "")
+    assert "exists already; --force writes over it" in again.err
+    assert run_cli("advise", *ASKED, "--config", config, "--force").code == 0
     assert "changes none" not in config.read_text(encoding="utf-8")
 
 
@@ -368,7 +414,8 @@ def test_a_limit_that_gains_nothing_when_it_is_better_is_said_to() -> None:
 
 @pytest.mark.parametrize(("runtime", "way"), [("ktransformers", "each"), ("imp", "lru")])
 def test_host_memory_may_be_smaller_than_what_both_memories_hold(runtime: str, way: Way) -> None:
-    found = settled(gpu="RTX 3060 12GB", ram="12GB", model="qwen3-30b-a3b", runtime=runtime)
+    found = settled(gpu="RTX 3060 12GB", ram="12GB", model="qwen3-30b-a3b")
+    found = found.with_runtime(runtime)
     placement, run = point(found, way)
     assert placement.on_drive == 0
     assert found.place.everything > 12 * GIB
@@ -439,14 +486,44 @@ def test_more_layers_than_there_are_and_another_memory_are_said() -> None:
 
 
 def test_nobody_is_said_to_prefetch_who_does_not() -> None:
-    said = dict(words.lines(answered()))["prefetch"]
+    said = dict(words.lines(replace(answered(), prefetches_here=True)))["prefetch"]
     assert said.startswith("neither llama.cpp nor imp prefetches; were imp to")
     assert answered().may_prefetch is False
 
 
+def test_no_engine_is_offered_where_it_does_not_run() -> None:
+    """imp is built for desktop Blackwell alone; what it would make of prefetching is still said."""
+    said = dict(words.lines(answered()))
+    assert "imp" not in said["engines"]
+    begin = "llama.cpp copies no experts, and imp does not run on this card; were an engine to copy"
+    assert said["prefetch"].startswith(begin)
+    assert settled(gpu="RTX 5070 5GB").runs("imp")
+    ended = run_cli("advise", *ASKED, "--runtime", "imp")
+    assert (ended.code, ended.out) == (2, "")
+    assert "runtime: imp runs on blackwell, and rtx-3060-12gb is ampere" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("chip", "engine", "runs"),
+    [
+        ("turing", "ktransformers", False),
+        ("ampere", "ktransformers", True),
+        ("apple", "mlx-stream", True),
+        ("rdna", "moe-infinity", False),
+        ("cpu", "big-moe-on-edge", True),
+        ("arc", "llama.cpp", True),
+        (None, "imp", None),
+    ],
+)
+def test_engines_run_on_what_they_are_built_for(
+    chip: Chip | None, engine: str, runs: bool | None
+) -> None:
+    assert load_runtime(engine).known_to_run_on(chip) is runs
+
+
 def test_prefetching_is_judged_as_by_many_requests() -> None:
     """In one short request little that a wrong load evicts is used again."""
-    found = settled(runtime="imp")
+    found = settled().with_runtime("imp")
     placement, base = point(found, "lru")
     _, gains = options.prefetch(found, placement, base, lambda what: None)
     many = set_path(base.tree, "trace.requests", 8)
@@ -461,7 +538,7 @@ def test_prefetching_is_judged_as_by_many_requests() -> None:
 
 def test_prefetching_is_judged_in_a_short_context() -> None:
     """The prompt that fills the cache, and what is decoded after it, are within the context."""
-    found = settled(runtime="imp", context=128)
+    found = settled(context=128).with_runtime("imp")
     assert options.prefetch(found, *point(found, "lru"), lambda what: None)[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,57 @@ def test_a_broken_contract_is_one_line(
     assert end.err.count("\n") == 1
 
 
+def test_a_file_is_called_by_its_name_where_it_cannot_be_compiled(folder: Path) -> None:
+    end = run_cli("run", config_of(EVICTION, EVICTION), "--set", "engine=compiled")
+    assert "engine: compiled has no form of the eviction 'mine.py': use engine: simpy" in end.err
+
+
+# The policy, a line of it, another instead, the exception, and what is probably left out.
+LEFT_OUT = [
+    (
+        EVICTION,
+        "return -now",
+        "return int(state.future.positions[state.future.cursor[x]])",
+        "IndexError",
+        "there is no future without LOOKS_AHEAD = True",
+    ),
+    (
+        EVICTION,
+        "return -now",
+        "return state.shared[5]",
+        "IndexError",
+        "state.shared has five integers, unless begin returns more",
+    ),
+    (
+        PREFETCH,
+        "n = 0",
+        "n = 0 * (limits.lead_ns // limits.load_ns)",
+        "ZeroDivisionError",
+        "the times in limits are 0 without TIMED = True",
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "old", "new", "error", "said"), LEFT_OUT)
+def test_what_was_left_out_is_told(
+    policy: str, old: str, new: str, error: str, said: str, folder: Path
+) -> None:
+    end = run_cli("run", config_of(policy, policy.replace(old, new, 1)))
+    first, *where = end.err.splitlines()
+    assert first.startswith(f"error: the policy 'mine.py' failed: {error}: ")
+    assert first.endswith(f"; {said}")
+    assert len(where) == 2
+    told = prefetch_sim.check("mine.py").verdicts[1].counterexample
+    assert f"; {said} ({folder.resolve()}/mine.py, line " in str(told)
+
+
+def test_of_two_files_the_one_that_fails_is_named(folder: Path) -> None:
+    config = config_of(PREFETCH, PREFETCH)
+    Path("other.py").write_text(EVICTION.replace("-now", "-len(now)"))
+    end = run_cli("run", config, "--set", "cache.eviction=other.py")
+    assert end.err.startswith("error: the policy 'other.py' failed: TypeError: "), end.err
+
+
 def test_no_predictor_rewrites_the_routing(folder: Path) -> None:
     workload = Workload(small_trace(folder / "t.parquet"), 1)
     with pytest.raises(ValueError, match="read-only"):
@@ -204,6 +256,96 @@ def test_a_point_of_a_sweep_fails_by_that_line(folder: Path) -> None:
     assert end.code == 1, end
     line = "policy file 'mine.py': propose returned None where a count is expected; "
     assert line + "'prefetch-sim check mine.py'" in " ".join(end.err.split())
+
+
+# The policy, what is replaced, by what, what is said, and in which line that is.
+ARGUMENTS = [
+    (EVICTION, "(state, x, now)", "(x, now)", "inserted takes (x, now) and is called with", 5),
+    (QUEUES, "(state, p, now)", "(state, now)", "victim takes (state, now) and is called with", 13),
+    (PREFETCH, ", stamp, out,", ", out,", "and is called with (ids, scores, tokens, limits", 5),
+    (MISSES, "layer, chosen", "layer", "plan takes (count, cpu_ns, state, layer) and is", 5),
+    (PREDICTOR, "(self, params, context)", "(self, capacity)", "Predictor takes (capacity)", 17),
+    (ONLINE, "predict(self, step,", "predict(self,", "Predictor.predict takes (self, target)", 18),
+]
+
+
+@pytest.mark.parametrize(("policy", "old", "new", "said", "line"), ARGUMENTS)
+def test_arguments_are_told_before_anything_runs(
+    policy: str, old: str, new: str, said: str, line: int, folder: Path
+) -> None:
+    config = config_of(policy, policy.replace(old, new, 1))
+    end = run_cli("run", config, "--json")
+    assert (end.code, end.out) == (2, ""), end
+    (verdict, *_) = prefetch_sim.check("mine.py").verdicts
+    assert said in str(verdict.counterexample)
+    assert str(verdict.counterexample) in end.err
+    assert f"({folder.resolve() / 'mine.py'}, line {line}); 'prefetch-sim check mine.py'" in end.err
+    assert end.err.count("\n") == 1
+    Path("sweep.yaml").write_text(config.read_text() + "sweep: {cache.capacity: ['30%', '60%']}\n")
+    end = run_cli("sweep", "sweep.yaml", "--out", "out", "--jobs", 1)
+    assert end.code == 2, end
+    assert said in end.err
+    assert not Path("out").exists()
+
+
+def test_static_methods_of_a_predictor_are_called_without_it(folder: Path) -> None:
+    text = ONLINE.replace("def observe(self, ", "@staticmethod\n    def observe(")
+    assert run_cli("run", config_of(ONLINE, text), "--json").code == 0
+
+
+class Coldest:
+    """The expert that was used least leaves first."""
+
+    def __init__(self, capacity: int, seed: int) -> None:
+        self.uses = dict.fromkeys(range(capacity), seed)
+
+    def inserted(self, x: int, now: int) -> int:
+        return 0
+
+    def used(self, x: int, now: int, score: int) -> int:
+        return score + 1
+
+
+class AllOnGpu:
+    """The CPU takes nothing."""
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def plan(self, count: int, cpu_ns: Any, state: Any, layer: Any, chosen: Any) -> None:
+        chosen[:count] = [self.least] * count
+
+
+def test_an_eviction_is_given_as_a_class_that_needs_what_there_is(folder: Path) -> None:
+    config = config_of(EVICTION, EVICTION)
+    instance = "inserted takes (x, now) and is called with (state, x, now), in that order: give "
+    for policy, said in (
+        (Coldest(6144, 0), f"{instance}the class 'Coldest', no instance ({__file__}, line "),
+        (Coldest, "__init__ needs capacity, and may ask for experts, layers, seed, future alone ("),
+    ):
+        found = prefetch_sim.check(policy).verdicts[0].counterexample
+        assert said in str(found)
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            prefetch_sim.run(config, {"cache.eviction": policy})
+
+
+def test_what_is_made_with_nothing_or_by_the_run(folder: Path) -> None:
+    config = config_of(MISSES, MISSES)
+    space: dict[str, Any] = {"__name__": "mine"}
+    exec(ONLINE, space)
+    predictor = space["Predictor"]
+    predictor.__init__ = lambda self: None
+    for key, policy, said in (
+        ("misses", AllOnGpu, "'AllOnGpu' is made with nothing, and its __init__ needs least"),
+        ("predictor", predictor(), "'Predictor' is no predictor, but one of them: give the class"),
+    ):
+        for tried in (
+            lambda policy=policy: prefetch_sim.check(policy),
+            lambda key=key, policy=policy: prefetch_sim.run(config, {key: policy}),
+        ):
+            with pytest.raises(ConfigError, match=re.escape(said)):
+                tried()
+    assert prefetch_sim.check(AllOnGpu(0)).held
 
 
 def test_python_objects_and_import_paths_are_named(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -272,17 +273,18 @@ def test_bigmoeonedge_s_metrics_are_read(tmp_path: Path, own: bool) -> None:
     assert own_work == (expected if own else {})
 
 
-def timing_record(folder: Path, prefill_tokens: int = 64) -> Path:
+def timing_record(folder: Path, prefill_tokens: int = 64, experts_us: float = 4000.0) -> Path:
     """Two layers of MODEL; a launch of 5 µs, so that its tiny layers are all launches."""
     folder.mkdir()
     small_trace(folder / "part-00000.parquet")
     rows = []
-    for step in range(9):
+    for step in range(10):
+        long = step < 2  # the first is as slow as what happens once makes it
         for layer in range(2):
             rows.append({
-                "prefill": int(not step), "requests": 1, "tokens": 1 if step else prefill_tokens,
+                "prefill": int(long), "requests": 1, "tokens": prefill_tokens if long else 1,
                 "context": prefill_tokens + step, "layer": layer, "gate_us": 50.0,
-                "attention_us": 200.0, "experts_us": 400.0 if step else 4000.0,
+                "attention_us": 200.0, "experts_us": (90000.0, experts_us)[step] if long else 400.0,
             })  # fmt: skip
     pd.DataFrame(rows).to_parquet(folder / "timing-00000.parquet")
     return folder
@@ -298,6 +300,19 @@ def test_a_timing_record_is_read(tmp_path: Path) -> None:
             6 * 256 * 1024 * 64 / 4e9, rel=1e-3
         )
         assert "compute.memory_gb_s" not in found  # launches explain what attention takes
+
+
+def test_no_rate_is_taken_from_launches_or_from_the_first_pass(tmp_path: Path) -> None:
+    """80 launches of 5 µs: 700 µs are no more than twice that."""
+    folder = timing_record(tmp_path / "t", experts_us=700.0)
+    assert set(sources.read(folder).findings.hardware) == {"compute.eager_launch_us"}
+    out = tmp_path / "x.yaml"
+    done = run_cli("hardware", "calibrate", "-o", out, "--from", folder)
+    assert done.code == 0, done.err
+    like = load_profile(out).compute.memory_gib
+    assert "1 of " in done.err
+    assert "figures of the machine were measured; the rest is taken from " in done.err
+    assert f", as nothing tells which is near, with its {like.value:g} GiB of memory" in done.err
 
 
 BROKEN = {
@@ -347,6 +362,8 @@ def test_what_others_measured_becomes_profiles_that_load(tmp_path: Path) -> None
     assert done.code == 0, done.err
     assert "figure" in done.out
     assert "measured too" in done.out
+    for name in ("both", "mine.copies.yaml", "mine.runtime.yaml"):
+        assert re.search(rf" {name} *\n", done.out), name
     one, two = load_profile(out), load_profile(tmp_path / "mine.copies.yaml")
     assert (one.unified_memory, two.unified_memory) == (True, False)
     assert one.compute.memory_gb_s == two.compute.memory_gb_s

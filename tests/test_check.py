@@ -93,7 +93,7 @@ BROKEN = [
         "return -now\n\n\ndef",
         "return -now / 2\n\n\ndef",
         "Whoever has",
-        "no whole number",
+        "where a score, a whole number, is expected",
     ),
     ("eviction", '"""Most', 'ASCENDING = True\n"""Most', "Whoever has", "ASCENDING is True"),
     ("eviction", "recently used: the expert used last leaves first.", "recent", "Its doc", "'Most"),
@@ -106,15 +106,22 @@ BROKEN = [
         "What it remembers of one cache",
         "call ",
     ),
+    (
+        "eviction",
+        "return -now\n\n\n",
+        "return 10**30\n\n\n",
+        "Both engines",
+        "has 64 bits for a sc",
+    ),
     ("prefetch", "seen[x] != stamp", "True", "It proposes some", "twice"),
     ("prefetch", "= stamp", "= 1", "A call says the same", "after others"),
     ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priorities ["),
     ("misses", "for i", "raise GeneratorExit\n    for i", "It writes 0 or 1", "GeneratorExit"),
-    ("misses", "i % 2", "i", "It writes 0 or 1", "it wrote [0, 1, 2"),
+    ("misses", "i % 2", "i", "It writes 0 or 1", "plan wrote 2 to chosen[2]"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
     ("predictors", "flat[row - 1, 1:]", "flat[row, 1:]", "What is not routed yet", "other routing"),
-    ("predictors", "= 0.5", "= 2.0", "Candidates are", "scores are"),
-    ("predictors", "flat[row - 1, 1:]", "flat[row - 1, :-1]", "Candidates are", "not of the layer"),
+    ("predictors", "= 0.5", "= 2.0", "Candidates are", "and not from 0 to 1"),
+    ("predictors", "flat[row - 1, 1:]", "flat[row - 1, :-1]", "Candidates are", "flat ids of that"),
 ]
 
 
@@ -400,6 +407,36 @@ def test_arguments_are_told_first_and_alone(
     assert (end.code, end.out.count("BROKEN"), end.out.count("not tried ")) == (1, 1, untried)
 
 
+def often_routed(routed: Any, layer: int) -> list[int]:
+    """What the layer routed twice and more so far, of which there is more and more."""
+    seen = routed[:-1, layer][routed[:-1, layer] >= 0]
+    return [x for x in range(6) if (seen == x).sum() >= 2]
+
+
+def test_answers_of_several_lengths_are_no_look_ahead() -> None:
+    assert check(often_routed).held, str(check(often_routed))
+
+
+def test_scores_that_differ_are_shown_and_no_number_is_itself(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(PREDICTOR.replace("= 0.5", "= np.nan"))
+    (only,) = broken_in(path).values()
+    assert "is nan, and not from 0 to 1" in only
+    path.write_text(PREDICTOR.replace("= 0.5", "= np.random.default_rng().random()"))
+    found = broken_in(path)["The same run gives the same predictions, whatever ran before"]
+    assert re.search(r"it said (\[.*\]) with the scores \[0\..*\], then \[0\.", found), found
+
+
+def test_without_timed_the_times_are_nought_as_in_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(PREFETCH.replace("n = 0\n", "n = 0 * (limits.lead_ns // limits.load_ns)\n", 1))
+    first, *others = broken_in(path).values()
+    assert "ZeroDivisionError" in first
+    assert set(others) == {"as above"}
+    path.write_text(path.read_text().replace("\n\n\ndef", "\n\nTIMED = True\n\n\ndef", 1))
+    assert check(path).held
+
+
 def test_one_error_is_told_once_and_where_it_is(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(EVICTION + "\n\ndef begin(state, rooms):\n    pass\n")
@@ -452,6 +489,18 @@ def test_a_name_that_is_nearly_one_needed(kind: str, meant: str, by: str, tmp_pa
     said = f"did you mean {meant!r} by {by!r}?"
     for tried in (lambda: check(path), lambda: registry.find(kind, str(path))):
         with pytest.raises(ConfigError, match=re.escape(said)):
+            tried()
+
+
+def test_a_class_in_a_file_is_told_to_be_for_python(tmp_path: Path) -> None:
+    path = tmp_path / "coldest.py"
+    methods = EVICTION.replace("def ", "    def ").replace("return", "    return")
+    path.write_text(
+        methods.replace("\n\n\n", "\n\n\nclass Coldest:\n", 1).replace("(state", "(self")
+    )
+    said = "; its class 'Coldest' has: a file has functions, a class is given in Python"
+    for tried in (lambda: check(path), lambda: registry.find("eviction", str(path))):
+        with pytest.raises(ConfigError, match=f"^{re.escape(repr(str(path)))} is no .*{said}$"):
             tried()
 
 

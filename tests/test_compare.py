@@ -110,9 +110,11 @@ def test_words_of_a_difference_that_is_real(early: Comparison) -> None:
     assert said[0].startswith(f"B is {faster}: ")
     assert "over 10 requests." in said[0]
     text = " ".join(said)
-    hits = [f"{100 * side['hit_rate']['all']:.1f} %" for side in (early.a, early.b)]
+    hits = [f"{100 * side['hit_rate']['decode']:.1f} %" for side in (early.a, early.b)]
     assert f"from {hits[0]} to {hits[1]} of routed experts" in text
-    assert f"Of B's prefetches {early.b['prefetch']['timely']:,} are in time" in text
+    in_time = early.b["decode_prefetch"]["timely"]
+    assert 0 < in_time < early.b["prefetch"]["timely"]
+    assert f"Of B's prefetches for decode {in_time:,} are in time" in text
     compute = early.parts["compute"].difference
     assert compute > 0
     assert f"Compute changes by +{compute / 1e6:.3f} ms, what predictors take" in text

@@ -192,6 +192,18 @@ def test_how_what_was_loaded_early_ended() -> None:
     assert not any("prefetche" in line for line in of_run(planted()))
 
 
+def test_a_time_per_token_has_no_reason_in_prefill() -> None:
+    result = planted(predictor=GUESS, ends=(9, 175, 81))
+    decode = {"timely": 80, "late": 1, "useless": 0}
+    result["decode_prefetch"] = result["prefetch"] | decode
+    assert figures.reasons(result) == []
+    assert "Of 81 prefetches for decode 98.8 % were there in time, 1.2 % came late" in said(
+        of_run(result)
+    )
+    result["tpot_ms"]["mean"] = None  # of prompts alone
+    assert figures.reasons(result) == [Reason.WRONG, Reason.WINDOW]
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

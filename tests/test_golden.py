@@ -160,7 +160,7 @@ def outcome(name: str) -> tuple[Any, ...]:
         hits,
         late,
         experts - hits - late,
-        tuple(totals.dispositions),
+        tuple(map(sum, zip(*totals.dispositions))),
         sum(totals.moved_bytes[-1]),
         done.events,
         int(done.steps.column("end")[-1]),

@@ -80,6 +80,7 @@ def test_catalogue() -> None:
 def test_profile_holds(name: str) -> None:
     profile = load_profile(name)
     assert profile.name == name
+    assert profile.chip is not None
     figures = profile.flat()
     assert {"compute.tflops.bf16", "compute.memory_gb_s", "storage.read_mib"} <= set(figures)
     assert ("host_link.gb_s" in figures) is not profile.unified_memory

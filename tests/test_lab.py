@@ -617,6 +617,24 @@ def test_interval_covers_the_spread_of_documents(captured: Trace, tmp_path: Path
 # ---- the command
 
 
+def test_nobody_foresees_the_first_layers(tmp_path: Path) -> None:
+    """A predictor that speaks a layer ahead is not credited with what it names in layer 0."""
+    routed = np.array([[[0, 1]] * 3] * 2)
+    said = {
+        name: (routed, np.ones(routed.shape), "gate_input", d) for name, d in (("a", 0), ("b", 1))
+    }
+    spec = SPEC.model_copy(update={"layers": 3, "experts": 6, "top_k": 2})
+    trace = Trace.from_arrays(spec, routed, predictions=said)
+    assert count_hits(trace, "a").layers == [0, 1, 2]
+    assert count_hits(trace, "b").layers == [1, 2]
+    write_trace(tmp_path / "t.parquet", trace)
+    note = "prediction 'b' speaks 1 layer ahead: what it names in layers below 1 counts nowhere"
+    assert note in run_cli("trace", "validate", tmp_path / "t.parquet").out
+    scored = run_cli("trace", "score", tmp_path / "t.parquet")
+    assert note in scored.err
+    assert "'a'" not in scored.err
+
+
 def test_train_predict_score(captured: Trace, tmp_path: Path) -> None:
     out = tmp_path / "predictors"
     done = run_cli(

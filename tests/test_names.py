@@ -37,6 +37,10 @@ MACHINES = {
     "RTX 3090 Ti": "rtx-3090-ti",
     "NVIDIA GeForce RTX 4060": "rtx-4060",
     "NVIDIA GeForce RTX 4060 Laptop GPU": "rtx-4060-laptop",
+    "RTX 4060 Mobile": "rtx-4060-laptop",
+    "Jetson AGX Orin 64GB Developer Kit": "jetson-agx-orin-64gb",
+    "MacBook Pro M4 Max": "m4-max",
+    "Mac mini M4": "m4",
     "NVIDIA GeForce RTX 4060 Ti": "rtx-4060-ti-16gb",
     "RTX 4060 Ti 16GB": "rtx-4060-ti-16gb",
     "NVIDIA GeForce RTX 4070": "rtx-4070",
@@ -102,6 +106,9 @@ MODELS = {
     "allenai/OLMoE-1B-7B-0924": "olmoe-1b-7b",
     "microsoft/Phi-3.5-MoE-instruct": "phi-3.5-moe",
     "zai-org/GLM-4.7-Flash": "glm-4.7-flash",
+    "deepseek-ai/DeepSeek-R1-0528": "deepseek-v3",
+    "deepseek-ai/DeepSeek-V3.1": "deepseek-v3",
+    "Qwen/Qwen3-Coder-30B-A3B-Instruct": "qwen3-30b-a3b",
 }
 
 
@@ -160,6 +167,7 @@ def test_every_name_is_itself_in_capitals_and_with_spaces() -> None:
         ("RTX 4090 16GB", "did you mean 'rtx-4090'?"),
         ("V100", "hardware 'V100' may be 'v100-pcie-32gb' or 'v100-sxm2-32gb'; say which"),
         ("A100", "hardware 'A100' may be 'a100-pcie-40gb' or 'a100-pcie-80gb'; say which"),
+        ("RTX 4090 + RTX 4090", "unknown hardware 'RTX 4090 + RTX 4090'"),
         ("abacus", "unknown hardware 'abacus'; known: a10, "),
         ("", "unknown hardware ''"),
         ("GPU", "unknown hardware 'GPU'"),
@@ -175,7 +183,8 @@ def test_another_machine_is_not_taken_for_one(given: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("deepseek-ai/DeepSeek-V3.1", "unknown model 'DeepSeek-V3.1'; did you mean 'deepseek-v3'?"),
+        ("deepseek-ai/DeepSeek-V3.2", "unknown model 'DeepSeek-V3.2'; did you mean 'deepseek-v3'?"),
+        ("DeepSeek-R1-Distill-Qwen-7B", "unknown model 'DeepSeek-R1-Distill-Qwen-7B'"),
         ("Qwen/Qwen3-30B-A3B-FP8", "did you mean 'qwen3-30b-a3b'?"),
         ("qwen3", "did you mean 'qwen3"),
         ("mixtral", "did you mean 'mixtral-8x7b'?"),

@@ -429,6 +429,15 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert "did you mean 'rtx-3090'?" in new("box", FIVE, "--like", "rtx-309").err
 
 
+def test_a_machine_has_the_chip_that_was_said_and_not_that_of_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    assert "--chip was not said" in new("box", FIVE, "-o", path).out
+    assert load_profile(path).chip is None
+    assert "--chip" not in new("box", FIVE, "-o", path, "--force", "--chip", "pascal").out
+    assert load_profile(path).chip == "pascal"
+    assert "did you mean 'ampere'?" in new("box", FIVE, "-o", path, "--chip", "amper").err
+
+
 def test_the_commands_for_a_machine_of_ones_own_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

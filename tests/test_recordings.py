@@ -133,7 +133,7 @@ def test_rows_without_an_expert_are_no_tokens(padded: list[int], tmp_path: Path)
     clean = make_trace(TINY, [(0, 6)], seed=1).experts
     dirty = clean.copy()
     dirty[padded] = -1
-    np.savez(tmp_path / "t.npz", routed_experts=dirty)
+    np.savez(tmp_path / "t.npz", routed_experts=dirty, prompt_len=0)
     trace = import_trace(tmp_path / "t.npz", model=TINY)
     np.testing.assert_array_equal(trace.experts, np.delete(clean, padded, axis=0))
     assert trace.position.tolist() == list(range(6 - len(padded)))

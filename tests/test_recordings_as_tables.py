@@ -163,8 +163,12 @@ def test_layers_are_counted_first(layers: int, says: str, tmp_path: Path) -> Non
 
 def test_counts_are_no_trace(tmp_path: Path) -> None:
     (tmp_path / ".coli_usage").write_text("-1 2 4\n-2 1 99\n0 1 17\n")
-    with pytest.raises(TraceError, match="counts how often experts were used"):
-        import_trace(tmp_path / ".coli_usage", model=TINY)
+    (tmp_path / "counts.csv").write_text("layer,expert,count\n0,1,17\n")
+    for name in (".coli_usage", "counts.csv"):
+        with pytest.raises(
+            TraceError, match=r"counts how often .* takes it as cache.static.counts"
+        ):
+            import_trace(tmp_path / name, model=TINY)
 
 
 @pytest.mark.parametrize("given", [["none"], ["none", "previous-token"], [{"name": "none"}]])

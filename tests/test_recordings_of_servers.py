@@ -57,9 +57,19 @@ def test_vllm_over_http(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"routed_experts": "?"}, "routed_experts is not base64 of an array"),
-        ({"routed_experts": base64.b64encode(b"\0" * 20).decode()}, "5 numbers are no tokens of"),
+        (
+            {"routed_experts": base64.b64encode(b"\0" * 20).decode()},
+            "5 int32 numbers are no tokens of .*; numbers of another type need a numpy file",
+        ),
+        (
+            {"routed_experts": base64.b64encode(bytes([1, 0, 2, 0] * 18)).decode()},
+            "routed_experts has 131073 as int32; numbers of another type need a numpy file",
+        ),
         ({"routed_experts": None}, "no routed_experts in it"),
-        ({"prompt_tokens": None}, "does not say how many tokens its prompt has"),
+        (
+            {"prompt_tokens": None},
+            "does not say how many tokens its prompt has; one of prompt_token_ids, prompt_len,",
+        ),
     ],
 )
 def test_malformed_responses(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -68,6 +78,55 @@ def test_malformed_responses(change: dict[str, Any], message: str, tmp_path: Pat
     json_lines(tmp_path / "t.jsonl", {"meta_info": told})
     with pytest.raises(TraceError, match="response 0, choice 0: " + message):
         import_trace(tmp_path / "t.jsonl", model=SHAPE)
+
+
+@pytest.mark.parametrize("name", ["prompt_len", "prompt_tokens", "num_prompt_tokens"])
+def test_a_prompt_s_length_has_several_names(name: str, tmp_path: Path) -> None:
+    trace = make_trace(SHAPE, [(2, 2)], seed=1)
+    np.savez(tmp_path / "t.npz", **{"routed_experts": trace.experts, name: np.array([2])})
+    whole = np.insert(trace.experts.astype(np.int32), 0, 0, axis=1)
+    line = {"request_id": "a", name: 2, "routed_experts": base64.b64encode(whole).decode()}
+    json_lines(tmp_path / "t.jsonl", line)
+    for file in ("t.npz", "t.jsonl"):
+        read = import_trace(tmp_path / file, model=SHAPE)
+        assert read.phase.tolist() == [PREFILL] * 2 + [DECODE] * 2
+        assert not notes(read)
+
+
+def test_vllm_arrays_without_a_length_say_what_they_are_taken_for(tmp_path: Path) -> None:
+    experts = make_trace(SHAPE, [(2, 2)], seed=1).experts
+    np.save(tmp_path / "t.npy", experts)
+    np.savez(tmp_path / "t.npz", routed_experts=experts)
+    for file in ("t.npy", "t.npz"):
+        said = notes(import_trace(tmp_path / file, model=SHAPE))
+        assert said.startswith("no prompt length in the file: every token is taken as decode (")
+
+
+def test_notes_of_several_files_are_told_together(tmp_path: Path) -> None:
+    for seed in range(3):
+        np.save(tmp_path / f"{seed}.npy", make_trace(SHAPE, [(2, 2)], seed=seed).experts)
+    said = notes(import_trace(tmp_path, model=SHAPE))
+    assert said.startswith("0.npy and 2 more files: no prompt length in the file")
+    padded = np.concatenate([make_trace(SHAPE, [(2, 2)], seed=3).experts, np.full((1, 2, 2), -1)])
+    np.savez(tmp_path / "3.npz", routed_experts=padded, prompt_len=2)
+    said = notes(import_trace(tmp_path, model=SHAPE))
+    assert said.endswith(" (and other notes on 3.npz)")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("prompt_lens", 2, r"unknown array 'prompt_lens'; did you mean 'prompt_len'\?"),
+        ("prompt_len", [1, 2], "prompt_len is int64 with 1 dimensions, expected one integer"),
+        ("prompt_len", 5, "request 0: a prompt of 5 tokens, 4 are routed"),
+        ("prompt_len", -1, "request 0: a prompt of -1 tokens"),
+    ],
+)
+def test_malformed_lengths(name: str, value: Any, message: str, tmp_path: Path) -> None:
+    experts = make_trace(SHAPE, [(2, 2)], seed=1).experts
+    np.savez(tmp_path / "t.npz", **{"routed_experts": experts, name: np.array(value)})
+    with pytest.raises(TraceError, match=message):
+        import_trace(tmp_path / "t.npz", model=SHAPE)
 
 
 def recorded(path: Path, *passes: tuple[int, list[int] | None, list[int]]) -> Path:

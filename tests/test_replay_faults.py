@@ -44,6 +44,7 @@ Read = Callable[..., int]
 def run(request: Any, make: Any, tmp_path: Path, monkeypatch: Any) -> Any:  # noqa: F811
     """A replay whose experts are in a file of ``tmp_path / "store"``."""
     monkeypatch.setattr(cuda, "TorchCuda", FakeCuda)
+    (tmp_path / "store").mkdir()
 
     def run(**more: Any) -> Any:
         inputs = make(**PATHS[request.param])
@@ -293,7 +294,12 @@ main(["replay", {str(config)!r}, "--device", "cpu", "--storage", {str(tmp_path)!
     assert line == b"reading\n", said
     assert process.returncode == 130, said
     assert set(more_lines.splitlines()) <= {b"reading"}  # no half report
-    assert said.decode().strip() == "stopped: a replay is kept whole or not at all"
+    (left,) = tmp_path.glob("experts-*.bin")
+    assert (
+        said.decode()
+        .strip()
+        .startswith(f"stopped: a replay is kept whole or not at all; left: {left}, ")
+    )
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -144,3 +144,20 @@ def test_the_document_shows_the_rooms_that_are_there() -> None:
     picture = text.split("```")[3]
     shown = [re.findall(r"(\w+)/", line) for line in picture.splitlines() if "/" in line]
     assert [tuple(row) for row in shown] == list(ROOMS)
+
+
+def test_what_a_document_names_is_there() -> None:
+    """Files, folders and functions in the table of docs/where.md."""
+    files = [path for folder in FOLDERS for path in files_of(folder)]
+    there = [path for folder in (*FOLDERS, "tests") for path in (ROOT / folder).rglob("*")]
+    paths = [f"/{path.relative_to(ROOT).as_posix()}" for path in there]
+    paths += [f"/{folder}" for folder in FOLDERS]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    table = (ROOT / "docs/where.md").read_text(encoding="utf-8").partition("|---|")[2]
+    named = set(re.findall(r"`([^`]+)`", table))
+    assert len(named) > 80
+    for name in named:
+        if "/" in name or name.endswith(".py"):
+            assert any(path.endswith(f"/{name.removesuffix('/')}") for path in paths), name
+        else:
+            assert all(re.search(rf"\b{word}\b", code) for word in name.split(".")), name

@@ -197,7 +197,7 @@ def test_a_queued_prefetch_takes_the_better_order(by: str) -> None:
         )
         said = read(by, inputs, FixedCost(2, attention=50, gate=400))
         assert [*started(said)[1], *started(said)[2]] == expected
-        assert said["dispositions"][DISPOSITIONS.index("redundant")] == again
+        assert said["dispositions"][0][DISPOSITIONS.index("redundant")] == again
 
 
 def test_only_what_has_begun_goes_on_beside_a_demand_that_waits(by: str) -> None:

@@ -202,5 +202,8 @@ def test_a_run_says_what_its_runtime_does_not_do() -> None:
     assert "llama.cpp prefetches nothing and loads no expert that a token misses: this" in said
     found = load(parse(SMALL | {"runtime": "llama.cpp", "misses": "cpu"}, "my.yaml"))
     assert found.lacking == []
+    assert "run on" not in said
+    said = run_cli("run", "experiments/readme.yaml", *sets[:2], "--set", "runtime=imp").out
+    assert "imp does not run on rtx-4090 (ada): this is what it might take there." in said
     found = load(parse(SMALL | {"runtime": "imp", "misses": "cheapest"}, "my.yaml"))
     assert found.lacking == ["cpu"]

@@ -77,7 +77,7 @@ def test_a_static_expert_that_is_proposed_is_redundant(by: str) -> None:
         eviction="prediction-aware",
     )  # fmt: skip
     said = read(by, inputs, FixedCost(1))
-    assert dict(zip(DISPOSITIONS, said["dispositions"]))["redundant"] == said["proposed"] == 2
+    assert dict(zip(DISPOSITIONS, said["dispositions"][0]))["redundant"] == said["proposed"] == 2
     assert (said["loads"], end(said)) == ([], 320)
 
 

@@ -130,7 +130,7 @@ def test_loads_begin_and_end_once_and_say_why(recorded: tuple[Events, Simulation
     assert len(begun) == len(done.loads) > 0
     assert all(begun[i]["ts"] <= ended[i]["ts"] for i in begun)
     ends = Counter(e["args"]["ended"] for e in begun.values())
-    for disposition, count in zip(DISPOSITIONS, done.totals.dispositions):
+    for disposition, count in zip(DISPOSITIONS, map(sum, zip(*done.totals.dispositions))):
         # A redundant proposal never became a load.
         assert ends[disposition] == (0 if disposition == "redundant" else count)
     names = {name for name, _, _ in done.inputs.predictors}

@@ -16,8 +16,10 @@ from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.validation import accuracy, machines, report
 from prefetch_sim.experiments.validation.runs import compared, order
 from prefetch_sim.experiments.validation.study import RUNS, Study
-from prefetch_sim.experiments.validation.tables import OF_GPUS, STATISTICS, TABLES, TARGETS, Tables
+from prefetch_sim.experiments.validation.tables import STATISTICS, TABLES, Tables
+from prefetch_sim.experiments.validation.targets import OF_GPUS, TARGETS
 from prefetch_sim.hardware_profiles import load_profile
+from prefetch_sim.sim.calibration.machine import kept_in_memory
 from prefetch_sim.sim.config.errors import ConfigError
 
 PROFILES = ROOT / "hardware_profiles"
@@ -333,7 +335,7 @@ def test_errors_spread_and_order_by_hand() -> None:
     assert order["tau_of_all"] == pytest.approx(1 / 3, abs=1e-6)
     summary = found.summary.set_index("what")
     assert summary.loc["Kendall tau of the pairs that differ", "value"] == 1
-    assert summary.loc["pairs of policies that differ", "holds"] == "no"
+    assert summary.loc["pairs of policies that differ", "holds"] == "not applicable (3 pairs)"
     assert summary.loc["spread of repeats, median of points, %", "holds"] == "no"
     assert summary.loc["error of mean TPOT, median of points, %", "value"] == 20
 
@@ -377,9 +379,13 @@ def test_one_run_has_no_spread_and_no_order() -> None:
     assert found.points["spread"].isna().all()
     assert found.order["pairs_that_differ"].item() == 0
     summary = found.summary.set_index("what")
-    for what in ("spread of repeats, median of points, %", "Kendall tau of the pairs that differ"):
+    for what, why in (
+        ("spread of repeats, median of points, %", "1 repeat"),
+        ("Kendall tau of the pairs that differ", "0 pairs differ"),
+    ):
         assert np.isnan(summary.loc[what, "value"])
-        assert summary.loc[what, "holds"] == "no"
+        assert summary.loc[what, "holds"] == f"not applicable ({why})"
+    assert summary.loc["pairs of policies that differ", "holds"] == "not applicable (1 pair)"
 
 
 def frame(**errors: float) -> pd.DataFrame:
@@ -403,8 +409,11 @@ def test_another_machine_has_no_earlier_run(tmp_path: Path, done: Tables) -> Non
     assert len(errors) == 16
     path = tmp_path / "accuracy.csv"
     assert "no errors of an earlier run" in accuracy.told(errors, path)[0]
+    assert str(path) not in accuracy.told(errors, path)[0]
     errors.assign(device="there").to_csv(path, index=False)
-    assert accuracy.told(errors, path) == [f"{path}: no earlier run of this machine and model"]
+    assert accuracy.told(errors, path) == [
+        "no earlier run of this machine and model to hold these errors against"
+    ]
     errors.to_csv(path, index=False)
     assert len(accuracy.told(errors, path)) == len(errors.dropna())
 
@@ -473,10 +482,13 @@ def test_a_machine_without_copies_has_no_memory(here: Path) -> None:
 def test_a_small_validation_for_real(here: Path) -> None:
     """Decisions and outputs are asserted; errors are kept with the run, and only told."""
     pytest.importorskip("torch", reason="a replay needs torch")
+    (here / "store").mkdir()
     ended = command(here, "--storage", here / "store", "--repeats", 2)
     if ended.code == 2 and "O_DIRECT" in ended.err:
         pytest.skip(ended.err)
     assert ended.code == 0, ended.err
+    for heading in ("measured, ms", "simulated, ms"):
+        assert heading in ended.out
     tables = Tables.read(here / "out")
     alone = tables.measured[tables.measured["predictor"] == "none"]
     assert (alone["equal_sets"] == 1).all()
@@ -510,3 +522,36 @@ def test_a_replay_off_a_drive_needs_a_folder(here: Path) -> None:
     ended = run_cli("replay", here / "one.yaml", "--device", "cpu")
     assert (ended.code, ended.out) == (2, "")
     assert "--storage" in ended.err
+    no = here / "nosuch"
+    for ended in (
+        run_cli("replay", here / "one.yaml", "--device", "cpu", "--storage", no),
+        command(here, "--storage", no),
+    ):
+        assert (ended.code, ended.err) == (2, f"error: --storage: {no}: no such folder\n")
+    assert not no.exists()
+    assert not (here / "out").exists()
+
+
+def test_a_replay_says_where_it_ran_and_what_it_leaves(here: Path) -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+    tree = {key: value for key, value in CONFIG.items() if key not in ("sweep", "model")}
+    tree |= {"hardware": str(here / "machine.yaml"), "model": str(here / "small.yaml")}
+    (here / "one.yaml").write_text(yaml.safe_dump(tree))
+    ended = run_cli("replay", here / "one.yaml", "--device", "cpu", "--storage", here)
+    if ended.code == 2 and "O_DIRECT" in ended.err:
+        pytest.skip(ended.err)
+    assert ended.code == 0, ended.err
+    assert "small measured on " in ended.out
+    assert ", with the tiers of machine, runtime " in ended.out
+    assert "note: machine was not calibrated here: " in ended.err
+    (left,) = here.glob("experts-*.bin")
+    assert f"left: {left}, " in ended.err
+
+
+def test_what_is_in_memory_is_told_from_a_drive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = f"/dev/a / ext4 rw 0 0\nnone {tmp_path.resolve()} tmpfs rw 0 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: table)
+    assert kept_in_memory(tmp_path / "below") == "tmpfs"
+    assert kept_in_memory(tmp_path.parent) == ""

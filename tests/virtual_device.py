@@ -155,7 +155,8 @@ def replayed(inputs: Inputs, cost: Any) -> Simulation:
     """What the pass of a replay makes of ``inputs`` in virtual time."""
     world, path = World(), load_path(inputs)
     predictors = active_predictors(inputs, cost)
-    loader = Loader(make_cache(inputs), make_host(inputs), LoadRecords())
+    prefill = inputs.workload.table.prefill.tolist()
+    loader = Loader(make_cache(inputs), make_host(inputs), LoadRecords(), prefill)
     stages: list[Lanes] = []
     for number, stage in enumerate(path.stages):
         stages.append(_stage(world, stage, number, loader, stages[-1] if stages else None))

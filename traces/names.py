@@ -41,7 +41,10 @@ def resolve(what: str, given: str, known: Mapping[str, str], idle: re.Pattern[st
 
 def _fits(given: str, name: str, vendors: str, idle: re.Pattern[str]) -> bool:
     """Whether the entry has every word that is given, and all that tells it apart are given."""
-    words, own, spelled = set(_words(given)), set(_words(name)), set(_words(vendors))
+    said, own, spelled = _words(given), set(_words(name)), set(_words(vendors))
+    words = set(said)
+    if any(said.count(word) > 1 for word in _telling(words, idle)):
+        return False  # two of them
     if any(word not in own | spelled and not idle.fullmatch(word) for word in words):
         return False
     needed = [_telling(own, idle)]

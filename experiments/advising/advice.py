@@ -55,7 +55,7 @@ def advise(
     more = options.more(found, placement, best, tell)
     engines = options.engines(found, placement, best, tell)
     base, prefetch = options.prefetch(found, placement, best, tell)
-    prefetches = base.inputs.runtime if base else None
+    prefetches = base.inputs.runtime if base else found.place.runtime
     target = None
     if question.target is not None:
         tell("what would reach the target")
@@ -78,9 +78,10 @@ def advise(
         best=options.best(found, best, tell),
         engines=tuple(engines),
         prefetch=tuple(prefetch),
-        prefetches=prefetches.name if prefetches else None,
+        prefetches=prefetches.name if base else None,
         prefetch_over=base.tokens_s if base else None,
-        may_prefetch=prefetches is None or "prefetch" not in prefetches.lacks,
+        may_prefetch=base is None or "prefetch" not in prefetches.lacks,
+        prefetches_here=prefetches.known_to_run_on(found.machine.profile.chip),
         target=target,
         trust=_trust(found, best, felt, doubt, without),
         config=best.tree,

@@ -100,6 +100,7 @@ class Advice:
     prefetches: str | None = None  # the engine that these are of
     prefetch_over: float | None = None  # its tokens a second without
     may_prefetch: bool = True  # whether that engine can do it today
+    prefetches_here: bool | None = True  # whether it runs on that machine; None: not known
     target: Target | None = None
     trust: Trust | None = None
     config: Tree | None = None  # of prefetch-sim run

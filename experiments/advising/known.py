@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefetch_sim.hardware_profiles import Chip
 from prefetch_sim.sim.config.files import Tree, set_path
 
 Figures = dict[str, dict[str, Any]]  # by dotted path
@@ -20,7 +21,7 @@ _NO_GRAPHS: Figures = {
         "wherever the CPU had its turn, 59-76 µs a layer (ggml-org/llama.cpp#18934)",
     }
 }
-_BEFORE_AMPERE = ("rtx-2080", "t4", "v100-pcie-32gb", "v100-sxm2-32gb")
+_BEFORE_AMPERE: tuple[Chip, ...] = ("pascal", "volta", "turing")
 # Of llama.cpp and imp where the host takes part in every layer, so that kernels are launched one by
 # one: this model has many small ones (delta nets, four streams) that its catalogued shape has not.
 _SMALL_KERNELS: Figures = {
@@ -34,10 +35,10 @@ _SMALL_KERNELS: Figures = {
 }
 
 
-def figures(runtime: str, machine: str, model: str) -> Figures:
+def figures(runtime: str, chip: Chip | None, model: str) -> Figures:
     """Those that take the place of the engine's own, where experts are split."""
     found: Figures = {}
-    if runtime == "llama.cpp" and machine in _BEFORE_AMPERE:
+    if runtime == "llama.cpp" and chip in _BEFORE_AMPERE:
         found |= _NO_GRAPHS
     if runtime in ("llama.cpp", "imp") and model == "qwen3.8-flash-next":
         found |= _SMALL_KERNELS

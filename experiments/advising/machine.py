@@ -31,7 +31,6 @@ GIB = 2**30
 # three quarters (iogpu.wired_limit_mb unset).
 _SYSTEM, _LEAST_SYSTEM, _MACOS = 0.1, 2 * GIB, 0.25
 How = Literal["said", "detected", "assumed"]
-MACS = ("m2-ultra", "m3-max", "m3-ultra", "m4", "m4-max", "m4-pro", "m5-pro")
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _one_memory(
         whole, how = question.ram or (size or 0) * GIB, "said"
     elif found is not None:
         whole, how = found.ram, "detected"
-    usable = _usable(whole, _MACOS if base.name in MACS else _SYSTEM)
+    usable = _usable(whole, _MACOS if base.chip == "apple" else _SYSTEM)
     rest = f"of {_gib(whole)}, {how}; the system keeps the rest"
     taken.append(Taken("memory", _gib(usable), "assumed", rest))
     return {"compute": {"memory_gib": round(usable / GIB, 3)}}

@@ -7,11 +7,26 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from prefetch_sim.hardware_profiles import ProfileError, list_profiles, machine_name, part_name
+from prefetch_sim.hardware_profiles import (
+    ProfileError,
+    list_profiles,
+    load_profile,
+    machine_name,
+    part_name,
+)
 
 # As in a name: 12GB, 11.5 GiB, 8G.
 MEMORY = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?gi?b?\b", re.IGNORECASE)
 _LAPTOP = re.compile(r"\b(?:laptop|mobile|notebook|max-?q|m)\b|(?<=\d)m\b", re.IGNORECASE)
+# Two names, or one and a number: "A + B", "A, A", "2x A", "A x2". Not the plus of an AI Max+ 395,
+# nor the lanes of a PCIe link.
+_AND = re.compile(r"\s\+|\+(?=\s*[a-z])|(?<=\d)\+|[,&]|\band\b", re.IGNORECASE)
+_TIMES = re.compile(r"^\s*(\d+) ?[x×] ?(?=\S)|(?<!pcie)(?<!\d\.\d) [x×] ?(\d+)\s*$", re.IGNORECASE)
+_WORDS = re.compile(r"^\s*(dual|two|twin|three|triple|four|quad|eight)\s+", re.IGNORECASE)
+_COUNTS = {"three": 3, "triple": 3, "four": 4, "quad": 4, "eight": 8}  # the others are two
+_MAC = re.compile(r"\b(?:apple|i?mac\w*|m\d(?: ?(?:pro|max|ultra))?)\b", re.IGNORECASE)
+_ONE_MEMORY = re.compile(r"jetson|orin|thor|gb10|strix|snapdragon|raspberry", re.IGNORECASE)
+_OTHER_LINES = re.compile(r"\bada\b|\bquadro\b", re.IGNORECASE)  # cards of one number, not one kind
 _SERVER = re.compile(r"epyc|xeon|threadripper", re.IGNORECASE)
 _NEAR = re.compile(r"did you mean '([^']+)'\?")
 _FILES = (".yaml", ".yml")
@@ -24,6 +39,8 @@ def card_name(text: str) -> tuple[str, float | None]:
     """
     if (file := described(text)) is not None:
         return file, None
+    if (cards := _cards(text))[1] > 1:
+        raise _several(*cards)
     size = MEMORY.search(text)
     try:
         return machine_name(text), None
@@ -33,6 +50,30 @@ def card_name(text: str) -> tuple[str, float | None]:
         with suppress(ProfileError):  # the card with another memory
             return machine_name(MEMORY.sub(" ", text)), float(size[1])
         raise _no_card(text, error) from None
+
+
+def _cards(text: str) -> tuple[str, int]:
+    """One card of those that ``text`` names, and how many it names; nothing where they differ."""
+    named = [part.strip() for part in _AND.split(text) if MEMORY.sub("", part).strip()]
+    if len(named) > 1:
+        alike = len({part.casefold() for part in named}) == 1
+        return named[0] if alike else "", len(named)
+    if (times := _TIMES.search(text)) is not None:
+        return _TIMES.sub("", text).strip(), int(times[1] or times[2])
+    if (word := _WORDS.search(text)) is not None:
+        return _WORDS.sub("", text).strip(), _COUNTS.get(word[1].lower(), 2)
+    return text, 1
+
+
+def _several(card: str, count: int) -> ProfileError:
+    """One line: what comes near to several, where it is known which card they are."""
+    said = "gpu: several cards are not modelled; ask about one of them"
+    with suppress(ProfileError):
+        name, gib = card_name(card)
+        whole = count * (gib or load_profile(name).compute.memory_gib.value)
+        plain = MEMORY.sub("", card).strip()
+        said += f", or, as with layers shared out, about one of {whole:g} GB: '{plain} {whole:g}GB'"
+    return ProfileError(said)
 
 
 def described(text: str) -> str | None:
@@ -48,9 +89,12 @@ def described(text: str) -> str | None:
 def _no_card(text: str, error: ProfileError) -> ProfileError:
     """One line: the nearest name where it is near, and how to describe what is in no list."""
     size = MEMORY.search(text)
+    rest = "--link-gb-s GBS --host-memory-gib GIB --drive-gb-s GBS"
+    if _MAC.search(text) or _ONE_MEMORY.search(text):
+        rest = "--drive-gb-s GBS --unified" + (" --chip apple" if _MAC.search(text) else "")
     new = (  # capitals, so that nobody runs it with figures of another card
         f"prefetch-sim hardware new my-box --gpu-memory-gib {size[1] if size else 'GIB'} "
-        "--gpu-gb-s GBS --link-gb-s GBS --host-memory-gib GIB --drive-gb-s GBS"
+        f"--gpu-gb-s GBS {rest}"
     )
     near = _NEAR.search(str(error))
     if near is None and "unknown" not in str(error):
@@ -58,7 +102,7 @@ def _no_card(text: str, error: ProfileError) -> ProfileError:
     meant = _meant(text, near[1] if near else None)
     begin = f"unknown card or machine {text!r}" + (f"; did you mean {meant!r}?" if meant else ".")
     return ProfileError(
-        f"gpu: {begin} One that is in no list is described by its own five numbers: {new}, "
+        f"gpu: {begin} One that is in no list is described by its own numbers: {new}, "
         "then --gpu my-box ('prefetch-sim list hardware' has the list)"
     )
 
@@ -70,8 +114,8 @@ def _meant(text: str, near: str | None) -> str | None:
     if near is not None and laptop == ("laptop" in near) and _is_near(text, near):
         return near
     number = re.search(r"(?<!\w)(\d{4})(?!\d)", plain)
-    if number is None:
-        return None
+    if number is None or _OTHER_LINES.search(text):
+        return _other_socket(text)
     kind = [word for word in ("ti", "super") if re.search(rf"{word}\b", plain)]
     found = [
         name
@@ -83,9 +127,22 @@ def _meant(text: str, near: str | None) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def _other_socket(text: str) -> str | None:
+    """A server's card of that number and memory, plugged in otherwise: an A100-SXM4-40GB."""
+    size, number = MEMORY.search(text), re.search(r"(?<!\w)[a-z]\d{3}(?!\w)", text.lower())
+    if size is None or number is None:
+        return None
+    said = {number[0], f"{float(size[1]):g}gb"}
+    found = [name for name in list_profiles() if said <= set(name.split("-"))]
+    return found[0] if len(found) == 1 else None
+
+
 def _is_near(text: str, name: str) -> bool:
     """Whether ``name`` may be meant: alike, and with all digits of ``text`` in their order."""
     text = MEMORY.sub("", text).strip().lower().replace(" ", "-")
+    lettered = re.findall(r"(?<!\w)[a-z]\d{3,4}(?!\w)", text)  # an A6000 is no RTX PRO 6000
+    if _OTHER_LINES.search(text) or not set(lettered) <= set(name.split("-")):
+        return False
     digits = ".*".join(re.findall(r"\d", text))
     return bool(re.search(digits, name) and get_close_matches(text, [name], cutoff=0.7))
 

@@ -67,16 +67,16 @@ def more(found: Situation, placement: Placement, best: Point, tell: Told) -> lis
 
 
 def engines(found: Situation, placement: Placement, best: Point, tell: Told) -> list[Option]:
-    """The fastest way of other engines, where experts are split between GPU and host."""
+    """The fastest way of other engines that run there, where experts are split."""
     place = found.place
     if placement.way == "whole" or (placement.on_drive and not place.profile.unified_memory):
         return []
     names: tuple[str, ...] = ENGINES
     if place.profile.unified_memory:  # those that read the drive themselves
-        names = tuple(FROM_DRIVE[name] for name in (place.profile.name,) if name in FROM_DRIVE)
+        names = tuple(FROM_DRIVE[chip] for chip in (place.profile.chip,) if chip in FROM_DRIVE)
     options = []
     for name in names:
-        if name != found.place.runtime.name:
+        if name != found.place.runtime.name and found.runs(name):
             tell(f"with {name}")
             other = fastest(found.with_runtime(name))
             if other is not None:

@@ -13,7 +13,14 @@ from prefetch_sim.experiments.advising import machine as machines
 from prefetch_sim.experiments.advising.machine import Machine, Taken
 from prefetch_sim.experiments.advising.placements import Place
 from prefetch_sim.experiments.advising.question import Question
-from prefetch_sim.hardware_profiles import RuntimeProfile, load_runtime, runtime_name
+from prefetch_sim.hardware_profiles import (
+    Chip,
+    HardwareProfile,
+    ProfileError,
+    RuntimeProfile,
+    load_runtime,
+    runtime_name,
+)
 from prefetch_sim.sim.config.files import Tree, parse
 from prefetch_sim.sim.config.models import ModelError, load_model
 from prefetch_sim.sim.cost.reserve import Reserve, reserve
@@ -24,9 +31,7 @@ from prefetch_sim.traces.models.spec import ModelSpec
 
 _GGUF_ENGINES = ("llama.cpp", "imp", "big-moe-on-edge")
 # What streams experts from the drive: on Macs, and where the CPU computes.
-FROM_DRIVE = dict.fromkeys(machines.MACS, "mlx-stream") | dict.fromkeys(
-    ("laptop-ddr4", "oneplus-15r", "raspberry-pi-5", "snapdragon-8"), "big-moe-on-edge"
-)
+FROM_DRIVE: dict[Chip, str] = {"apple": "mlx-stream", "cpu": "big-moe-on-edge"}
 _USUAL = "llama.cpp"
 
 
@@ -43,7 +48,7 @@ class Situation:
     def known(self) -> known.Figures:
         """What is known of the engine here, where experts are split."""
         place = self.place
-        return known.figures(place.runtime.name, place.profile.name, place.model.name)
+        return known.figures(place.runtime.name, place.profile.chip, place.model.name)
 
     def tree(self, *, whole: bool) -> Tree:
         """Of a config, all but how experts are placed, and routing."""
@@ -67,6 +72,10 @@ class Situation:
         place = replace(self.place, runtime=runtime, sizes=sizes)
         found = replace(self, runtime=name, precision=stored, place=place)
         return found.with_context(self.question.context)
+
+    def runs(self, name: str) -> bool | None:
+        """Whether another engine does; None where the machine does not say its chip."""
+        return load_runtime(name).known_to_run_on(self.place.profile.chip)
 
     def with_context(self, tokens: int) -> Situation:
         """The same with a KV cache of so many tokens."""
@@ -117,6 +126,7 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     if not runtime.endswith((".yaml", ".yml")):
         runtime = runtime_name(runtime)
     engine = load_runtime(runtime)
+    _runs(engine, machine.profile)
     stored, _ = _stored(question, model, engine.name)
     beside = _beside(name, model, stored, engine, question.context)
     sizes = model.bytes_per_expert(stored)
@@ -136,6 +146,15 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     ):
         taken.append(Taken(what, value, "assumed" if given is None else "said", why))
     return replace(found, taken=tuple(taken))
+
+
+def _runs(engine: RuntimeProfile, profile: HardwareProfile) -> None:
+    """Raises ProfileError where the engine is not built for that machine's chip."""
+    if engine.runs_on is not None and engine.known_to_run_on(profile.chip) is False:
+        raise ProfileError(
+            f"runtime: {engine.name} runs on {', '.join(engine.runs_on.chips)}, and "
+            f"{profile.name} is {profile.chip}"
+        )
 
 
 def _model(question: Question) -> ModelSpec:
@@ -188,9 +207,9 @@ def _usual_runtime(found: Situation) -> tuple[Situation, str]:
     place = found.place
     if place.room >= place.everything or not place.profile.unified_memory:
         return found, "what most people run"
-    if place.profile.name not in FROM_DRIVE:
+    if place.profile.chip not in FROM_DRIVE:
         return found, "reading what memory lacks off the drive"
-    other = found.with_runtime(FROM_DRIVE[place.profile.name])
+    other = found.with_runtime(FROM_DRIVE[place.profile.chip])
     return other, "as it streams experts from the drive"
 
 

@@ -213,6 +213,13 @@ def _who_prefetches(advice: Advice) -> str:
         return f"{begin}foreseeing the next layer's experts"
     if other == own:
         return f"{own} does not prefetch; were it to foresee the next layer's experts"
+    if not advice.prefetches_here:
+        runs = "does not" if advice.prefetches_here is False else "may not"
+        return (
+            f"{own} copies no experts, and {other} {runs} run on this card; were an engine to copy "
+            f"them as {other} does ({_rate(advice.prefetch_over or 0)}) and to foresee the next "
+            "layer's"
+        )
     return (
         f"neither {own} nor {other} prefetches; were {other} to foresee the next layer's experts, "
         f"{over}"

@@ -13,8 +13,9 @@ from typing import Any
 from prefetch_sim.experiments.api.function_predictor import FunctionParams, FunctionPredictor
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.config.foreign import meant_by
+from prefetch_sim.sim.config.source import meant_by
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
+from prefetch_sim.sim.setup.arguments import MADE_BY, unmet
 
 _ONE = {"prefetch": "propose", "misses": "plan"}  # contracts of one function
 
@@ -62,6 +63,10 @@ def name_of(kind: str, policy: Any) -> str:
 def _as_module(kind: str, policy: Any, name: str) -> ModuleType:
     """A module of that ``kind`` and ``name`` which does as ``policy``. Raises ConfigError."""
     module = ModuleType(name, inspect.getdoc(_whole(policy)))
+    if isinstance(policy, Predictor):
+        raise ConfigError(
+            f"{type(policy).__name__!r} is no predictor, but one of them: give the class"
+        )
     if inspect.isclass(policy):
         _of_class(module, kind, policy)
     elif is_function(policy):
@@ -113,9 +118,14 @@ def _of_class(module: ModuleType, kind: str, given: type) -> None:
         own = type(given.__name__, (given,), {"__module__": module.__name__})
         vars(module).update(Params=getattr(given, "Params", PredictorParams), Predictor=own)
     elif kind == "eviction":
-        vars(module).update(_public(given), new_state=_made_anew(given))
+        vars(module).update({**_public(given), "new_state": _made_anew(given), MADE_BY: given})
         if "begin" in vars(module):
             vars(module)["begin"] = _going_on(vars(module)["begin"])
+    elif needed := unmet(given):
+        raise ConfigError(
+            f"{given.__name__!r} is made with nothing, and its __init__ needs "
+            f"{' and '.join(needed)}: give an instance"
+        )
     else:
         vars(module).update(_public(given()))
 

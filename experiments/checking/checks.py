@@ -22,7 +22,8 @@ from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import file_meant, find_module, meant_by
+from prefetch_sim.sim.config.foreign import BrokenContractError, file_meant, find_module, hint
+from prefetch_sim.sim.config.source import class_meant, meant_by
 from prefetch_sim.sim.predictors.base import Predictor
 from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
@@ -137,12 +138,12 @@ def _kind_of_name(name: str, kind: str | None) -> str:
         known = [known for one in KINDS for known in registry.names(one)]
         hint = file_meant(name) or did_you_mean(name, known)
         raise ConfigError(f"no file, import path or policy {name!r}{hint}")
-    return kind or (of[0] if of else _kind_of(find_module(name, "policy", ())))
+    return kind or (of[0] if of else _kind_of(find_module(name, "policy", ()), name))
 
 
-def _kind_of(policy: Any) -> str:
-    """The kind of a Python object, by what it has. Raises ConfigError."""
-    name = getattr(policy, "__name__", type(policy).__name__)
+def _kind_of(policy: Any, name: str | None = None) -> str:
+    """The kind of a Python object, by what it has; ``name``: its file's. Raises ConfigError."""
+    name = name or getattr(policy, "__name__", type(policy).__name__)
     if is_function(policy):
         try:
             required, taken = _arguments(inspect.signature(policy))
@@ -155,7 +156,7 @@ def _kind_of(policy: Any) -> str:
             f"{name!r} is no policy: it takes {required} arguments, and one function that is one "
             "takes 9 (prefetch: propose), 5 (misses: plan) or 2 (a predictor)"
         )
-    if inspect.isclass(policy) and issubclass(policy, Predictor):
+    if issubclass(policy if inspect.isclass(policy) else type(policy), Predictor):
         return "predictors"
     for enough in (all, any):  # one that lacks something is told what
         for kind, needed in registry.CONTRACTS.items():
@@ -165,9 +166,24 @@ def _kind_of(policy: Any) -> str:
         f"{registry.words(kind)}: {' and '.join(needed)}"
         for kind, needed in registry.CONTRACTS.items()
     )
+    raise ConfigError(
+        f"{name!r} is no policy: it has the functions of none ({needs}){_meant(policy)}"
+    )
+
+
+def _meant(policy: Any) -> str:
+    """What was probably meant by one that has the functions of no kind."""
+    if inspect.ismodule(policy):
+        classes = {
+            name: dir(one)
+            for name, one in vars(policy).items()
+            if inspect.isclass(one) and one.__module__ == policy.__name__
+        }
+        for needed in registry.CONTRACTS.values():
+            if hint := class_meant(needed, classes):
+                return hint
     asked = (one for needed in registry.CONTRACTS.values() for one in needed)
-    hint = meant_by(asked, dir(policy))
-    raise ConfigError(f"{name!r} is no policy: it has the functions of none ({needs}){hint}")
+    return meant_by(asked, dir(policy))
 
 
 def _arguments(signature: inspect.Signature) -> tuple[int, int]:
@@ -199,7 +215,7 @@ def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdi
             example = example if first is None or example != first else "as above"
             first = first or example
         yield Verdict(says(rule), example)
-        if example is not None and rule is hooks.takes_what_it_is_told:
+        if example is not None and rule.__name__ == hooks.takes_what_it_is_told.__name__:
             yield from (Verdict(says(other), tried=False) for other in RULES[kind][1:])
             return
 
@@ -209,6 +225,8 @@ def _counterexample(rule: Callable[[ModuleType], None], module: ModuleType) -> s
         rule(module)
     except BrokenRuleError as broken:
         return one_line(str(broken))
+    except BrokenContractError as broken:  # of a rule that runs hold it to, too
+        return one_line(broken.said)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a policy may raise GeneratorExit, say
@@ -219,8 +237,11 @@ def _counterexample(rule: Callable[[ModuleType], None], module: ModuleType) -> s
 def _told(error: BaseException, module: ModuleType) -> str:
     """An exception of the policy: what, and where in its file, or else near it."""
     said = f"{type(error).__name__}: {error}"
-    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
-    own = [place for place in frames if _PACKAGE not in Path(place[0]).resolve().parents]
-    mine = [place for place in own if place[0] == getattr(module, "__file__", None)]
-    where = (mine or own or frames)[-1:]
-    return f"{said} ({where[0][0]}, line {where[0][1]})" if where else said
+    frames = [(frame.f_code, line) for frame, line in walk_tb(error.__traceback__)]
+    own = [
+        place for place in frames if _PACKAGE not in Path(place[0].co_filename).resolve().parents
+    ]
+    mine = [place for place in own if place[0].co_filename == getattr(module, "__file__", None)]
+    for code, line in (mine or own or frames)[-1:]:
+        return f"{said}{hint(error, code, module)} ({code.co_filename}, line {line})"
+    return said

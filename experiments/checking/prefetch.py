@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
-from prefetch_sim.experiments.checking.rules import Rule, need, says_what_it_does
+from prefetch_sim.experiments.checking.rules import Rule, in_case, need, says_what_it_does
 from prefetch_sim.sim.prefetch.base import Limits
+from prefetch_sim.sim.setup import contracts
 
 EXPERTS = 12
-_UNTOUCHED = -7  # what stands where nothing may be written
+_UNTOUCHED = None  # what stands where nothing is written
 
 
 class Case(NamedTuple):
@@ -40,27 +41,35 @@ class Case(NamedTuple):
 def propose(module: ModuleType, case: Case, seen: list[int], stamp: int) -> list[tuple[int, int]]:
     """(expert, priority) of each proposal; what lies behind the count is left alone."""
     total = case.first + EXPERTS
-    out, priority = [_UNTOUCHED] * total, [_UNTOUCHED] * total
+    limits = Limits(case.k, case.extra, case.threshold)
+    if getattr(module, "TIMED", False):
+        limits = Limits(*limits[:3], case.lead_ns, case.backlog_ns, case.load_ns)
+    out: list[Any] = [_UNTOUCHED] * total
+    priority: list[Any] = [_UNTOUCHED] * total
     count = module.propose(
         case.ids,
         case.scores,
         case.tokens,
-        Limits(case.k, case.extra, case.threshold, case.lead_ns, case.backlog_ns, case.load_ns),
+        limits,
         [x in case.resident for x in range(total)],
         seen,
         stamp,
         out,
         priority,
     )
+    with in_case(case):
+        count = contracts.hold_count(count, min(len(case.ids), len(out), len(priority)))
     need(
-        isinstance(count, int) and 0 <= count <= EXPERTS,
-        f"it returned {count!r} for a layer of {EXPERTS} experts; {case}",
-    )
-    need(
-        out[count:] == [_UNTOUCHED] * (total - count),
+        all(x is _UNTOUCHED for x in out[count:]),
         f"it returned {count} and wrote behind that: {out}; {case}",
     )
-    return list(zip(out[:count], priority[:count]))
+    with in_case(case):
+        return list(
+            zip(
+                contracts.written("out", out[:count]),
+                contracts.written("priority", priority[:count]),
+            )
+        )
 
 
 def chosen(module: ModuleType, case: Case) -> list[tuple[int, int]]:
@@ -100,9 +109,8 @@ def proposes_candidates_once(module: ModuleType) -> None:
     for _ in range(300):
         case = random_case(rng)
         named = [x for x, _ in chosen(module, case)]
-        others = sorted(set(named) - (set(case.ids) - {-1}))
-        need(not others, f"it proposed {others}, which are no candidates; {case}")
-        need(len(set(named)) == len(named), f"it proposed one twice: {named}; {case}")
+        with in_case(case):
+            contracts.hold_choice(named, case.ids)
         proposals += len(named)
     need(proposals > 0, "in 300 cases it proposed nothing")
 
@@ -113,8 +121,8 @@ def priorities_do_not_fall(module: ModuleType) -> None:
     for _ in range(100):
         case = random_case(rng)
         priorities = [p for _, p in chosen(module, case)]
-        whole = all(type(p) is int and p >= 0 for p in priorities)
-        need(whole and priorities == sorted(priorities), f"priorities {priorities}; {case}")
+        with in_case(case):
+            contracts.hold_priorities(priorities)
 
 
 def earlier_calls_leave_nothing_behind(module: ModuleType) -> None:
@@ -142,7 +150,7 @@ def inputs_are_left_alone(module: ModuleType) -> None:
 
 
 RULES: tuple[Rule, ...] = (
-    takes_what_it_is_told,
+    takes_what_it_is_told("prefetch"),
     earlier_calls_leave_nothing_behind,  # first: it has not been asked anything yet
     proposes_candidates_once,
     priorities_do_not_fall,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
+
+from prefetch_sim.sim.config.foreign import BrokenContractError
 
 Rule = Callable[[ModuleType], None]
 
@@ -16,6 +19,15 @@ def need(held: bool, counterexample: str) -> None:
     """Raise BrokenRuleError with ``counterexample`` unless ``held``."""
     if not held:
         raise BrokenRuleError(counterexample)
+
+
+@contextmanager
+def in_case(case: object) -> Iterator[None]:
+    """A rule that runs hold it to, too, is tried in ``case``, which its counterexample names."""
+    try:
+        yield
+    except BrokenContractError as broken:
+        raise BrokenRuleError(f"{broken.said}; {case}") from broken
 
 
 def says(rule: Callable[..., None]) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from prefetch_sim.experiments.checking.rules import need
 from prefetch_sim.sim.eviction import base
+from prefetch_sim.sim.setup import contracts
 
 
 class Watched:
@@ -81,11 +80,8 @@ class Watched:
         self.asked.append(x)
         self.module.kept(state, x, now)
 
-    def _note(self, name: str, x: int, now: int, score: int) -> int:
-        need(
-            isinstance(score, int | np.integer),
-            f"{name} of expert {x} at layer-step {now} returned {score!r}, and no whole number",
-        )
+    def _note(self, name: str, x: int, now: int, said: Any) -> int:
+        score = contracts.hold_score(f"{name} of expert {x} at layer-step {now}", said)
         self.calls.append((name, x, now, score))
         if self.ASCENDING and score != self.scores.get(x):
             highest = max(self.scores.values(), default=score)

@@ -54,6 +54,7 @@ def advise(
         Path | None,
         typer.Option(metavar="FILE", help="Write what was recommended, for prefetch-sim run."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over FILE.")] = False,
 ) -> None:
     """Say how fast a model would decode on a machine, how to split it, and what would help.
 
@@ -64,6 +65,7 @@ def advise(
 
     from prefetch_sim.experiments.interrupts import nothing_to_keep
     from prefetch_sim.experiments.output import check_target, console, say
+    from prefetch_sim.sim.config.errors import ConfigError
 
     with nothing_to_keep():
         from prefetch_sim.experiments.advising import words
@@ -72,6 +74,8 @@ def advise(
 
     if config is not None:
         check_target("--config", config)
+        if config.exists() and not force:
+            raise ConfigError(f"--config: {config} exists already; --force writes over it")
     question = Question.of(
         model=model, gpu=gpu, ram=ram, quant=quant, context=context, runtime=runtime, cpu=cpu,
         drive=drive, link=link, n_cpu_moe=n_cpu_moe, cache=cache, target=target,

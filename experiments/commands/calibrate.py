@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prefetch_sim.experiments.commands.replay import check_storage
+
 if TYPE_CHECKING:
+    from prefetch_sim.hardware_profiles.drafts import Draft
     from prefetch_sim.sim.calibration.measuring.calibrate import Measured
     from prefetch_sim.sim.calibration.profile import Profiles
 
@@ -69,14 +72,15 @@ def calibrate(
         say(f"{source}: {found.format}, of {found.machine}")
         made = profiles(out.stem, found.machine, found.findings, unified=found.unified)
         _write(out, made)
-        _show(made)
+        _show(out, made)
         return
+    check_storage(storage)
     busy = load()
     done = _measure(device, storage, quick, model or [])
     name, unified = done.machine.name, done.machine.device_gib is None
     made = profiles(out.stem, name, done.findings, unified=unified)
     _write(out, made)
-    _show(made)
+    _show(out, made)
     for word, fact in done.machine.facts.items():
         say(f"{word}: {fact}")
     if busy > BUSY:
@@ -157,26 +161,33 @@ def _beside(out: Path, part: str) -> Path:
     return out.with_name(f"{out.stem}{part}{out.suffix}")
 
 
-def _show(made: Profiles) -> None:
-    """This machine beside the one that is nearest."""
-    from prefetch_sim.experiments.output import console, grid
+def _show(file: Path, made: Profiles) -> None:
+    """This machine beside the one that is nearest; ``file``: where it was written."""
+    from prefetch_sim.experiments.output import console, grid, say
     from prefetch_sim.hardware_profiles import load_profile
+    from prefetch_sim.sim.calibration.profile import COPIES, RUNTIME
 
     out = console()
     first, *others = made.machines.values()
     draft = others[-1] if others else first  # with a link, where that was measured
     near = load_profile(draft.like).flat()
-    table = grid("figure", "here", "±", draft.like, "kind", right=0)
-    own = first.profile.flat()
-    rows = list(draft.profile.flat().items())
-    rows += [(path, own[path]) for path, figure in rows if own.get(path, figure) != figure]
-    rows += made.runtime.flat().items() if made.runtime else ()
-    for path, figure in rows:
+    table = grid("figure", "here", "±", draft.like, "kind", "file", right=0)
+    own, drafted = first.profile.flat(), draft.profile.flat()
+    name, copies = file.name, _beside(file, COPIES).name
+    rows = [
+        (path, figure, name if draft is first else "both" if own.get(path) == figure else copies)
+        for path, figure in drafted.items()
+    ]
+    rows += [(path, own[path], name) for path in own if drafted.get(path) != own[path]]
+    costs = made.runtime.flat() if made.runtime else {}
+    rows += [(path, figure, _beside(file, RUNTIME).name) for path, figure in costs.items()]
+    for path, figure, where in rows:
         other = f"{near[path].value:g}" if path in near else "–"
         spread = f"{100 * figure.uncertainty:g} %"
-        table.add_row(path, f"{figure.value:g}", spread, other, figure.kind)
+        table.add_row(path, f"{figure.value:g}", spread, other, figure.kind, where)
     out.print(table)
     out.print()
+    say(_rest(first))
     notes = grid("measured too", "median", "10th–90th percentile", "n")
     for note in made.notes:
         one = note.samples
@@ -184,3 +195,18 @@ def _show(made: Profiles) -> None:
         notes.add_row(note.what, f"{one.median:.4g} {note.unit}", spread, str(one.n))
     if made.notes:
         out.print(notes)
+
+
+def _rest(draft: Draft) -> str:
+    """What is not this machine's own in a profile, and whose it is."""
+    from prefetch_sim.hardware_profiles.drafts import TELLING
+
+    figures = draft.profile.flat()
+    own = [path for path, figure in figures.items() if figure.kind == "measured"]
+    rest = f"{len(own)} of {len(figures)} figures of the machine were measured"
+    if len(own) == len(figures):
+        return rest
+    near = "the nearest machine" if set(TELLING) & set(own) else "as nothing tells which is near"
+    memory = figures["compute.memory_gib"]
+    its = "" if memory.kind == "measured" else f", with its {memory.value:g} GiB of memory"
+    return f"{rest}; the rest is taken from {draft.like}, {near}{its}"

@@ -79,11 +79,13 @@ def show(name: Name) -> None:
     from prefetch_sim.hardware_profiles import PARTS, HardwareProfile, load_any
 
     profile = load_any(name)
-    parts: list[str] = []
+    words: list[str] = []
     if isinstance(profile, HardwareProfile):
+        words += [f"chip: {profile.chip}"] if profile.chip else []
         sections = {section: getattr(profile, section) for section in PARTS}
         parts = [f"{word} {part.name}" for word, part in sections.items() if part and part.name]
-    _show(profile, *([f"parts: {', '.join(parts)}"] if parts else []))
+        words += [f"parts: {', '.join(parts)}"] if parts else []
+    _show(profile, *words)
 
 
 @runtime.command("show")
@@ -93,7 +95,10 @@ def show_runtime(name: Name) -> None:
 
     profile = load_runtime(name)
     lacks = f", lacks {' and '.join(profile.lacks)}" if profile.lacks else ""
-    _show(profile, f"kernels {profile.kernels}, overlap {profile.overlap}{lacks}")
+    where = "runs on any machine"
+    if profile.runs_on is not None:
+        where = f"runs on {', '.join(profile.runs_on.chips)} ({profile.runs_on.source})"
+    _show(profile, f"kernels {profile.kernels}, overlap {profile.overlap}{lacks}", where)
 
 
 def _show(profile: Profile, *words: str) -> None:

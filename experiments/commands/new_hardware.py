@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
+
+if TYPE_CHECKING:
+    from prefetch_sim.hardware_profiles import Chip
 
 # Flag, what it is, dotted path of the figure. Those that one memory has no use for have a host.
 _LINK, _HOST, _CPU = "--link-gb-s", "--host-memory-gib", "--cpu-gb-s"
@@ -78,6 +81,12 @@ def new(
         str | None,
         typer.Option(metavar="MACHINE", help="Take the rest from this one, not the nearest."),
     ] = None,
+    chip: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What computes: ampere, ada, apple. Says which engines run there."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Where to, if not to NAME.yaml here."),
@@ -104,7 +113,7 @@ def new(
     if name in list_profiles():
         raise ProfileError(f"{name} is a machine of the catalogue; take another name")
     numbers = _numbers(said, unified)
-    made = draft(name, numbers, unified=unified, like=like)
+    made = draft(name, numbers, unified=unified, like=like, chip=_chip(chip))
     target = out or Path(f"{name}.yaml")
     check_target("--out", target)
     if target.exists() and not force:
@@ -122,7 +131,21 @@ def new(
         uncertainty = f"{100 * figure.uncertainty:g} %"
         table.add_row(path, f"{figure.value:g}", uncertainty, figure.source)
     console_out.print(table)
+    if made.profile.chip is None:
+        which = "\n--chip was not said, so advise does not know which engines run there"
+        console_out.print(which, markup=False, soft_wrap=True)
     console_out.print(f"\nuse it: --set hardware={target}", markup=False, soft_wrap=True)
+
+
+def _chip(text: str | None) -> Chip | None:
+    """Raises ProfileError with the nearest name."""
+    from prefetch_sim.hardware_profiles import Chip, ProfileError
+    from prefetch_sim.traces.errors import did_you_mean
+
+    known = {str(name): name for name in get_args(Chip)}
+    if text is None or text in known:
+        return known[text] if text else None
+    raise ProfileError(f"--chip: unknown chip {text!r}{did_you_mean(text, known)}")
 
 
 def _numbers(said: dict[str, str | None], unified: bool) -> dict[str, float]:

@@ -13,6 +13,7 @@ from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
     from prefetch_sim.sim.engine.loader import Loader
+    from prefetch_sim.sim.setup.inputs import Inputs
 
 
 class Device(StrEnum):
@@ -23,7 +24,8 @@ class Device(StrEnum):
 Storage = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Folder for the file of experts, where they come off a drive."
+        metavar="DIR",
+        help="Folder for the file of experts, where they come off a drive; the file stays.",
     ),
 ]
 
@@ -58,6 +60,7 @@ def replay(
         working,
     )
 
+    check_storage(storage)
     with nothing_to_keep(), need_extra("capture", "torch"):
         import torch  # noqa: F401 - missing, it is said before anything is read
 
@@ -77,8 +80,10 @@ def replay(
         if recorder is not None:
             recorder.watch(real, loader)
 
-    whole_or_none = "stopped: a replay is kept whole or not at all"
-    with stopping(lambda: whole_or_none), working("replaying") as tell:
+    def stopped() -> str:
+        return "; ".join(["stopped: a replay is kept whole or not at all", *left_in(storage)])
+
+    with stopping(stopped), working("replaying") as tell:
 
         def progress(what: str, done: int, of: int) -> None:
             tell("replaying" if done == of else f"{what}: {done:,} of {of:,}")
@@ -90,10 +95,56 @@ def replay(
         recorder.write(timeline, found.simulation)
     shown = results(found.simulation)
     said = of_run(shown)
+    ran_on = found.machine.get("gpu") or found.machine["processor"]
     if as_json:
         whole = {**shown, "machine": found.machine, "conclusion": said}
         print(json.dumps(whole, indent=2, allow_nan=False))
+    else:
+        run.summary(inputs, shown, ran_on)
+        conclude(said)
+        say("measured: " + ", ".join(found.machine.values()))
+    for line in [*not_its_own(inputs, ran_on), *left_in(storage)]:
+        say(line)
+
+
+def check_storage(folder: Path | None) -> None:
+    """Refuse a folder that is not there, and say so where its files are in memory.
+
+    Raises ConfigError: a mistyped path would get gigabytes that nobody looks for.
+    """
+    from prefetch_sim.experiments.output import say
+    from prefetch_sim.sim.calibration.machine import kept_in_memory
+    from prefetch_sim.sim.config.errors import ConfigError
+
+    if folder is None:
         return
-    run.summary(inputs, shown)
-    conclude(said)
-    say("measured: " + ", ".join(found.machine.values()))
+    if not folder.is_dir():
+        raise ConfigError(f"--storage: {folder}: no such folder")
+    if kind := kept_in_memory(folder):
+        say(f"warning: --storage: {folder} is in memory ({kind}): its reads come off no drive")
+
+
+def left_in(folder: Path | None) -> list[str]:
+    """A line on the files of experts that stay in ``folder``, if there are any."""
+    from prefetch_sim.experiments.text import size
+    from prefetch_sim.sim.replay.experts import EXPERTS
+
+    files = sorted(folder.glob(EXPERTS)) if folder is not None else []
+    if not files:
+        return []
+    one = len(files) == 1
+    what = str(files[0]) if one else f"{len(files)} files {folder}/{EXPERTS}"
+    room = size(sum(file.stat().st_size for file in files))
+    them = "it" if one else "them"
+    return [f"left: {what}, {room}, used again by the next replay; remove {them} when done"]
+
+
+def not_its_own(inputs: Inputs, ran_on: str) -> list[str]:
+    """A line where the config's machine is not the one that a replay ran on."""
+    figures = inputs.profile.flat().values()
+    if any(figure.kind == "measured" and ran_on in figure.source for figure in figures):
+        return []
+    return [
+        f"note: {inputs.as_given['hardware']} was not calibrated here: a replay takes its tiers, "
+        "sizes and queues; every time is this machine's"
+    ]

@@ -147,8 +147,8 @@ def warn(inputs: Inputs, of: str = "") -> None:
         say(line)
 
 
-def summary(inputs: Inputs, found: dict[str, Any]) -> None:
-    """Print the results of a run, simulated or measured."""
+def summary(inputs: Inputs, found: dict[str, Any], measured_on: str = "") -> None:
+    """Print the results of a run, simulated, or measured on a machine of that name."""
     from prefetch_sim.experiments.output import console, grid
     from prefetch_sim.experiments.runs import headline
     from prefetch_sim.experiments.text import count, number, percent, size
@@ -156,7 +156,7 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     out = console()
     static = f"with {size(found['cache']['static']['bytes'])} static " if inputs.static else ""
     out.print(
-        f"{headline(inputs)} {static}"
+        f"{headline(inputs, measured_on)} {static}"
         f"({count(len(inputs.workload.requests), 'request')}, {count(found['steps'], 'step')})",
         markup=False,
         soft_wrap=True,
@@ -187,9 +187,9 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
     moved = grid("moved", *origins, right=len(origins))
     for label, by_origin in found["bytes"].items():
         moved.add_row(label, *(size(by_origin[origin]) for origin in origins))
-    prefetch = grid("prefetch", "proposals", right=1)
+    prefetch = grid("prefetch", "proposals", "for decode", right=2)
     for label, proposals in found["prefetch"].items():
-        prefetch.add_row(label, f"{proposals:,}")
+        prefetch.add_row(label, f"{proposals:,}", f"{found['decode_prefetch'][label]:,}")
     quality = grid("predictor", "predicted", "slot recall", "exact set", "layer 0 slots", right=4)
     shares = ("predicted", "slot_recall", "exact_set", "layer0_slot_recall")
     for label, q in found["predictors"].items():
@@ -210,5 +210,11 @@ def summary(inputs: Inputs, found: dict[str, Any]) -> None:
         }
         does = " and ".join(words[what] for what in inputs.lacking)
         out.print(f"{inputs.runtime.name} {does}: this is what it might take.", markup=False)
+    if simulated and inputs.runtime.known_to_run_on(inputs.profile.chip) is False:
+        where = f"{inputs.profile.name} ({inputs.profile.chip})"
+        out.print(
+            f"{inputs.runtime.name} does not run on {where}: this is what it might take there.",
+            markup=False,
+        )
     if simulated and _costless(inputs.runtime):
         out.print("This runtime's own work costs nothing: real engines take longer.", markup=False)

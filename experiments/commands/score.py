@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prefetch_sim.experiments.commands.trace import File, ignored
+from prefetch_sim.experiments.commands.trace import File, ignored, too_early
 
 if TYPE_CHECKING:
     from prefetch_sim.traces.lab.scoring import Interval
@@ -32,7 +32,7 @@ def score(
     if not found.predictions:
         why = unread[0] if unread else "no predictor was recorded in it"
         raise ConfigError(f"{file}: {why}")
-    for line in unread:
+    for line in [*unread, *too_early(found)]:
         say(f"{file}: {line}")
     hits = {name: count_hits(found, name) for name in found.predictions}
     if as_json:

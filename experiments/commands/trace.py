@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from prefetch_sim.traces.trace import Trace
 
 trace = typer.Typer(help="Routing traces.")
 
@@ -45,7 +48,7 @@ def validate(file: File) -> None:
         f"{file}: good: {count(len(found.requests), 'request')}, {count(found.tokens, 'token')}, "
         f"{layers} MoE layers x {experts} experts, top-{k}"
     )
-    for line in ignored(path):
+    for line in [*ignored(path), *too_early(found)]:
         print(line)
     unrouted = int((found.experts < 0).all(axis=(1, 2)).sum())
     if unrouted:
@@ -66,6 +69,21 @@ def ignored(path: Path) -> list[str]:
         f"under the key {META_KEY.decode()!r}; docs/trace-format.md says what goes there"
         for name in undescribed(path)
     ]
+
+
+def too_early(trace: Trace) -> list[str]:
+    """A line for each predictor that names experts of layers at which it cannot have spoken yet."""
+    from prefetch_sim.experiments.text import count
+
+    told = []
+    for name, said in trace.predictions.items():
+        distance = said.info.distance
+        if (said.experts[:, :distance] >= 0).any():
+            told.append(
+                f"prediction {name!r} speaks {count(distance, 'layer')} ahead: what it names in "
+                f"layers below {distance} counts nowhere"
+            )
+    return told
 
 
 @trace.command("import")

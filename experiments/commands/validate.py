@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prefetch_sim.experiments.commands.replay import Device, Storage
+from prefetch_sim.experiments.commands.replay import Device, Storage, check_storage, left_in
 from prefetch_sim.experiments.commands.run import Config
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
     from prefetch_sim.experiments.validation.machines import Machine
     from prefetch_sim.experiments.validation.tables import Tables
+
+_POINTS = 24  # as many as a screen shows
 
 
 def validate(
@@ -44,6 +46,7 @@ def validate(
 
     if out is not None:
         check_folder("--out", out)
+    check_storage(storage)
     with nothing_to_keep(), need_extra("capture", "torch"):
         import torch  # noqa: F401 - missing, it is said before anything is read
 
@@ -75,6 +78,8 @@ def validate(
     tables = study.summarise(repeats)
     _show(tables)
     for line in accuracy.told(accuracy.errors(study.ran_on(), study.model, tables)):
+        say(line)
+    for line in left_in(storage):
         say(line)
     say(f"{total} replays in {study.out}: summary.csv, points.csv, measured.csv and more")
 
@@ -111,6 +116,12 @@ def _show(tables: Tables) -> None:
     from prefetch_sim.experiments.text import number
 
     out = console()
+    labels = list(tables.points.columns[: list(tables.points.columns).index("repeats")])
+    points = grid(*labels, "measured, ms", "simulated, ms", "error, %", right=3)
+    for row in tables.points.head(_POINTS).to_dict("records"):
+        error = 100 * row["error.tpot_ms.mean"]
+        numbers = number(row["measured_ms"]), number(row["simulated_ms"]), f"{error:+.1f}"
+        points.add_row(*(str(row[label]) for label in labels), *numbers)
     policies = grid("policy", "TPOT: median error, %", "most off, %", "spread, %", right=3)
     for row in tables.policies.to_dict("records"):
         name = ", ".join(str(v) for k, v in row.items() if k in tables.policies.columns[:-5])
@@ -120,6 +131,10 @@ def _show(tables: Tables) -> None:
     summary = grid("what", "holds", "target", "value", right=2)
     for row in tables.summary.to_dict("records"):
         summary.add_row(row["what"], row["holds"], row["target"], number(row["value"]))
+    out.print(points)
+    if (more := len(tables.points) - _POINTS) > 0:
+        out.print(f"and {more} more in points.csv", markup=False)
+    out.print()
     out.print(policies)
     out.print()
     out.print(summary)

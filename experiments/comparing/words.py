@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
 from prefetch_sim.experiments.conclusions.evidence import Evidence
+from prefetch_sim.experiments.conclusions.figures import ended
 from prefetch_sim.experiments.conclusions.unchecked import unchecked
 from prefetch_sim.experiments.text import count, number, percent, size
 from prefetch_sim.sim.results.paired import ENOUGH
@@ -192,10 +193,11 @@ def _facts(found: Results) -> Iterator[tuple[str, str]]:
 
 
 def _hits(c: Comparison) -> Iterator[str]:
-    a, b = (side["hit_rate"]["all"] for side in (c.a, c.b))
+    where, phase = (" in decode", "decode") if has_tokens(c) else ("", "all")
+    a, b = (side["hit_rate"][phase] for side in (c.a, c.b))
     if a is not None and b is not None and abs(b - a) >= _TOLD:
         way = "rise" if b > a else "fall"
-        yield f"Hits {way} from {percent(a)} to {percent(b)} of routed experts."
+        yield f"Hits{where} {way} from {percent(a)} to {percent(b)} of routed experts."
     for where, stage in (("to the GPU", "host_to_gpu"), ("off storage", "storage")):
         moved = [side["bytes"][stage] for side in (c.a, c.b)]
         if moved[0] == moved[1]:
@@ -223,11 +225,12 @@ def _lateness(c: Comparison) -> Iterator[str]:
     if c.a["prefetch"] == c.b["prefetch"]:
         return
     for name, side in (("A", c.a), ("B", c.b)):
-        ends = side["prefetch"]
+        ends = ended(side)
         in_time, late, useless = (ends[end] for end in ("timely", "late", "useless"))
         if not in_time + late + useless:
             continue
-        told = f"Of {name}'s prefetches {in_time:,} are in time, {late:,} late, "
+        of_decode = " for decode" if ends != side["prefetch"] else ""
+        told = f"Of {name}'s prefetches{of_decode} {in_time:,} are in time, {late:,} late, "
         told += f"{useless:,} useless"
         if late > in_time:
             full = any((busy or 0) >= FULL for busy in side["link_busy"].values())

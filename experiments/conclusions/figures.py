@@ -62,8 +62,17 @@ def busiest(result: Result) -> tuple[str, float]:
     return max(rates.items(), key=lambda item: item[1], default=("link", 0.0))
 
 
+def ended(result: Result) -> Mapping[str, int]:
+    """How prefetches ended: of decode, whose time is judged, or of a run without, all of them.
+
+    A sweep of before these were counted apart has all alone.
+    """
+    every: Mapping[str, int] = result["prefetch"]
+    return every if result["tpot_ms"]["mean"] is None else result.get("decode_prefetch", every)
+
+
 def early(result: Result) -> Early:
-    ends = result["prefetch"]
+    ends = ended(result)
     return Early(ends["timely"], ends["late"], ends["useless"])
 
 

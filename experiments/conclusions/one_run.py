@@ -89,18 +89,19 @@ def _prefetch(result: Result, without: Result | None) -> list[str]:
             does, way = ("hurts", "more") if hurts else ("helps", "less")
             borne = of_one(evidence(without, result))
             said.append(f"Prefetch {does}: {both}, {percent(abs(slower))} {way}{borne}.")
-    ahead, ends = figures.early(result), result["prefetch"]
+    ahead, ends = figures.early(result), figures.ended(result)
+    of_decode = " for decode" if ends != result["prefetch"] else ""
     if ahead.total:
         timely, late, useless = (percent(part / ahead.total) for part in ahead)
         said.append(
-            f"Of {ahead.total:,} prefetches {timely} were there in time, {late} came late and "
-            f"{useless} were not used."
+            f"Of {ahead.total:,} prefetches{of_decode} {timely} were there in time, {late} came "
+            f"late and {useless} were not used."
         )
     elif ends["proposed"]:
         said.append(
-            f"Nothing was prefetched: of {ends['proposed']:,} proposals {ends['redundant']:,} "
-            f"were there or on their way, {ends['cancelled']:,} were cancelled and "
-            f"{ends['dropped']:,} found no room."
+            f"Nothing was prefetched{of_decode}: of {ends['proposed']:,} proposals "
+            f"{ends['redundant']:,} were there or on their way, {ends['cancelled']:,} were "
+            f"cancelled and {ends['dropped']:,} found no room."
         )
     else:
         said.append("Nothing was proposed to be prefetched.")

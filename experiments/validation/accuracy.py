@@ -46,6 +46,6 @@ def difference(now: pd.DataFrame, kept: pd.DataFrame) -> list[str]:
 def told(now: pd.DataFrame, path: Path = ACCURACY) -> list[str]:
     """What to print of a run: its difference to the table that is kept."""
     if not path.is_file():
-        return [f"{path}: no errors of an earlier run"]
+        return ["no errors of an earlier run to hold these against"]
     lines = difference(now, pd.read_csv(path))
-    return lines or [f"{path}: no earlier run of this machine and model"]
+    return lines or ["no earlier run of this machine and model to hold these errors against"]

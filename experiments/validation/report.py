@@ -10,7 +10,8 @@ import pandas as pd
 
 from prefetch_sim.experiments.documents import fill, table
 from prefetch_sim.experiments.field_check import report as field_check
-from prefetch_sim.experiments.validation.tables import TARGETS, Tables
+from prefetch_sim.experiments.validation.tables import Tables
+from prefetch_sim.experiments.validation.targets import TARGETS
 from prefetch_sim.sim.results.agreement import CAUSES
 
 FOLDER = Path(__file__).parent

@@ -17,15 +17,14 @@ from prefetch_sim.experiments.validation import figures, machines, runs
 from prefetch_sim.experiments.validation.machines import Machine
 from prefetch_sim.experiments.validation.runs import Kept, Kind, Replay, Run
 from prefetch_sim.experiments.validation.tables import (
-    OF_GPUS,
     TABLES,
-    TARGETS,
     Row,
     Tables,
     axes,
     compared,
     times,
 )
+from prefetch_sim.experiments.validation.targets import OF_GPUS, TARGETS
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import Tree, set_path
 from prefetch_sim.sim.setup import inputs as setup

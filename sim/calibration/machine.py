@@ -71,6 +71,19 @@ def resident_mib() -> float | None:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def kept_in_memory(folder: Path) -> str:
+    """The kind of the file system of ``folder`` where it keeps files in memory; else ""."""
+    try:
+        lines = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    place, kinds = folder.resolve(), dict[Path, str]()
+    for _, at, kind, *_ in map(str.split, lines):
+        kinds[Path(at.replace("\\040", " "))] = kind  # the last one that is mounted there
+    near = next((kinds[path] for path in (place, *place.parents) if path in kinds), "")
+    return near if near in ("tmpfs", "ramfs") else ""
+
+
 def usable_cores() -> int:
     """How many cores this thread may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -28,8 +28,8 @@ QUEUED_TOO, FIRM = 1, 2
 
 
 @part
-def count_ends(r: Run, disposition: int, loads: int) -> None:
-    r.counts[disposition] += loads
+def count_ends(s: Setup, r: Run, target: int, disposition: int, loads: int) -> None:
+    r.counts[s.steps[target // s.layers].prefill][disposition] += loads
 
 
 @part
@@ -42,7 +42,7 @@ def settle(s: Setup, loader: Loader, r: Run, x: int, disposition: int, now: int)
     """The end of a load: count it, and record it where records are kept."""
     load = loader.loads[x]
     if load.origin == PREFETCH:
-        count_ends(r, disposition, 1)
+        count_ends(s, r, load.target, disposition, 1)
         loader.unused[x] = 0
         if disposition == TIMELY:
             load.needed = now
@@ -93,8 +93,9 @@ def issue(
     load.in_flight = 1
     load.key, load.seq, load.origin = key, r.at.seq, origin
     load.started = load.needed = load.landed = load.storage_done = -1
+    load.target = target
     if s.keeps:
-        load.predictor, load.target, load.issued = predictor, target, now
+        load.predictor, load.issued = predictor, now
     size, first = cache.size[x], 0
     if path is not None:
         for stage in range(s.stages):
@@ -176,7 +177,7 @@ def propose(
             issued += 1
         elif load.started < 0 and key < load.key:
             _requeue(s, path, loader, r, x, key)
-    count_ends(r, REDUNDANT, count - issued)
+    count_ends(s, r, index, REDUNDANT, count - issued)
 
 
 @part

@@ -148,7 +148,7 @@ class Run(NamedTuple):
     at: Progress
     stalls: Stalls  # so far
     stalls_before: Stalls  # the present layer, where its record is kept
-    counts: Array  # [disposition]
+    counts: Array  # [of decode and prefill][disposition]
     moved_bytes: Array  # [stage][origin]
     totals: Grid[Total]  # [prefill][layer]
     seen: Array  # [x]: stamp

@@ -222,7 +222,7 @@ def make_run(s: Setup, steps: int) -> Run:
         at=table(Progress, wake=-1, unpin_at=-1, routed_until=-1),
         stalls=table(Stalls),
         stalls_before=table(Stalls),
-        counts=np.zeros(len(DISPOSITIONS), dtype=np.int64),
+        counts=np.zeros((2, len(DISPOSITIONS)), dtype=np.int64),
         moved_bytes=np.zeros((STAGES, len(ORIGINS)), dtype=np.int64),
         totals=table(Total, (2, layers)),
         seen=np.zeros(n, dtype=np.int64),

@@ -6,30 +6,62 @@ its place asks for. What goes wrong in it later is told with its file and line.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import linecache
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import wraps
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from keyword import iskeyword
 from pathlib import Path
 from traceback import walk_tb
-from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.config.source import look, meant_by
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-NEAR = 0.8  # how like a name is to one that was probably meant
+
+class _Hint(NamedTuple):
+    """``said`` where a policy fails by one of ``errors`` in code that has the name ``read``."""
+
+    errors: tuple[type[Exception], ...]
+    read: str
+    kind: str  # a function that tells the kind of policy
+    lacks: str  # a name that its module has not
+    said: str
+
+
+_HINTS = (
+    _Hint(
+        (IndexError, TypeError, AttributeError),  # it is empty, or None
+        "future",
+        "inserted",
+        "LOOKS_AHEAD",
+        "there is no future without LOOKS_AHEAD = True",
+    ),
+    _Hint(
+        (IndexError,),
+        "shared",
+        "inserted",
+        "new_state",
+        "state.shared has five integers, unless begin returns more",
+    ),
+    _Hint(
+        (ZeroDivisionError,),
+        "limits",
+        "propose",
+        "TIMED",
+        "the times in limits are 0 without TIMED = True",
+    ),
+)
 
 _imported: dict[str, ModuleType] = {}  # by the name that a config gives
 _written: dict[str, tuple[Path, int]] = {}  # path and time of a file, by that name
@@ -91,15 +123,6 @@ def file_meant(name: str) -> str:
     return next((f"; did you mean the file {one!r}?" for one in near if os.path.isfile(one)), "")
 
 
-def meant_by(needed: Iterable[str], there: Iterable[str]) -> str:
-    """``"; did you mean 'inserted' by 'insert'?"``, if one of those there is nearly one needed."""
-    names = {one.lower(): one for one in there}
-    for one in needed:
-        for near in get_close_matches(one.lower(), names, n=1, cutoff=NEAR):
-            return f"; did you mean {one!r} by {names[near]!r}?"
-    return ""
-
-
 def written(name: str) -> tuple[Path, int] | None:
     """Which file a policy was found in, and when that was written; None: it was not in a file."""
     return _written.get(name)
@@ -114,7 +137,7 @@ def _of_import_path(name: str, what: str, needed: tuple[str, ...]) -> ModuleType
     if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
         raise ConfigError(f"{name!r} is no import path of a {what}")
     if name not in sys.modules:
-        _look(name, _spec(name), what, needed)
+        look(name, _spec(name), what, needed)
     with _running(name, what, name):
         return importlib.import_module(name)
 
@@ -125,7 +148,7 @@ def _of_file(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
     if spec is None or spec.origin is None or spec.loader is None:
         raise ConfigError(f"{what} {name!r}: no such file")
     _written[name] = Path(spec.origin), Path(spec.origin).stat().st_mtime_ns
-    _look(name, spec, what, needed)
+    look(name, spec, what, needed)
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     with _running(name, what, spec.name):
@@ -219,19 +242,38 @@ def _broken(error: BrokenContractError, named: Sequence[tuple[str, str]]) -> str
 
 
 def _told(error: BaseException, named: Sequence[tuple[str, str]]) -> str:
-    policies = [name for _, name in named]
-    packages = {_imported[name].__name__.partition(".")[0]: name for name in policies}
+    policies = list(dict.fromkeys(name for _, name in named))
     said = " ".join(f"{type(error).__name__}: {error}".split())
     told = f"in a run with the policy {', '.join(map(repr, policies))}: {said}"
     frames = list(walk_tb(error.__traceback__))
     frame, line = frames[-1]
     for one, at in frames:
-        name = packages.get(str(one.f_globals.get("__name__")).partition(".")[0])
-        if name is not None:
-            frame, line, told = one, at, f"the policy {name!r} failed: {said}"
+        if mine := _of(str(one.f_globals.get("__name__")), policies):
+            frame, line = one, at
+            left_out = hint(error, one.f_code, _imported[mine[0]])
+            told = f"the policy {' or '.join(map(repr, mine))} failed: {said}{left_out}"
     file = frame.f_code.co_filename
     text = linecache.getline(file, line).strip()
     return f"{told}\n  {file}, line {line}, in {frame.f_code.co_name}\n    {text}"
+
+
+def _of(module: str, policies: Sequence[str]) -> list[str]:
+    """Whose code a module is: the policy's that it is, else those of its package."""
+    package = module.partition(".")[0]
+    names = {name: _imported[name].__name__ for name in policies}
+    return [name for name in policies if names[name] == module] or [
+        name for name in policies if names[name].partition(".")[0] == package
+    ]
+
+
+def hint(error: BaseException, code: CodeType, module: ModuleType) -> str:
+    """What a policy probably left out, which failed in ``code``: ``"; ..."``, or nothing."""
+    read = {*code.co_names, *code.co_varnames}
+    for one in _HINTS:
+        failed = isinstance(error, one.errors) and one.read in read
+        if failed and hasattr(module, one.kind) and not getattr(module, one.lacks, False):
+            return f"; {one.said}"
+    return ""
 
 
 def _at(error: BaseException, name: str) -> str:
@@ -242,28 +284,6 @@ def _at(error: BaseException, name: str) -> str:
         if frame.f_globals.get("__name__") == name:
             return f" ({frame.f_code.co_filename}, line {line})"
     return ""
-
-
-def _look(name: str, spec: ModuleSpec | None, what: str, needed: tuple[str, ...]) -> None:
-    """Raises ConfigError where the module's source has not what is ``needed``. Runs nothing."""
-    if spec is None:
-        raise ConfigError(f"cannot import {what} {name!r}: no such module")
-    if spec.origin is None or not spec.origin.endswith(".py"):
-        return
-    try:
-        tree = ast.parse(Path(spec.origin).read_bytes())
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = f"{type(error).__name__}: {getattr(error, 'msg', error)}"
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ConfigError(
-            f"cannot import {what} {name!r}: {reason} ({spec.origin}{line})"
-        ) from error
-    defined = set(_defined(tree))
-    if defined.isdisjoint({"*", "__getattr__"}):
-        for one in needed:
-            if one not in defined:
-                hint = meant_by([one], defined)
-                raise ConfigError(f"{name!r} is no {what}: it has no {one!r}{hint}")
 
 
 def _spec(name: str) -> ModuleSpec | None:
@@ -277,16 +297,3 @@ def _spec(name: str) -> ModuleSpec | None:
     if package is None or package.submodule_search_locations is None:
         return None
     return PathFinder.find_spec(name, package.submodule_search_locations)
-
-
-def _defined(tree: ast.AST) -> Iterator[str]:
-    """The names that a module gives itself, also under ``if`` and ``try``."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            yield from (alias.asname or alias.name for alias in node.names)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-        else:
-            yield from _defined(node)

@@ -54,6 +54,11 @@ def words(kind: str) -> str:
     return what if what.endswith("policy") else f"{what} policy"
 
 
+def is_of_this_package(module: str) -> bool:
+    """Whether the module of that name is one of this package's policies."""
+    return module.startswith("prefetch_sim.sim.")
+
+
 @cache
 def names(kind: str) -> tuple[str, ...]:
     """Names of the built-in policies of ``kind``, sorted."""

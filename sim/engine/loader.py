@@ -40,16 +40,20 @@ class Loader:
 
     ``stages`` are the servers of the load path, storage first. ``host`` is None where every
     expert is in host memory, or where there is no tier between storage and the cache: then there
-    is one stage, else two.
+    is one stage, else two. ``prefill`` [steps]: 0 or 1, whether a step is one.
     """
 
-    def __init__(self, cache: Tier, host: Tier | None, records: LoadRecords) -> None:
+    def __init__(
+        self, cache: Tier, host: Tier | None, records: LoadRecords, prefill: Sequence[int]
+    ) -> None:
         self.cache, self.host, self.records = cache, host, records
+        self._prefill = prefill
         self.stages: list[Stage] = []
         self.in_flight: dict[int, Load] = {}  # what is asked for and has not landed, by expert
         self.unused: list[Load | None] = [None] * len(cache.sizes)  # landed prefetches not used yet
         self.cpu_until = -1  # when the CPU is through with experts that it has been given
-        self.counts = [0] * len(DISPOSITIONS)
+        # How prefetches ended: of decode steps, and of prefill.
+        self.counts = [[0] * len(DISPOSITIONS) for _ in range(2)]
         self.proposed = 0
         self.moved_bytes: list[list[int]] = []  # [stage][origin]
         self.arrived: list[Load] = []  # demanded loads that landed since the engine last looked
@@ -154,7 +158,7 @@ class Loader:
                 issued += 1
             elif load.started < 0 and key < load.key:
                 self._requeue(load, key)
-        self.counts[REDUNDANT] += len(named) - issued
+        self._ends(target)[REDUNDANT] += len(named) - issued
 
     def cancel(self, layer: int, keep: Collection[int], now: int) -> None:
         """Cancel the layer's queued prefetches of experts outside ``keep``."""
@@ -329,8 +333,12 @@ class Loader:
         if load is not None:
             self._settle(load, USELESS, self._now)
 
+    def _ends(self, target: int) -> list[int]:
+        """How prefetches for steps of the phase of layer-step ``target`` ended."""
+        return self.counts[self._prefill[target // self.cache.layers]]
+
     def _settle(self, prefetch: Load, disposition: int, now: int) -> None:
-        self.counts[disposition] += 1
+        self._ends(prefetch.target)[disposition] += 1
         self.unused[prefetch.expert] = None
         if disposition == TIMELY:
             prefetch.needed = now

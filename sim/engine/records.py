@@ -85,7 +85,7 @@ class Totals(NamedTuple):
     layers: LayerTotals
     bookkeeping: int  # ns; of a real device, all of its own work
     proposed: int  # prefetches
-    dispositions: list[int]  # how many ended so, by disposition
+    dispositions: list[list[int]]  # how many ended so: [of decode and prefill][disposition]
     landed: int  # loads
     moved_bytes: list[list[int]]  # [stage][origin]
 

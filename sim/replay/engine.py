@@ -109,7 +109,7 @@ def replay(
     gc.collect()  # gigabytes of the replay before, which lie in cycles
     layout = check(inputs, path)
     cache, host = tiers
-    loader = Loader(cache, host, LoadRecords())
+    loader = Loader(cache, host, LoadRecords(), inputs.workload.table.prefill.tolist())
     # What reads a file ends before the file is closed.
     with memory_errors(), ExitStack() as files, _device(kind, path) as device:
         experts = _experts(layout, path, storage, device, pinned, files, progress)

@@ -94,7 +94,7 @@ EXPERTS = "experts-*.bin"  # what a folder's files of experts are called
 
 
 class ExpertsInFile:
-    """All experts in a file of ``folder``, which is made where it is not there yet.
+    """All experts in a file of ``folder``, a file that is made where it is not there yet.
 
     The file ends with what experts are known by, and with what it is a file of.
     """
@@ -155,7 +155,6 @@ class ExpertsInFile:
         slot = torch.zeros(layout.stride, dtype=torch.uint8)
         digests = []
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 file.truncate(PAGE)
                 os.close(self._open(temporary))  # before gigabytes are written in vain

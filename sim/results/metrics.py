@@ -110,6 +110,11 @@ def _bytes(stages: Sequence[str], moved_bytes: list[list[int]]) -> dict[str, dic
     return {name: dict(zip(ORIGINS, by_origin)) for name, by_origin in moved.items()}
 
 
+def _ends(phases: Sequence[Sequence[int]]) -> dict[str, int]:
+    """How many prefetches ended how, of ``phases`` together."""
+    return {end: sum(counts) for end, *counts in zip(DISPOSITIONS, *phases)}
+
+
 def summarise(
     table: StepTable,
     totals: Totals,
@@ -147,9 +152,10 @@ def summarise(
             stage: round(sum(moved) / (rate * total), 6) if total else None
             for stage, moved, rate in zip(stages, totals.moved_bytes, rates)
         },
-        "prefetch": {
-            "proposed": totals.proposed,
-            **dict(zip(DISPOSITIONS, totals.dispositions)),
+        "prefetch": {"proposed": totals.proposed, **_ends(totals.dispositions)},
+        "decode_prefetch": {
+            "proposed": sum(totals.dispositions[0]),
+            **_ends(totals.dispositions[:1]),
         },
         "bounds_ms": {name: _ms(ns) for name, ns in bounds._asdict().items()} if bounds else None,
         "regret_ms": _ms(total - bounds.clairvoyant) if bounds else None,

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from prefetch_sim.sim.config.errors import did_you_mean
 from prefetch_sim.sim.config.foreign import BrokenContractError
+from prefetch_sim.sim.config.registry import is_of_this_package
 from prefetch_sim.sim.predictors.base import Cost, Predictor, Table, Trigger
 from prefetch_sim.sim.prefetch.base import Untimed
+from prefetch_sim.sim.setup.arguments import hold_arguments
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.errors import shown
 
@@ -26,15 +28,14 @@ _WHOLE = int, np.integer, np.bool_
 _SCORING = ("inserted", "used", "not_routed", "predicted", "spared")
 
 
-def is_of_this_package(module: str) -> bool:
-    """Whether the module of that name is one of this package's policies."""
-    return module.startswith("prefetch_sim.sim.")
-
-
 def held(kind: str, module: ModuleType) -> ModuleType:
-    """``module``, or, where it is not of this package, one whose functions check their answers."""
+    """``module``, or, where it is not of this package, one whose functions check their answers.
+
+    Raises BrokenContractError where they cannot be called as they will be.
+    """
     if is_of_this_package(module.__name__):
         return module
+    hold_arguments(kind, module)
     found = ModuleType(module.__name__)
     vars(found).update(vars(module))
     for name, wrap in _HELD[kind].items():
@@ -51,12 +52,18 @@ def _whole(kind: str, what: str, value: Any) -> int:
     raise BrokenContractError(kind, what.format(shown(value)))
 
 
-def _scoring(name: str, hook: Hook) -> Hook:
-    said = f"{name} returned {{}} where a score, a whole number, is expected"
+def hold_score(name: str, value: Any) -> int:
+    """What the function ``name`` of an eviction returned, as a plain integer."""
+    if type(value) is int:
+        return value
+    return _whole(
+        "eviction", f"{name} returned {{}} where a score, a whole number, is expected", value
+    )
 
+
+def _scoring(name: str, hook: Hook) -> Hook:
     def score(*told: Any) -> int:
-        value = hook(*told)
-        return value if type(value) is int else _whole("eviction", said, value)
+        return hold_score(name, hook(*told))
 
     return score
 
@@ -89,16 +96,11 @@ def _proposing(name: str, hook: Hook) -> Hook:
         served: list[Any] = [None] * len(out)
         known = list(ids), list(scores), tokens, limits, list(resident)
         count = hook(*known, seen, stamp, named, served)
-        room = min(len(ids), len(named), len(served))
-        said = "propose returned {} where a count is expected"
-        count = _whole("prefetch", said, count)
-        if not 0 <= count <= room:
-            raise BrokenContractError(
-                "prefetch", f"propose returned {count} where there are {room} candidates"
-            )
-        out[:count] = _written("out", named[:count])
-        priority[:count] = _written("priority", served[:count])
-        _choice(out[:count], priority[:count], ids)
+        count = hold_count(count, min(len(ids), len(named), len(served)))
+        out[:count] = written("out", named[:count])
+        priority[:count] = written("priority", served[:count])
+        hold_choice(out[:count], ids)
+        hold_priorities(priority[:count])
         return count
 
     return propose
@@ -113,7 +115,17 @@ def _untimed(propose: Hook) -> Hook:
     return untold
 
 
-def _written(where: str, values: list[Any]) -> list[int]:
+def hold_count(value: Any, room: int) -> int:
+    """What ``propose`` returned where there are ``room`` candidates, as a plain integer."""
+    count = _whole("prefetch", "propose returned {} where a count is expected", value)
+    if not 0 <= count <= room:
+        raise BrokenContractError(
+            "prefetch", f"propose returned {count} where there are {room} candidates"
+        )
+    return count
+
+
+def written(where: str, values: list[Any]) -> list[int]:
     """What ``propose`` wrote, as plain integers."""
     if {*map(type, values)} <= {int}:
         return values
@@ -126,8 +138,8 @@ def _written(where: str, values: list[Any]) -> list[int]:
     return [_whole("prefetch", said, value) for value in values]
 
 
-def _choice(named: list[int], served: list[int], ids: Sequence[int]) -> None:
-    """Raises unless ``named`` are some of the candidates, each once, in order of priority."""
+def hold_choice(named: list[int], ids: Sequence[int]) -> None:
+    """Raises BrokenContractError unless ``named`` are some of the candidates, each once."""
     once = set(named)
     if not once.issubset(ids) or min(named, default=0) < 0:
         x = next(x for x in named if x < 0 or x not in ids)
@@ -135,6 +147,10 @@ def _choice(named: list[int], served: list[int], ids: Sequence[int]) -> None:
     if len(once) < len(named):
         x = next(x for i, x in enumerate(named) if x in named[:i])
         raise BrokenContractError("prefetch", f"propose proposed expert {x} twice")
+
+
+def hold_priorities(served: list[int]) -> None:
+    """Raises BrokenContractError where priorities fall, or begin below 0."""
     if served != sorted(served) or min(served, default=0) < 0:
         raise BrokenContractError(
             "prefetch",
@@ -148,20 +164,25 @@ def _planning(name: str, hook: Hook) -> Hook:
     ) -> None:
         mine: list[Any] = [None] * count
         hook(count, cpu_ns, state, layer, mine)
-        if len(mine) < count:
-            raise BrokenContractError(
-                "misses", f"plan left {len(mine)} of the {count} answers in chosen"
-            )
-        for i, value in enumerate(mine[:count]):
-            if value is None:
-                raise BrokenContractError("misses", f"plan did not write chosen[{i}]: 0 or 1")
-            if not isinstance(value, (*_WHOLE, float, np.floating)) or value not in (0, 1):
-                raise BrokenContractError(
-                    "misses", f"plan wrote {shown(value)} to chosen[{i}] where 0 or 1 is expected"
-                )
-            chosen[i] = int(value)
+        chosen[:count] = hold_plan(mine, count)
 
     return plan
+
+
+def hold_plan(written: list[Any], count: int) -> list[int]:
+    """What ``plan`` wrote for each of ``count``, as 0 and 1; None stands where it did not."""
+    if len(written) < count:
+        raise BrokenContractError(
+            "misses", f"plan left {len(written)} of the {count} answers in chosen"
+        )
+    for i, value in enumerate(written[:count]):
+        if value is None:
+            raise BrokenContractError("misses", f"plan did not write chosen[{i}]: 0 or 1")
+        if not isinstance(value, (*_WHOLE, float, np.floating)) or value not in (0, 1):
+            raise BrokenContractError(
+                "misses", f"plan wrote {shown(value)} to chosen[{i}] where 0 or 1 is expected"
+            )
+    return list(map(int, written[:count]))
 
 
 _HELD: dict[str, dict[str, Callable[[str, Hook], Hook]]] = {
@@ -193,8 +214,8 @@ def _is_cost(value: Any) -> bool:
     return number and bool(np.isfinite(value)) and value >= 0
 
 
-def hold_table(table: Any, workload: Workload) -> None:
-    """Raises BrokenContractError unless ``table`` is one of the experts of ``workload``."""
+def hold_arrays(table: Any, workload: Workload) -> None:
+    """Raises BrokenContractError unless ``table`` has two arrays of the shape of ``workload``."""
     parts = isinstance(table, tuple) and len(table) == len(Table._fields)
     if not parts or not all(isinstance(part, np.ndarray) for part in table):
         raise _wrong(f"table returned {shown(table)} where a Table of two arrays is expected")
@@ -207,6 +228,12 @@ def hold_table(table: Any, workload: Workload) -> None:
         )
     if ids.dtype.kind not in "iu" or scores.dtype.kind not in "iuf":
         raise _wrong(f"table has ids of {ids.dtype} and scores of {scores.dtype}")
+
+
+def hold_table(table: Any, workload: Workload) -> None:
+    """Raises BrokenContractError unless ``table`` is one of the experts of ``workload``."""
+    hold_arrays(table, workload)
+    ids, scores = table
     named, width = ids >= 0, workload.experts
     rising = named[..., 1:] & named[..., :-1] & (scores[..., 1:] > scores[..., :-1])
     behind_none = named[..., 1:] & ~named[..., :-1]

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.registry import is_of_this_package
 from prefetch_sim.sim.setup import clock
 from prefetch_sim.sim.setup.inputs import Inputs
 
@@ -60,11 +61,12 @@ def _impossible(inputs: Inputs, watched: bool) -> str | None:
         return "needs numba, which is not installed: pip install numba, or use engine: simpy"
     if watched:
         return "draws no timeline: use engine: simpy"
-    for kind, module in (
-        ("eviction", inputs.eviction),
-        ("prefetch policy", inputs.policy),
-        ("miss policy", inputs.misses),
+    config = inputs.config
+    for kind, module, name in (
+        ("eviction", inputs.eviction, config.cache.eviction.name),
+        ("prefetch policy", inputs.policy, config.prefetch.policy),
+        ("miss policy", inputs.misses, config.misses.policy),
     ):
-        if not module.__name__.startswith("prefetch_sim.sim."):
-            return f"has no form of the {kind} {module.__name__!r}: use engine: simpy"
+        if not is_of_this_package(module.__name__):
+            return f"has no form of the {kind} {name!r}: use engine: simpy"
     return None

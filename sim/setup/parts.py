@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import lru_cache
 
+from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.foreign import BrokenContractError, written
 from prefetch_sim.sim.cost.model import CostModel
 from prefetch_sim.sim.cost.tables import COSTS_KEPT
@@ -53,7 +54,7 @@ def predictor_key(inputs: Inputs, index: int) -> Hashable:
     name, predictor, params = inputs.predictors[index]
     # A file is another module each time, but the same code until it is edited. What else of the
     # user's own says depends on more than its code: what a closure or an object holds.
-    own = not contracts.is_of_this_package(type(predictor).__module__)
+    own = not registry.is_of_this_package(type(predictor).__module__)
     code = written(name) or (_Same(predictor) if own else type(predictor))
     return name, code, params.model_dump_json(), inputs.config.seed, inputs.model
 
@@ -66,7 +67,7 @@ def _table(inputs: Inputs, index: int) -> Table:
     def said() -> Table:
         try:
             table = predictor.table()
-            if not contracts.is_of_this_package(type(predictor).__module__):
+            if not registry.is_of_this_package(type(predictor).__module__):
                 contracts.hold_table(table, workload)
         except BrokenContractError as error:
             raise BrokenContractError(error.kind, error.said, name) from error

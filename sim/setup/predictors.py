@@ -14,6 +14,7 @@ from prefetch_sim.sim.config.foreign import BrokenContractError
 from prefetch_sim.sim.config.schema import RunConfig
 from prefetch_sim.sim.predictors.base import Context, Predictor, PredictorParams
 from prefetch_sim.sim.setup import contracts
+from prefetch_sim.sim.setup.arguments import hold_arguments
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.errors import describe
 from prefetch_sim.traces.models.spec import ModelSpec
@@ -34,8 +35,11 @@ def make_predictor(
         _check_name(name, (*registry.names("predictors"), *recorded))
         module = registry.find("predictors", name, ("none", *recorded))
         parsed = params_of(module, name).model_validate(params)
+        own = not registry.is_of_this_package(module.__name__)
+        if own:
+            hold_arguments("predictors", module)
         predictor = module.Predictor(parsed, Context(workload, config.seed, model))
-        if not contracts.is_of_this_package(module.__name__):
+        if own:
             contracts.hold_predictor(predictor)
         if predictor.distance >= workload.layers:
             raise ConfigError(

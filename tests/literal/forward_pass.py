@@ -369,7 +369,7 @@ class ForwardPass(Transfers):
             if not self.cache.holds(x) and x not in self.underway:
                 self.queue(x, i, target, order)
                 continue
-            self.told.counts["redundant"] += 1
+            self.counts_end(target, "redundant")
             if x in self.underway and not self.underway[x].moves:
                 load = self.underway[x]
                 load.order = min(load.order, order)

@@ -55,7 +55,8 @@ class Reading:
     steps: list[tuple[int, ...]] = field(default_factory=list)
     layers: list[tuple[int, ...]] = field(default_factory=list)
     loads: list[tuple[int | str, ...]] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
+    # Proposals by how they ended, and whether for a prefill.
+    counts: Counter[tuple[bool, str]] = field(default_factory=Counter)
     proposed: int = 0
     moved: Counter[tuple[str, int]] = field(default_factory=Counter)  # stage, origin
 
@@ -65,6 +66,7 @@ class Transfers(ABC):
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs, self.config, self.workload = inputs, inputs.config, inputs.workload
+        self.prefills = [step.prefill for step in self.workload.steps()]
         layers, experts = self.workload.layers, self.workload.experts
         self.sizes = [size for size in inputs.sizes for _ in range(experts)]
         ahead = getattr(inputs.eviction, "LOOKS_AHEAD", False)
@@ -125,9 +127,13 @@ class Transfers(ABC):
             if stale and not (load.moves or load.demanded or load.behind):
                 self.settle(self.underway.pop(x), "cancelled")
 
+    def counts_end(self, target: int, disposition: str) -> None:
+        """A proposal for layer-step ``target`` has ended so."""
+        self.told.counts[self.prefills[target // self.workload.layers], disposition] += 1
+
     def settle(self, load: Load, disposition: str) -> None:
         if load.origin == 1:
-            self.told.counts[disposition] += 1
+            self.counts_end(load.target, disposition)
         what = load.expert, load.origin, load.predictor, load.target, disposition
         times = load.issued, load.started, load.landed, load.needed, self.now
         self.told.loads.append((*what, *times))

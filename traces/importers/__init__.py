@@ -18,7 +18,7 @@ from prefetch_sim.traces.format import read_trace
 from prefetch_sim.traces.importers import plain_csv
 from prefetch_sim.traces.importers.asked import PASSES, Asked, Importer
 from prefetch_sim.traces.importers.joining import join
-from prefetch_sim.traces.importers.source import read_head
+from prefetch_sim.traces.importers.source import COUNTS, csv_columns, read_head
 from prefetch_sim.traces.importers.tidy import tidy
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.parts import is_trace
@@ -101,6 +101,8 @@ def _recognise(head: bytes, path: Path) -> Importer:
             return module
     if not head.strip():
         raise TraceError(f"{path}: is empty")
+    if set(csv_columns(head)) == {"layer", "expert", "count"}:
+        raise TraceError(f"{path}: {COUNTS}")
     what = "Parquet, but no trace of this format:" if head.startswith(b"PAR1") else "format"
     wanted = f"a CSV of {','.join(plain_csv.COLUMNS)} (docs/trace-format.md)"
     if told := plain_csv.told(head):

@@ -21,7 +21,7 @@ from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.passes import Call, PassReader, add_calls
 from prefetch_sim.traces.importers.routed_sets import RoutedSets
-from prefetch_sim.traces.importers.source import read_text
+from prefetch_sim.traces.importers.source import COUNTS, read_text
 from prefetch_sim.traces.trace import Trace, TraceError
 
 FORMAT = "colibri"
@@ -40,10 +40,7 @@ def read(path: Path, asked: Asked) -> Trace:
     """Every pass of the file, of the model that it does not name."""
     text = read_text(path)
     if _USAGE.match(text.encode()):
-        raise TraceError(
-            f"{path}: counts how often experts were used, which is no trace; a run takes it as "
-            "cache.static.counts"
-        )
+        raise TraceError(f"{path}: {COUNTS}")
     sets = RoutedSets(path, asked)
     add_calls(sets, PassReader(asked, sets.wrong), _calls(sets, text))
     return sets.trace(format=FORMAT, phases="by tokens a pass: one is decode")

@@ -92,7 +92,7 @@ def _numbered(traces: Sequence[Trace]) -> Array:
 
 
 def _recorded(traces: Sequence[Trace]) -> dict[str, str]:
-    """What all say alike, the files' names, and the first of their notes."""
+    """What all say alike, the files' names, and the first of their notes with how many have it."""
     first, last = traces[0], traces[-1]
     recorded = {
         key: value
@@ -105,9 +105,17 @@ def _recorded(traces: Sequence[Trace]) -> dict[str, str]:
     notes = [(t.path, t.meta.recorded[NOTES]) for t in traces if NOTES in t.meta.recorded]
     if notes:
         where, said = notes[0]
-        more = f" (and notes on {len(notes) - 1} more files)" if len(notes) > 1 else ""
-        recorded[NOTES] = f"{where.name if where else ''}: {said}{more}"
+        others = [path for path, note in notes if note != said]
+        alike = len(notes) - len(others) - 1
+        recorded[NOTES] = f"{where.name if where else ''}{_and_more(alike)}: {said}"
+        if others:
+            name = others[0].name if others[0] else ""
+            recorded[NOTES] += f" (and other notes on {name}{_and_more(len(others) - 1)})"
     return recorded
+
+
+def _and_more(files: int) -> str:
+    return f" and {files} more file{'s'[: files - 1]}" if files else ""
 
 
 def _twin(traces: Sequence[Trace]) -> str | None:

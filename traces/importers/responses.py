@@ -7,8 +7,8 @@
 
 One row a token that was fed: prompt + answer - 1, or fewer where the request asked to leave out the
 first (``routed_experts_start_len`` and its like). How many are the prompt's is in
-``prompt_token_ids``, ``usage.prompt_tokens`` or ``meta_info.prompt_tokens``. A choice becomes a
-request.
+``prompt_token_ids``, ``usage.prompt_tokens`` or ``meta_info.prompt_tokens``, or, as people write it
+themselves, ``prompt_len`` or ``num_prompt_tokens``. A choice becomes a request.
 
 The layouts are those of vLLM's and SGLang's public clients and documentation; no file was at hand.
 """
@@ -25,7 +25,7 @@ import numpy as np
 
 from prefetch_sim.traces.arrays import DAMAGED, parse_npy
 from prefetch_sim.traces.importers.asked import Asked
-from prefetch_sim.traces.importers.routed_array import routed_array
+from prefetch_sim.traces.importers.routed_array import LENGTHS, routed_array
 from prefetch_sim.traces.importers.source import parse_json, read_json_lines, read_text
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError, TraceMeta
@@ -33,6 +33,8 @@ from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError,
 FORMAT = "responses"
 _ROUTED, _PROMPT = "routed_experts", "prompt_routed_experts"
 _MARKS = (b'"routed_experts"', b'"meta_info"', b'"choices"')
+_WIDEST = 2**16 - 1
+_OTHER = "numbers of another type need a numpy file in the base64"
 _BESIDE = ("sglext", "sgl_ext", "meta_info")
 
 
@@ -50,7 +52,10 @@ def read(path: Path, asked: Asked) -> Trace:
         if said is None:
             raise TraceError(f"{place}: no {_ROUTED} in it; the server and the request must ask")
         if prompt is None:
-            raise TraceError(f"{place}: does not say how many tokens its prompt has")
+            names = ", ".join(("prompt_token_ids", *LENGTHS))
+            raise TraceError(
+                f"{place}: does not say how many tokens its prompt has; one of {names} would"
+            )
         rows = _decode(place, model, said)
         before = _decode(place, model, response[_PROMPT]) if response.get(_PROMPT) else rows[:0]
         array = routed_array(path, model, _ROUTED, np.concatenate([before, rows]))
@@ -116,40 +121,43 @@ def _find(response: dict[str, Any], choice: dict[str, Any]) -> tuple[Any, int | 
     places += [dictionary(response.get("usage"))]
     said = next((place[_ROUTED] for place in places if place.get(_ROUTED)), None)
 
-    def count(ids: str, number: str, several: bool) -> int | None:
+    def count(ids: str, numbers: tuple[str, ...], several: bool) -> int | None:
         for place in places:
             if isinstance(place.get(ids), list):
                 return len(place[ids])
         if several:
             return None  # usage adds up all choices
-        known = (place.get(number) for place in places)
+        known = (place.get(number) for number in numbers for place in places)
         return next((n for n in known if type(n) is int and 0 <= n < 2**31), None)
 
     choices = response.get("choices")
     several = isinstance(choices, list) and len(choices) > 1
     return (
         said,
-        count("prompt_token_ids", "prompt_tokens", False),
-        count("token_ids", "completion_tokens", several),
+        count("prompt_token_ids", LENGTHS, False),
+        count("token_ids", ("completion_tokens",), several),
     )
 
 
 def _decode(place: str, model: ModelSpec, text: Any) -> Array:
-    """Base64 as an array [tokens, layers, top-k]."""
+    """Base64 as an array [tokens, layers, top-k]: a numpy file, or int32 as SGLang sends it."""
     try:
         raw = base64.b64decode(text, validate=True)
-        array = parse_npy(raw) if raw.startswith(b"\x93NUMPY") else np.frombuffer(raw, "<i4")
+        typed = raw.startswith(b"\x93NUMPY")
+        array = parse_npy(raw) if typed else np.frombuffer(raw, "<i4")
     except DAMAGED:
         raise TraceError(f"{place}: {_ROUTED} is not base64 of an array") from None
     if array.dtype.kind not in "iu":
         raise TraceError(f"{place}: {_ROUTED} is {array.dtype}, expected whole numbers")
+    if not typed and array.max(initial=0) > _WIDEST:  # two numbers of 16 bits, most likely
+        raise TraceError(f"{place}: {_ROUTED} has {array.max()} as int32; {_OTHER}")
     if array.ndim == 1:
         for layers in (model.layers, model.moe_layers):
             if len(array) % (layers * model.top_k) == 0:
                 return np.asarray(array.reshape(-1, layers, model.top_k))
         raise TraceError(
-            f"{place}: {len(array)} numbers are no tokens of {model.layers} layers of "
-            f"top-{model.top_k} (model {model.name})"
+            f"{place}: {len(array)} {array.dtype} numbers are no tokens of {model.layers} layers "
+            f"of top-{model.top_k} (model {model.name}){'' if typed else '; ' + _OTHER}"
         )
     if array.ndim != 3:
         raise TraceError(f"{place}: {_ROUTED} has {array.ndim} dimensions, expected 3")

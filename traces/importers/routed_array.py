@@ -9,6 +9,8 @@ import numpy as np
 from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.trace import Array, TraceError
 
+LENGTHS = ("prompt_len", "prompt_tokens", "num_prompt_tokens")  # of a prompt, as people name it
+
 
 def routed_array(path: Path, model: ModelSpec, name: str, array: Array) -> Array:
     """``array`` without the layers that have no router, -1 where nothing was routed: int16.

@@ -22,6 +22,9 @@ from prefetch_sim.traces.trace import TraceError
 _MARK = codecs.BOM_UTF8
 _GZIP = b"\x1f\x8b"
 HEAD_BYTES = 4096
+COUNTS = (
+    "counts how often experts were used, which is no trace; a run takes it as cache.static.counts"
+)
 LISTS = ("experts",)  # columns of a CSV that may go on to the end of a row
 
 

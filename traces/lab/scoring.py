@@ -167,7 +167,8 @@ def summary(hits: Hits) -> dict[str, Any]:
 def count_hits(trace: Trace, name: str) -> Hits:
     """Compare what predictor ``name`` said with what was routed.
 
-    Raises TraceError for one that was not recorded.
+    What it said of the first ``distance`` layers does not count: it speaks at an earlier layer, and
+    there is none. Raises TraceError for one that was not recorded.
     """
     if name not in trace.predictions:
         near = did_you_mean(name, trace.predictions)
@@ -185,7 +186,7 @@ def count_hits(trace: Trace, name: str) -> Hits:
     when: list[Array] = []
     for layer in range(layers):
         routed, guess = trace.experts[:, layer], prediction.experts[:, layer]
-        spoken = (routed[:, 0] >= 0) & (guess[:, 0] >= 0)
+        spoken = (routed[:, 0] >= 0) & (guess[:, 0] >= 0) & (layer >= prediction.info.distance)
         where = group[spoken]
         match = (guess[spoken][:, :, None] == routed[spoken][:, None, :]).any(axis=2)
         found = match.cumsum(axis=1)

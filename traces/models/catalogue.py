@@ -13,7 +13,13 @@ from prefetch_sim.traces.names import resolve
 
 _FOLDER = Path(__file__).parent
 # What follows a model's name where the shape is the same: tuned for something, dated, repacked.
-_IDLE = re.compile(r"instruct|chat|base|thinking|it|hf|gguf|v0\.\d|\d{4}")
+_IDLE = re.compile(r"instruct|chat|base|thinking|coder|safeguard|it|hf|gguf|v0\.\d|\d{4}")
+# Other names of a shape: deepseek-ai's config.json has the same numbers.
+_ALSO = {
+    "deepseek-v3": re.compile(
+        r"deepseek-(?:r1|v3\.1)(?:-zero|-terminus)?(?=$|-base|-gguf|-\d{4})", re.IGNORECASE
+    )
+}
 
 
 @cache
@@ -30,6 +36,8 @@ def model_name(text: str) -> str:
     if text in names():
         return text
     _, _, last = text.rpartition("/")  # what stands before it is who published it
+    for name, also in _ALSO.items():
+        last = also.sub(name, last)
     return resolve("model", last or text, dict.fromkeys(names(), ""), _IDLE)
 
 

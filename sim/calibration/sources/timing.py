@@ -1,7 +1,8 @@
 """The timing record of ``trace capture --timing``: attention, gate and experts by layer and pass.
 
 It was taken in eager PyTorch, so launches are in it: a rate is taken only from parts that launches
-do not explain. What the model is stands in the trace beside it.
+do not explain, and never from the first pass, which has what happens once in it. What the model is
+stands in the trace beside it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from prefetch_sim.traces.models.spec import ModelSpec
 from prefetch_sim.traces.models.weights import Weights
 from prefetch_sim.traces.trace import TraceMeta
 
-_COLUMNS = ("prefill", "requests", "tokens", "attention_us", "gate_us", "experts_us")
+_COLUMNS = ("prefill", "requests", "tokens", "layer", "attention_us", "gate_us", "experts_us")
 _CLEAR = 2.0  # times the launches of a part, from which on its bytes decide how long it takes
 _MANY = 16  # tokens an expert, from which on arithmetic does
 _DTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -80,7 +81,8 @@ def _findings(frame: pd.DataFrame, meta: TraceMeta, precision: str, stamp: Stamp
             if (one := _samples(rows[f"{name}_us"])) is not None:
                 found.notes.append(Note(f"{label}, {name} of a layer", one, "µs"))
     _rates(found, decode, model, precision, launch.median, stamp)
-    _flops(found, frame[frame["prefill"] != 0], model, stamp)
+    first = (frame["layer"].diff() <= 0).cumsum() == 0
+    _flops(found, frame[(frame["prefill"] != 0) & ~first], model, launch.median, stamp)
     return found
 
 
@@ -112,10 +114,13 @@ def _rates(
         found.hardware["compute.expert_efficiency"] = stamp.figure(share, note)
 
 
-def _flops(found: Findings, prefill: pd.DataFrame, model: ModelSpec, stamp: Stamp) -> None:
+def _flops(
+    found: Findings, prefill: pd.DataFrame, model: ModelSpec, launch: float, stamp: Stamp
+) -> None:
     """What prompts reach that are long enough for every expert to have many tokens."""
     tokens = prefill["requests"] * prefill["tokens"]
-    long = prefill[tokens * model.top_k >= _MANY * model.experts]
+    clear = prefill["experts_us"] > _CLEAR * EAGER.expert * model.experts * launch
+    long = prefill[clear & (tokens * model.top_k >= _MANY * model.experts)]
     own = (
         6.0
         * model.hidden
