@@ -193,7 +193,7 @@ LEFT_OUT = [
     (
         PREFETCH,
         "n = 0",
-        "n = 0 * (limits.lead_ns // limits.load_ns)",
+        "n = 0 * (limits[3] // limits[5])",
         "ZeroDivisionError",
         "the times in limits are 0 without TIMED = True",
     ),
