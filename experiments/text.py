@@ -13,6 +13,7 @@ _QUOTED, _WORD = 80, 160  # and of a value in it, and of a word, where the line 
 _LONG_VALUE = rf"'[^']{{{_QUOTED},}}'|\"[^\"]{{{_QUOTED},}}\""
 _LONG_WORD = rf"\S{{{_WORD},}}"
 _LEAST = 1e-6
+_PRECISIONS = ("bf16", "fp8", "int4", "mxfp4")  # of which a machine has rates
 _ASCII = str.maketrans({"–": "-", "×": "x", "±": "+-", "µ": "u", "…": "...", "α": "alpha"})
 
 
@@ -49,8 +50,12 @@ def _cut(length: int) -> Callable[[re.Match[str]], str]:
 
 
 def last_parts(paths: Sequence[str]) -> list[str]:
-    """The last part of each dotted path, and the whole where two end alike."""
-    last = [path.removesuffix(".name").rpartition(".")[2] for path in paths]
+    """The last part of each dotted path, and the whole where two end alike.
+
+    A figure by precision (``expert_gb_s.bf16``) has two: the precision alone says of nothing what.
+    """
+    parts = [path.removesuffix(".name").split(".") for path in paths]
+    last = [".".join(names[-2 if names[-1] in _PRECISIONS else -1 :]) for names in parts]
     return [name if last.count(name) == 1 else path for name, path in zip(last, paths)]
 
 

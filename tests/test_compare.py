@@ -12,12 +12,15 @@ import pytest
 import yaml
 from cli_support import ROOT, here, small_trace, write_config
 
-from prefetch_sim.experiments.comparing import words
+from prefetch_sim.experiments.comparing import own, words
 from prefetch_sim.experiments.comparing.changed import changes
 from prefetch_sim.experiments.comparing.comparison import Comparison, compare, compared
 from prefetch_sim.experiments.comparing.sides import meant
+from prefetch_sim.experiments.comparing.signed import signed
 from prefetch_sim.experiments.comparing.stored import read_rows
 from prefetch_sim.experiments.comparing.swept import compare_rows
+from prefetch_sim.experiments.sweeps import export, points
+from prefetch_sim.experiments.sweeps.store import Store
 from prefetch_sim.hardware_profiles import load_profile
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
@@ -178,8 +181,34 @@ def test_a_difference_of_draws_is_not_real(folder: Path) -> None:
     assert pairs.difference != 0
     assert not pairs.real
     assert words.verdict(found).startswith(
-        "No difference can be told: on these 10 requests B takes"
+        "Per output token no difference can be told: on these 10 requests B takes"
     )
+
+
+@pytest.mark.parametrize(
+    ("of_tokens", "first", "words_of_first"),
+    [
+        (0.0, (142.0, 123.0, 158.0, 0.6, 0.0), "comes 142 ms later (+123 to +158)."),
+        (0.0, (-142.0, -158.0, -123.0, -0.6, 0.9), "comes, less surely, 142 ms sooner"),
+        (-2.0, (142.0, 123.0, 158.0, 0.6, 0.0), "comes 142 ms later"),
+        (2.0, (142.0, 123.0, 158.0, 0.6, 0.0), ""),  # slower in both
+        (0.0, (142.0, -2.0, 158.0, 0.6, 0.0), ""),
+        (0.0, (142.0, 123.0, 158.0, 0.001, 0.0), ""),
+    ],
+)
+def test_the_first_token_is_told_where_the_others_have_another_answer(
+    early: Comparison, of_tokens: float, first: tuple[float, ...], words_of_first: str
+) -> None:
+    tokens = Paired(10, of_tokens, of_tokens - 1, of_tokens + 1, of_tokens / 100, 0.0)
+    found = replace(
+        early,
+        tpot_ms=replace(early.tpot_ms, paired=tokens),
+        ttft_ms=replace(early.ttft_ms, paired=Paired(10, *first)),
+    )
+    told = words.verdict(found)
+    assert told.startswith("B is" if of_tokens else "Per output token no difference can be told: ")
+    assert (f"; the first token {words_of_first}" in told) == bool(words_of_first)
+    assert ("first token" in told) == bool(words_of_first)
 
 
 def test_the_same_twice(folder: Path) -> None:
@@ -189,21 +218,22 @@ def test_the_same_twice(folder: Path) -> None:
 
 
 def test_a_predictor_of_ones_own_is_said_to_be_unchecked(early: Comparison) -> None:
-    assert words.foresight([early]) == []
+    assert own.foresight([early]) == []
     mine = replace(early, b={**early.b, "predictors": {"mine.py.0": {}, "mine.py.1": {}}})
-    (told,) = words.foresight([early, mine])
-    assert told.startswith("mine.py is not checked for looking ahead")
-    assert told.endswith(": prefetch-sim check mine.py.")
+    (told,) = own.foresight([early, mine])
+    assert told.startswith("mine.py is not checked here for looking ahead")
+    assert told.endswith(": prefetch-sim check mine.py tells.")
 
 
 def test_no_difference_is_said_to_be_none(early: Comparison) -> None:
     """Per output token nothing differs, but the first token comes later; sizes that read alike."""
     total = replace(early.total, b=early.total.a + 5)
     noise = Paired(10, 1e-15, 0.0, 1e-15, 1e-17, 0.0)
+    early = replace(early, ttft_ms=replace(early.ttft_ms, paired=None))
     same = replace(early, tpot_ms=replace(early.tpot_ms, paired=noise), total=total)
     assert words.verdict(same) == "A and B take the same time per output token."
     assert words.in_short(same) == "the same"
-    assert words.signed(1e-15) == words.signed(0.0)
+    assert signed(1e-15) == signed(0.0)
     open_ = replace(noise, difference=0.0, low=-1.0, high=1.0)
     wide = replace(same, tpot_ms=replace(early.tpot_ms, paired=open_))
     assert "B takes the same time a token, and on others" in words.verdict(wide)
@@ -459,6 +489,38 @@ def test_a_point_that_failed_is_said_to_have(sweep: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         compare_rows(ran, "swept", {"predictor": "none"}, {"predictor": "guess"}, failed)
     assert str(refused.value) == "--b predictor=guess: that point failed: mine.py: no"
+
+
+def test_a_policys_file_that_has_changed_since_is_told(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "changed_mine.py"
+    mine.write_text("from prefetch_sim.sim.eviction.lru import *\n")
+    tree = {"trace": str(sweep.parent / "small.parquet"), "hardware": "l4"}
+    axes = {"cache.eviction": ["lru", "changed_mine.py"]}
+    lru, own_one = points.plan({**tree, "cache": {"capacity": "50%"}, "sweep": axes}, "here")
+    with Store(tmp_path) as store:
+        exported = export.write(tmp_path, [lru, own_one], store, unfinished=True)
+    assert export.FILES not in exported[0]
+    rows, _ = read_rows(sweep)
+    for row in rows:
+        row[export.FILES] = exported[1][export.FILES]
+
+    def told() -> list[str]:
+        found = compare_rows(rows, "swept", {"predictor": "none"}, {"predictor": "guess"})
+        assert set(own.changed_since([found[0].comparison])) <= {*words.said(found[0].comparison)}
+        return own.changed_since([place.comparison for place in found])
+
+    assert told() == []
+    mine.write_text(mine.read_text() + "# changed\n")
+    assert told() == [
+        "changed_mine.py has changed since: these are results of what it was; run the sweep again."
+    ]
+    mine.unlink()
+    assert told() == []
+    rows[0][export.FILES] = "{"  # edited
+    assert told() == []
 
 
 def test_a_folder_that_is_no_sweep(folder: Path, tmp_path: Path) -> None:

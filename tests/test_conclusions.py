@@ -361,17 +361,22 @@ def test_a_policy_that_sees_the_future_is_a_bound_and_not_the_best() -> None:
     assert any(line.endswith("the best of them takes 40.0 % less.") for line in lines)
     assert not any("see the future" in line for line in of_sweep(points[:2]))
     only = of_sweep([point(planted(t, eviction="belady"), seed=str(t)) for t in (5, 6)])
-    assert only == [BOUNDS, "Fastest: seed 5: 200 tokens/s, 5.00 ms a token."]
+    assert only == [
+        BOUNDS.format("eviction belady"),
+        "Fastest: seed 5: 200 tokens/s, 5.00 ms a token.",
+    ]
 
 
-BOUNDS = "Every point sees the future: these are bounds, which no engine can have."
+BOUNDS = "Every point sees the future ({}): these are bounds, which no engine can have."
 
 
 def test_a_predictor_of_ones_own_is_said_to_be_unchecked() -> None:
     mine = [{"name": "mine.py", "older": 2}]
     points = [point(planted()), point(planted(5.0, predictor=mine))]
-    told = "mine.py is not checked for looking ahead, which no engine can do: "
-    assert told + "prefetch-sim check mine.py." in of_sweep(points)
+    told = "mine.py is not checked here for looking ahead, which no engine can do: "
+    assert told + "prefetch-sim check mine.py tells." in of_sweep(points)
+    assert told + "prefetch-sim check mine.py tells." in of_run(points[1].result)
+    assert "looking ahead" not in said(of_run(planted(5.0, predictor=GUESS)))
     guesses = of_sweep([points[0], point(planted(5.0, predictor=GUESS))])
     assert not any("looking ahead" in line for line in guesses)
 
@@ -379,14 +384,14 @@ def test_a_predictor_of_ones_own_is_said_to_be_unchecked() -> None:
 def test_bounds_alone_are_no_best_policy_and_no_prefetch() -> None:
     perfect = [point(planted(t, predictor=oracle(1.0, distance=d))) for d, t in ((1, 8), (2, 7))]
     lines = of_sweep(perfect)
-    assert lines[0] == BOUNDS
+    assert lines[0] == BOUNDS.format("an oracle")
     assert not any("Best policy" in line for line in lines)
     lines = of_sweep([*perfect, point(planted())])
-    assert BOUNDS not in lines
+    assert not any("Every point" in line for line in lines)
     helps = "helps in 2 of 2 comparisons with none (median 25.0 % less), hurts in 0."
     assert f"A perfect oracle {helps}" in lines
     warm = [point(planted(t, predictor=p, warm="popular")) for p, t in (((), 10.0), (GUESS, 8.0))]
-    assert of_sweep(warm)[0] == BOUNDS
+    assert of_sweep(warm)[0] == BOUNDS.format("cache.warm popular in the trace itself")
     assert any(line.startswith("Prefetch beside policies that see") for line in of_sweep(warm))
     guess = of_sweep([*perfect, point(planted()), point(planted(8.0, predictor=GUESS))])
     assert any(line.startswith("Prefetch helps in 1 of 1 comparison") for line in guess)
@@ -520,6 +525,44 @@ def test_where_prefetch_hurts_and_why() -> None:
     assert "It hurts most:" not in helping
 
 
+def test_what_changes_little_may_have_loaded_nothing_and_oracles_are_not_counted() -> None:
+    """They are left out of what prediction brings, but not out of the words."""
+    guesses = ((9.0, (9, 0, 0)), (10.0, (9, 0, 0)), (10.01, (0, 0, 0)))
+    points = [
+        *(point(planted(), hardware=h) for h in "abc"),
+        *(
+            point(planted(t, predictor=GUESS, ends=e), hardware=h)
+            for h, (t, e) in zip("abc", guesses)
+        ),
+        *(point(planted(t, predictor=oracle(0.5)), hardware=h) for h, t in zip("abc", (11, 12, 9))),
+    ]
+    lines = of_sweep(points)
+    assert (
+        "Prefetch helps in 1 of 3 comparisons with none (median 10.0 % less), changes little in 2 "
+        "(in 1 of these nothing was loaded ahead), hurts in 0."
+    ) in lines
+    words = "of their 3 comparisons with none 1 take less time, 2 more (up to 20.0 %)."
+    assert f"Oracles are not counted: {words}" in lines
+    perfect = point(planted(8.0, predictor=oracle(1.0)), hardware="a")
+    lines = of_sweep([one for one in points if "guess" not in one.axes["predictor"]] + [perfect])
+    assert f"Oracles of a lower recall are not counted: {words}" in lines
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, ": nothing was proposed"),
+        ({"other": {"redundant": 3}}, ": nothing was loaded ahead"),
+        ({"ends": (9, 0, 0)}, ""),
+    ],
+)
+def test_an_oracle_that_is_as_fast_has_not_failed_to_pay(more: dict[str, Any], why: str) -> None:
+    points = [point(planted(10.0, predictor=oracle(r), total=999.0, **more)) for r in (0.5, 1.0)]
+    lines = of_sweep([point(planted()), *points])
+    first = lines.index("At the highest recall swept it is as fast as without prediction:")
+    assert lines[first + 1] == f"- 1: all else being the same{why}"
+
+
 def test_without_a_point_that_predicts_nothing_it_cannot_be_told() -> None:
     named = {"guess": 9.0, "other": 9.5}
     points = [point(planted(t, predictor=[{"name": n}])) for n, t in named.items()]
@@ -552,10 +595,21 @@ def test_the_recall_at_which_it_turns(
     texts = {
         "An oracle begins to pay at a recall of:": recall is not None,
         "It pays from the lowest recall swept on:": recall is None and pays,
-        "At the highest recall swept it does not pay:": not pays,
+        "At the highest recall swept it is as fast as without prediction:": times[1.0] == 10.0,
+        "At the highest recall swept it does not pay:": times[1.0] > 10.0,
     }
     for text, is_said in texts.items():
         assert (text in lines) == is_said
+
+
+@pytest.mark.parametrize(("best", "spread"), [(9.97, 0.0), (9.5, 2.0)])
+def test_what_is_too_little_or_not_borne_out_does_not_pay(best: float, spread: float) -> None:
+    base = planted(10.0)
+    perfect = planted(best, predictor=oracle(1.0), spread=spread)
+    points = [point(base), point(planted(11.0, predictor=oracle(0.5))), point(perfect)]
+    (turn,) = turns(Swept(points))
+    assert (turn.recall, turn.pays, turn.alike) == (None, False, True)
+    assert "begins to pay" not in said(of_sweep(points))
 
 
 def test_each_condition_turns_at_its_own_recall() -> None:

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 
 from prefetch_sim.experiments.plots import bars
 from prefetch_sim.experiments.plots.frame import read
+from prefetch_sim.experiments.plots.labels import pairs
 from prefetch_sim.experiments.plots.measures import ENOUGH, measure
 from prefetch_sim.experiments.plots.own import draw
 from prefetch_sim.experiments.plots.sheet import Sheet
@@ -172,17 +173,122 @@ def test_a_number_of_a_predictor_is_an_axis_as_recall_is(x: str) -> None:
         draw(frame, "predictor.oldest")
 
 
-def test_one_corner_of_a_heat_map_is_no_line_but_said() -> None:
-    """A line round a single cell is a speck beside its number."""
-    frame = results(predictor=RECALLS, hardware__host_link__gb_s=[6, 12, 25])
-    slow = (frame["config.predictor"] == "[]") & (frame[f"config.{LINK}"] == 6)
-    times = frame["tpot_ms.mean"].to_numpy().copy()
-    lowest = (frame[f"config.{LINK}"] == 6) & frame["config.predictor"].str.contains("0.5")
-    frame["tpot_ms.mean"] = np.where(frame["config.predictor"] == "[]", 10 * times, times)
-    frame.loc[lowest, "tpot_ms.mean"] = 1.01 * float(frame.loc[slow, "tpot_ms.mean"].iloc[0])
-    figure = draw(frame, "recall", by=LINK, kind="heat")
-    assert not any(isinstance(one, QuadContourSet) for one in figure.panels[0].collections)
-    assert "lower than without prefetch but in one corner" in figure.caption
+LOW, HIGH = 0.9, 1.1  # of the time without prefetch
+
+
+@pytest.mark.parametrize(
+    ("ratios", "measure", "words"),  # a row a link, from 6 GB/s up, of recalls 0.5, 0.75 and 1
+    [
+        ([[HIGH, LOW, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
+         "faster than without prefetch, but slower at recall 0.5 with host link 6 GB/s"),
+        ([[1, 1, 1], [HIGH, HIGH, LOW], [HIGH, LOW, LOW]], "tpot_ms", "LINE at host link 6 GB/s"),
+        ([[1, HIGH, LOW], [1, 1, 1], [1, 1, 1]], "tpot_ms",
+         "as fast as without prefetch, but faster at recall 1 with host link 6 GB/s, "
+         "slower at recall 0.75 with host link 6 GB/s"),
+        ([[1, 1, 1]] * 3, "tpot_ms", "as fast as without prefetch throughout"),
+        ([[1, 1, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
+         "faster than without prefetch, but as fast at recall 0.5, 0.75 with host link 6 GB/s"),
+        ([[1, LOW, LOW]] * 3, "tpot_ms", "faster than without prefetch, but as fast at recall 0.5"),
+        ([[HIGH] * 3, [1] * 3, [1] * 3], "hit_rate",
+         "as high as without prefetch, but higher at host link 6 GB/s"),
+        ([[HIGH] * 3] * 3, "decode_tokens_per_s", "slower than without prefetch throughout"),
+        ([[None, LOW, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
+         "faster than without prefetch where that was run"),
+    ],
+)  # fmt: skip
+def test_a_heat_map_without_a_line_says_which_cells_are_on_which_side(
+    ratios: list[list[float | None]], measure: str, words: str
+) -> None:
+    """A line round a single cell is a speck beside its number; what is alike is on no side."""
+    frame = results(predictor=["none", 0.5, 0.75, 1.0], hardware__host_link__gb_s=[6, 12, 25])
+    by_link: list[list[float | None]] = [[1.0, *row] for row in ratios]
+    factors = [row[recall] for recall in range(4) for row in by_link]
+    frame["tpot_ms.mean"] = frame["hit_rate.all"] = [f and 0.5 * f for f in factors]
+    frame = frame[frame["tpot_ms.mean"].notna()]
+    figure = draw(frame, "recall", measure, by=LINK, kind="heat")
+    lines = [one for one in figure.panels[0].collections if isinstance(one, QuadContourSet)]
+    assert bool(lines) == words.startswith("LINE")
+    alike = "white line: as without prefetch; as fast as without prefetch"
+    assert figure.caption.endswith(words.replace("LINE", alike)), figure.caption
+
+
+def test_each_panel_of_a_heat_map_has_a_line_or_a_word() -> None:
+    frame = results(
+        predictor=RECALLS, hardware__host_link__gb_s=[6, 12, 25], cache__capacity=[10, 40, 80]
+    )
+    none, share = frame["config.predictor"] == "[]", frame["cache.share"]
+    frame.loc[share == 0.4, "tpot_ms.mean"] = 7.0
+    frame = frame[~none | (share < 0.8)]
+    alone = draw(frame[frame["config.predictor"] != "[]"], "recall", by=LINK, kind="heat")
+    assert "without prefetch" not in alone.caption
+    caption = draw(frame, "recall", by=LINK, kind="heat").caption
+    for words in (
+        "white line: as without prefetch", "80 % of experts cached: not run without prefetch",
+        "40 % of experts cached: as fast as without prefetch throughout",
+    ):  # fmt: skip
+        assert words in caption
+
+
+LABELS = {"lfu_da.py": "LFU-DA", "cache.capacity": "cached, %", "none": "on demand", "b": "B b"}
+
+
+def test_a_figure_calls_things_by_a_users_labels() -> None:
+    frame = results(predictor=["none", "a", "b"], cache__capacity=[20, 40])
+    frame["config.cache.eviction.name"] = frame["axis.cache.eviction"] = "lfu_da.py"
+    shown = draw(frame, "capacity", where=["predictor=none", "predictor=b"], labels=LABELS)
+    (panel,) = shown.panels
+    assert [line.get_label() for line in panel.lines] == ["on demand", "B b"]
+    assert panel.get_xlabel() == "cached, %"
+    assert "LFU-DA eviction" in shown.caption
+    assert "lfu_da eviction" in draw(frame, "capacity").caption  # no longer
+    frame["config.predictor"] = [
+        text.replace('"b"', '"b", "k": 2') for text in frame["config.predictor"]
+    ]
+    (panel,) = draw(frame, "capacity", labels={"b": "_B"}).panels
+    assert " _B k 2" in [line.get_label() for line in panel.lines]
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        (
+            ["lfu_de.py=LFU"],
+            "--label 'lfu_de.py': nothing in the figure is called so; did you mean",
+        ),
+        (["a=X", "b=X"], "--label: 'X' is given twice, and could not be told apart"),
+        (["a=X", "a=Y"], "--label 'a=Y': 'a' is given twice"),
+        (["a="], "--label 'a=': write OLD=NEW"),
+    ],
+)
+def test_labels_that_cannot_be(label: list[str], says: str) -> None:
+    frame = results(predictor=["none", "a", "b"], cache__capacity=[20, 40])
+    frame["config.cache.eviction.name"] = frame["axis.cache.eviction"] = "lfu_da.py"
+    with pytest.raises(ConfigError) as refused:
+        draw(frame, "capacity", labels=pairs(label))
+    assert str(refused.value).startswith(says)
+
+
+def test_without_its_caption_a_figure_is_lower_by_it() -> None:
+    frame = results(predictor=["none", "a"], cache__capacity=[20, 40])
+    whole, bare = (draw(frame, "capacity", caption=caption) for caption in (True, False))
+    assert whole.caption == bare.caption
+    assert whole.get_figheight() - bare.get_figheight() > 0.1
+    for page in (whole, bare):
+        page.draw_without_rendering()
+    assert all(text.get_text() != whole.caption for text in bare.findobj(Text))
+    tall = [page.panels[0].get_window_extent().height for page in (whole, bare)]
+    assert tall[0] == pytest.approx(tall[1], rel=0.02)
+
+
+def test_labels_and_no_caption_on_the_command_line(tmp_path: Path) -> None:
+    results(predictor=["none", "a"], cache__capacity=[20, 40]).to_csv(tmp_path / "r.csv")
+    options = ("--x", "capacity", "--label", "a = Mine", "--no-caption", "--out", "f.svg")
+    done = here("plot", "r.csv", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert "Mine" in drawn
+    assert "a.parquet" in done.stdout
+    assert "a.parquet" not in drawn
 
 
 def test_lines_upon_one_another_are_told_apart() -> None:

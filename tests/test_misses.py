@@ -123,6 +123,7 @@ def test_the_command_line_lists_and_runs_them() -> None:
     done = run_cli("run", "experiments/readme.yaml", "--set", "requests=0:1", *sets)
     assert done.code == 0, done.err
     assert "of routed experts computed on the CPU" in done.out
+    assert "compute, shared out to GPU and CPU" in done.out  # not the compute of above, the GPU's
 
 
 def test_a_layer_left_to_the_cpu_needs_no_cache() -> None:

@@ -466,3 +466,20 @@ def test_a_file_is_the_same_however_it_is_spelled(study: Path) -> None:
     end = run_cli("sweep", config, "--out", "out", "--jobs", 1)
     assert end.code == 0, end.err
     assert "1 point in out" in end.err
+
+
+@pytest.mark.parametrize(("eviction", "says"), [("lru", False), ("s3-fifo", True)])
+def test_routing_that_was_made_to_what_lru_hits_judges_no_other_eviction(
+    eviction: str, says: bool
+) -> None:
+    made = {"synthetic": "gpt-oss-20b", "requests": 1, "prompt": 8, "decode": 8}
+    made |= {"hit_rate": 0.5, "at": "50%"}
+    found = inputs(trace=made, cache={"eviction": eviction}).notes
+    assert [note for note in found if "made to what LRU hits" in note] == (
+        [
+            "trace.hit_rate: this routing is made to what LRU hits, so it says little of s3-fifo; "
+            "a recording does"
+        ]
+        if says
+        else []
+    )

@@ -444,6 +444,7 @@ def test_the_table_breaks_no_number_and_names_what_varies(folder: Path, width: i
     rich.console.Console(file=shown, width=width).print(export.table(found, rows, width))
     text = " ".join(shown.getvalue().split())
     assert text.startswith("in all points: cache.capacity 60%")
+    assert "tokens/s: of decode; hit rate: prefill too; stall" in text
     assert text.count("0.0123 1,234 98,765 100.0 % 100.0 % 99.9 %") == len(found) == 8
     assert text.count("oracle") == text.count("distance=1") == text.count("recall=0.5") == 4
     assert "60%" not in text[len("in all points: cache.capacity 60%") :]

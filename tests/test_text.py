@@ -167,3 +167,8 @@ def test_no_array_is_read_before_it_is_measured(tmp_path: Path) -> None:
         (tmp_path / "x.npy").write_bytes(wrong)
         with pytest.raises(TraceError, match=r"x\.npy: damaged: "):
             map_npy(tmp_path / "x.npy")
+
+
+def test_a_heading_says_what_a_figure_by_precision_is_of() -> None:
+    paths = ["hardware.cpu.expert_gb_s.bf16", "cache.eviction.name", "hardware.host_link.gb_s"]
+    assert text.last_parts(paths) == ["expert_gb_s.bf16", "eviction", "gb_s"]

@@ -49,7 +49,8 @@ def advise(
     placement, best = min(tried, key=lambda one: one[1].ms)
     felt = points.elasticities(best, lambda figure: tell(f"what {figure} counts for"))
     assumed = {one.what for one in found.taken if one.how == "assumed"}
-    doubt = bands.band(best, felt, without, cpu_assumed="cpu" in assumed)
+    whole = placement.way == "whole"
+    doubt = bands.band(best, felt, without, cpu_assumed="cpu" in assumed, whole=whole)
     at_best = bool(placement.on_drive) and found.place.runtime.name in PAGING
     speed = _speed(best, doubt, question.context, at_best)
     more = options.more(found, placement, best, tell)
@@ -80,10 +81,11 @@ def advise(
         prefetch=tuple(prefetch),
         prefetches=prefetches.name if base else None,
         prefetch_over=base.tokens_s if base else None,
+        prefetch_sets=points.filling(base.tree, base.inputs) if base is best else None,
         may_prefetch=base is None or "prefetch" not in prefetches.lacks,
         prefetches_here=prefetches.known_to_run_on(found.machine.profile.chip),
         target=target,
-        trust=_trust(found, best, felt, doubt, without),
+        trust=_trust(found, best, felt, doubt, without, whole=whole),
         config=best.tree,
     )
 
@@ -203,6 +205,8 @@ def _trust(
     felt: Mapping[str, float],
     doubt: bands.Band,
     without: Collection[str],
+    *,
+    whole: bool,
 ) -> Trust:
     stated = bands.figures(best)
     kinds = {"measured": 0, "datasheet": 0, "estimate": 0}
@@ -212,7 +216,12 @@ def _trust(
     largest = [(path, part) for path, part in doubt.parts.items() if part >= 0.005]
     place = found.place
     names = place.runtime.name, place.model.name, place.profile.name
-    return Trust(kinds, dict(largest[:_NAMED]), near.rows(*names, without=without))
+    return Trust(
+        kinds,
+        dict(largest[:_NAMED]),
+        near.rows(*names, whole=whole, without=without),
+        bands.whole_deviations(without) if whole else None,
+    )
 
 
 def _longest_context(found: Situation) -> int | None:

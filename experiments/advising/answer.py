@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from prefetch_sim.experiments.advising.band import Deviations
 from prefetch_sim.experiments.advising.machine import Taken
 from prefetch_sim.experiments.advising.near import Measured
 from prefetch_sim.experiments.advising.placements import Way
@@ -74,6 +75,7 @@ class Trust:
     figures: dict[str, int]  # that count, by kind: measured, datasheet, estimate
     doubts: dict[str, float]  # the largest parts of the band, by figure
     measured: tuple[Measured, ...]  # the nearest rows of the field check
+    whole: Deviations | None = None  # of its rows that have all on the accelerator, as here
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Advice:
     prefetch_over: float | None = None  # its tokens a second without
     may_prefetch: bool = True  # whether that engine can do it today
     prefetches_here: bool | None = True  # whether it runs on that machine; None: not known
+    prefetch_sets: dict[str, int] | None = None  # of ``config``, for a cache as full as in these
     target: Target | None = None
     trust: Trust | None = None
     config: Tree | None = None  # of prefetch-sim run

@@ -93,7 +93,7 @@ def what(advice: Advice, asked: dict[str, Any]) -> str:
     """A row in words: where, what, and the split that was asked about."""
     where, split = advice.machine, ""
     for one in advice.taken:
-        if one.what == "cpu":
+        if one.what == "cpu" and advice.fits != "whole":
             where += f" with {one.value}" + (" (assumed)" if one.how == "assumed" else "")
     if (layers := asked.get("n_cpu_moe")) is not None:
         split = f", --n-cpu-moe {layers}" if layers < 999 else ", all experts on the CPU"

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefetch_sim.experiments.advising.band import WHOLE
+
 CHECKED = Path(__file__).resolve().parents[1] / "results" / "advising" / "rows.csv"
 _WEIGHTS = (2, 2, 1)  # of the same engine, model and machine
 _NEAR = 3
@@ -25,13 +27,20 @@ class Measured:
 
 
 def rows(
-    runtime: str, model: str, machine: str, *, without: Collection[str] = ()
+    runtime: str, model: str, machine: str, *, whole: bool, without: Collection[str] = ()
 ) -> tuple[Measured, ...]:
-    """At most two, the nearest first; none where nothing is near, or the check was not run."""
+    """At most two, the nearest first; none where nothing is near, or the check was not run.
+
+    ``whole``: of runs with every expert on the accelerator; else of the others.
+    """
     if not CHECKED.is_file():
         return ()
     with CHECKED.open(encoding="utf-8", newline="") as file:
-        found = [row for row in csv.DictReader(file) if row["row"] not in without]
+        found = [
+            row
+            for row in csv.DictReader(file)
+            if row["row"] not in without and row["row"].startswith(WHOLE) == whole
+        ]
 
     def nearness(row: dict[str, str]) -> int:
         same = (row["runtime"] == runtime, row["model"] == model, row["machine"] == machine)

@@ -155,11 +155,15 @@ def _all_in_memory(found: Situation, placement: Placement) -> Iterator[tuple[str
 def prefetch(
     found: Situation, placement: Placement, best: Point, tell: Told
 ) -> tuple[Point | None, list[Option]]:
-    """What foreseeing the next layer's experts brings to an engine that loads what it misses."""
+    """What foreseeing the next layer's experts brings to an engine that loads what it misses.
+
+    Nothing is said of a split that stays above a drive: what would pay is to bring experts to host
+    memory, and a run brings what it foresees on to the accelerator.
+    """
     base = best
-    if placement.way in ("whole", "layers", "each") and not placement.on_drive:
+    if placement.way in ("whole", "layers", "each"):
         other = found.with_runtime(PREFETCHING)
-        if placement.way == "whole" or "lru" not in ways(other.place):
+        if placement.way == "whole" or placement.on_drive or "lru" not in ways(other.place):
             return None, []
         base = point(other, "lru")[1]
     tell("a cache that is full")

@@ -59,8 +59,16 @@ def run(tree: Tree, *, last: int = 0) -> Point:
 def settled(tree: Tree, inputs: Inputs) -> Point:
     """Run a config, which ``inputs`` are of, with a cache that is full of what is used.
 
-    Its prompt goes round all experts, so that none of the cache stays empty. Raises ConfigError.
+    The time is of the later half of its tokens. Raises ConfigError.
     """
+    sets = filling(tree, inputs)
+    for path, value in sets.items():
+        tree = set_path(tree, path, value)
+    return run(tree, last=sets["trace.decode"] // 2)
+
+
+def filling(tree: Tree, inputs: Inputs) -> dict[str, int]:
+    """Keys of a config with which its cache is full: the prompt goes round all experts."""
     model, profile = inputs.model, inputs.profile
     tokens = _SETTLED
     if profile.unified_memory or inputs.host_bytes is not None:
@@ -68,8 +76,7 @@ def settled(tree: Tree, inputs: Inputs) -> Point:
         tokens = max(_LEAST_SETTLED, min(_SETTLED, _OFF_DRIVE // routed))
     prompt = max(tree["trace"]["prompt"], -(-model.experts // model.top_k))
     tokens = min(tokens, max(2, tree.get("context", tokens + prompt) - prompt))
-    tree = set_path(set_path(tree, "trace.decode", tokens), "trace.prompt", prompt)
-    return run(tree, last=tokens // 2)
+    return {"trace.prompt": prompt, "trace.decode": tokens}
 
 
 def at_context(point: Point, tokens: int) -> float:

@@ -193,6 +193,8 @@ def _engine(one: Option) -> str:
 def _prefetch(advice: Advice) -> str:
     if advice.fits == "whole":
         return "nothing to load, so nothing to gain"
+    if not advice.prefetch and advice.memory.on_drive:
+        return "not judged: from the drive to host memory alone is not simulated"
     if not advice.prefetch:
         return f"nothing: {advice.runtime} loads nothing that a token could wait for"
     where = _who_prefetches(advice)
@@ -254,6 +256,8 @@ def _trust(advice: Advice) -> str:
         f"±{_share(speed.half_width)}{cut}: figures ±{_share(speed.from_figures)} ({doubts}; "
         f"of those that count {kinds}), field check ±{_share(speed.from_field)}"
     )
+    if trust.whole is not None:
+        text += f" ({trust.whole})"
     if speed.at_best:
         text += ", upwards only; no run was compared that reads through the page cache"
     near = "; ".join(

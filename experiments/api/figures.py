@@ -27,23 +27,32 @@ def plot(
     *,
     kind: str | None = None,
     size: str = "paper",
+    labels: Mapping[str, str] | None = None,
+    caption: bool = True,
     out: str | os.PathLike[str] | None = None,
 ) -> Sheet:
     """Draw measure ``y`` of a sweep along its axis ``x``; a matplotlib Figure.
 
     ``results``: what ``sweep`` returns, its folder, a ``results.csv``, or a DataFrame of some of
     its rows. ``by``: the axes shown as colours, columns and rows; ``where`` holds others
-    (``{"hardware": "l4"}``); ``kind``: lines or heat; ``size``: paper or slide. ``out``: a file to
-    write as well, by its ending PNG, SVG or PDF. Raises ConfigError for axes that are not there.
+    (``{"hardware": "l4"}``); ``kind``: lines or heat; ``size``: paper or slide. ``labels``: what
+    values, axes and the measure are called (``{"lfu_da.py": "LFU-DA"}``). Without ``caption`` it is
+    not drawn, and still in ``figure.caption``. ``out``: a file to write as well, by its ending PNG,
+    SVG or PDF. Raises ConfigError for axes that are not there.
     """
     _check(results, {"x": x, "y": y, "kind": kind, "size": size}, by, where)
+    given = labels is None or (
+        isinstance(labels, Mapping) and _is_texts(labels) and _is_texts(list(labels.values()))
+    )
+    need(given, "labels", "a mapping of names to labels", labels)
+    need(isinstance(caption, bool), "caption", "True or False", caption)
     need_path("out", out)
     if out is not None:
         check_target("out", Path(out))
     source = results.frame if isinstance(results, Sweep) else results
     source = Path(source) if isinstance(source, str | os.PathLike) else source
     with as_arguments():
-        figure = draw(source, x, y, by, where, kind, size)
+        figure = draw(source, x, y, by, where, kind, size, labels, caption)
         if out is not None:
             path = Path(out)
             format_of(None, path)

@@ -119,7 +119,7 @@ class Sweep:
         return f"<Sweep {what}: best {number(best)} ms per output token>"
 
     def _repr_html_(self) -> str:
-        headings = [*self.axes, "decode, tokens/s", "ms per output token", "hit rate"]
+        headings = [*self.axes, "decode, tokens/s", "ms per output token", "hit rate, prefill too"]
         rows = []
         for row in self.frame.head(_SHOWN).to_dict("records"):
             cells = [str(row[f"axis.{path}"]) for path in self.axes]

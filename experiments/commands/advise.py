@@ -83,7 +83,7 @@ def advise(
     with _progress() as tell:
         advice = answer(question, tell)
     if config is not None:
-        _write(config, advice.config, words.title(advice))
+        _write(config, advice.config, words.title(advice), advice.prefetch_sets)
         say(f"wrote {config}")
     if as_json:
         print(json.dumps(asdict(advice), indent=2, allow_nan=False))
@@ -118,9 +118,12 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 _ONE = "One request; to compare runs take eight or more: --set trace.requests=8"
+_FULL = "Prefetching was judged with a full cache, where wrong loads cost what they do:"
 
 
-def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
+def _write(
+    path: Path, tree: dict[str, Any] | None, title: str, filling: dict[str, int] | None
+) -> None:
     import yaml
 
     from prefetch_sim.experiments.text import one_line
@@ -133,6 +136,9 @@ def _write(path: Path, tree: dict[str, Any] | None, title: str) -> None:
     fixed = [f"{key}.capacity" for key in ("cache", "host") if _is_fixed(tree.get(key))]
     fixed += ["trace.hit_rate"] if "hit_rate" in tree["trace"] else []
     said = [one_line(title), _ONE]
+    if filling:
+        sets = " ".join(f"--set {key}={value}" for key, value in filling.items())
+        said += [_FULL, f"  {sets} (and of these tokens the later half)"]
     if fixed:
         said.append(f"Of these memories, so another in hardware changes none: {', '.join(fixed)}")
     head = "".join(f"# {line}\n" for line in said)

@@ -108,7 +108,7 @@ def _side(option: str, given: Sequence[str], config: Path | None, common: list[s
 
 def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: bool) -> None:
     with nothing_to_keep():
-        from prefetch_sim.experiments.comparing import words
+        from prefetch_sim.experiments.comparing import own, words
         from prefetch_sim.experiments.comparing.swept import compare_points
         from prefetch_sim.experiments.sweeps.points import label
         from prefetch_sim.sim.config.files import parse_assignment, spelled
@@ -124,11 +124,12 @@ def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: boo
         show(places[0].comparison)
     elif not any(words.has_tokens(place.comparison) for place in places):
         axes = " and ".join(f"--a and --b {axis}=…" for axis in places[0].at)
-        _say(f"{words.verdict(places[0].comparison)} For times to the first token, give {axes}.")
+        _say(f"{words.NO_TOKENS} For times to the first token, give {axes}.")
     else:
         _show_places(places, " ".join(in_a), " ".join(in_b))
         found = [place.comparison for place in places]
-        for sentence in (words.over_places(found), *words.foresight(found)):
+        caveats = *own.foresight(found), *own.changed_since(found)
+        for sentence in (words.over_places(found), *caveats):
             _say(sentence)
 
 
@@ -154,6 +155,7 @@ def show(found: Comparison) -> None:
     """Print a comparison for people."""
     from prefetch_sim.experiments.comparing import words
     from prefetch_sim.experiments.comparing.changed import changes
+    from prefetch_sim.experiments.comparing.signed import change, signed
     from prefetch_sim.experiments.output import console, grid
     from prefetch_sim.experiments.text import count, number
 
@@ -178,11 +180,11 @@ def show(found: Comparison) -> None:
     whole = found.total.difference
     for label, part in found.parts.items():
         if part.a or part.b:
-            share = words.change(part.difference, whole)
-            ms = number(part.a / 1e6), number(part.b / 1e6), words.signed(part.difference / 1e6)
+            share = change(part.difference, whole)
+            ms = number(part.a / 1e6), number(part.b / 1e6), signed(part.difference / 1e6)
             time.add_row(label.replace("_", " "), *ms, share)
     total = found.total
-    time.add_row("total", number(total.a / 1e6), number(total.b / 1e6), words.signed(whole / 1e6))
+    time.add_row("total", number(total.a / 1e6), number(total.b / 1e6), signed(whole / 1e6))
     why = grid("what explains it", "A", "B", right=2)
     for row in words.facts(found):
         why.add_row(*row)
@@ -196,7 +198,7 @@ def show(found: Comparison) -> None:
 
 def _cells(figure: Figure) -> list[str]:
     """A, B, their difference, its interval and its share of A."""
-    from prefetch_sim.experiments.comparing.words import change, signed
+    from prefetch_sim.experiments.comparing.signed import change, signed
     from prefetch_sim.experiments.text import number
 
     a, b, pairs = figure.a, figure.b, figure.paired

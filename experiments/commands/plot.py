@@ -44,6 +44,15 @@ def plot(
         typer.Option(metavar="PATH=VALUE", help="Only these points; repeat."),
     ] = None,
     kind: Annotated[str | None, typer.Option(metavar="lines|heat", help="How it is drawn.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW", help="What a value, an axis or the measure is called; repeat."
+        ),
+    ] = None,
+    no_caption: Annotated[
+        bool, typer.Option("--no-caption", help="Leave it off the figure; it is printed.")
+    ] = False,
     size: Annotated[
         str, typer.Option(metavar="paper|slide", help="For a column or a page of text, or a slide.")
     ] = "paper",
@@ -72,16 +81,17 @@ def plot(
     own = any((x, y, by, kind))
     if folder is not None:
         with nothing_to_keep():
-            from prefetch_sim.experiments.plots import figures
+            from prefetch_sim.experiments.plots import figures, labels
             from prefetch_sim.experiments.plots.own import draw
 
+        look = size, labels.pairs(label or ()), not no_caption
         if not own:
             made = [figures.format_of(form, None)] if form else ["png", "svg"]
             check_folder("--out", target := out or _beside(folder))
-            _tell(target, figures.draw_all(folder, target, made, size, where or ()), made)
+            _tell(target, figures.draw_all(folder, target, made, where or (), *look), made)
             return
         ending = figures.format_of(form, _file(out))
-        figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, size)
+        figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, *look)
         path = _file(out)
         if path is None:
             check_folder("--out", target := out or _beside(folder))
@@ -89,7 +99,7 @@ def plot(
             path.parent.mkdir(parents=True, exist_ok=True)
         _write(figure, path, folder)
     elif trace is not None:
-        if own or where or form or size != "paper":
+        if own or where or form or label or no_caption or size != "paper":
             raise ConfigError("plot --trace: takes no option but --out; the others are of a sweep")
         with nothing_to_keep():
             from prefetch_sim.experiments.plots.trace_figures import draw_trace

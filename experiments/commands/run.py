@@ -177,8 +177,9 @@ def summary(inputs: Inputs, found: dict[str, Any], measured_on: str = "") -> Non
     none = "no policy" if inputs.cpu_computes else "no eviction or prefetch"
     bounds = grid(f"{none} can be faster than", "ms", right=1)
     simulated = found["bounds_ms"] is not None  # what is measured is below no bound of a model
+    shared = {"compute": "compute, shared out to GPU and CPU"} if inputs.cpu_computes else {}
     for label, ms in (found["bounds_ms"] or {}).items():
-        bounds.add_row(label, number(ms))
+        bounds.add_row(shared.get(label, label), number(ms))
     bounds.add_row("regret (total - clairvoyant)", number(found["regret_ms"]))
     cache = grid("hit rate", "all", "decode", "prefill", right=3)
     cache.add_row("", *(percent(found["hit_rate"][p]) for p in ("all", "decode", "prefill")))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
+from prefetch_sim.experiments.comparing.own import changed_since, foresight
+from prefetch_sim.experiments.comparing.signed import NOTHING, signed
 from prefetch_sim.experiments.conclusions.evidence import Evidence
 from prefetch_sim.experiments.conclusions.figures import ended
-from prefetch_sim.experiments.conclusions.unchecked import unchecked
 from prefetch_sim.experiments.text import count, number, percent, size
 from prefetch_sim.sim.results.paired import ENOUGH
 
 FULL = 0.9  # of a link's rate: from here on it is what the run waits for
 _SMALL = 0.01  # of all that parts differ by: what is less is not said in words
-NOTHING = 1e-6  # ms: below a ns, which is what times are counted in
+NO_TOKENS = "No request has output tokens: there is no time per token to compare."
 _TOLD = 0.0005  # a difference of shares that shows
 PARTS = {
     "compute": "compute",
@@ -33,14 +32,22 @@ _ORIGINS = {"demand": "on demand", "prefetch": "ahead", "behind": "behind"}
 
 def said(c: Comparison) -> list[str]:
     """All of it, a sentence or two each: the verdict, what limits it, what it is made of, why."""
-    return [verdict(c), *caveats(c), *foresight([c]), *made_of(c), *reasons(c)]
+    return [verdict(c), *caveats(c), *foresight([c]), *changed_since([c]), *made_of(c), *reasons(c)]
 
 
 def verdict(c: Comparison) -> str:
-    """Whether the difference in time per output token is real, and how large."""
+    """Whether the difference in time per output token is real, and how large.
+
+    With that of the first token, where it has another answer.
+    """
+    told, first = _per_token(c), _first_token(c)
+    return f"{told.removesuffix('.')}; {first}." if first else told
+
+
+def _per_token(c: Comparison) -> str:
     pairs = c.tpot_ms.paired
     if pairs is None or not has_tokens(c):
-        return "No request has output tokens: there is no time per token to compare."
+        return NO_TOKENS
     if _alike(c):
         return f"A and B take the same time{' per output token' * bool(c.total.difference)}."
     apart = f"{number(abs(pairs.difference))} ms a token {_more(pairs.difference)}"
@@ -56,10 +63,28 @@ def verdict(c: Comparison) -> str:
     interval = f"95 % interval {signed(pairs.low)} to {signed(pairs.high)} ms"
     if not pairs.real:
         return (
-            f"No difference can be told: on these {requests} B takes {apart}, "
+            f"Per output token no difference can be told: on these {requests} B takes {apart}, "
             f"and on others like them either may be faster ({interval})."
         )
     return f"B is {in_short(c)}: {apart}, {interval}, over {requests}."
+
+
+def _first_token(c: Comparison) -> str:
+    """When it comes, where that is told apart and the time per output token does not say so."""
+    first, rest = c.ttft_ms.paired, c.tpot_ms.paired
+    if first is None or not first.real:
+        return ""
+    found = Evidence(first, c.batched or first.chained)
+    if not found.noticed or (
+        rest is not None
+        and in_short(c).endswith(("faster", "slower"))
+        and (rest.difference < 0) == (first.difference < 0)
+    ):
+        return ""
+    sure = "comes" if found.borne else "comes, less surely,"
+    way = "sooner" if first.difference < 0 else "later"
+    interval = f"{signed(first.low)} to {signed(first.high)}"
+    return f"the first token {sure} {number(abs(first.difference))} ms {way} ({interval})"
 
 
 def _alike(c: Comparison) -> bool:
@@ -94,12 +119,6 @@ def caveats(c: Comparison) -> list[str]:
             "the interval is too narrow."
         ]
     return []
-
-
-def foresight(places: Sequence[Comparison]) -> list[str]:
-    """Which predictors of a user's own may look ahead, for all that is known."""
-    labels = (label for c in places for side in (c.a, c.b) for label in side["predictors"])
-    return unchecked(re.sub(r"\.\d+$", "", label) for label in labels)  # a name that is there twice
 
 
 def made_of(c: Comparison) -> list[str]:
@@ -159,20 +178,6 @@ def over_places(places: Sequence[Comparison]) -> str:
     if len(places) > 1:
         said += " Places of the same requests are not independent of each other."
     return said
-
-
-def signed(value: float | None) -> str:
-    """A difference; "–" for none."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"+{number(value)}" if value >= NOTHING else number(value)
-
-
-def change(part: float | None, whole: float | None) -> str:
-    """A difference as a share of something; "–" where there is none."""
-    if part is None or not whole:
-        return "–"
-    return f"{100 * part / whole:+.1f} %" if part else percent(0)
 
 
 def _facts(found: Results) -> Iterator[tuple[str, str]]:

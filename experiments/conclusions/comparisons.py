@@ -229,12 +229,19 @@ def _alike(mine: Mapping[Labels, float], its: Mapping[Labels, float]) -> bool:
     return log is not None and abs(math.expm1(log)) < NOTICED
 
 
-def prefetching(swept: Swept) -> list[Difference]:
-    """Each point that predicts, to the same without; perfect oracles where nothing else does."""
+def prefetching(swept: Swept) -> tuple[list[Difference], list[Difference]]:
+    """Each point that predicts, to the same without: those that count, and those left out.
+
+    What sees the future is left out; where nothing else predicts, perfect oracles count.
+    """
     pairs = [(p, base) for p in swept.points if (base := swept.without(p)) is not None]
-    real = [pair for pair in pairs if not figures.foresees(pair[0].result)]
-    perfect = [pair for pair in pairs if figures.recall(pair[0].result) in (None, 1.0)]
-    return [difference(point, base) for point, base in real or perfect]
+    real = [not figures.foresees(point.result) for point, _ in pairs]
+    perfect = [figures.recall(point.result) in (None, 1.0) for point, _ in pairs]
+    counted = real if any(real) else perfect
+    found: tuple[list[Difference], list[Difference]] = ([], [])
+    for pair, counts in zip(pairs, counted):
+        found[not counts].append(difference(*pair))
+    return found
 
 
 def shown(swept: Swept, most: int) -> list[Measured]:

@@ -76,6 +76,13 @@ def early(result: Result) -> Early:
     return Early(ends["timely"], ends["late"], ends["useless"])
 
 
+def unused(result: Result) -> str:
+    """Why prediction changed nothing: nothing came of it; "" where something did."""
+    if not ended(result)["proposed"]:
+        return "nothing was proposed"
+    return "" if early(result).total else "nothing was loaded ahead"
+
+
 def reasons(result: Result, without: Result | None = None) -> list[Reason]:
     """What keeps prefetches from helping, the gravest first.
 
@@ -131,11 +138,18 @@ def recall(result: Result) -> float | None:
 
 def foresees(result: Result) -> bool:
     """Whether one of the run's policies knows what is still to come: no engine can have it."""
+    return bool(foreseeing(result))
+
+
+def foreseeing(result: Result) -> list[str]:
+    """What in the run's config does."""
     config = result["config"]
     static = config["cache"]["static"] or {}
-    return (
-        config["cache"]["eviction"]["name"] == "belady"
-        or config["cache"]["warm"] == "popular"  # in the run's own trace
-        or any(predictor["name"] == "oracle" for predictor in config["predictor"])
-        or (any(static.get(by) for by in ("popular", "uniform")) and not static.get("counts"))
-    )
+    found = {
+        "eviction belady": config["cache"]["eviction"]["name"] == "belady",
+        "cache.warm popular in the trace itself": config["cache"]["warm"] == "popular",
+        "an oracle": any(predictor["name"] == "oracle" for predictor in config["predictor"]),
+        "static experts by the trace's own counts": not static.get("counts")
+        and any(static.get(by) for by in ("popular", "uniform")),
+    }
+    return [cause for cause, there in found.items() if there]

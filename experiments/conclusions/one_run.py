@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefetch_sim.experiments.conclusions import figures
 from prefetch_sim.experiments.conclusions.evidence import evidence, of_one
 from prefetch_sim.experiments.conclusions.figures import NOTICED, Reason, Result
+from prefetch_sim.experiments.conclusions.unchecked import unchecked
 from prefetch_sim.experiments.text import number, percent
 
 WAITING_FOR = {
@@ -27,6 +28,7 @@ def of_run(result: Result, without: Result | None = None) -> list[str]:
     said = [_time(result)]
     if figures.predicts(result):
         said += _prefetch(result, without)
+        said += unchecked(predictor["name"] for predictor in result["config"]["predictor"])
     return said + _link(result) + _left(result)
 
 

@@ -18,6 +18,7 @@ from prefetch_sim.experiments.conclusions.comparisons import (
 from prefetch_sim.experiments.conclusions.evidence import of_many, of_one
 from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.conclusions.one_run import because, per_token
+from prefetch_sim.experiments.conclusions.paying import little, not_counted, who
 from prefetch_sim.experiments.conclusions.turns import Turn, turns
 from prefetch_sim.experiments.conclusions.unchecked import unchecked
 from prefetch_sim.experiments.text import count, last_parts, number, percent
@@ -70,7 +71,12 @@ def _undecoded(swept: Swept) -> list[str]:
 def _best(swept: Swept) -> list[str]:
     said = [f"Fastest: {_point(swept, comparisons.fastest(swept.feasible))}."]
     if swept.bounds_alone:
-        said.insert(0, "Every point sees the future: these are bounds, which no engine can have.")
+        causes = dict.fromkeys(c for p in swept.points for c in figures.foreseeing(p.result))
+        said.insert(
+            0,
+            f"Every point sees the future ({', '.join(causes)}): these are bounds, which no engine "
+            "can have.",
+        )
     axes = [path for path in swept.condition_axes if path in _GIVEN]
     by_value = comparisons.best_by(swept, axes) if axes else {}
     lines = [
@@ -194,34 +200,26 @@ def _foresight(swept: Swept) -> list[str]:
 
 
 def _hurts(swept: Swept) -> list[str]:
-    found = comparisons.prefetching(swept)
+    found, left_out = comparisons.prefetching(swept)
     if not found:
         predicting = [point for point in swept.points if figures.predicts(point.result)]
         if predicting and not any(map(swept.without, predicting)):
             return ["Whether prediction pays cannot be told: no point predicts nothing (none)."]
-        return []
+        return not_counted(left_out, found)
     hurting = sorted((d for d in found if d.share >= NOTICED), key=lambda d: -d.share)
     helping = [d for d in found if d.share <= -NOTICED]
     said = (
-        f"{_who(found)} helps in {len(helping)} of {count(len(found), 'comparison')} with none"
+        f"{who(found)} helps in {len(helping)} of {count(len(found), 'comparison')} with none"
         + (f" (median {percent(-median(d.share for d in helping))} less)" if helping else "")
+        + little(found)
         + f", hurts in {len(hurting)}"
     )
-    if not hurting:
-        return [f"{said}."]
     why = Counter(reason for d in hurting for reason in _why(d))
     causes = ", ".join(f"{reason.value} ({n})" for reason, n in why.most_common())
-    lines = [_hurting(swept, d) for d in hurting]
-    return [f"{said}{f': {causes}' if causes else ''}.", "It hurts most:", *_cut(lines, _WORST)]
-
-
-def _who(found: Sequence[Difference]) -> str:
-    """What predicts: an engine, or what none can have."""
-    results = [one.point.result for one in found]
-    if not all(map(figures.foresees, results)):
-        return "Prefetch"
-    perfect = all(figures.recall(result) == 1 for result in results)
-    return "A perfect oracle" if perfect else "Prefetch beside policies that see the future"
+    lines = [f"{said}{f': {causes}' if causes else ''}.", *not_counted(left_out, found)]
+    if not hurting:
+        return lines
+    return [*lines, "It hurts most:", *_cut([_hurting(swept, d) for d in hurting], _WORST)]
 
 
 def _why(found: Difference) -> list[figures.Reason]:
@@ -238,19 +236,23 @@ def _hurting(swept: Swept, found: Difference) -> str:
 
 def _turns(swept: Swept) -> list[str]:
     found = turns(swept)
-    at = [turn for turn in found if turn.recall is not None]
-    always = [turn for turn in found if turn.recall is None and turn.pays]
-    never = [turn for turn in found if not turn.pays]
+    pay = [turn for turn in found if turn.pays]
+    at = [f"- {turn.recall:.2f}: {_line(swept, turn)}" for turn in pay if turn.recall is not None]
+    always = [f"- {turn.least:g}: {_line(swept, turn)}" for turn in pay if turn.recall is None]
+    never: dict[bool, list[str]] = {True: [], False: []}  # by whether it is as fast
+    for turn in found:
+        if not turn.pays:
+            idle = figures.unused(turn.point.result) if turn.alike else ""
+            line = f"- {turn.most:g}: {_line(swept, turn)}{f': {idle}' if idle else ''}"
+            never[turn.alike].append(line)
     said = []
-    if at:
-        said += ["An oracle begins to pay at a recall of:"]
-        said += _cut([f"- {turn.recall:.2f}: {_line(swept, turn)}" for turn in at])
-    if always:
-        said += ["It pays from the lowest recall swept on:"]
-        said += _cut([f"- {turn.least:g}: {_line(swept, turn)}" for turn in always])
-    if never:
-        said += ["At the highest recall swept it does not pay:"]
-        said += _cut([f"- {turn.most:g}: {_line(swept, turn)}" for turn in never])
+    for words, lines in (
+        ("An oracle begins to pay at a recall of:", at),
+        ("It pays from the lowest recall swept on:", always),
+        ("At the highest recall swept it is as fast as without prediction:", never[True]),
+        ("At the highest recall swept it does not pay:", never[False]),
+    ):
+        said += [words, *_cut(lines)] if lines else []
     return said
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prefetch_sim.experiments.conclusions import figures
 from prefetch_sim.experiments.conclusions.comparisons import Measured, Swept, time_of, under
+from prefetch_sim.experiments.conclusions.evidence import evidence
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Turn:
     point: Measured  # one of the line: all but its recall is the line's
     recall: float | None
     pays: bool
+    alike: bool  # whether no difference of the highest from no prediction is to be seen, or told
     least: float
     most: float
 
@@ -44,7 +46,12 @@ def turns(swept: Swept) -> list[Turn]:
 def _turn(line: Mapping[float, Measured], base: Measured) -> Turn:
     recalls = sorted(line)
     slower = [time_of(line[recall]) - time_of(base) for recall in recalls]
-    return Turn(line[recalls[-1]], *turning(recalls, slower), recalls[0], recalls[-1])
+    best = line[recalls[-1]]
+    found = evidence(base.result, best.result)
+    unsure = found is not None and found.enough and not found.pairs.real
+    alike = unsure or abs(slower[-1]) < figures.NOTICED * time_of(base)
+    turned = (None, False) if alike else turning(recalls, slower)
+    return Turn(best, *turned, alike, recalls[0], recalls[-1])
 
 
 def turning(recalls: Sequence[float], slower: Sequence[float]) -> tuple[float | None, bool]:

@@ -13,8 +13,9 @@ def unchecked(names: Iterable[str]) -> list[str]:
     if not own:
         return []
     files = [name for name in own if is_file(name)]
-    how = f"prefetch-sim check {files[0]}" if files else "prefetch_sim.check tells"
+    how = f"prefetch-sim check {files[0]}" if files else "prefetch_sim.check"
     verb = "is" if len(own) == 1 else "are"
     return [
-        f"{' and '.join(own)} {verb} not checked for looking ahead, which no engine can do: {how}."
+        f"{' and '.join(own)} {verb} not checked here for looking ahead, which no engine can do: "
+        f"{how} tells."
     ]

@@ -12,7 +12,7 @@ from typing import Any
 from prefetch_sim.experiments.plots.dimensions import of_predictors
 from prefetch_sim.experiments.plots.frame import Cut
 from prefetch_sim.experiments.plots.measures import Measure, measure
-from prefetch_sim.experiments.plots.words import value_words
+from prefetch_sim.experiments.plots.words import plain_words, value_words
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 
 KINDS = ("lines", "heat")
@@ -86,7 +86,7 @@ def _value(cut: Cut, dimension: str, given: Any) -> Any:
     values = cut.values(dimension)
     text = str(given).strip().lower()
     for value in values:
-        if text in (str(value).lower(), value_words(dimension, value).strip().lower()):
+        if text in (str(value).lower(), plain_words(dimension, value).strip().lower()):
             return value
     try:
         number = float(text.removesuffix("%"))

@@ -197,7 +197,8 @@ def _others(panel: Axes, results: Cut, oracle: pd.DataFrame, scale: float) -> No
         label = f"{value_words(PREDICTOR, name)} (its recall)"
         column = f"predictors.{name}.slot_recall"
         if name == "none":
-            panel.axhline(height, color=NONE, linewidth=0.9 * scale, label="no prefetch")
+            none = value_words(PREDICTOR, name)
+            panel.axhline(height, color=NONE, linewidth=0.9 * scale, label=none)
         elif column in row and not pd.isna(row[column]):
             style = styles[name] | {"markersize": 5.5 * scale, "linestyle": "none"}
             panel.plot([row[column]], [height], label=label, **style)

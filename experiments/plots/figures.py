@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from prefetch_sim.experiments.plots import bars, curves
 from prefetch_sim.experiments.plots.arrange import Where, chosen
 from prefetch_sim.experiments.plots.frame import Cut, read
+from prefetch_sim.experiments.plots.labels import labelled
 from prefetch_sim.experiments.plots.measures import TPOT
 from prefetch_sim.experiments.plots.sheet import Sheet, scale_of
 from prefetch_sim.experiments.plots.style import look
@@ -49,19 +50,26 @@ def draw_all(
     folder: Path,
     out: Path,
     formats: Sequence[str] = ("png", "svg"),
-    size: str = "paper",
     where: Where = (),
+    size: str = "paper",
+    labels: Mapping[str, str] | None = None,
+    caption: bool = True,
 ) -> Iterator[tuple[str, str | None]]:
     """Draw the sweep of ``folder`` into ``out``; (name, why it was skipped or None) of each.
 
-    Raises ConfigError where there is nothing to draw, OSError where ``out`` cannot be written.
+    ``labels``, ``caption``: as of ``own.draw``. Raises ConfigError where there is nothing to draw,
+    OSError where ``out`` cannot be written.
     """
     results, scale = chosen(read(folder), where)[0], scale_of(size)
     results.having(TPOT, results.frame[TPOT])  # what most of them show
     out.mkdir(parents=True, exist_ok=True)
-    for name, draw in FIGURES.items():
-        with look(scale):
-            figure = _drawn(draw, results, scale, folder)
+    drawn: dict[str, Figure | str] = {}
+    with look(scale), labelled(labels or {}):
+        for name, draw in FIGURES.items():
+            figure = drawn[name] = _drawn(draw, results, scale, folder)
+            if isinstance(figure, Sheet) and not caption:
+                figure.bare()
+    for name, figure in drawn.items():
         for suffix in FORMATS:  # an earlier sweep's goes
             path = out / f"{name}.{suffix}"
             if isinstance(figure, Sheet) and suffix in formats:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 
+from prefetch_sim.experiments.plots import sides
 from prefetch_sim.experiments.plots.arrange import Arranged
 from prefetch_sim.experiments.plots.frame import Cut
 from prefetch_sim.experiments.plots.lines import without
@@ -19,8 +20,8 @@ from prefetch_sim.experiments.plots.words import axis_words, title_of, value_wor
 
 WRITTEN = 9  # cells beside each other, up to which each has its number
 LETTERS = 15  # of an axis's words in an inch of a paper
-_BUT_ONE = ", but one"
 LINE = "white line: as without prefetch"
+ALONE = "not run without prefetch"
 
 Grid = npt.NDArray[np.float64]
 
@@ -53,7 +54,8 @@ def sheet(shown: Arranged, scale: float) -> Sheet:
         _ticks(panel, shown)
         _write(panel, grid, image, 6 * scale, across)
         head = [title_of(d, v) for d, v in ((shown.columns, column), (shown.rows, row)) if d]
-        beside.setdefault(_crossing(panel, ratio, scale), []).append(", ".join(head))
+        for words in _crossing(panel, grid, ratio, shown, scale):
+            beside.setdefault(words, []).append(", ".join(head))
         page.head(panel, head)
     page.label(x=axis_words(shown.x), y=axis_words(shown.second))
     words = shown.measure.words
@@ -73,8 +75,9 @@ def grids(cut: Cut, shown: Arranged) -> tuple[Grid, Grid]:
     at = [ups.index(up) for up in cut.frame[shown.second]]
     over = [across.index(x) for x in cut.frame[shown.x]]
     grid[at, over] = shown.measure.of(cut.frame)
+    values, base = grid[at, over], without(shown, cut.frame)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio[at, over] = grid[at, over] / without(shown, cut.frame)
+        ratio[at, over] = np.where(values == base, 1.0, values / base)  # of nothing, too
     return grid, ratio
 
 
@@ -104,34 +107,32 @@ def _write(panel: Axes, grid: Grid, image: AxesImage, size: float, across: int) 
             text.set_path_effects([withStroke(linewidth=0.5 * size, foreground=around)])
 
 
-def _crossing(panel: Axes, ratio: Grid, scale: float) -> str:
-    """Draw the line where prefetch changes nothing; where the panel is, if there is none in it."""
-    if np.isnan(ratio).any():
-        return ""
-    if not ratio.min() < 1 < ratio.max() or min(ratio.shape) < 2:
-        return "lower" if ratio.max() < 1 else "higher" if ratio.min() > 1 else ""
-    side = _one_corner(ratio)
-    if side:
-        return side
-    line = panel.contour(ratio, [1.0], colors="white", linewidths=1.2 * scale)
-    line.set_path_effects([withStroke(linewidth=2.2 * scale, foreground="black")])
-    return LINE
-
-
-def _one_corner(ratio: Grid) -> str:
-    """On which side all cells are but one in a corner, round which a line is a speck; "" if not."""
-    for side, others in (("lower", ratio >= 1), ("higher", ratio < 1)):
-        if others.sum() == 1 and others[[0, 0, -1, -1], [0, -1, 0, -1]].any():
-            return f"{side}{_BUT_ONE}"
-    return ""
+def _crossing(
+    panel: Axes, grid: Grid, ratio: Grid, shown: Arranged, scale: float
+) -> tuple[str, ...]:
+    """Draw the line where prefetch changes nothing; what is said of it, or in its place."""
+    assert shown.second is not None
+    of, axes = sides.sides(ratio), (shown.x, shown.second)
+    if np.isnan(of).all():
+        return () if np.isnan(grid).all() else (ALONE,)
+    if not sides.single(of) and {sides.LOWER, sides.HIGHER} <= {*of.ravel()}:
+        level = np.select([of == sides.EQUAL, np.isinf(ratio)], [1.0, 2.0], ratio)
+        line = panel.contour(level, [1.0], colors="white", linewidths=1.2 * scale)
+        if any(len(segment) for segment in line.allsegs[0]):
+            line.set_path_effects([withStroke(linewidth=2.2 * scale, foreground="black")])
+            alike = sides.equal(of, shown.measure.name, axes, shown.cut)
+            return (LINE, alike) if alike else (LINE,)
+        line.remove()  # between cells that have no others beside them
+    return (sides.words(of, shown.measure.name, axes, shown.cut),)
 
 
 def _about(beside: dict[str, list[str]]) -> list[str]:
-    """What the lines say, and of the panels that have none, on which side they are."""
+    """What the lines say, and the words of panels, those that say the same together."""
+    if beside.keys() == {ALONE}:
+        return []
     notes = [LINE] if LINE in beside else []
-    for side in ("lower", "higher"):
-        for kind, but in ((side, "throughout"), (side + _BUT_ONE, "but in one corner")):
-            if kind in beside:
-                where = ", ".join(filter(None, beside[kind]))
-                notes.append(f"{where}: " * bool(where) + f"{side} than without prefetch {but}")
+    for words, panels in beside.items():
+        if words != LINE:
+            where = ", ".join(filter(None, panels))
+            notes.append(f"{where}: " * bool(where) + words)
     return notes

@@ -105,7 +105,7 @@ def line_panel(panel: Axes, cut: Cut, shown: Arranged, styles: Styles, scale: fl
             compared = True
             panel.axhline(alone[0], color=style["color"] if shown.second else NONE, **dashed)
     if compared:
-        panel.plot([], [], color=NONE, label="no prefetch", **dashed)
+        panel.plot([], [], color=NONE, label=value_words("predictor", "none"), **dashed)
     panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return requests
 

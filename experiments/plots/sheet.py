@@ -59,6 +59,8 @@ class Sheet(Figure):
             spare.remove()
         self.columns = columns
         self.name, self.caption = "figure", ""  # what a file of it is called; what it tells
+        self._tops: list[tuple[Any, float]] = []  # what stands above the panels, with its height
+        self._foot: Any = None  # the caption's text
 
     def finish(
         self,
@@ -69,32 +71,44 @@ class Sheet(Figure):
         """Put title, legend (its title: the axis it is of) and caption around the panels."""
         width, _ = self.get_size_inches()
         pad = _PAD * self.scale
-        tops: list[tuple[Any, float]] = []  # what stands above the panels, each with its height
         if title:
             text = self.text(0, 0, title, size=9 * self.scale, weight="bold", va="top")
-            tops.append((text, self._height(text)))
+            self._tops.append((text, self._height(text)))
         made = self._legend(legend) if legend is not None else None
         if made is not None:
-            tops.append((made, self._height(made)))
-        caption = self._caption("; ".join(notes), width - 2 * pad)
-        foot = self._height(caption) + 2 * pad
-        head = sum(high + pad for _, high in tops) + pad
+            self._tops.append((made, self._height(made)))
+        self._foot = self._caption("; ".join(notes), width - 2 * pad)
+        self.caption = self._foot.get_text().replace("\n", " ")
+        self._lay_out()
+        return self
+
+    def bare(self) -> Sheet:
+        """Leave the caption off the page, which is lower then; ``caption`` still has it."""
+        if self._foot is not None:
+            self._foot.set_text("")
+            self._lay_out()
+        return self
+
+    def _lay_out(self) -> None:
+        """Give the page its height, and what is around the panels its place."""
+        width, _ = self.get_size_inches()
+        pad = _PAD * self.scale
+        foot = self._height(self._foot) + 2 * pad
+        head = sum(high + pad for _, high in self._tops) + pad
         height = self._body + head + foot
         self.set_size_inches(width, height)
         at = height - pad
-        for artist, high in tops:
+        for artist, high in self._tops:
             place = (pad / width, at / height)
             if isinstance(artist, Legend):
                 artist.set_bbox_to_anchor(place, self.transFigure)
             else:
                 artist.set_position(place)
             at -= high + pad
-        caption.set_position((pad / width, pad / height))
+        self._foot.set_position((pad / width, pad / height))
         engine = self.get_layout_engine()
         assert engine is not None
         engine.set(rect=(0, foot / height, 1, self._body / height), w_pad=pad, h_pad=pad)  # type: ignore[call-arg]
-        self.caption = caption.get_text().replace("\n", " ")
-        return self
 
     def _legend(self, title: str) -> Legend | None:
         """One for all panels, in as many columns as fit."""

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prefetch_sim.experiments.plots import labels
 from prefetch_sim.sim.config import registry
 
 _AXES = {
@@ -79,6 +80,10 @@ MEASURES = {
 
 def axis_words(path: str) -> str:
     """``hardware.host_link.gb_s`` is "host link, GB/s"."""
+    return labels.label(_axis(path), path)
+
+
+def _axis(path: str) -> str:
     if path in _AXES:
         return _AXES[path]
     parts = path.split(".")
@@ -98,6 +103,15 @@ def axis_words(path: str) -> str:
 
 def value_words(dimension: str, value: Any) -> str:
     """A value as a legend or a tick has it, where the axis's words stand beside it."""
+    text = plain_words(dimension, value)
+    own = labels.label(text, str(value))
+    if own != text:
+        return own
+    return labels.label_words(text, {name: _own(name).strip() for name in labels.names()})
+
+
+def plain_words(dimension: str, value: Any) -> str:
+    """``value_words`` without a user's labels."""
     if dimension in ("cache.capacity", "recall") or dimension.startswith("predictor."):
         return f"{float(value):g}"
     text = str(value)
@@ -152,9 +166,9 @@ def title_of(dimension: str, value: Any) -> str:
 def measure_words(name: str) -> str:
     """What a column of the results is, with its unit; shares are in %."""
     if name in MEASURES:
-        return MEASURES[name]
-    named = axis_words(name)
-    return f"{named}, %" if is_share(name) else named
+        return labels.label(MEASURES[name], name)
+    named = _axis(name)
+    return labels.label(f"{named}, %" if is_share(name) else named, name)
 
 
 def is_share(name: str) -> bool:

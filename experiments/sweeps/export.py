@@ -2,8 +2,9 @@
 
 One row a point, also of one that has not run: its ``error`` says so. Columns are dotted paths:
 ``axis.PATH`` (the label of a swept value), ``config.PATH``, ``model`` (its name, also where the
-config leaves it to the trace), ``cache.bytes`` and ``cache.share`` (the capacity resolved), then
-the results as ``run --json`` names them (``tpot_ms.mean``).
+config leaves it to the trace), ``cache.bytes`` and ``cache.share`` (the capacity resolved),
+``policy_files`` (digests of policies in files), then the results as ``run --json`` names them
+(``tpot_ms.mean``).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Row = dict[str, Any]
 _NUMBERS = 60  # columns of text that the measures of the table take
 EXPORTS = ("results.parquet", "results.csv")
 CONCLUSION = "conclusion.md"
+FILES = "policy_files"  # a column: digests of policies in files, by name, as JSON
 NOT_RUN = "not run yet"  # the `error` of a point that a stopped sweep has no result of
 
 
@@ -88,7 +90,9 @@ def table(
         )
     same = [f"{path} {text}" for path, text in plan[0].axes.items() if path not in axes]
     drawn.title = "in all points: " + ", ".join(same) if same else None
-    drawn.caption = "tokens/s: of decode; stall, regret: share of the run's time"
+    drawn.caption = (
+        "tokens/s: of decode; hit rate: prefill too; stall, regret: share of the run's time"
+    )
     drawn.caption_justify = "left"
     return drawn
 
@@ -107,6 +111,7 @@ def _row(point: Point, outcome: Outcome) -> Row:
         "model": point.model,
         "cache.bytes": point.cache_bytes,
         "cache.share": point.cache_bytes / point.model_bytes,
+        **({FILES: json.dumps(point.files)} if point.files else {}),
         "error": outcome.error,
     }
 

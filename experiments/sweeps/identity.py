@@ -66,6 +66,17 @@ def _foreign(inputs: Inputs) -> list[str]:
     return [name for name in named if is_own(name)]
 
 
+def files_of(inputs: Inputs) -> Identity:
+    """Digests of the policies in files, each with all that it imports."""
+    return {name: file_digest(name) for name in _foreign(inputs) if is_file(name)}
+
+
+def file_digest(name: str) -> str:
+    """What a policy's file is now, by its content; "" where there is none. Nothing is run."""
+    found = _sources(name)
+    return _sha256(json.dumps(found)) if found else ""
+
+
 def _without_files(config: Any) -> Any:
     """Policies in files are known by what is in them, wherever one looks from."""
     for policy, key in (

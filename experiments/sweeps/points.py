@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prefetch_sim.experiments.runs import HARDLY_MORE, no_decode, why_no_decode
-from prefetch_sim.experiments.sweeps.identity import Identity, identify, key_of
+from prefetch_sim.experiments.sweeps.identity import Identity, files_of, identify, key_of
 from prefetch_sim.experiments.sweeps.progress import progress
 from prefetch_sim.experiments.text import count
 from prefetch_sim.sim.config.errors import ConfigError
@@ -31,6 +31,7 @@ class Point:
 
     key: str
     identity: Identity  # what a worker has to find as well
+    files: Identity  # digests of policies in files
     config: RunConfig
     axes: dict[str, str]
     shares: tuple[str, str, int, str]  # points alike in its first parts share work in one process
@@ -179,6 +180,7 @@ def _point(base: Tree, values: dict[str, Any], paths: list[str], source: str) ->
     return Point(
         key=key_of(identity),
         identity=identity,
+        files=files_of(checked),
         config=config,
         axes=axes,
         shares=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefetch_sim.sim.config.choices import ModelChoice
-from prefetch_sim.sim.config.schema import RunConfig
+from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
 from prefetch_sim.sim.predictors.recorded import Params as Recorded
 from prefetch_sim.sim.setup.traces import sample_of, shape
@@ -40,11 +40,24 @@ def notes(
         )
     if config.trace not in samples():  # of those it is known that the recorded model is small
         found += _scaled(workload, model, predictors)
+    found += _made_for_lru(config)
     requests = len(workload.requests)
     if config.batch_size > requests:
         are = f"are {requests} requests" if requests > 1 else "is one request"
         found.append(f"warning: batch_size: {config.batch_size} at a time, but there {are}")
     return tuple(found)
+
+
+def _made_for_lru(config: RunConfig) -> list[str]:
+    """Routing that was made to what LRU hits says little of what another eviction would."""
+    trace, eviction = config.trace, config.cache.eviction.name
+    if not isinstance(trace, SyntheticTrace) or not trace.published or eviction == "lru":
+        return []
+    key = "hit_rate" if trace.hit_rate is not None else "loads_per_step"
+    return [
+        f"trace.{key}: this routing is made to what LRU hits, so it says little of {eviction}; "
+        "a recording does"
+    ]
 
 
 def _scaled(workload: Workload, model: ModelSpec, predictors: Made) -> list[str]:

@@ -1,0 +1,42 @@
+"""What is said of policies of a user's own, beside what they gain."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from prefetch_sim.experiments.comparing.comparison import Comparison, Results
+from prefetch_sim.experiments.conclusions.unchecked import unchecked
+from prefetch_sim.experiments.sweeps.export import FILES
+from prefetch_sim.experiments.sweeps.identity import file_digest
+
+
+def foresight(places: Sequence[Comparison]) -> list[str]:
+    """Which predictors of a user's own may look ahead, for all that is known."""
+    labels = (label for c in places for side in (c.a, c.b) for label in side["predictors"])
+    return unchecked(re.sub(r"\.\d+$", "", label) for label in labels)  # a name that is there twice
+
+
+def changed_since(places: Sequence[Comparison]) -> list[str]:
+    """Which policies' files are no longer what points of a sweep ran, so that these are no news."""
+    ran = {pair for c in places for side in (c.a, c.b) for pair in _files(side)}
+    changed = sorted({name for name, digest in ran if file_digest(name) not in ("", digest)})
+    if not changed:
+        return []
+    have, it = ("has", "it") if len(changed) == 1 else ("have", "they")
+    was = "was" if it == "it" else "were"
+    return [
+        f"{' and '.join(changed)} {have} changed since: these are results of what {it} {was}; run "
+        "the sweep again."
+    ]
+
+
+def _files(side: Results) -> Iterator[tuple[str, str]]:
+    """(name, digest) of the policies in files of a point, as far as its row can be read."""
+    try:
+        found = json.loads(side.get(FILES) or "{}")
+    except (TypeError, ValueError):  # of a table that was edited
+        return
+    if isinstance(found, dict):
+        yield from ((name, str(digest)) for name, digest in found.items())
