@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,19 @@ def doubts(inputs: Inputs, of: str = "") -> Iterator[str]:
             f"warning: {of}the cache ({size(capacity)}) is hardly more than one lap ({size(lap)}): "
             "what is prefetched takes the place of what the token uses next"
         )
+
+
+def silent(found: Mapping[str, Any]) -> list[str]:
+    """Predictors that named nobody in a run with output tokens; ``found`` are its results."""
+    if found["tpot_ms"]["mean"] is None:
+        return []
+    return [name for name, quality in found["predictors"].items() if quality["predicted"] == 0]
+
+
+def said_nothing(found: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each predictor that named nobody."""
+    for name in silent(found):
+        yield f"warning: the predictor {name!r} said nothing in the whole run"
 
 
 def no_decode(inputs: Inputs) -> bool:

@@ -407,6 +407,8 @@ def test_predictions_in_memory(config: Path) -> None:
         ((guess.experts, guess.scores), "expected (experts, scores, trigger, distance)"),
         ((guess.experts, guess.scores, "gate", 1), "prediction 'mine': trigger: "),
         ((guess.experts, guess.scores[:, :2], "gate_input", 1), "has experts (36, 4, 2) and"),
+        ((guess.experts, guess.scores * 4, "gate_input", 1), "score 2 is not from 0 to 1"),
+        ((guess.experts, guess.scores * [0.5, 1], "gate_input", 1), "scores rise"),
         ((guess.experts + 90, guess.scores, "gate_input", 1), "row 0, layer 0: prediction 'mine'"),
     ):
         with pytest.raises(ps.TraceError) as told:

@@ -100,7 +100,7 @@ def test_what_differs_is_named_by_path(folder: Path) -> None:
     assert changes(found) == [
         ("hardware.host_link", "gb_s=12", "none"),
         ("cache.capacity", "50 %", "12 experts"),
-        ("cache.eviction.name", "lru", "belady"),
+        ("cache.eviction", "lru", "belady"),
     ]
 
 

@@ -89,7 +89,10 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tree: dict[str, Any], mes
             ["predictor.0: expected a name, or a mapping with a name, not None"],
         ),
         ({"requests": 5}, ["requests: '5' is not a slice of requests: write '0:20'"]),
-        ({"predictor": [{"recall": 0.5}]}, ["predictor.0.name: "]),
+        (
+            {"predictor": [{"recall": 0.5}]},
+            ["predictor.0: no name is given, which 'recall'"],
+        ),
         ({"trace": 3}, ["trace"]),
         ({"seed": -1}, ["seed: ", "-1"]),
         ({"seed": 2**63}, ["seed: ", "less than or equal"]),

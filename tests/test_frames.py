@@ -136,3 +136,19 @@ def test_the_page_lists_every_column() -> None:
         frame = name.removeprefix("`run.").removesuffix("`") or frame
         found.setdefault(frame, {})[column.strip("`")] = what
     assert found == frames.COLUMNS
+
+
+def test_requests_of_steps_and_loads(done: Simulation) -> None:
+    alone = done.inputs.config.batch_size == 1
+    requests, steps, loads = frames.requests(done), frames.layer_steps(done), frames.loads(done)
+    tokens = frames.tokens(done)
+    named = steps.drop_duplicates("step").set_index("step")["request"]
+    own = named[tokens["step"]].to_numpy(dtype=float, na_value=np.nan)
+    assert (np.isnan(own) | (own == tokens["request"])).all()
+    assert np.isnan(own).any() != alone
+    of_loads = named[loads["for_step"]].reset_index(drop=True)
+    pd.testing.assert_series_equal(loads["request"], of_loads)
+    assert requests["hit_rate"].isna().all() != alone
+    if alone:
+        sums = steps.groupby("request")[["hits", "experts"]].sum()
+        assert requests["hit_rate"].tolist() == (sums["hits"] / sums["experts"]).tolist()

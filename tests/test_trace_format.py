@@ -78,7 +78,7 @@ def make_trace(
     absent = rng.random((rows, layers)) < unrouted
     routed[absent], weights[absent] = -1, 0
     guesses = sets(named)
-    values = -np.sort(-rng.standard_normal((rows, layers, named)), axis=2).astype(scores)
+    values = -np.sort(-rng.random((rows, layers, named)), axis=2).astype(scores)
     guesses[:, 0], values[:, 0] = -1, 0
     return Trace(
         path=None,
@@ -243,10 +243,10 @@ FAULTS = [
     ),
     (
         _set("predictions.near.scores", (4, 1, 2), np.nan),
-        "row 4, layer 1: prediction 'near': score is NaN",
+        "row 4, layer 1: prediction 'near': score nan is not from 0 to 1",
     ),
     (
-        _set("predictions.near.scores", (4, 1), [1, 2, 0, 0]),
+        _set("predictions.near.scores", (4, 1), [0.5, 1, 0, 0]),
         "row 4, layer 1: prediction 'near': scores rise",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The rule that sets of experts keep, checked over whole arrays."""
+"""The rules that sets of experts and their scores keep, checked over whole arrays."""
 
 from __future__ import annotations
 
@@ -38,3 +38,18 @@ def check_sets(where: str, experts: npt.NDArray[Any], count: int, fail: Fail) ->
             slot, row, layer = np.argwhere(twice)[0].tolist()
             message = f"{where}expert {slots[slot, row, layer]} twice in one set"
             raise fail(start + row, message, layer)
+
+
+def check_scores(where: str, scores: npt.NDArray[Any], fail: Fail) -> None:
+    """All ``scores`` [T, L, w] are from 0 to 1, and none is above one before it."""
+    for start in range(0, len(scores), BLOCK):
+        block = scores[start : start + BLOCK]
+        wrong = ~((block >= 0) & (block <= 1))  # NaN compares false
+        if wrong.any():
+            row, layer, slot = np.argwhere(wrong)[0].tolist()
+            message = f"{where}score {float(block[row, layer, slot]):g} is not from 0 to 1"
+            raise fail(start + row, message, layer)
+        rising = block[:, :, 1:] > block[:, :, :-1]
+        if rising.any():
+            row, layer, _ = np.argwhere(rising)[0].tolist()
+            raise fail(start + row, f"{where}scores rise: they must be best first", layer)

@@ -21,7 +21,7 @@ from prefetch_sim.traces.errors import describe, first_line
 from prefetch_sim.traces.models.keys import ModelConfigError
 from prefetch_sim.traces.models.named import named_model
 from prefetch_sim.traces.models.spec import ModelSpec
-from prefetch_sim.traces.sets import check_sets
+from prefetch_sim.traces.sets import check_scores, check_sets
 
 SCHEMA_VERSION = 1
 PREFILL, DECODE = 0, 1
@@ -130,8 +130,8 @@ class Trace:
         ``recorded`` says where it comes from. ``predictions``: what predictors said, by name, each
         a ``Prediction`` or ``(experts [T, L, m], scores [T, L, m], trigger, distance)``, which
         costs nothing in a run. Raises TraceError for a model that is not known, a shape that is not
-        the model's, lists that differ in length, what is no whole number, and experts that are
-        twice in a set or not of the model.
+        the model's, lists that differ in length, what is no whole number, experts that are twice
+        in a set or not of the model, and scores that rise or are not from 0 to 1.
         """
         if isinstance(model, str | Path):
             try:
@@ -195,6 +195,7 @@ class Trace:
                     "it names"
                 )
             check_sets(f"prediction {name!r}: ", prediction.experts, model.experts, fail)
+            check_scores(f"prediction {name!r}: ", prediction.scores, fail)
         return trace
 
     def __repr__(self) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from prefetch_sim.traces.sets import BLOCK, Fail, check_sets
+from prefetch_sim.traces.sets import BLOCK, Fail, check_scores, check_sets
 from prefetch_sim.traces.trace import (
     DECODE,
     PREFILL,
     Array,
-    Prediction,
     Trace,
     TraceError,
     request_bounds,
@@ -41,7 +40,7 @@ def validate(trace: Trace, locate: Locate | None = None) -> None:
     for name, prediction in trace.predictions.items():
         where = f"prediction {name!r}: "
         check_sets(where, prediction.experts, trace.model.experts, fail)
-        _check_scores(where, prediction, fail)
+        check_scores(where, prediction.scores, fail)
 
 
 def _check_shapes(trace: Trace) -> None:
@@ -100,16 +99,3 @@ def _check_weights(weights: Array, fail: Fail) -> None:
         if wrong.any():
             row, layer, slot = np.argwhere(wrong)[0].tolist()
             raise fail(start + row, f"weight {block[row, layer, slot]}", layer)
-
-
-def _check_scores(where: str, prediction: Prediction, fail: Fail) -> None:
-    for start in range(0, len(prediction.scores), BLOCK):
-        block = prediction.scores[start : start + BLOCK]
-        broken = np.isnan(block)
-        if broken.any():
-            row, layer, _ = np.argwhere(broken)[0].tolist()
-            raise fail(start + row, f"{where}score is NaN", layer)
-        rising = block[:, :, 1:] > block[:, :, :-1]
-        if rising.any():
-            row, layer, _ = np.argwhere(rising)[0].tolist()
-            raise fail(start + row, f"{where}scores rise: they must be best first", layer)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefetch_sim.experiments.api.given import need, need_path
+from prefetch_sim.experiments.api.given import as_arguments, need, need_path
 from prefetch_sim.experiments.api.sweeps import Sweep
 from prefetch_sim.experiments.output import check_target
 from prefetch_sim.experiments.plots.figures import format_of, save
@@ -51,11 +51,12 @@ def plot(
         check_target("out", Path(out))
     source = results.frame if isinstance(results, Sweep) else results
     source = Path(source) if isinstance(source, str | os.PathLike) else source
-    figure = draw(source, x, y, by, where, kind, size, labels, caption)
-    if out is not None:
-        path = Path(out)
-        format_of(None, path)
-        save(figure, path)
+    with as_arguments():
+        figure = draw(source, x, y, by, where, kind, size, labels, caption)
+        if out is not None:
+            path = Path(out)
+            format_of(None, path)
+            save(figure, path)
     return figure
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config.errors import ConfigError
-from prefetch_sim.sim.predictors.base import Context, Online, Prediction, PredictorParams
+from prefetch_sim.sim.predictors.base import Context, Online, Prediction, PredictorParams, Trigger
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.traces.errors import shown
 
@@ -20,6 +20,13 @@ class FunctionParams(PredictorParams):
     """Keys in the config of a predictor that is a function."""
 
     distance: int = Field(default=1, ge=0)
+    trigger: Trigger = "layer_start"
+
+    @model_validator(mode="after")
+    def _ahead(self) -> FunctionParams:
+        if self.trigger == "routed" and not self.distance:
+            raise ValueError("distance: is 1 or more with the trigger routed")
+        return self
 
 
 class FunctionPredictor(Online):
@@ -28,14 +35,14 @@ class FunctionPredictor(Online):
     ``routed`` int16 [tokens, layers, k]: what the request's tokens were routed to so far, the
     present one last, best first; -1 where nothing is routed yet. It returns experts of that layer
     (0 to E - 1), best first, or (experts, scores), or None where it cannot tell. It is asked for
-    each token of a decode step as layer ``layer - distance`` begins.
+    each token of a decode step as its ``trigger`` fires in layer ``layer - distance``.
     """
 
     function: tuple[Callable[..., Any]]  # in a tuple, as it is no method
 
     def __init__(self, params: FunctionParams, context: Context) -> None:
         super().__init__(context)
-        self.distance = params.distance
+        self.distance, self.trigger = params.distance, params.trigger
         self._workload = context.workload
         self._routed = np.full_like(context.workload.trace.experts, -1)
         self._shown = self._routed.view()

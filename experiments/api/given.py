@@ -9,7 +9,9 @@ eviction remembers; or one function, where the contract has one. A trace becomes
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,11 +31,25 @@ Overrides = Mapping[str, Any] | None
 
 _NAMES = ("name", "policy")  # keys of a mapping in such a place that hold the name
 
+_OPTION = re.compile(r"(?<![\w-])--(?=(?:a|b|x|y|by|where|kind|size|format|out)\b)")
+
 
 def need(held: bool, name: str, what: str, value: Any) -> None:
     """Raise ConfigError unless ``held``: the argument ``name`` is ``what``, and not ``value``."""
     if not held:
         raise ConfigError(one_line(f"{name}: give {what}, not {shown(value)}"))
+
+
+@contextmanager
+def as_arguments() -> Iterator[None]:
+    """While a command's work is done: its errors name arguments, ``size``, and no ``--size``."""
+    try:
+        yield
+    except ConfigError as error:
+        said = _OPTION.sub("", str(error))
+        if said == str(error):
+            raise
+        raise ConfigError(said) from error
 
 
 def need_path(name: str, value: Any) -> None:
@@ -79,7 +95,8 @@ def named(tree: Tree) -> tuple[Tree, list[str]]:
             raise ConfigError(
                 "trace: a DataFrame names no model: give load_trace(frame, model=...)"
             )
-        kind = registry.PLACES.get(path)
+        bare = path == "prefetch" and not isinstance(value, Mapping)
+        kind = registry.PLACES.get("prefetch.policy" if bare else path)
         if isinstance(value, Mapping):
             return {key: told(_below(path, key), part) for key, part in value.items()}
         if kind is not None and isinstance(value, list):

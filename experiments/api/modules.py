@@ -47,20 +47,21 @@ def name_of(kind: str, policy: Any) -> str:
     """
     if module_of(policy) is not None:
         return str(policy.__name__)
-    for name, (of, known) in _known.items():
-        # A method is another object each time that it is asked for.
-        same = known == policy if isinstance(policy, MethodType) else known is policy
-        if same and of == kind:
-            return name
-    module = as_module(kind, policy)
-    _known[module.__name__] = kind, policy
-    sys.modules[module.__name__] = module
-    return module.__name__
+    # A method is another object each time that it is asked for.
+    method = isinstance(policy, MethodType)
+    there = (
+        name
+        for name, (of, known) in _known.items()
+        if of == kind and (known == policy if method else known is policy)
+    )
+    name = next(there, None) or _free_name(policy)
+    sys.modules[name] = _as_module(kind, policy, name)  # anew: it may have another attribute since
+    _known[name] = kind, policy
+    return name
 
 
-def as_module(kind: str, policy: Any) -> ModuleType:
-    """A module of that ``kind`` which does as ``policy``. Raises ConfigError."""
-    name = _free_name(policy)
+def _as_module(kind: str, policy: Any, name: str) -> ModuleType:
+    """A module of that ``kind`` and ``name`` which does as ``policy``. Raises ConfigError."""
     module = ModuleType(name, inspect.getdoc(_whole(policy)))
     if isinstance(policy, Predictor):
         raise ConfigError(
@@ -152,9 +153,9 @@ def _going_on(begin: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_function(module: ModuleType, kind: str, function: Callable[..., Any]) -> None:
-    vars(module).update(_public(function))  # TIMED = True, say
+    vars(module).update(_public(function))
     if kind in _ONE:
-        vars(module)[_ONE[kind]] = function
+        vars(module).update({_ONE[kind]: function, "TIMED": _timed(function, _ONE[kind])})
     elif kind == "predictors":
         if said := misfit(f"the predictor {module.__name__!r}", function, ["routed", "layer"]):
             raise ConfigError(said)
@@ -166,3 +167,11 @@ def _of_function(module: ModuleType, kind: str, function: Callable[..., Any]) ->
             f"{module.__name__!r} is one function, and an eviction has "
             f"{' and '.join(registry.CONTRACTS[kind])}: give a class"
         )
+
+
+def _timed(function: Callable[..., Any], called: str) -> bool:
+    """Whether it says ``TIMED = True``, or the module or object whose ``called`` it is."""
+    whole = _whole(function)
+    home = getattr(whole, "__self__", sys.modules.get(str(getattr(whole, "__module__", None))))
+    homes = [home] if getattr(home, called, None) == whole else []
+    return any(getattr(one, "TIMED", False) for one in (function, whole, *homes))

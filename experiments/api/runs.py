@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from prefetch_sim.experiments.api import html
 from prefetch_sim.experiments.api.given import Config, Overrides, changes, named, read
 from prefetch_sim.experiments.conclusions.one_run import of_run
-from prefetch_sim.experiments.runs import checked, doubts, headline, of_one_run, without
+from prefetch_sim.experiments.runs import (
+    checked,
+    doubts,
+    headline,
+    of_one_run,
+    said_nothing,
+    without,
+)
 from prefetch_sim.experiments.text import number, percent
 from prefetch_sim.sim.config.files import set_path
 from prefetch_sim.sim.config.schema import RunConfig
@@ -38,7 +45,10 @@ def run(
     for line in doubts(inputs):
         warnings.warn(line.removeprefix("warning: "), stacklevel=2)
     done = simulate(inputs, records=records)
-    return Run(results(done), done)
+    found = results(done)
+    for line in said_nothing(found):
+        warnings.warn(line.removeprefix("warning: "), stacklevel=2)
+    return Run(found, done)
 
 
 def inputs_of(config: Config, overrides: Overrides = None, /, **keys: Any) -> Inputs:

@@ -77,8 +77,11 @@ def sweep(
         with workers as pool, Folder(folder, tree) as work:
             work.run(plan, pool)
             rows = export.write(folder, plan, work.store)
-            said = conclusion.conclude(folder, conclusion.measured(plan, work.store), len(plan))
+            found = conclusion.measured(plan, work.store)
+            said = conclusion.conclude(folder, found, len(plan))
         frame = pd.read_parquet(folder / export.EXPORTS[0])
+    for line in conclusion.said_nothing(found):
+        warnings.warn(line.removeprefix("warning: "), stacklevel=2)
     failed = [row for row in rows if row["error"] is not None]
     if failed:
         reason = one_line((failed[0]["error"].splitlines() or [""])[-1])

@@ -9,7 +9,7 @@ from typing import Any, overload
 from prefetch_sim.experiments.advising import advice, answer, words
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.api import html
-from prefetch_sim.experiments.api.given import Config, named
+from prefetch_sim.experiments.api.given import Config, as_arguments, named
 from prefetch_sim.experiments.api.runs import Run, run
 from prefetch_sim.experiments.api.sweeps import Sweep
 from prefetch_sim.experiments.comparing import comparison
@@ -101,7 +101,8 @@ def _places(swept: Sweep, a: Side, b: Side) -> list[Place]:
     rows = pa.Table.from_pandas(swept.frame, preserve_index=False).to_pylist()
     failed = [row for row in rows if row.get("error") is not None]
     rows = [row for row in rows if row.get("error") is None]
-    places = swept_points.compare_rows(rows, "the sweep", labels(a), labels(b), failed)
+    with as_arguments():
+        places = swept_points.compare_rows(rows, "the sweep", labels(a), labels(b), failed)
     return [Place(place.at, _as(Comparison, place.comparison)) for place in places]
 
 

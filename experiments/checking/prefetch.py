@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
 from prefetch_sim.experiments.checking.rules import Rule, in_case, need, says_what_it_does
-from prefetch_sim.sim.prefetch.base import Limits
+from prefetch_sim.sim.prefetch.base import Limits, Untimed
 from prefetch_sim.sim.setup import contracts
 
 EXPERTS = 12
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 def propose(module: ModuleType, case: Case, seen: list[int], stamp: int) -> list[tuple[int, int]]:
     """(expert, priority) of each proposal; what lies behind the count is left alone."""
     total = case.first + EXPERTS
-    limits = Limits(case.k, case.extra, case.threshold)
+    limits: Limits = Untimed(case.k, case.extra, case.threshold)
     if getattr(module, "TIMED", False):
         limits = Limits(*limits[:3], case.lead_ns, case.backlog_ns, case.load_ns)
     out: list[Any] = [_UNTOUCHED] * total

@@ -49,12 +49,12 @@ def run(
     """Simulate one configuration and print its results."""
     import json
 
-    from prefetch_sim.experiments.output import check_target, conclude, engine_note, working
+    from prefetch_sim.experiments.output import check_target, conclude, engine_note, say, working
     from prefetch_sim.experiments.text import count
 
     with nothing_to_keep():
         from prefetch_sim.experiments.conclusions.one_run import of_run
-        from prefetch_sim.experiments.runs import without
+        from prefetch_sim.experiments.runs import said_nothing, without
         from prefetch_sim.sim.results import timeline as timelines
         from prefetch_sim.sim.results.summary import results
         from prefetch_sim.sim.run import run_inputs, simulate
@@ -77,6 +77,8 @@ def run(
             recorder.write(timeline, done)
             found = results(done)
         said = of_run(found, None if as_json else without(inputs))
+    for line in said_nothing(found):
+        say(line)
     if as_json:
         print(json.dumps({**found, "conclusion": said}, indent=2, allow_nan=False))
     else:

@@ -84,6 +84,8 @@ def sweep(
     if few is not None:
         shown.print(f"{len(few)} of {total} shown, the fastest of each condition; --all shows all")
     conclude(said)
+    for line in conclusion.said_nothing(found):
+        say(line)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
         say(f"failed: {row['name']}: {_told(row['error'])}")

@@ -25,7 +25,7 @@ def meant(
             raise ConfigError(f"{option} {name}: no axis of {source}{did_you_mean(name, axes)}")
         else:
             labels = list(dict.fromkeys(row[AXIS + axis] for row in rows))
-            of_it = [label for label in labels if _same(label, text)]
+            of_it = [label for label in labels if _same(label, text)] or _last(labels, text)
             if not of_it:
                 near = did_you_mean(text, labels)
                 raise ConfigError(f"{option} {axis}={text}: no such point in {source}{near}")
@@ -56,6 +56,16 @@ def _part(rows: Sequence[Row], axes: Sequence[str], given: str) -> tuple[str, st
         if equals and own == key and _same(its, value)
     }
     return next(iter(found)) if len(found) == 1 else None
+
+
+def _last(labels: Sequence[str], text: str) -> list[str]:
+    """The only label that is an import path which ends with that name: nbpol.LfuDa by LfuDa."""
+    found = [
+        label
+        for label in labels
+        if not label.endswith(".py") and label.lower().endswith(f".{text.lower()}")
+    ]
+    return found if len(found) == 1 and text.isidentifier() else []
 
 
 def _same(label: str, text: str) -> bool:

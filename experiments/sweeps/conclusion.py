@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefetch_sim.experiments.runs import silent
 from prefetch_sim.experiments.sweeps.export import CONCLUSION, Row
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.store import Store
+from prefetch_sim.experiments.text import count
 from prefetch_sim.traces.files import replacing
 
 if TYPE_CHECKING:
@@ -44,6 +47,14 @@ def conclude(folder: Path, points: Sequence[Measured], of: int) -> list[str]:
     with replacing(folder / CONCLUSION) as whole:
         whole.write_text(text, encoding="utf-8")
     return lines
+
+
+def said_nothing(points: Sequence[Measured]) -> Iterator[str]:
+    """A line for each predictor that named nobody in the whole of a point."""
+    has = Counter(name for point in points for name in point.result["predictors"])
+    for name, at in Counter(name for point in points for name in silent(point.result)).items():
+        where = f"at {at} of its {count(has[name], 'point')}"
+        yield f"warning: the predictor {name!r} said nothing {where}"
 
 
 def telling(

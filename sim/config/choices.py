@@ -24,6 +24,9 @@ def named(value: Any) -> Any:
     """``"lru"`` → ``{"name": "lru"}``: a bare name is a mapping with nothing else in it."""
     if isinstance(value, str):
         return {"name": value}
+    if isinstance(value, dict) and "name" not in value:
+        keys = " and ".join(repr(str(key)) for key in value)
+        raise ValueError(f"no name is given{f', which {keys} goes with' if keys else ''}")
     if isinstance(value, dict | Choice):
         return value
     raise ValueError(f"expected a name, or a mapping with a name, not {value!r}")

@@ -44,8 +44,9 @@ _NAMED: dict[str, str | None] = {
     "precision": None,
     "model": None,
     "misses": None,
+    "prefetch": None,
 }
-_POLICY = {"misses"}  # of these, those whose name is called ``policy``
+_POLICY = {"misses", "prefetch"}  # of these, those whose name is called ``policy``
 
 
 def spelled(path: str) -> str:

@@ -31,7 +31,14 @@ _KEYS: dict[str, Callable[[], tuple[str, ...]]] = {
     "cache.static.counts": tuple,
     "cache.static.experts": tuple,
 }
-_POLICIES = {"cache.eviction", "prefetch.policy", "misses", "misses.policy", "predictor"}
+_POLICIES = {
+    "cache.eviction",
+    "prefetch",
+    "prefetch.policy",
+    "misses",
+    "misses.policy",
+    "predictor",
+}
 _SUFFIXES = {".yaml", ".yml", ".json", ".gguf", ".parquet", ".csv"}
 # Keys that also take what has no suffix, and what has to be there for it to be one; of a model, a
 # slash alone may be that of a published id.

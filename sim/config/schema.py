@@ -118,11 +118,20 @@ class HostConfig(Section):
     capacity: Capacity = Field(default_factory=lambda: Capacity(share=1.0))
 
 
+def _as_policy(value: Any) -> Any:
+    return {"policy": value} if isinstance(value, str) else value
+
+
 class PrefetchConfig(Section):
     policy: str = "top-k"
     extra: int = Field(default=0, ge=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
     cancel_stale: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        return _as_policy(value)
 
 
 class MissesConfig(Section):
@@ -135,7 +144,7 @@ class MissesConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        return {"policy": value} if isinstance(value, str) else value
+        return _as_policy(value)
 
 
 class SyntheticTrace(Section):

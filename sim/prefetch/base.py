@@ -6,7 +6,9 @@ It only proposes. The loader removes duplicates, finds room, orders, cancels and
 from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from prefetch_sim.sim.config.foreign import BrokenContractError
 
 
 class Limits(NamedTuple):
@@ -20,8 +22,29 @@ class Limits(NamedTuple):
     load_ns: int = 0  # one load of the target layer
 
 
+def _untold(name: str) -> Any:
+    def read(limits: Limits) -> int:
+        raise BrokenContractError(
+            "prefetch",
+            f"propose reads {name}, which only a module, or a function, with TIMED = True is told",
+        )
+
+    return property(read)
+
+
+class Untimed(Limits):
+    """Limits of a policy that did not ask for times: it must not take their 0 for one."""
+
+    lead_ns = _untold("lead_ns")
+    backlog_ns = _untold("backlog_ns")
+    load_ns = _untold("load_ns")
+
+
 class PrefetchPolicy(Protocol):
-    """A module may set ``TIMED = True``; without it the times in ``Limits`` stay 0."""
+    """A module may set ``TIMED = True``; without it the times in ``Limits`` stay 0.
+
+    Of one that is not of this package, reading them without it ends the run.
+    """
 
     def propose(
         self,

@@ -37,6 +37,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "end_ms": "when its last step ended",
         "ttft_ms": "time to first token: its prefill; NaN without a prompt",
         "tpot_ms": "mean time per output token; NaN without any",
+        "hit_rate": "share of its experts that were resident; NaN if steps had several requests",
     },
     "tokens": {
         "request": "as in requests",
@@ -48,6 +49,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "layer_steps": {
         "step": "the forward pass, from 0",
+        "request": "whose step it was; none where it was of several",
         "layer": "the MoE layer, from 0",
         "phase": "prefill or decode",
         "tokens": "tokens that the step computes",
@@ -72,6 +74,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "predictor": "what proposed a prefetch; none for others",
         "for_step": "the forward pass that it was asked for",
         "for_layer": "and the layer",
+        "request": "whose step that was; none where it was of several",
         "ended": "used or landed; of a prefetch, timely, late, useless, cancelled or dropped",
         "issued_ms": "when it was queued",
         "started_ms": "when it began to move",
@@ -101,6 +104,7 @@ def requests(done: Simulation) -> pd.DataFrame:
         end_ms=_ms(done.steps, "end")[last],
         ttft_ms=np.array(found["ttft_ms"], dtype=float),
         tpot_ms=np.array(found["tpot_ms"], dtype=float),
+        hit_rate=_hit_rates(done, len(bounds)),
     )
 
 
@@ -141,6 +145,7 @@ def layer_steps(done: Simulation) -> pd.DataFrame:
     return _frame(
         "layer_steps",
         step=step,
+        request=_whole(_request_of(done)[step]),
         layer=records.column("layer"),
         phase=_words(done.steps.column("prefill")[step], ("decode", "prefill")),
         tokens=done.steps.column("tokens")[step],
@@ -173,9 +178,40 @@ def loads(done: Simulation) -> pd.DataFrame:
         predictor=said,
         for_step=target // layers,
         for_layer=target % layers,
+        request=_whole(_request_of(done)[target // layers]),
         ended=_words(records.column("disposition"), ENDS),
         **{f"{name}_ms": _ms(records, name) for name in times},
     )
+
+
+def _request_of(done: Simulation) -> npt.NDArray[np.int64]:
+    """The request of each step, -1 where it is of several."""
+    workload, table = done.inputs.workload, done.inputs.workload.table
+    starts = np.array([first for _, first, _ in workload.requests], dtype=np.int64)
+    request = np.searchsorted(starts, table.rows, side="right") - 1  # of each row
+    # A step has the rows of a request together.
+    first, last = request[table.first_row[:-1]], request[table.first_row[1:] - 1]
+    return np.where(first == last, first, -1)
+
+
+def _whole(numbers: npt.NDArray[np.int64]) -> Any:
+    """Whole numbers, none where they are negative."""
+    return pd.arrays.IntegerArray(numbers, numbers < 0)
+
+
+def _hit_rates(done: Simulation, requests: int) -> npt.NDArray[np.float64]:
+    """Of each request, the share of routed experts that were resident."""
+    of_step, records = _request_of(done), done.layers
+    if (of_step < 0).any() or len(records) != len(done.steps) * done.inputs.workload.layers:
+        return np.full(requests, np.nan)
+    request = of_step[records.column("step")]
+    hits, experts = (
+        np.bincount(request, weights=records.column(name), minlength=requests)
+        for name in ("hits", "experts")
+    )
+    rates: npt.NDArray[np.float64] = np.full(requests, np.nan)
+    np.divide(hits, experts, out=rates, where=experts > 0)
+    return rates
 
 
 def _frame(name: str, **columns: Any) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from prefetch_sim.sim.config.errors import did_you_mean
 from prefetch_sim.sim.config.foreign import BrokenContractError
 from prefetch_sim.sim.config.registry import is_of_this_package
 from prefetch_sim.sim.predictors.base import Cost, Predictor, Table, Trigger
+from prefetch_sim.sim.prefetch.base import Untimed
 from prefetch_sim.sim.setup.arguments import hold_arguments
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.errors import shown
@@ -40,6 +41,8 @@ def held(kind: str, module: ModuleType) -> ModuleType:
     for name, wrap in _HELD[kind].items():
         if (hook := getattr(module, name, None)) is not None:
             setattr(found, name, wrap(name, hook))
+    if kind == "prefetch" and not getattr(module, "TIMED", False):
+        vars(found)["propose"] = _untimed(vars(found)["propose"])
     return found
 
 
@@ -101,6 +104,15 @@ def _proposing(name: str, hook: Hook) -> Hook:
         return count
 
     return propose
+
+
+def _untimed(propose: Hook) -> Hook:
+    def untold(*told: Any) -> int:
+        ids, scores, tokens, limits, *rest = told
+        count: int = propose(ids, scores, tokens, Untimed(*limits), *rest)
+        return count
+
+    return untold
 
 
 def hold_count(value: Any, room: int) -> int:
