@@ -343,7 +343,8 @@ def test_the_answer_is_ten_lines_or_so_in_words() -> None:
 def test_json_has_every_key_and_the_config_gives_the_same_speed(tmp_path: Path) -> None:
     config = tmp_path / "best.yaml"
     ended = run_cli("advise", *ASKED, "--json", "--config", config)
-    assert (ended.code, ended.err) == (0, f"wrote {config}\n")
+    assert ended.code == 0
+    assert ended.err.endswith(f"wrote {config}\n")  # after lines of progress, on a slow machine
     found = json.loads(ended.out)
     assert set(found) == set(Advice.__dataclass_fields__)
     assert found["taken"][0]["what"] == "gpu"

@@ -190,13 +190,6 @@ LEFT_OUT = [
         "IndexError",
         "state.shared has five integers, unless begin returns more",
     ),
-    (
-        PREFETCH,
-        "n = 0",
-        "n = 0 * (limits[3] // limits[5])",
-        "ZeroDivisionError",
-        "the times in limits are 0 without TIMED = True",
-    ),
 ]
 
 
