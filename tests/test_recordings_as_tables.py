@@ -126,6 +126,27 @@ def test_what_stands_between_columns(sign: str, tmp_path: Path) -> None:
     assert import_trace(tmp_path / "t.csv", model=TINY).experts.tolist() == [[[0, 1], [1, 2]]]
 
 
+def test_a_column_each_beside_a_list(tmp_path: Path) -> None:
+    """Weights as experts; what says the same twice is taken, and no order or column is guessed."""
+
+    def imported(header: str, *rows: str) -> Trace:
+        (tmp_path / "t.csv").write_text(f"request,position,layer,{header}\n" + "\n".join(rows))
+        return import_trace(tmp_path / "t.csv", model=TINY)
+
+    both = "expert_0,expert_1,weight_1,weight_0,experts"
+    trace = imported(both, "a,0,0,1,3,0.25,0.5,1 3", "a,0,1,,,,,")
+    assert trace.experts.tolist() == [[[1, 3], [-1, -1]]]
+    assert trace.weights is not None
+    assert trace.weights.tolist() == [[[0.5, 0.25], [0, 0]]]
+    with pytest.raises(TraceError, match=r"2: experts \[3, 1\], but \[1, 3\] in expert_0, \.\.\."):
+        imported("expert_0,expert_1,experts", "a,0,0,1,3,3 1")
+    with pytest.raises(TraceError, match=r"2: weights \[1.0, 0.0\], but \[1.0, 0.5\] in weight_0"):
+        imported("weight_0,weight_1,weights,experts", "a,0,0,1,0.5,1 0,3 1")
+    for kind in ("expert", "weight"):
+        with pytest.raises(TraceError, match=f"line 2: no {kind}_1, but {kind}_2"):
+            imported(f"{kind}_0,{kind}_2,experts", "a,0,0,1,2,1 2")
+
+
 def test_the_csv_s_columns_in_other_files(tmp_path: Path) -> None:
     """Parquet with lists or a column an expert, CSV with these; names of columns in any case."""
     trace = make_trace(TINY, [(1, 2), (2, 0)], seed=8)
