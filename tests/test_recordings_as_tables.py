@@ -105,8 +105,9 @@ def test_plain_csv(form: str, tmp_path: Path) -> None:
     [
         ("a,1,1,0 4", "line 3: expert 4 out of range 0..3 of tiny"),
         ("a,1,1,0", "line 3: 1 experts, expected 2"),
-        ("a,1,1,0 x", "line 3: expert 'x' is not a whole number"),
-        ("a,x,1,0 1", "line 3: position 'x' is not a whole number"),
+        ("a,1,1,0 x", "line 3: expert 'x' is not a whole number in 0..999999999"),
+        ("a,x,1,0 1", "line 3: position 'x' is not a whole number in 0..999999999"),
+        ("a,1,1,0 -1", "line 3: expert '-1' is not a whole number in 0..999999999"),
         ("a,1", "line 3: 2 fields, expected 4"),
         ("a,0,0,0 1", "line 3: the same token and layer again"),
         ("a,1,1,0 1", "request 'a', position 1: no experts of layer 0"),

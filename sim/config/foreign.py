@@ -100,7 +100,7 @@ def _look_in(folder: str) -> None:
 
 def _of_import_path(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
     if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
-        raise ConfigError(f"{name!r} is no import path of a {what}")
+        raise ConfigError(f"{what} {name!r}: no import path")
     if name not in sys.modules:
         look(name, _spec(name), what, needed)
     with _running(name, what, name):
