@@ -268,6 +268,26 @@ def test_labels_that_cannot_be(label: list[str], says: str) -> None:
     assert str(refused.value).startswith(says)
 
 
+def test_a_value_of_two_axes_needs_the_axis_in_its_label() -> None:
+    """The link's 40 GB/s, and 40 % of experts cached."""
+    frame = results(predictor=RECALLS, cache__capacity=[20, 40], hardware__host_link__gb_s=[40, 60])
+
+    def shown(label: str) -> tuple[list[str], list[str]]:
+        """What the links are called, and the titles of panels."""
+        page = draw(frame, "recall", by=[LINK], kind="heat", labels={label: "slow"})
+        panels = page.panels[:2]
+        links = [tick.get_text() for tick in panels[0].get_yticklabels()]
+        return links, [panel.get_title("left") for panel in panels]
+
+    with pytest.raises(ConfigError) as refused:
+        shown("40")
+    says = f"--label '40': a value of cache.capacity and of {LINK}; write 'cache.capacity:40'"
+    assert str(refused.value) == says
+    cached = ["20 % of experts cached", "40 % of experts cached"]
+    assert shown(f"{LINK}:40") == (["slow", "60"], cached)
+    assert shown("cache.capacity:40") == (["40", "60"], [cached[0], "slow % of experts cached"])
+
+
 def test_without_its_caption_a_figure_is_lower_by_it() -> None:
     frame = results(predictor=["none", "a"], cache__capacity=[20, 40])
     whole, bare = (draw(frame, "capacity", caption=caption) for caption in (True, False))

@@ -104,7 +104,7 @@ def _axis(path: str) -> str:
 def value_words(dimension: str, value: Any) -> str:
     """A value as a legend or a tick has it, where the axis's words stand beside it."""
     text = plain_words(dimension, value)
-    own = labels.label(text, str(value))
+    own = labels.label(text, str(value), axis=dimension)
     if own != text:
         return own
     return labels.label_words(text, {name: _own(name).strip() for name in labels.names()})
