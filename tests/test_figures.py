@@ -311,6 +311,14 @@ def test_labels_and_no_caption_on_the_command_line(tmp_path: Path) -> None:
     assert "a.parquet" not in drawn
 
 
+def test_letters_that_the_font_has_not_are_one_line(tmp_path: Path) -> None:
+    results(predictor=["none", "a"], cache__capacity=[20, 40]).to_csv(tmp_path / "r.csv")
+    options = ("--x", "capacity", "--label", "a=漢字漢", "--out", "f.png")
+    done = here("plot", "r.csv", *options, cwd=tmp_path)
+    says = "warning: the figures' font has no 漢 字; a box stands for each\n"
+    assert (done.returncode, done.stderr) == (0, says)
+
+
 def test_lines_upon_one_another_are_told_apart() -> None:
     frame = results(predictor=["none", "a", "b", "c"], cache__capacity=[20, 40])
     of = {name: frame["config.predictor"].str.contains(f'"{name}"') for name in "abc"}
