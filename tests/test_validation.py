@@ -386,6 +386,8 @@ def test_one_run_has_no_spread_and_no_order() -> None:
         assert np.isnan(summary.loc[what, "value"])
         assert summary.loc[what, "holds"] == f"not applicable ({why})"
     assert summary.loc["pairs of policies that differ", "holds"] == "not applicable (1 pair)"
+    tau = summary.loc["Kendall tau of all policies, least of a place"]
+    assert (tau["value"], tau["holds"]) == (1, "0 of 1 pair differ")
 
 
 def frame(**errors: float) -> pd.DataFrame:

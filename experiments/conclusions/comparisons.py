@@ -87,7 +87,7 @@ class Swept:
         self._bases = {self._around(p): p for p in self.points if not figures.predicts(p.result)}
 
     def label(self, point: Measured, path: str) -> str:
-        """Its value on the axis; "" of how to prefetch where nothing is predicted: it is one run."""
+        """Its value on the axis; "" of how to prefetch where nothing is predicted: one run."""
         idle = under(path, ("prefetch",)) and not figures.predicts(point.result)
         return "" if idle else point.axes[path]
 
