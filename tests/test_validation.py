@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -513,6 +514,9 @@ def test_replay_for_real(here: Path) -> None:
     assert ended.code == 0, ended.err
     assert "per output token" in ended.out
     assert "can be faster than" not in ended.out
+    (told,) = (line for line in ended.err.splitlines() if line.startswith("measured: "))
+    facts = r", python 3.*, torch \d.*, [\d,]+ experts in [\d.]+ .iB of host memory$"
+    assert re.search(facts, told), told
     assert line.stat().st_size > 10_000
 
 
