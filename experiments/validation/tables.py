@@ -251,10 +251,11 @@ def _summary(
 
 def _weight(order: pd.DataFrame) -> str:
     """How many pairs of policies differ, of those that the least tau of all is of."""
-    if order["tau_of_all"].isna().all():
+    places = order.dropna(subset=["tau_of_all"]).sort_values("tau_of_all", kind="stable")
+    if places.empty:
         return ""
-    place = order.loc[order["tau_of_all"].idxmin()]
-    return f"{int(place['pairs_that_differ'])} of {count(int(place['pairs']), 'pair')} differ"
+    least = places.to_dict("records")[0]
+    return f"{least['pairs_that_differ']} of {count(least['pairs'], 'pair')} differ"
 
 
 def _unreachable(
