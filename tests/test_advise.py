@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from cli_support import run_cli
 
-from prefetch_sim.experiments.advising import band, check, options, points, words
+from prefetch_sim.experiments.advising import band, check, near, options, points, words
 from prefetch_sim.experiments.advising.advice import advise, limits
 from prefetch_sim.experiments.advising.answer import Advice
 from prefetch_sim.experiments.advising.choices import point
@@ -842,6 +842,25 @@ def test_a_model_that_fits_whole_has_the_band_and_the_words_of_such_rows() -> No
     split = answered().trust
     assert split is not None
     assert split.whole is None
+
+
+def test_a_machine_without_a_gpu_is_judged_by_no_gpus_rows_and_has_no_gpus_limits() -> None:
+    found = answered(gpu="raspberry-pi-5", ram=None)
+    assert (found.fits, found.chip) == ("whole", "cpu")
+    assert found.limits is not None
+    assert found.limits["cpu"] > 0.9 > found.limits["gpu"] == 0
+    assert found.speed is not None
+    assert found.speed.from_field == band.field_deviation(whole=False)
+    assert found.trust is not None
+    assert found.trust.whole is None
+    assert "GPU" not in words.text(found)
+    kinds = {True: "phone", False: "whole"}
+    for on_cpu, begin in kinds.items():
+        shown = near.rows(
+            "llama.cpp", "qwen3-30b-a3b", "oneplus-15r", whole=not on_cpu, on_cpu=on_cpu
+        )
+        assert shown
+        assert all(one.row.startswith(begin) for one in shown)
 
 
 def test_the_field_check_page_says_what_rows_of_whole_models_say() -> None:
