@@ -163,6 +163,11 @@ def test_a_laptops_card_is_never_taken_for_a_desktops(gpu: str, name: str | None
         ("8xH100", "H100 640GB"),
         ("4x A100", None),
         ("RTX 3090 and RTX 4070", None),
+        ("2 RTX 3090", "RTX 3090 48GB"),
+        ("RTX 3090 *2", "RTX 3090 48GB"),
+        ("3090x2", "3090 48GB"),
+        ("six RTX 3090", "RTX 3090 144GB"),
+        ("a pair of RTX 3090", "RTX 3090 48GB"),
     ],
 )
 def test_several_cards_are_refused_with_one_that_is_near(gpu: str, near: str | None) -> None:
@@ -176,8 +181,31 @@ def test_several_cards_are_refused_with_one_that_is_near(gpu: str, near: str | N
 def test_what_is_no_second_card_is_not_taken_for_one() -> None:
     assert settled(gpu="AMD Ryzen AI Max+ 395").machine.profile.name == "strix-halo"
     assert settled(gpu="RTX 4060 Ti, 16GB").machine.profile.name == "rtx-4060-ti-16gb"
-    with pytest.raises(ProfileError, match="did you mean 'rtx-3090'"):
-        settled(gpu="RTX 3090 PCIe 4.0 x16")
+    for link in ("PCIe 4.0 x16", "PCIe gen4 x16", "PCIe x8"):
+        with pytest.raises(ProfileError, match="did you mean 'rtx-3090'"):
+            settled(gpu=f"RTX 3090 {link}")
+    for text, name, gib in (
+        ("NVIDIA GeForce RTX 4090, 24564 MiB", "rtx-4090", 24),  # nvidia-smi's own line
+        ("RTX 3060, 12GB GDDR6", "rtx-3060-12gb", 12),
+        ("8 GB RTX 3060", "rtx-3060-12gb", 8),
+    ):
+        profile = settled(gpu=text).machine.profile
+        assert (profile.name, profile.compute.memory_gib.value) == (name, gib)
+
+
+def refusal(gpu: str) -> ProfileError:
+    with pytest.raises(ProfileError) as error:
+        settled(gpu=gpu)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("beside", "option"),
+    [("64GB RAM", "ram"), ("64 GB DDR5", "ram"), ("i9-13900K", "cpu"), ("Ryzen 9 5950X", "cpu")],
+)
+def test_what_is_named_beside_a_card_is_said_with_its_option(beside: str, option: str) -> None:
+    for text in (f"RTX 4090 + {beside}", f"{beside} and RTX 4090"):
+        assert str(refusal(text)) == f"gpu: {beside!r} is no card; say it with --{option}"
 
 
 @pytest.mark.parametrize(
