@@ -690,6 +690,22 @@ def test_a_macs_memory_is_said_as_it_is_sold_and_with_the_engine_that_is_then_us
     assert asked.with_memory(40).chosen_anew().place.runtime.name == "mlx-stream"
 
 
+def test_no_engine_is_usual_that_cannot_load_what_was_asked_for() -> None:
+    """Neither in a larger machine that is offered, nor in that machine."""
+    mac = {"gpu": "M4", "model": "qwen3-30b-a3b", "quant": "int4"}
+    found = settled(**mac, ram="16GB")
+    ((what, larger),) = options._all_in_memory(found, point(found, "lru")[0])
+    assert what == "all_gb=32"
+    bought = settled(**mac, ram="32GB")
+    assert ways(bought.place) == ("whole",)
+    assert bought.place.runtime.name == larger.place.runtime.name == "mlx-stream"
+    assert {one.why for one in bought.taken if one.what == "runtime"} == {
+        "as llama.cpp has no int4"
+    }
+    with pytest.raises(ConfigError, match="llama.cpp has no int4: say Q4_K_M"):
+        settled(**mac, ram="32GB", runtime="llama.cpp")
+
+
 def test_what_holds_everything_is_offered_once() -> None:
     tried = [("all_gb=96 llama.cpp", 78.0)]
     found = judged(30.0, (17.0, 23.0, 29.0), tried, 15.1, lambda gib: 78.0 if gib >= 12 else 24.0)

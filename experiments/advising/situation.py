@@ -213,13 +213,19 @@ def _stored(question: Question, model: ModelSpec, engine: str) -> tuple[Precisio
 
 
 def _usual_runtime(found: Situation) -> tuple[Situation, str]:
-    place = found.place
-    if place.room >= place.everything or not place.profile.unified_memory:
+    """The engine that is usual there, and why; ``found`` has what is usual elsewhere."""
+    place, asked = found.place, found.question.quant
+    if not place.profile.unified_memory:
         return found, "what most people run"
-    if place.profile.chip not in FROM_DRIVE:
+    streams = FROM_DRIVE.get(place.profile.chip) if place.profile.chip else None
+    if place.room >= place.everything:
+        refused = formats.refusal(place.runtime.name, asked)
+        if refused and streams and not formats.refusal(streams, asked):
+            return found.with_runtime(streams), f"as {refused.partition(':')[0]}"
+        return found, "what most people run"
+    if streams is None:
         return found, "reading what memory lacks off the drive"
-    other = found.with_runtime(FROM_DRIVE[place.profile.chip])
-    return other, "as it streams experts from the drive"
+    return found.with_runtime(streams), "as it streams experts from the drive"
 
 
 def _shown(stored: Precision) -> str:
