@@ -702,7 +702,7 @@ def test_no_engine_is_usual_that_cannot_load_what_was_asked_for() -> None:
     assert {one.why for one in bought.taken if one.what == "runtime"} == {
         "as llama.cpp has no int4"
     }
-    with pytest.raises(ConfigError, match="llama.cpp has no int4: say Q4_K_M"):
+    with pytest.raises(ConfigError, match=r"llama\.cpp has no int4: say Q4_K_M"):
         settled(**mac, ram="32GB", runtime="llama.cpp")
 
 

@@ -29,7 +29,6 @@ from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.precision import NAMES, Precision
 from prefetch_sim.traces.models.spec import ModelSpec
 
-_GGUF_ENGINES = ("llama.cpp", "imp", "big-moe-on-edge")
 # What streams experts from the drive: on Macs, and where the CPU computes.
 FROM_DRIVE: dict[Chip, str] = {"apple": "mlx-stream", "cpu": "big-moe-on-edge"}
 _USUAL = "llama.cpp"
@@ -202,14 +201,7 @@ def _stored(question: Question, model: ModelSpec, engine: str) -> tuple[Precisio
         if engine == "llama.cpp" and asked == Precision.of("mxfp4"):
             return Precision.of("MXFP4_MOE"), "mxfp4 in a GGUF file"
         return asked, ""
-    published = model.precision.experts
-    if published in ("bf16", "f16", "f32"):
-        return Precision.of("Q4_K_M"), "usual of a model published in 16 bits"
-    if published == "mxfp4" and engine in _GGUF_ENGINES:
-        return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
-    if engine in formats.GGUF and not formats.in_gguf(published):
-        return Precision.of("Q4_K_M"), f"as GGUF files have no {published}, which was published"
-    return Precision(), ""
+    return formats.usual(engine, model.precision.experts)
 
 
 def _usual_runtime(found: Situation) -> tuple[Situation, str]:
