@@ -62,20 +62,16 @@ def advise(
     speed = _speed(best, doubt, question.context, at_best)
     more = options.more(found, placement, best, tell)
     engines = options.engines(found, placement, best, tell)
-    base, prefetch = options.prefetch(found, placement, best, tell)
-    prefetches = base.inputs.runtime if base else found.place.runtime
+    prefetch = _prefetch(found, placement, best, tell)
     target = None
     if question.target is not None:
         tell("what would reach the target")
         sure = [one for one in more if not at_best or one.what.startswith(ALL_IN_MEMORY)]
         others = [(one.what, one.tokens_s) for one in (*engines, *sure)]
         target = _target(found, placement, question.target, speed, others)
-    asked = _asked(found)
-    asked["taken"] += _hits(placement)
-    if placement.way != "whole":
-        asked["taken"] += _known(found)
     return Advice(
-        **asked,
+        **_asked(found, placement),
+        **prefetch,
         fits="drive" if placement.on_drive else "whole" if placement.way == "whole" else "split",
         memory=_memory(found, placement),
         speed=speed,
@@ -85,19 +81,36 @@ def advise(
         safer=options.safer(found, placement, best),
         best=options.best(found, best, tell),
         engines=tuple(engines),
-        prefetch=tuple(prefetch),
-        prefetches=prefetches.name if base else None,
-        prefetch_over=base.tokens_s if base else None,
-        prefetch_sets=points.filling(base.tree, base.inputs) if base is best else None,
-        may_prefetch=base is None or "prefetch" not in prefetches.lacks,
-        prefetches_here=prefetches.known_to_run_on(found.machine.profile.chip),
         target=target,
         trust=_trust(found, best, felt, doubt, without, whole=on_gpu),
         config=best.tree,
     )
 
 
-def _asked(found: Situation) -> dict[str, Any]:
+def _prefetch(
+    found: Situation, placement: Placement, best: Point, tell: options.Told
+) -> dict[str, Any]:
+    """What an answer has of prefetching; nothing where there is nothing to judge."""
+    base, gains = options.prefetch(found, placement, best, tell)
+    if base is None:
+        return {}
+    engine = base.inputs.runtime
+    return {
+        "prefetch": tuple(gains),
+        "prefetches": engine.name,
+        "prefetch_over": base.tokens_s,
+        "prefetch_sets": points.filling(base.tree, base.inputs) if base is best else None,
+        "may_prefetch": "prefetch" not in engine.lacks,
+        "prefetches_here": engine.known_to_run_on(found.machine.profile.chip),
+    }
+
+
+def _asked(found: Situation, placement: Placement | None = None) -> dict[str, Any]:
+    """What was asked about, and what is taken for granted; of a ``placement`` more than of none."""
+    taken = found.taken
+    if placement is not None:
+        taken += _hits(placement)
+        taken += _known(found) if placement.way != "whole" else ()
     return {
         "model": found.place.model.name,
         "precision": as_written(found.precision) or "as published",
@@ -105,7 +118,7 @@ def _asked(found: Situation) -> dict[str, Any]:
         "chip": found.machine.profile.chip,
         "runtime": found.place.runtime.name,
         "context": found.question.context,
-        "taken": found.taken,
+        "taken": taken,
     }
 
 
