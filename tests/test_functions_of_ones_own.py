@@ -101,6 +101,31 @@ def test_a_file_that_reads_times_is_to_ask_for_them(config: Path, read: str) -> 
     assert run_cli("run", config, "--set", "prefetch.policy=mine.py").code == 0
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        "k, extra, threshold, lead, backlog, load = limits",
+        "lead, backlog, load = limits[3:]",
+        "backlog = limits[4]",
+        "backlog = limits[-2]",
+        "backlog = sum(limits)",
+        "backlog = Limits(*limits).backlog_ns",
+    ],
+)
+def test_times_are_read_by_no_other_way(config: Path, read: str) -> None:
+    text = IN_TIME.replace("    if ids", f"    {read}\n    if ids", 1)
+    text = text.replace(" or limits.lead_ns < limits.backlog_ns + limits.load_ns", "")
+    mine = Path("mine.py")
+    mine.write_text("from prefetch_sim.sim.prefetch.base import Limits\n\n" + text)
+    end = run_cli("run", config, "--set", "prefetch.policy=mine.py")
+    assert (end.code, end.err.count("\n")) == (2, 1)
+    assert "'mine.py': propose reads " in end.err
+    assert "TIMED = True is told" in end.err
+    assert not ps.check(mine).held
+    mine.write_text(mine.read_text().replace(read, "limits = limits._replace(k=limits[:3][0])"))
+    assert run_cli("run", config, "--set", "prefetch.policy=mine.py").code == 0
+
+
 def markov(routed: Any, layer: int) -> Any:
     """Experts of the numbers that the layer before was routed to."""
     return routed[-1, layer - 1]
