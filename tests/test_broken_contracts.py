@@ -254,6 +254,7 @@ def test_a_point_of_a_sweep_fails_by_that_line(folder: Path) -> None:
 # The policy, what is replaced, by what, what is said, and in which line that is.
 ARGUMENTS = [
     (EVICTION, "(state, x, now)", "(x, now)", "inserted takes (x, now) and is called with", 5),
+    (EVICTION, "(state, x, now)", "(s, now, x)", "inserted takes (s, now, x) and is called", 5),
     (QUEUES, "(state, p, now)", "(state, now)", "victim takes (state, now) and is called with", 13),
     (PREFETCH, ", stamp, out,", ", out,", "and is called with (ids, scores, tokens, limits", 5),
     (MISSES, "layer, chosen", "layer", "plan takes (count, cpu_ns, state, layer) and is", 5),
@@ -299,6 +300,13 @@ class Coldest:
         return score + 1
 
 
+class Swapped(Coldest):
+    """It is told the expert, and then the time."""
+
+    def inserted(self, now: int, x: int) -> int:
+        return 0
+
+
 class AllOnGpu:
     """The CPU takes nothing."""
 
@@ -314,6 +322,7 @@ def test_an_eviction_is_given_as_a_class_that_needs_what_there_is(folder: Path) 
     instance = "inserted takes (x, now) and is called with (state, x, now), in that order: give "
     for policy, said in (
         (Coldest(6144, 0), f"{instance}the class 'Coldest', no instance ({__file__}, line "),
+        (Swapped, "inserted takes (self, now, x) and is called with (state, x, now), in that order ("),
         (Coldest, "__init__ needs capacity, and may ask for experts, layers, seed, future alone ("),
     ):
         found = prefetch_sim.check(policy).verdicts[0].counterexample
@@ -322,7 +331,7 @@ def test_an_eviction_is_given_as_a_class_that_needs_what_there_is(folder: Path) 
             prefetch_sim.run(config, {"cache.eviction": policy})
 
 
-@pytest.mark.parametrize("odd", [lambda routed, layer, more: [], lambda layer, routed: []])
+@pytest.mark.parametrize("odd", [lambda routed, layer, more: [], lambda x, routed: []])
 def test_a_predictor_function_takes_what_is_routed_and_the_layer(odd: Any, folder: Path) -> None:
     with pytest.raises(ConfigError, match=r" takes \(.*\) and is called with \(routed, layer\)"):
         prefetch_sim.run(config_of(EVICTION, EVICTION), {"predictor": odd})
