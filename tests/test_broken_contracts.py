@@ -240,7 +240,7 @@ def test_what_failed_of_another_name_was_not_left_out(more: str, folder: Path) -
 
 def test_the_line_shown_is_that_of_the_file_as_it_is(folder: Path) -> None:
     for line in ("return [][0]", "return [][1]"):
-        config = config_of(EVICTION, EVICTION.replace("return -now", line, 1))
+        config = config_of(PREFETCH, PREFETCH.replace("return n", line, 1))
         with pytest.raises(ConfigError, match=re.escape(f"    {line}")):
             prefetch_sim.run(config)
         Path("mine.py").unlink()
