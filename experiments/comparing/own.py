@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
 from prefetch_sim.experiments.conclusions.unchecked import unchecked
+from prefetch_sim.experiments.runs import silent
 from prefetch_sim.experiments.sweeps.export import FILES
 from prefetch_sim.experiments.sweeps.identity import file_digest
+
+
+def of_policies(places: Sequence[Comparison]) -> list[str]:
+    """All that is said of them."""
+    return [*said_nothing(places), *foresight(places), *changed_since(places)]
+
+
+def said_nothing(places: Sequence[Comparison]) -> Iterator[str]:
+    """A line for each predictor that named nobody in a whole run of A or of B."""
+    for side, results in (("A", [c.a for c in places]), ("B", [c.b for c in places])):
+        for name, at in Counter(name for found in results for name in silent(found)).items():
+            where = f" at {at} of {len(places)} places" if len(places) > 1 else ""
+            yield f"In {side} the predictor {name!r} said nothing in the whole run{where}."
 
 
 def foresight(places: Sequence[Comparison]) -> list[str]:
