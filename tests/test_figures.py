@@ -210,6 +210,9 @@ def test_a_heat_map_without_a_line_says_which_cells_are_on_which_side(
     assert bool(lines) == words.startswith("LINE")
     alike = "white line: as without prefetch; as fast as without prefetch"
     assert figure.caption.endswith(words.replace("LINE", alike)), figure.caption
+    if "at recall" in words:
+        called = draw(frame, "recall", measure, by=LINK, kind="heat", labels={"recall": "accuracy"})
+        assert words.replace("recall", "accuracy") in called.caption
 
 
 def test_each_panel_of_a_heat_map_has_a_line_or_a_word() -> None:

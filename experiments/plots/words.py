@@ -83,6 +83,12 @@ def axis_words(path: str) -> str:
     return labels.label(_axis(path), path)
 
 
+def words_in_a_sentence(path: str) -> tuple[str, str]:
+    """(an axis's words, its unit) where a value stands between; a user's label is not shortened."""
+    words, _, unit = axis_words(path).partition(", ")
+    return ("recall" if words == _AXES["recall"] else words), unit
+
+
 def _axis(path: str) -> str:
     if path in _AXES:
         return _AXES[path]
