@@ -541,7 +541,7 @@ def test_what_changes_little_may_have_loaded_nothing_and_oracles_are_not_counted
         "Prefetch helps in 1 of 3 comparisons with none (median 10.0 % less), changes little in 2 "
         "(in 1 of these nothing was loaded ahead), hurts in 0."
     ) in lines
-    words = "of their 3 comparisons with none 1 take less time, 2 more (up to 20.0 %)."
+    words = "against none they take less time in 1 of 3 comparisons, more in 2 (up to 20.0 %)."
     assert f"Oracles are not counted: {words}" in lines
     perfect = point(planted(8.0, predictor=oracle(1.0)), hardware="a")
     lines = of_sweep([one for one in points if "guess" not in one.axes["predictor"]] + [perfect])
