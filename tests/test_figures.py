@@ -244,6 +244,8 @@ def test_a_figure_calls_things_by_a_users_labels() -> None:
     assert panel.get_xlabel() == "cached, %"
     assert "LFU-DA eviction" in shown.caption
     assert "lfu_da eviction" in draw(frame, "capacity").caption  # no longer
+    called = draw(frame, "capacity", labels={"cache.eviction": "replacement"})
+    assert "replacement lfu_da" in called.caption
     frame["config.predictor"] = [
         text.replace('"b"', '"b", "k": 2') for text in frame["config.predictor"]
     ]
