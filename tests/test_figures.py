@@ -215,6 +215,9 @@ def test_a_heat_map_without_a_line_says_which_cells_are_on_which_side(
     assert bool(lines) == words.startswith("LINE")
     alike = "white line: as without prefetch; as fast as without prefetch"
     assert figure.caption.endswith(words.replace("LINE", alike)), figure.caption
+    if "at recall" in words:
+        called = draw(frame, "recall", measure, by=LINK, kind="heat", labels={"recall": "accuracy"})
+        assert words.replace("recall", "accuracy") in called.caption
 
 
 def test_each_panel_of_a_heat_map_has_a_line_or_a_word() -> None:
@@ -246,6 +249,8 @@ def test_a_figure_calls_things_by_a_users_labels() -> None:
     assert panel.get_xlabel() == "cached, %"
     assert "LFU-DA eviction" in shown.caption
     assert "lfu_da eviction" in draw(frame, "capacity").caption  # no longer
+    called = draw(frame, "capacity", labels={"cache.eviction": "replacement"})
+    assert "replacement lfu_da" in called.caption
     frame["config.predictor"] = [
         text.replace('"b"', '"b", "k": 2') for text in frame["config.predictor"]
     ]

@@ -234,6 +234,7 @@ def test_errors_in_python_name_arguments(config: Path) -> None:
         (lambda: ps.compare(swept, a={"seed": 0}, b={"nothing": 1}), "b nothing: no axis"),
         (lambda: ps.plot(swept, x="seed", size="column"), "size 'column': paper or slide"),
         (lambda: ps.plot(swept, x="sed"), "x 'sed': "),
+        (lambda: ps.plot(swept, x="seed", labels={"nope": "x"}), "labels 'nope': nothing in the"),
     ):
         with pytest.raises(ps.ConfigError) as caught:
             call()

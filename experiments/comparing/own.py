@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
 from prefetch_sim.experiments.conclusions.unchecked import unchecked
@@ -36,7 +37,8 @@ def foresight(places: Sequence[Comparison]) -> list[str]:
 def changed_since(places: Sequence[Comparison]) -> list[str]:
     """Which policies' files are no longer what points of a sweep ran, so that these are no news."""
     ran = {pair for c in places for side in (c.a, c.b) for pair in _files(side)}
-    changed = sorted({name for name, digest in ran if file_digest(name) not in ("", digest)})
+    found = {path for path, digest in ran if file_digest(path) not in ("", digest)}
+    changed = sorted(map(_as_seen_from_here, found))
     if not changed:
         return []
     have, it = ("has", "it") if len(changed) == 1 else ("have", "they")
@@ -48,10 +50,15 @@ def changed_since(places: Sequence[Comparison]) -> list[str]:
 
 
 def _files(side: Results) -> Iterator[tuple[str, str]]:
-    """(name, digest) of the policies in files of a point, as far as its row can be read."""
+    """(whole path, digest) of the policies in files of a point, as far as its row can be read."""
     try:
         found = json.loads(side.get(FILES) or "{}")
     except (TypeError, ValueError):  # of a table that was edited
         return
     if isinstance(found, dict):
-        yield from ((name, str(digest)) for name, digest in found.items())
+        yield from ((path, str(digest)) for path, digest in found.items())
+
+
+def _as_seen_from_here(path: str) -> str:
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

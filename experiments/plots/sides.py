@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.plots.frame import Cut
-from prefetch_sim.experiments.plots.words import axis_words, value_words
+from prefetch_sim.experiments.plots.words import value_words, words_in_a_sentence
 
 HIGHER, EQUAL, LOWER = 1, 0, -1
 _ALIKE = 1e-6  # of a measure: what is nearer is the same figure, rounded otherwise
@@ -109,6 +109,5 @@ def _values(axis: str, places: Sequence[int], cut: Cut) -> str:
     known = [value_words(axis, value) for value in cut.values(axis)]
     in_a_row = len(places) > 2 and all(b - a == 1 for a, b in pairwise(places))
     told = f"{known[places[0]]} to {known[places[-1]]}" if in_a_row else None
-    named, _, unit = axis_words(axis).partition(", ")
-    named = "recall" if axis == "recall" else named
+    named, unit = words_in_a_sentence(axis)
     return " ".join(filter(None, (named, told or ", ".join(known[i] for i in places), unit)))
