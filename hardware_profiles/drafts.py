@@ -49,10 +49,11 @@ _CPU_RATE = "cpu.expert_gb_s.bf16"
 _OF_CPU = ("cpu.", "contention.")
 _USUAL_CPU = "ddr4-dual"  # where nothing is said of it
 _VENDORS = {  # by what is in a machine's name, the first that fits
-    "apple": r"\bm[1-9](?!\d)|mac|apple",
-    "amd": r"\brx|radeon|vega|\bmi\d|instinct|strix",
-    "intel": r"\barc",
-    "nvidia": r"[rg]tx|geforce|quadro|tesla|titan|jetson|spark|\b[abhklmptv]\d{1,4}(?!\d)",
+    "apple": r"\bm[1-9](?!\d)|\bi?mac(?:book)?(?:mini|studio|pro|air)?(?![a-z])|\bapple",
+    "amd": r"\brx(?![a-z])|radeon|\bvega(?![a-z])|\bmi\d|instinct|strix",
+    "intel": r"\barc(?:[ab]\d|(?![a-z]))",
+    "nvidia": r"[rg]tx|geforce|quadro|tesla|\btitan(?!i)|jetson|\bspark|"
+    r"\b(?:[aklpt]\d{1,4}|[bhmv]\d{2,4})(?!\d)",
 }
 _CHIPS = {"apple": "apple", "rdna": "amd", "arc": "intel", "cpu": "cpu"}  # others are NVIDIA's
 # By which one machine is like another, where much was measured.
@@ -92,7 +93,7 @@ def draft(
     if _CPU_RATE in given:
         given[_CPU_RATE] = float(f"{given[_CPU_RATE] * _CPU_SHARE:.3g}")
     near = like is None
-    base = load_profile(_nearest(given, unified, of=_vendor(name, chip)) if like is None else like)
+    base = load_profile(_nearest(given, unified, of=vendor(name, chip)) if like is None else like)
     if base.unified_memory is not unified:
         kind = "one memory" if base.unified_memory else "a host behind a link"
         raise ProfileError(f"--like {base.name}: it has {kind}, and this machine has not")
@@ -215,7 +216,7 @@ def _nested(figures: Mapping[str, Figure]) -> dict[str, Any]:
     return whole
 
 
-def _vendor(name: str, chip: Chip | None) -> str | None:
+def vendor(name: str, chip: Chip | None = None) -> str | None:
     """Whose a machine is, where its chip or its name tells."""
     if chip is not None:
         return _CHIPS.get(chip, "nvidia")
@@ -240,7 +241,7 @@ def _nearest(
         for machine in machines
         if machine.unified_memory is unified and (having is None or getattr(machine, having))
     ]
-    alike = [machine for machine in alike if of and _vendor("", machine.chip) == of] or alike
+    alike = [machine for machine in alike if of and vendor("", machine.chip) == of] or alike
     return min(alike, key=distance).name  # the first of several in the order of their names
 
 

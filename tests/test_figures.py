@@ -186,6 +186,11 @@ LOW, HIGH = 0.9, 1.1  # of the time without prefetch
          "as fast as without prefetch, but faster at recall 1 with host link 6 GB/s, "
          "slower at recall 0.75 with host link 6 GB/s"),
         ([[1, 1, 1]] * 3, "tpot_ms", "as fast as without prefetch throughout"),
+        # As conclusions count: below 0.5 % of a time there is no difference; of other figures, any.
+        ([[1.004, LOW, LOW], [0.996, LOW, LOW], [LOW] * 3], "tpot_ms",
+         "faster than without prefetch, but as fast at recall 0.5 with host link 6, 12 GB/s"),
+        ([[1.004] * 3] * 3, "hit_rate", "higher than without prefetch throughout"),
+        ([[1.006] * 3] * 3, "tpot_ms", "slower than without prefetch throughout"),
         ([[1, 1, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
          "faster than without prefetch, but as fast at recall 0.5, 0.75 with host link 6 GB/s"),
         ([[1, LOW, LOW]] * 3, "tpot_ms", "faster than without prefetch, but as fast at recall 0.5"),
@@ -210,6 +215,9 @@ def test_a_heat_map_without_a_line_says_which_cells_are_on_which_side(
     assert bool(lines) == words.startswith("LINE")
     alike = "white line: as without prefetch; as fast as without prefetch"
     assert figure.caption.endswith(words.replace("LINE", alike)), figure.caption
+    if "at recall" in words:
+        called = draw(frame, "recall", measure, by=LINK, kind="heat", labels={"recall": "accuracy"})
+        assert words.replace("recall", "accuracy") in called.caption
 
 
 def test_each_panel_of_a_heat_map_has_a_line_or_a_word() -> None:
@@ -241,6 +249,8 @@ def test_a_figure_calls_things_by_a_users_labels() -> None:
     assert panel.get_xlabel() == "cached, %"
     assert "LFU-DA eviction" in shown.caption
     assert "lfu_da eviction" in draw(frame, "capacity").caption  # no longer
+    called = draw(frame, "capacity", labels={"cache.eviction": "replacement"})
+    assert "replacement lfu_da" in called.caption
     frame["config.predictor"] = [
         text.replace('"b"', '"b", "k": 2') for text in frame["config.predictor"]
     ]

@@ -174,6 +174,31 @@ def test_the_csv_s_columns_in_other_files(tmp_path: Path) -> None:
         import_trace(tmp_path / "t.jsonl", model=TINY)
 
 
+@pytest.mark.parametrize("one", [{"token_id": 7}, {"phase": "prefill"}, {"weights": [0.5, 0.5]}])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_column_that_some_rows_lack_is_refused(
+    one: dict[str, Any], first: bool, tmp_path: Path
+) -> None:
+    """Whichever row comes last: of phases it would say what the file has."""
+    rows: list[dict[str, Any]] = [
+        {"request": 0, "position": 0, "layer": at, "experts": [0, 1]} for at in (0, 1)
+    ]
+    rows[not first].update(one)
+    json_lines(tmp_path / "t.jsonl", *rows)
+    (name,) = one
+    with pytest.raises(TraceError, match=f"line 2: '{name}' is given in some records, not in oth"):
+        import_trace(tmp_path / "t.jsonl", model=TINY)
+
+
+def test_keys_of_json_lines_are_read_in_any_case(tmp_path: Path) -> None:
+    line = {"Request": 0, "POSITION": 0, "Experts": [0, 1], "Phase": "prefill"}
+    json_lines(tmp_path / "t.jsonl", line | {"Layer": 0}, line | {"layer": 1})
+    assert import_trace(tmp_path / "t.jsonl", model=TINY).phase.tolist() == [PREFILL]
+    json_lines(tmp_path / "t.jsonl", line | {"Layer": 0, "layer": 1})
+    with pytest.raises(TraceError, match="line 1: 'layer' twice"):
+        import_trace(tmp_path / "t.jsonl", model=TINY)
+
+
 @pytest.mark.parametrize("text", ['{"rows": [1,2,3], "x": 4}\n', "Once, twice, and a third time\n"])
 def test_what_is_no_table_is_told_no_columns(text: str, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(text)

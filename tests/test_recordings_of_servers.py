@@ -135,6 +135,18 @@ def test_vllm_arrays_without_a_length_say_what_they_are_taken_for(tmp_path: Path
         assert said.startswith("no prompt length in the file: every token is taken as decode (")
 
 
+def test_vllm_arrays_say_of_which_requests_there_is_no_length(tmp_path: Path) -> None:
+    experts = make_trace(SHAPE, [(2, 2)], seed=1).experts
+    routed = {f"routed_experts_{request}": experts for request in range(3)}
+    np.savez(tmp_path / "t.npz", prompt_len=2, **routed)
+    read = import_trace(tmp_path / "t.npz", model=SHAPE)
+    assert read.phase.tolist() == [PREFILL] * 2 + [DECODE] * 10
+    assert notes(read).startswith("no prompt length of request 1 and 1 more: every token there is")
+    np.savez(tmp_path / "t.npz", prompt_len_0=2, prompt_len_2=2, **routed)
+    said = notes(import_trace(tmp_path / "t.npz", model=SHAPE))
+    assert said.startswith("no prompt length of request 1: every token there is taken as decode (")
+
+
 def test_notes_of_several_files_are_told_together(tmp_path: Path) -> None:
     for seed in range(3):
         np.save(tmp_path / f"{seed}.npy", make_trace(SHAPE, [(2, 2)], seed=seed).experts)

@@ -69,9 +69,13 @@ def read(path: Path, asked: Asked) -> Trace:
 def trace_of(sets: RoutedSets, rows: Iterator[tuple[int, dict[str, str]]], format: str) -> Trace:
     """The trace of rows by their columns' names, each with its place in the file."""
     tokens: list[int] = []
-    phased = False
+    beside: set[str] | None = None
     for line, row in rows:
-        phased = "phase" in row
+        there = row.keys() & set(_BESIDE)  # JSON lines may have other keys each
+        beside = there if beside is None else beside
+        if there != beside:
+            name = min(there ^ beside)
+            raise sets.wrong(line, f"{name!r} is given in some records, not in others")
         word = row.get("phase", "decode").strip().lower()
         if word not in PHASES:
             raise sets.wrong(line, f"phase {shown(word)} is none of {', '.join(PHASES)}")
@@ -93,6 +97,7 @@ def trace_of(sets: RoutedSets, rows: Iterator[tuple[int, dict[str, str]]], forma
         )
         if "token_id" in row:
             tokens.append(sets.number(line, "token_id", row["token_id"]))
+    phased = "phase" in (beside or ())
     phases = "as the file says" if phased else "all decode"
     trace = sets.trace(phased=phased, format=format, phases=phases)
     if tokens:
