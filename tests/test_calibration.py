@@ -337,7 +337,7 @@ def test_no_rate_is_taken_of_what_other_work_has_slowed(tmp_path: Path) -> None:
     found = sources.read(unsteady).findings.hardware
     assert set(found) == {"compute.eager_launch_us", "compute.tflops.bf16"}
     gates = changed(timing_record(tmp_path / "c"), "gate_us", [48.0, 185.0, 43000.0])
-    with pytest.raises(ConfigError, match="gates took from 48 to 43,000 µs .*: something else"):
+    with pytest.raises(ConfigError, match=r"gates took from 48 to 43,000 µs .*: something else"):
         sources.read(gates)
 
 

@@ -115,7 +115,7 @@ BROKEN = [
     ),
     ("prefetch", "seen[x] != stamp", "True", "It proposes some", "twice"),
     ("prefetch", "= stamp", "= 1", "A call says the same", "after others"),
-    ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priorities ["),
+    ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priority[1], behind 0"),
     ("misses", "for i", "raise GeneratorExit\n    for i", "It writes 0 or 1", "GeneratorExit"),
     ("misses", "i % 2", "i", "It writes 0 or 1", "plan wrote 2 to chosen[2]"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),

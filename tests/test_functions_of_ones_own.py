@@ -215,8 +215,9 @@ def test_errors_in_python_name_arguments(config: Path) -> None:
     for call, said in (
         (lambda: ps.compare(swept, a={"seed": 0}, b={"eviction": "LfuD"}), "b cache.eviction=Lf"),
         (lambda: ps.compare(swept, a={"seed": 0}, b={"nothing": 1}), "b nothing: no axis"),
-        (lambda: ps.plot(swept, x="seed", size="column"), "size 'column': paper or slide"),
+        (lambda: ps.plot(swept, x="seed", size="column"), "size 'column' is none; known: pap"),
         (lambda: ps.plot(swept, x="sed"), "x 'sed': "),
+        (lambda: ps.plot(swept, x="seed", out="a.gif"), "out a.gif: 'gif' is no format of figures"),
     ):
         with pytest.raises(ps.ConfigError) as caught:
             call()

@@ -221,9 +221,7 @@ def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdi
     yield from _in_turn(RULES[kind], found)
 
 
-def _in_turn(
-    rules: tuple[Callable[..., None], ...], found: list[str | None]
-) -> Iterator[Verdict]:
+def _in_turn(rules: tuple[Callable[..., None], ...], found: list[str | None]) -> Iterator[Verdict]:
     """A verdict of each rule; one counterexample is told once, by the rule that it is of.
 
     What outlives a run is tried before answers are, and told behind them: a wrong one breaks both.
