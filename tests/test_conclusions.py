@@ -417,6 +417,31 @@ def test_a_tie_is_no_best_policy(times: dict[str, float], said_of_it: str) -> No
     assert [line for line in lines if "policy" in line.lower()] == [said_of_it]
 
 
+def test_a_run_without_prediction_is_no_tie_with_itself() -> None:
+    """Without a predictor nothing of prefetch matters: runs that differ in that are one policy."""
+    points = [
+        point(planted(t + late, eviction=e, predictor=given), prefetch__policy=p)
+        for e, t in (("lru", 10.0), ("mine.py", 8.0))
+        for given, p, late in (
+            ((), "top-k", 0.0),
+            ((), "deadline-aware", 0.0),
+            (oracle(0.5), "top-k", 1.0),
+            (oracle(0.5), "deadline-aware", 2.0),
+        )
+    ]
+    lines = of_sweep(points)
+    assert lines[0].startswith("Fastest: predictor none, eviction mine.py: ")
+    assert "Best policy: predictor none, eviction mine.py." in lines
+    against = "Against the next best, predictor none, eviction lru, it takes 20.0 % less"
+    assert any(line.startswith(against) for line in lines)
+    guesses = [
+        point(planted(8.0, predictor=GUESS, total=t), prefetch__policy=p)
+        for p, t in (("top-k", 999.0), ("threshold", 998.0))
+    ]
+    tie = "predictor guess, policy top-k and predictor guess, policy threshold take as long"
+    assert tie in said(of_sweep([*guesses, points[0]]))  # what predicts are two runs
+
+
 def test_of_equal_times_none_is_the_fastest() -> None:
     rows = {"a": (9.0, 10.0, 10.0), "b": (10.0, 10.0, 10.0)}
     points = [

@@ -186,6 +186,11 @@ LOW, HIGH = 0.9, 1.1  # of the time without prefetch
          "as fast as without prefetch, but faster at recall 1 with host link 6 GB/s, "
          "slower at recall 0.75 with host link 6 GB/s"),
         ([[1, 1, 1]] * 3, "tpot_ms", "as fast as without prefetch throughout"),
+        # As conclusions count: below 0.5 % of a time there is no difference; of other figures, any.
+        ([[1.004, LOW, LOW], [0.996, LOW, LOW], [LOW] * 3], "tpot_ms",
+         "faster than without prefetch, but as fast at recall 0.5 with host link 6, 12 GB/s"),
+        ([[1.004] * 3] * 3, "hit_rate", "higher than without prefetch throughout"),
+        ([[1.006] * 3] * 3, "tpot_ms", "slower than without prefetch throughout"),
         ([[1, 1, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
          "faster than without prefetch, but as fast at recall 0.5, 0.75 with host link 6 GB/s"),
         ([[1, LOW, LOW]] * 3, "tpot_ms", "faster than without prefetch, but as fast at recall 0.5"),

@@ -102,9 +102,14 @@ def replay(
     else:
         run.summary(inputs, shown, ran_on)
         conclude(said)
-        say("measured: " + ", ".join(found.machine.values()))
+        say("measured: " + ", ".join(_told(*fact) for fact in found.machine.items()))
     for line in [*not_its_own(inputs, ran_on), *left_in(storage)]:
         say(line)
+
+
+def _told(what: str, value: str) -> str:
+    """A fact of a machine, called by its name where it is a mere number."""
+    return f"{what} {value}" if what in ("python", "torch", "driver", "cuda", "pcie") else value
 
 
 def check_storage(folder: Path | None) -> None:

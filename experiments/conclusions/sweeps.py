@@ -47,7 +47,7 @@ def named(paths: Sequence[str], labels: Labels) -> str:
     return ", ".join(
         f"{name} {label}"
         for path, name, label in given
-        if label != "none" or under(path, comparisons.POLICIES)
+        if label and (label != "none" or under(path, comparisons.POLICIES))
     )
 
 
@@ -94,7 +94,7 @@ def _point(swept: Swept, point: Measured) -> str:
 
 def _rest(swept: Swept, point: Measured, but: Sequence[str]) -> str:
     paths = [path for path in (*swept.condition_axes, *swept.policy_axes) if path not in but]
-    return named(paths, tuple(point.axes[path] for path in paths))
+    return named(paths, tuple(swept.label(point, path) for path in paths))
 
 
 def _with(rest: str) -> str:

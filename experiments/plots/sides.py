@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.plots.frame import Cut
 from prefetch_sim.experiments.plots.words import axis_words, value_words
 
@@ -23,9 +24,13 @@ Floats = npt.NDArray[np.float64]
 Sides = npt.NDArray[np.float64]  # of each cell; NaN where there is nothing to compare
 
 
-def sides(ratio: Floats) -> Sides:
-    """The side of each cell, of its measure over that without prefetch."""
-    found = np.sign(np.where(np.abs(ratio - 1) < _ALIKE, 0.0, ratio - 1))
+def sides(ratio: Floats, measure: str) -> Sides:
+    """The side of each cell, of its measure over that without prefetch.
+
+    Of times, and of what is made of them, a difference counts from where a conclusion counts it.
+    """
+    alike = NOTICED if measure.startswith((*_TIMES, *_SPEEDS)) else _ALIKE
+    found = np.sign(np.where(np.abs(ratio - 1) < alike, 0.0, ratio - 1))
     return np.asarray(found, dtype=np.float64)
 
 
