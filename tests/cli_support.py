@@ -10,10 +10,12 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import yaml
 
+from prefetch_sim.experiments import heartbeat
 from prefetch_sim.experiments.cli import main
 from prefetch_sim.traces.format import Prediction, PredictionInfo, Trace, write_trace
 from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
@@ -84,7 +86,9 @@ class Ended:
 def run_cli(*arguments: object) -> Ended:
     """The command in this process: quick, where what it imports takes seconds."""
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
+    # No line of progress, which a busy machine would have after some seconds.
+    quiet = patch.multiple(heartbeat, EVERY=3600.0, _SLOWEST=3600.0)
+    with redirect_stdout(out), redirect_stderr(err), quiet:
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as ended:
