@@ -25,6 +25,7 @@ from prefetch_sim.experiments.advising.placements import HITS, Way, first_layers
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, settle
 from prefetch_sim.experiments.advising.targets import ALL_IN_MEMORY, LARGEST_CARD, judged
+from prefetch_sim.experiments.advising.targets import Way as Reaches
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
 from prefetch_sim.experiments.text import number
@@ -488,6 +489,18 @@ def test_a_cache_of_an_engine_that_reads_the_drive_itself_has_a_whole_band() -> 
     assert found.precision == "as published"  # no GGUF file, as it is no engine of those
 
 
+def test_what_pages_is_offered_at_best_beside_what_streams_from_the_drive() -> None:
+    found = answered(gpu="M5 Pro", ram="6GB")
+    other = answered(gpu="M5 Pro", ram="6GB", runtime="llama.cpp")
+    (paged,) = found.engines
+    assert other.speed is not None
+    assert (paged.what, paged.at_best) == ("llama.cpp", True)
+    assert paged.tokens_s == pytest.approx(other.speed.tokens_s)
+    assert dict(words.lines(found))["engines"].startswith("llama.cpp at best ")
+    (streams,) = other.engines
+    assert (streams.what, streams.at_best) == ("mlx-stream", False)
+
+
 def test_a_split_asked_about_stands_beside_the_best() -> None:
     found = answered(n_cpu_moe=14)
     assert found.best is not None
@@ -663,7 +676,7 @@ def test_a_macs_memory_is_said_as_it_is_sold_and_with_the_engine_that_is_then_us
 
 
 def test_what_holds_everything_is_offered_once() -> None:
-    tried = [("all_gb=96 llama.cpp", 78.0)]
+    tried = [Reaches("all_gb=96 llama.cpp", 78.0)]
     found = judged(30.0, (17.0, 23.0, 29.0), tried, 15.1, lambda gib: 78.0 if gib >= 12 else 24.0)
     assert [way.what for way in found.by] == ["all_gb=96 llama.cpp"]
 
@@ -726,7 +739,7 @@ def test_one_memory_has_a_cache_and_no_link() -> None:
 
 
 def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
-    tried = [("imp", 25.0)]
+    tried = [Reaches("imp", 25.0)]
     steps: list[float] = []
 
     def larger(gib: float) -> float:
@@ -742,9 +755,32 @@ def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
     (fewest,) = judged(24, (9, 12, 15), (), 20.5, lambda gib: 10 + gib).by
     assert fewest.what == "memory_gib+14"
     assert judged(99, (9, 12, 15), tried, 4, larger).by == ()
-    again = judged(14, (9, 12, 15), [("memory_gib+1", 15.0)], 4.5, larger)
+    again = judged(14, (9, 12, 15), [Reaches("memory_gib+1", 15.0)], 4.5, larger)
     assert [way.what for way in again.by] == ["memory_gib+1"]
     assert answered(target="1tok/s").target is not None
+
+
+def test_a_target_that_is_missed_even_at_best_is_not_met() -> None:
+    """And what would reach it at best is said as that, where what there is does not."""
+    tried = [Reaches("cpu*2", 22.5, at_best=True), Reaches("host_gib=64", 30.0)]
+    answers = [judged(one, (0, 15, 20), tried, 0, float, at_best=True) for one in (14, 18, 22, 25)]
+    assert [one.met for one in answers] == ["unknown", "unlikely", "no", "no"]
+    assert [len(one.by) for one in answers] == [1, 2, 2, 1]
+    paged = {"gpu": "RTX 3060 3GB", "ram": "3GB", "drive": "0.5 GB/s"}
+    found = answered(**paged)
+    assert found.speed is not None
+    doubled = next(one for one in found.more if one.what == "drive*2")
+    assert doubled.at_best
+    assert doubled.gain > found.speed.half_width
+    wanted = replace(judged(doubled.tokens_s, (0, 1, 2), (), 0, float, at_best=True), by=())
+    said = dict(words.lines(replace(found, target=wanted)))["target"]
+    even = f"not met, even at best ({number(found.speed.tokens_s)})"
+    assert said.partition(": ")[2] == f"{even}; nothing that was tried reaches it"
+    target = answered(**paged, target=f"{doubled.tokens_s}tok/s").target
+    said = dict(words.lines(replace(found, target=target)))["target"]
+    assert (
+        f"a drive twice as fast ({number(doubled.tokens_s)} tokens/s)" in said.split("at best: ")[1]
+    )
 
 
 def test_no_more_memory_is_advised_than_the_largest_card_of_the_list_has() -> None:
