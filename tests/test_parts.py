@@ -369,7 +369,9 @@ def test_numbers_that_may_be_given_too(tmp_path: Path) -> None:
     assert like.compute.tflops.fp8 is not None
     assert made.compute.tflops.fp8.value == 2 * like.compute.tflops.fp8.value  # in proportion
     assert made.cpu is not None
-    assert made.cpu.expert_gb_s.bf16.value == 75
+    rate, part = made.cpu.expert_gb_s.bf16, load_part("cpu", "ddr4-dual").flat()
+    assert (rate.value, rate.uncertainty) == (75, part["cpu.expert_gb_s.bf16"].uncertainty)
+    assert "of what its memory reads" in rate.source  # not of a datasheet's rate, as the parts'
     assert made.compute.launch_us.source == "taken from rtx-4090, as was asked for"
 
 
