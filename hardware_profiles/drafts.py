@@ -74,6 +74,7 @@ class Draft:
     profile: HardwareProfile
     like: str
     near: bool  # found to be the nearest, not asked for
+    vendor: str | None = None  # whose it is known to be; the nearest is then of that vendor
     cpu: str | None = None  # of a CPU that nobody said anything of, where it is from
 
 
@@ -88,13 +89,15 @@ def draft(
     """A profile called ``name`` with the figures ``given``, by dotted path.
 
     ``cpu.expert_gb_s.bf16`` is what host memory reads. ``chip`` is this machine's own: figures of
-    another one do not make it the same. Raises ProfileError.
+    another one do not make it the same, but a name that tells Apple's does. Raises ProfileError.
     """
-    given = dict(given)
+    given, vendor = dict(given), _vendor(name, chip)
+    if chip is None and unified and vendor == "apple":
+        chip = "apple"  # there is no other of theirs
     if _CPU_RATE in given:
         given[_CPU_RATE] = float(f"{given[_CPU_RATE] * _CPU_SHARE:.3g}")
     near = like is None
-    base = load_profile(_nearest(given, unified, of=_vendor(name, chip)) if like is None else like)
+    base = load_profile(_nearest(given, unified, of=vendor) if like is None else like)
     if base.unified_memory is not unified:
         kind = "one memory" if base.unified_memory else "a host behind a link"
         raise ProfileError(f"--like {base.name}: it has {kind}, and this machine has not")
@@ -132,7 +135,7 @@ def draft(
         for section in ("cpu", "storage")
         if (part := getattr(profile, section)) is not None
     }
-    return Draft(profile.model_copy(update=own | sections), base.name, near, cpu)
+    return Draft(profile.model_copy(update=own | sections), base.name, near, vendor, cpu)
 
 
 def complete(

@@ -398,7 +398,18 @@ def test_a_machine_whose_name_tells_its_vendor_is_like_one_of_that() -> None:
     assert draft("arc-a770", five, unified=False, like=None).like == "arc-b580" == unnamed
     assert draft("box", five, unified=False, like=None, chip="turing").like.startswith("rtx-")
     one = {"compute.memory_gib": 32, "compute.memory_gb_s": 180, "storage.gb_s": 5}
-    assert draft("m1max", one, unified=True, like=None).like.startswith("m")
+    mac = draft("m1max", one, unified=True, like=None)
+    assert mac.like.startswith("m")
+    assert mac.profile.chip == "apple"  # so it keeps as much for its system as one of the list
+    assert draft("box", one, unified=True, like=None).profile.chip is None
+
+
+def test_without_a_chip_the_nearest_is_said_to_be_of_any_vendor(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    any_vendor = "the nearest is of any vendor"
+    assert any_vendor in new("box", FIVE, "-o", path).out
+    for name, *more in (("rtx-2060",), ("box", "--chip", "turing"), ("box", "--like", "l4")):
+        assert any_vendor not in new(name, FIVE, "-o", path, "--force", *more).out
 
 
 @pytest.mark.parametrize("name", list_profiles())

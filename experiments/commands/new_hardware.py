@@ -87,7 +87,9 @@ def new(
     chip: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="What computes: ampere, ada, apple. Says which engines run there."
+            metavar="NAME",
+            help="What computes: ampere, ada, apple. Says which engines run there, and by its "
+            "vendor which machines the rest may be from.",
         ),
     ] = None,
     out: Annotated[
@@ -140,6 +142,8 @@ def new(
     console_out.print(table)
     if made.profile.chip is None:
         which = "\n--chip was not said, so advise does not know which engines run there"
+        if made.near and made.vendor is None:
+            which += ", and the nearest is of any vendor"
         console_out.print(which, markup=False, soft_wrap=True)
     console_out.print(f"\nuse it: --set hardware={target}", markup=False, soft_wrap=True)
 
