@@ -166,7 +166,8 @@ def _best(one: Option) -> str:
 
 
 def _safer(one: Option) -> str:
-    return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)}), with {DISPLAY:g} GiB free or more"
+    free = f"with {DISPLAY:g} GiB free or more, if the flags do not load"
+    return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)}), {free}"
 
 
 def _engine(one: Option) -> str:
