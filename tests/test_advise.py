@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from cli_support import run_cli
 
+from prefetch_sim import run as api_run
 from prefetch_sim.experiments.advising import band, check, options, points, words
 from prefetch_sim.experiments.advising.advice import advise, limits
 from prefetch_sim.experiments.advising.answer import Advice
@@ -118,6 +120,8 @@ def test_cards_are_known_by_what_people_call_them(gpu: str, name: str) -> None:
         ("--gpu", "RTX 4O90", "did you mean 'rtx-4090'?"),
         ("--quant", "Q5_K", "did you mean 'Q5_K_M'?"),
         ("--quant", "UD-Q4_K_XL", "of the same type is 'Q4_K_M'"),
+        ("--quant", "UD-Q2_K_XL", "of the same type is 'Q2_K'"),
+        ("--quant", "UD-IQ2_XXS", "by its bits a weight it is 'gguf@2.06'"),
         ("--model", "olmoe-1b-8b", "did you mean 'olmoe-1b-7b'?"),
         ("--runtime", "lama.cpp", "did you mean 'llama.cpp'?"),
         ("--cpu", "ryzen-5950", "did you mean 'ryzen-5950x'?"),
@@ -566,6 +570,7 @@ def test_a_tight_split_has_a_safer_one_beside_it() -> None:
     layers = placed(place, "layers", n_cpu_moe=safer).on_gpu
     assert place.room - layers >= options.DISPLAY * GIB
     assert place.room - placed(place, "layers", n_cpu_moe=safer - 1).on_gpu < options.DISPLAY * GIB
+    assert "if the flags do not load" in dict(words.lines(found))["safer"]
     assert answered(n_cpu_moe=14).safer is None
 
 
@@ -632,7 +637,7 @@ def test_a_config_says_how_prefetching_was_judged(tmp_path: Path) -> None:
     asked = ("advise", "--gpu", "RTX 5070 4GB", *ASKED[2:], "--runtime", "imp", "--json")
     found = json.loads(run_cli(*asked, "--config", config).out)
     said = re.findall(r"--set (trace\.\w+)=(\d+)", config.read_text(encoding="utf-8"))
-    sets = {key: int(value) for key, value in said[-2:]}
+    sets: dict[str, Any] = {key: int(value) for key, value in said[-2:]}
     assert set(sets) == {"trace.prompt", "trace.decode"}
     assert found["prefetch_sets"] == sets
     tree = found["config"]
@@ -641,6 +646,13 @@ def test_a_config_says_how_prefetching_was_judged(tmp_path: Path) -> None:
     foreseen = {**tree, "predictor": {"name": "oracle", "recall": 0.6, "distance": 1}}
     gain = points.run(tree).ms / points.run(foreseen).ms - 1
     assert gain == pytest.approx(found["prefetch"][0]["gain"], abs=0.02)
+    (predictor,) = re.findall(r"--set 'predictor=(.*)'", config.read_text(encoding="utf-8"))
+    (last,) = re.findall(r"latency_ms\[-(\d+):\]", config.read_text(encoding="utf-8"))
+    runs = [sets, sets | {"predictor": yaml.safe_load(predictor)}]
+    without, foresees = (
+        api_run(config, one).tokens.latency_ms[-int(last) :].mean() for one in runs
+    )
+    assert without / foresees - 1 == pytest.approx(found["prefetch"][0]["gain"], abs=1e-9)
 
 
 def test_prefetching_from_the_drive_to_host_memory_is_not_judged() -> None:

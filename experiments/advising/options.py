@@ -21,7 +21,7 @@ from prefetch_sim.experiments.advising.placements import (
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.situation import FROM_DRIVE, USUAL, Situation
 from prefetch_sim.experiments.advising.targets import WHOLE_MACHINE
-from prefetch_sim.sim.config.files import set_path
+from prefetch_sim.sim.config.files import Tree, set_path
 
 Told = Callable[[str], None]
 ENGINES = ("llama.cpp", "ktransformers", "imp")  # that place experts in three ways
@@ -188,11 +188,15 @@ def prefetch(
     options = []
     for recall in RECALLS:
         tell(f"a prefetcher of recall {recall:g}")
-        predictor = {"name": "oracle", "recall": recall, "distance": 1}
-        foreseen = points.settled({**base.tree, "predictor": predictor}, base.inputs)
+        foreseen = points.settled({**base.tree, "predictor": oracle(recall)}, base.inputs)
         gain = without.ms / foreseen.ms - 1
         options.append(Option(f"recall={recall:g}", base.tokens_s * (1 + gain), gain))
     return base, options
+
+
+def oracle(recall: float) -> Tree:
+    """What foresees so much of the next layer, as a config has it."""
+    return {"name": "oracle", "recall": recall, "distance": 1, "trigger": "layer_start"}
 
 
 def _option(what: str, found: Point, against: Point, paged: bool = False) -> Option:
