@@ -40,7 +40,6 @@ _HITS_OF = 16
 # Qwen3.8-Flash-Next with 12 %: 62 % (kekzl/imp#2061) and 71 % (#2057). With fewer experts a top-k
 # than 16 a large share holds little more than one token's need, so the latter alone counts.
 _BY_NEED = 0.4
-_NEARLY = 0.95  # a share from which on routing is drawn: it hits nearly always, however it is made
 
 
 @dataclass(frozen=True)
@@ -132,11 +131,10 @@ def placed(
         layers, changes = place.model.moe_layers, {"cache": {"capacity": "100%", "warm": "first"}}
     elif way in CACHED:
         policy = "cpu" if way == "lru+cpu" else "load"
-        nearly = on_gpu > _NEARLY * place.everything
         changes = {
             "cache": {
                 "capacity": "fill" if fills else f"{on_gpu}B",
-                **({"warm": "first"} if nearly else {}),
+                **({"warm": "first"} if on_gpu == place.everything else {}),
             },
             "misses": {"policy": policy, "then": "load"},
         }
@@ -213,7 +211,7 @@ def _routing(place: Place, way: Way, on_gpu: int, on_drive: int) -> Tree:
     share = on_gpu / place.everything
     if not lru:
         share = place.host_bytes / (place.everything - on_gpu)
-    if share > _NEARLY:
+    if share >= 1:
         return made
     held = max(round(share * place.everything), place.top_k)
     rate = hits(share, place.model.experts / place.model.top_k)
