@@ -51,7 +51,7 @@ _CPU_RATE = "cpu.expert_gb_s.bf16"
 _OF_CPU = ("cpu.", "contention.")
 _USUAL_CPU = "ddr4-dual"  # where nothing is said of it
 _VENDORS = {  # by what is in a machine's name, the first that fits
-    "apple": r"\bm[1-9](?!\d)|mac|apple",
+    "apple": r"\bm[1-9](?!\d)|\bi?mac(book|mini|studio|pro|\b)|apple",
     "amd": r"\brx|radeon|vega|\bmi\d|instinct|strix",
     "intel": r"\barc",
     "nvidia": r"[rg]tx|geforce|quadro|tesla|titan|jetson|spark|\b[abhklmptv]\d{1,4}(?!\d)",

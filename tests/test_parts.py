@@ -401,7 +401,8 @@ def test_a_machine_whose_name_tells_its_vendor_is_like_one_of_that() -> None:
     mac = draft("m1max", one, unified=True, like=None)
     assert mac.like.startswith("m")
     assert mac.profile.chip == "apple"  # so it keeps as much for its system as one of the list
-    assert draft("box", one, unified=True, like=None).profile.chip is None
+    for name, chip in (("MacBook_Pro", "apple"), ("mac-studio", "apple"), ("my-machine", None)):
+        assert draft(name, one, unified=True, like=None).profile.chip == chip
 
 
 def test_without_a_chip_the_nearest_is_said_to_be_of_any_vendor(tmp_path: Path) -> None:

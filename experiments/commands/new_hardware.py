@@ -132,6 +132,8 @@ def new(
         how = "as none was said" if made.near else f"which comes with {made.like}"
         said_cpu = f"its CPU: {made.cpu}, {how}; {_CPU} says what yours reads"
         console_out.print(said_cpu, markup=False, soft_wrap=True)
+    if chip is None and made.profile.chip is not None:
+        console_out.print(f"its chip: {made.profile.chip}, as its name tells", markup=False)
     figures = made.profile.flat()
     own = [path for path, figure in figures.items() if figure.source.endswith(GIVEN)]
     table = grid("figure", "value", "±", "source")
