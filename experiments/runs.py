@@ -94,7 +94,7 @@ def silent(found: Mapping[str, Any]) -> list[str]:
     """Predictors that named nobody in a run with output tokens; ``found`` are its results."""
     if found["tpot_ms"]["mean"] is None:
         return []
-    return [name for name, quality in found["predictors"].items() if quality["predicted"] == 0]
+    return [name for name, quality in found["predictors"].items() if quality.get("predicted") == 0]
 
 
 def said_nothing(found: Mapping[str, Any]) -> Iterator[str]:

@@ -7,13 +7,13 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 LONGEST = 380  # characters of what an error says
 _QUOTED, _WORD = 80, 160  # and of a value in it, and of a word, where the line is longer
 _LONG_VALUE = rf"'[^']{{{_QUOTED},}}'|\"[^\"]{{{_QUOTED},}}\""
 _LONG_WORD = rf"\S{{{_WORD},}}"
 _LEAST = 1e-6
-_PRECISIONS = ("bf16", "fp8", "int4", "mxfp4")  # of which a machine has rates
 _ASCII = str.maketrans({"–": "-", "×": "x", "±": "+-", "µ": "u", "…": "...", "α": "alpha"})
 
 
@@ -54,8 +54,11 @@ def last_parts(paths: Sequence[str]) -> list[str]:
 
     A figure by precision (``expert_gb_s.bf16``) has two: the precision alone says of nothing what.
     """
+    from prefetch_sim.traces.models.precision import Rate  # here, as every command starts with text
+
+    rates = get_args(Rate)
     parts = [path.removesuffix(".name").split(".") for path in paths]
-    last = [".".join(names[-2 if names[-1] in _PRECISIONS else -1 :]) for names in parts]
+    last = [".".join(names[-2 if names[-1] in rates else -1 :]) for names in parts]
     return [name if last.count(name) == 1 else path for name, path in zip(last, paths)]
 
 

@@ -51,10 +51,11 @@ _CPU_RATE = "cpu.expert_gb_s.bf16"
 _OF_CPU = ("cpu.", "contention.")
 _USUAL_CPU = "ddr4-dual"  # where nothing is said of it
 _VENDORS = {  # by what is in a machine's name, the first that fits
-    "apple": r"\bm[1-9](?!\d)|\bi?mac(book|mini|studio|pro|\b)|apple",
-    "amd": r"\brx|radeon|vega|\bmi\d|instinct|strix",
-    "intel": r"\barc",
-    "nvidia": r"[rg]tx|geforce|quadro|tesla|titan|jetson|spark|\b[abhklmptv]\d{1,4}(?!\d)",
+    "apple": r"\bm[1-9](?!\d)|\bi?mac(?:book)?(?:mini|studio|pro|air)?(?![a-z])|\bapple",
+    "amd": r"\brx(?![a-z])|radeon|\bvega(?![a-z])|\bmi\d|instinct|strix",
+    "intel": r"\barc(?:[ab]\d|(?![a-z]))",
+    "nvidia": r"[rg]tx|geforce|quadro|tesla|\btitan(?!i)|jetson|\bspark|"
+    r"\b(?:[aklpt]\d{1,4}|[bhmv]\d{2,4})(?!\d)",
 }
 _CHIPS = {"apple": "apple", "rdna": "amd", "arc": "intel", "cpu": "cpu"}  # others are NVIDIA's
 # By which one machine is like another, where much was measured.
@@ -91,13 +92,13 @@ def draft(
     ``cpu.expert_gb_s.bf16`` is what host memory reads. ``chip`` is this machine's own: figures of
     another one do not make it the same, but a name that tells Apple's does. Raises ProfileError.
     """
-    given, vendor = dict(given), _vendor(name, chip)
-    if chip is None and unified and vendor == "apple":
+    given, whose = dict(given), vendor(name, chip)
+    if chip is None and unified and whose == "apple":
         chip = "apple"  # there is no other of theirs
     if _CPU_RATE in given:
         given[_CPU_RATE] = float(f"{given[_CPU_RATE] * _CPU_SHARE:.3g}")
     near = like is None
-    base = load_profile(_nearest(given, unified, of=vendor) if like is None else like)
+    base = load_profile(_nearest(given, unified, of=whose) if like is None else like)
     if base.unified_memory is not unified:
         kind = "one memory" if base.unified_memory else "a host behind a link"
         raise ProfileError(f"--like {base.name}: it has {kind}, and this machine has not")
@@ -135,7 +136,7 @@ def draft(
         for section in ("cpu", "storage")
         if (part := getattr(profile, section)) is not None
     }
-    return Draft(profile.model_copy(update=own | sections), base.name, near, vendor, cpu)
+    return Draft(profile.model_copy(update=own | sections), base.name, near, whose, cpu)
 
 
 def complete(
@@ -222,7 +223,7 @@ def _nested(figures: Mapping[str, Figure]) -> dict[str, Any]:
     return whole
 
 
-def _vendor(name: str, chip: Chip | None) -> str | None:
+def vendor(name: str, chip: Chip | None = None) -> str | None:
     """Whose a machine is, where its chip or its name tells."""
     if chip is not None:
         return _CHIPS.get(chip, "nvidia")
@@ -247,7 +248,7 @@ def _nearest(
         for machine in machines
         if machine.unified_memory is unified and (having is None or getattr(machine, having))
     ]
-    alike = [machine for machine in alike if of and _vendor("", machine.chip) == of] or alike
+    alike = [machine for machine in alike if of and vendor("", machine.chip) == of] or alike
     return min(alike, key=distance).name  # the first of several in the order of their names
 
 

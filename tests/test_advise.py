@@ -17,7 +17,7 @@ import yaml
 from cli_support import run_cli
 
 from prefetch_sim import run as api_run
-from prefetch_sim.experiments.advising import band, check, options, points, words
+from prefetch_sim.experiments.advising import band, check, near, options, points, words
 from prefetch_sim.experiments.advising.advice import advise, limits
 from prefetch_sim.experiments.advising.answer import Advice
 from prefetch_sim.experiments.advising.choices import point
@@ -168,6 +168,11 @@ def test_a_laptops_card_is_never_taken_for_a_desktops(gpu: str, name: str | None
         ("8xH100", "H100 640GB"),
         ("4x A100", None),
         ("RTX 3090 and RTX 4070", None),
+        ("2 RTX 3090", "RTX 3090 48GB"),
+        ("RTX 3090 *2", "RTX 3090 48GB"),
+        ("3090x2", "3090 48GB"),
+        ("six RTX 3090", "RTX 3090 144GB"),
+        ("a pair of RTX 3090", "RTX 3090 48GB"),
     ],
 )
 def test_several_cards_are_refused_with_one_that_is_near(gpu: str, near: str | None) -> None:
@@ -181,8 +186,31 @@ def test_several_cards_are_refused_with_one_that_is_near(gpu: str, near: str | N
 def test_what_is_no_second_card_is_not_taken_for_one() -> None:
     assert settled(gpu="AMD Ryzen AI Max+ 395").machine.profile.name == "strix-halo"
     assert settled(gpu="RTX 4060 Ti, 16GB").machine.profile.name == "rtx-4060-ti-16gb"
-    with pytest.raises(ProfileError, match="did you mean 'rtx-3090'"):
-        settled(gpu="RTX 3090 PCIe 4.0 x16")
+    for link in ("PCIe 4.0 x16", "PCIe gen4 x16", "PCIe x8"):
+        with pytest.raises(ProfileError, match="did you mean 'rtx-3090'"):
+            settled(gpu=f"RTX 3090 {link}")
+    for text, name, gib in (
+        ("NVIDIA GeForce RTX 4090, 24564 MiB", "rtx-4090", 24),  # nvidia-smi's own line
+        ("RTX 3060, 12GB GDDR6", "rtx-3060-12gb", 12),
+        ("8 GB RTX 3060", "rtx-3060-12gb", 8),
+    ):
+        profile = settled(gpu=text).machine.profile
+        assert (profile.name, profile.compute.memory_gib.value) == (name, gib)
+
+
+def refusal(gpu: str) -> ProfileError:
+    with pytest.raises(ProfileError) as error:
+        settled(gpu=gpu)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("beside", "option"),
+    [("64GB RAM", "ram"), ("64 GB DDR5", "ram"), ("i9-13900K", "cpu"), ("Ryzen 9 5950X", "cpu")],
+)
+def test_what_is_named_beside_a_card_is_said_with_its_option(beside: str, option: str) -> None:
+    for text in (f"RTX 4090 + {beside}", f"{beside} and RTX 4090"):
+        assert str(refusal(text)) == f"gpu: {beside!r} is no card; say it with --{option}"
 
 
 @pytest.mark.parametrize(
@@ -699,6 +727,22 @@ def test_a_macs_memory_is_said_as_it_is_sold_and_with_the_engine_that_is_then_us
     assert asked.with_memory(40).chosen_anew().place.runtime.name == "mlx-stream"
 
 
+def test_no_engine_is_usual_that_cannot_load_what_was_asked_for() -> None:
+    """Neither in a larger machine that is offered, nor in that machine."""
+    mac = {"gpu": "M4", "model": "qwen3-30b-a3b", "quant": "int4"}
+    found = settled(**mac, ram="16GB")
+    ((what, larger),) = options._all_in_memory(found, point(found, "lru")[0])
+    assert what == "all_gb=32"
+    bought = settled(**mac, ram="32GB")
+    assert ways(bought.place) == ("whole",)
+    assert bought.place.runtime.name == larger.place.runtime.name == "mlx-stream"
+    assert {one.why for one in bought.taken if one.what == "runtime"} == {
+        "as llama.cpp has no int4"
+    }
+    with pytest.raises(ConfigError, match=r"llama\.cpp has no int4: say Q4_K_M"):
+        settled(**mac, ram="32GB", runtime="llama.cpp")
+
+
 def test_what_holds_everything_is_offered_once() -> None:
     tried = [Reaches("all_gb=96 llama.cpp", 78.0)]
     found = judged(30.0, (17.0, 23.0, 29.0), tried, 15.1, lambda gib: 78.0 if gib >= 12 else 24.0)
@@ -903,6 +947,25 @@ def test_a_model_that_fits_whole_has_the_band_and_the_words_of_such_rows() -> No
     split = answered().trust
     assert split is not None
     assert split.whole is None
+
+
+def test_a_machine_without_a_gpu_is_judged_by_no_gpus_rows_and_has_no_gpus_limits() -> None:
+    found = answered(gpu="raspberry-pi-5", ram=None)
+    assert (found.fits, found.chip) == ("whole", "cpu")
+    assert found.limits is not None
+    assert found.limits["cpu"] > 0.9 > found.limits["gpu"] == 0
+    assert found.speed is not None
+    assert found.speed.from_field == band.field_deviation(whole=False)
+    assert found.trust is not None
+    assert found.trust.whole is None
+    assert "GPU" not in words.text(found)
+    kinds = {True: "phone", False: "whole"}
+    for on_cpu, begin in kinds.items():
+        shown = near.rows(
+            "llama.cpp", "qwen3-30b-a3b", "oneplus-15r", whole=not on_cpu, on_cpu=on_cpu
+        )
+        assert shown
+        assert all(one.row.startswith(begin) for one in shown)
 
 
 def test_the_field_check_page_says_what_rows_of_whole_models_say() -> None:

@@ -190,6 +190,20 @@ LEFT_OUT = [
         "IndexError",
         "state.shared has five integers, unless begin returns more",
     ),
+    (
+        EVICTION,
+        "return -now",
+        "state.shared[state.shared[3] + 5] += 1; return -now",
+        "IndexError",
+        "state.shared has five integers, unless begin returns more",
+    ),
+    (
+        EVICTION,
+        "def inserted",
+        "def new_state(experts, layers, seed, future):\n    return future.start\n\n\ndef inserted",
+        "AttributeError",
+        "there is no future without LOOKS_AHEAD = True",
+    ),
 ]
 
 
@@ -204,6 +218,32 @@ def test_what_was_left_out_is_told(
     assert len(where) == 2
     told = prefetch_sim.check("mine.py").verdicts[1].counterexample
     assert f"; {said} ({folder.resolve()}/mine.py, line " in str(told)
+
+
+# Lines that fail of another list than the one that their function has, too.
+NOT_LEFT_OUT = [
+    "def new_state(experts, layers, seed, future):\n    return TABLE[9]",
+    "def begin(state, rooms):\n    return [state.shared[0], TABLE[9]]",
+    "def begin(state, rooms):\n    return TABLE[state.shared[0]]",
+    "def begin(state, rooms):\n    return TABLE[0](state.shared, state.future)",
+]
+
+
+@pytest.mark.parametrize("more", NOT_LEFT_OUT)
+def test_what_failed_of_another_name_was_not_left_out(more: str, folder: Path) -> None:
+    text = f"{EVICTION}\n\nTABLE = [lambda *_: [][0]]\n\n\n{more}\n"
+    end = run_cli("run", config_of(EVICTION, text))
+    assert end.err.splitlines()[0].endswith("failed: IndexError: list index out of range"), end.err
+    told = prefetch_sim.check("mine.py").verdicts
+    assert any("out of range (" in str(one.counterexample) for one in told)
+
+
+def test_the_line_shown_is_that_of_the_file_as_it_is(folder: Path) -> None:
+    for line in ("return [][0]", "return [][1]"):
+        config = config_of(PREFETCH, PREFETCH.replace("return n", line, 1))
+        with pytest.raises(ConfigError, match=re.escape(f"    {line}")):
+            prefetch_sim.run(config)
+        Path("mine.py").unlink()
 
 
 def test_of_two_files_the_one_that_fails_is_named(folder: Path) -> None:
@@ -254,6 +294,7 @@ def test_a_point_of_a_sweep_fails_by_that_line(folder: Path) -> None:
 # The policy, what is replaced, by what, what is said, and in which line that is.
 ARGUMENTS = [
     (EVICTION, "(state, x, now)", "(x, now)", "inserted takes (x, now) and is called with", 5),
+    (EVICTION, "(state, x, now)", "(s, now, x)", "inserted takes (s, now, x) and is called", 5),
     (QUEUES, "(state, p, now)", "(state, now)", "victim takes (state, now) and is called with", 13),
     (PREFETCH, ", stamp, out,", ", out,", "and is called with (ids, scores, tokens, limits", 5),
     (MISSES, "layer, chosen", "layer", "plan takes (count, cpu_ns, state, layer) and is", 5),
@@ -299,6 +340,13 @@ class Coldest:
         return score + 1
 
 
+class Swapped(Coldest):
+    """It is told the expert, and then the time."""
+
+    def inserted(self, now: int, x: int) -> int:
+        return 0
+
+
 class AllOnGpu:
     """The CPU takes nothing."""
 
@@ -314,6 +362,10 @@ def test_an_eviction_is_given_as_a_class_that_needs_what_there_is(folder: Path) 
     instance = "inserted takes (x, now) and is called with (state, x, now), in that order: give "
     for policy, said in (
         (Coldest(6144, 0), f"{instance}the class 'Coldest', no instance ({__file__}, line "),
+        (
+            Swapped,
+            "inserted takes (self, now, x) and is called with (state, x, now), in that order (",
+        ),
         (Coldest, "__init__ needs capacity, and may ask for experts, layers, seed, future alone ("),
     ):
         found = prefetch_sim.check(policy).verdicts[0].counterexample
@@ -322,7 +374,7 @@ def test_an_eviction_is_given_as_a_class_that_needs_what_there_is(folder: Path) 
             prefetch_sim.run(config, {"cache.eviction": policy})
 
 
-@pytest.mark.parametrize("odd", [lambda routed, layer, more: [], lambda layer, routed: []])
+@pytest.mark.parametrize("odd", [lambda routed, layer, more: [], lambda x, routed: []])
 def test_a_predictor_function_takes_what_is_routed_and_the_layer(odd: Any, folder: Path) -> None:
     with pytest.raises(ConfigError, match=r" takes \(.*\) and is called with \(routed, layer\)"):
         prefetch_sim.run(config_of(EVICTION, EVICTION), {"predictor": odd})

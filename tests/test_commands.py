@@ -105,6 +105,19 @@ def test_a_terminal_sees_that_a_run_is_going_on(folder: Path) -> None:
     assert call("run", "run.yaml", cwd=folder).stderr == ""
 
 
+def test_a_recorded_predictor_with_a_built_in_one_s_name_is_told(folder: Path) -> None:
+    trace = small_trace(folder / "named.parquet")
+    trace.predictions["oracle"] = trace.predictions["guess"]
+    trace.meta = trace.meta.model_copy(
+        update={"predictions": {name: said.info for name, said in trace.predictions.items()}}
+    )
+    write_trace(folder / "named.parquet", trace)
+    says = "predictor oracle: takes what the trace records by that name, not the built-in oracle"
+    for name, told in (("oracle", True), ("guess", False), ("previous-token", False)):
+        write_config(folder / "c.yaml", trace="named.parquet", predictor=name)
+        assert (says in here("run", "c.yaml", cwd=folder).stderr) is told
+
+
 def test_costs_of_recorded_predictors_at_another_width_are_told(folder: Path) -> None:
     """Of the user's own recording; a cost that is given, or none, is as it is."""
     trace = small_trace(folder / "costly.parquet")

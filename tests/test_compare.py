@@ -496,7 +496,8 @@ def test_a_policys_file_that_has_changed_since_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     mine = tmp_path / "changed_mine.py"
-    mine.write_text("from prefetch_sim.sim.eviction.lru import *\n")
+    before = "from prefetch_sim.sim.eviction.lru import *\n"
+    mine.write_text(before)
     tree = {"trace": str(sweep.parent / "small.parquet"), "hardware": "l4"}
     axes = {"cache.eviction": ["lru", "changed_mine.py"]}
     lru, own_one = points.plan({**tree, "cache": {"capacity": "50%"}, "sweep": axes}, "here")
@@ -513,10 +514,17 @@ def test_a_policys_file_that_has_changed_since_is_told(
         return own.changed_since([place.comparison for place in found])
 
     assert told() == []
-    mine.write_text(mine.read_text() + "# changed\n")
+    mine.write_text(before + "# changed\n")
     assert told() == [
         "changed_mine.py has changed since: these are results of what it was; run the sweep again."
     ]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "changed_mine.py").write_text("# another\n")
+    assert [line.split(" has changed")[0] for line in told()] == [str(mine)]
+    mine.write_text(before)
+    assert told() == []
     mine.unlink()
     assert told() == []
     rows[0][export.FILES] = "{"  # edited

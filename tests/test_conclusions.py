@@ -417,6 +417,31 @@ def test_a_tie_is_no_best_policy(times: dict[str, float], said_of_it: str) -> No
     assert [line for line in lines if "policy" in line.lower()] == [said_of_it]
 
 
+def test_a_run_without_prediction_is_no_tie_with_itself() -> None:
+    """Without a predictor nothing of prefetch matters: runs that differ in that are one policy."""
+    points = [
+        point(planted(t + late, eviction=e, predictor=given), prefetch__policy=p)
+        for e, t in (("lru", 10.0), ("mine.py", 8.0))
+        for given, p, late in (
+            ((), "top-k", 0.0),
+            ((), "deadline-aware", 0.0),
+            (oracle(0.5), "top-k", 1.0),
+            (oracle(0.5), "deadline-aware", 2.0),
+        )
+    ]
+    lines = of_sweep(points)
+    assert lines[0].startswith("Fastest: predictor none, eviction mine.py: ")
+    assert "Best policy: predictor none, eviction mine.py." in lines
+    against = "Against the next best, predictor none, eviction lru, it takes 20.0 % less"
+    assert any(line.startswith(against) for line in lines)
+    guesses = [
+        point(planted(8.0, predictor=GUESS, total=t), prefetch__policy=p)
+        for p, t in (("top-k", 999.0), ("threshold", 998.0))
+    ]
+    tie = "predictor guess, policy top-k and predictor guess, policy threshold take as long"
+    assert tie in said(of_sweep([*guesses, points[0]]))  # what predicts are two runs
+
+
 def test_of_equal_times_none_is_the_fastest() -> None:
     rows = {"a": (9.0, 10.0, 10.0), "b": (10.0, 10.0, 10.0)}
     points = [
@@ -541,7 +566,7 @@ def test_what_changes_little_may_have_loaded_nothing_and_oracles_are_not_counted
         "Prefetch helps in 1 of 3 comparisons with none (median 10.0 % less), changes little in 2 "
         "(in 1 of these nothing was loaded ahead), hurts in 0."
     ) in lines
-    words = "of their 3 comparisons with none 1 take less time, 2 more (up to 20.0 %)."
+    words = "against none they take less time in 1 of 3 comparisons, more in 2 (up to 20.0 %)."
     assert f"Oracles are not counted: {words}" in lines
     perfect = point(planted(8.0, predictor=oracle(1.0)), hardware="a")
     lines = of_sweep([one for one in points if "guess" not in one.axes["predictor"]] + [perfect])
@@ -602,14 +627,34 @@ def test_the_recall_at_which_it_turns(
         assert (text in lines) == is_said
 
 
-@pytest.mark.parametrize(("best", "spread"), [(9.97, 0.0), (9.5, 2.0)])
-def test_what_is_too_little_or_not_borne_out_does_not_pay(best: float, spread: float) -> None:
-    base = planted(10.0)
-    perfect = planted(best, predictor=oracle(1.0), spread=spread)
-    points = [point(base), point(planted(11.0, predictor=oracle(0.5))), point(perfect)]
+AS_FAST = "At the highest recall swept it is as fast as without prediction:"
+UNTOLD = "At the highest recall swept the requests do not tell it from no prediction:"
+
+
+@pytest.mark.parametrize(
+    ("best", "spread", "requests", "words"),
+    [
+        (9.97, 0.0, 10, AS_FAST),
+        (9.97, 2.0, 10, AS_FAST),
+        (9.5, 2.0, 10, UNTOLD),
+        (8.0, 8.0, 10, UNTOLD),
+        (12.0, 8.0, 10, UNTOLD),
+        (8.0, 7.0, 7, "An oracle begins to pay at a recall of:"),  # too few to ask
+    ],
+)
+def test_what_is_too_little_or_not_borne_out_does_not_pay(
+    best: float, spread: float, requests: int, words: str
+) -> None:
+    base = planted(10.0, requests=requests)
+    low = planted(11.0, predictor=oracle(0.5), requests=requests)
+    perfect = planted(best, predictor=oracle(1.0), spread=spread, requests=requests)
+    points = [point(base), point(low), point(perfect)]
     (turn,) = turns(Swept(points))
-    assert (turn.recall, turn.pays, turn.alike) == (None, False, True)
-    assert "begins to pay" not in said(of_sweep(points))
+    assert (turn.alike, turn.untold) == (words == AS_FAST, words == UNTOLD)
+    lines = of_sweep(points)
+    assert words in lines
+    begin = ("At the highest recall", "An oracle begins")
+    assert sum(line.startswith(begin) for line in lines) == 1
 
 
 def test_each_condition_turns_at_its_own_recall() -> None:

@@ -512,7 +512,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             {"predictor": "os.path"},
             "predictor: 'os.path' is no predictor policy: it has no 'Params'",
         ),
-        ({"predictor": ".foo"}, "predictor: '.foo' is no import path of a predictor policy"),
+        (
+            {"cache": {"eviction": "1.foo"}},
+            "cache.eviction: eviction policy '1.foo': no import path",
+        ),
+        ({"predictor": ".foo"}, "predictor: predictor policy '.foo': no import path"),
         (
             {"cache": {"eviction": "config_policies.broken"}},
             "cache.eviction: cannot import eviction policy 'config_policies.broken': SyntaxError: ",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from cli_support import here, small_trace, write_config
 
 from prefetch_sim.experiments.comparing import words
-from prefetch_sim.experiments.comparing.swept import compare_points
+from prefetch_sim.experiments.comparing.stored import check_rows, read_rows
+from prefetch_sim.experiments.comparing.swept import compare_points, compare_rows
 from prefetch_sim.experiments.plots.own import draw
 from prefetch_sim.sim.config.errors import ConfigError
 
@@ -66,6 +68,7 @@ EDITS: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
     "total null": (put("total_ms", None), "total_ms: one is missing"),
     "total huge": (put("total_ms", 1e300), "total_ms: 1e+300 is none of a run"),
     "recall text": (put("predictors.guess.slot_recall", "x"), "slot_recall: 'x' is no number"),
+    "late text": (put("decode_prefetch.late", "7"), "decode_prefetch.late: '7' is no number"),
     "no batch": (put("config.batch_size", None), "config.batch_size: one is missing"),
 }
 
@@ -81,6 +84,31 @@ def test_compare_refuses_what_no_sweep_wrote(
     assert message.startswith(f"--sweep: {tmp_path / 'results.parquet'}: damaged, or not the")
     assert says in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("edit", ["text", "null", "gone"])
+def test_no_edited_figure_of_a_run_is_a_traceback(edit: str, out: Path) -> None:
+    rows, _ = read_rows(out)
+    assert [name for name in rows[0] if name.startswith("decode_prefetch.")]
+    for name in rows[0]:
+        if name.startswith(("axis.", "config.", "cache.", "by_request.")):
+            continue
+        gone = edit == "gone"
+        edited = [{k: v for k, v in row.items() if not gone or k != name} for row in rows]
+        if not gone:
+            edited = [row | {name: "x" if edit == "text" else None} for row in edited]
+        with suppress(ConfigError):
+            check_rows(edited, "here")
+            for place in compare_rows(edited, "here", A, B):
+                words.said(place.comparison)
+                words.facts(place.comparison)
+
+
+def test_a_sweep_of_before_has_no_prefetches_of_decode_apart(out: Path, tmp_path: Path) -> None:
+    table = pq.read_table(out / "results.parquet")
+    apart = [name for name in table.column_names if name.startswith("decode_prefetch.")]
+    pq.write_table(table.drop_columns(apart), tmp_path / "results.parquet")
+    assert compare_points(tmp_path, A, B)
 
 
 @pytest.mark.parametrize("value", [-1.0, float("inf")])

@@ -186,6 +186,11 @@ LOW, HIGH = 0.9, 1.1  # of the time without prefetch
          "as fast as without prefetch, but faster at recall 1 with host link 6 GB/s, "
          "slower at recall 0.75 with host link 6 GB/s"),
         ([[1, 1, 1]] * 3, "tpot_ms", "as fast as without prefetch throughout"),
+        # As conclusions count: below 0.5 % of a time there is no difference; of other figures, any.
+        ([[1.004, LOW, LOW], [0.996, LOW, LOW], [LOW] * 3], "tpot_ms",
+         "faster than without prefetch, but as fast at recall 0.5 with host link 6, 12 GB/s"),
+        ([[1.004] * 3] * 3, "hit_rate", "higher than without prefetch throughout"),
+        ([[1.006] * 3] * 3, "tpot_ms", "slower than without prefetch throughout"),
         ([[1, 1, LOW], [LOW] * 3, [LOW] * 3], "tpot_ms",
          "faster than without prefetch, but as fast at recall 0.5, 0.75 with host link 6 GB/s"),
         ([[1, LOW, LOW]] * 3, "tpot_ms", "faster than without prefetch, but as fast at recall 0.5"),
@@ -210,6 +215,9 @@ def test_a_heat_map_without_a_line_says_which_cells_are_on_which_side(
     assert bool(lines) == words.startswith("LINE")
     alike = "white line: as without prefetch; as fast as without prefetch"
     assert figure.caption.endswith(words.replace("LINE", alike)), figure.caption
+    if "at recall" in words:
+        called = draw(frame, "recall", measure, by=LINK, kind="heat", labels={"recall": "accuracy"})
+        assert words.replace("recall", "accuracy") in called.caption
 
 
 def test_each_panel_of_a_heat_map_has_a_line_or_a_word() -> None:
@@ -241,6 +249,8 @@ def test_a_figure_calls_things_by_a_users_labels() -> None:
     assert panel.get_xlabel() == "cached, %"
     assert "LFU-DA eviction" in shown.caption
     assert "lfu_da eviction" in draw(frame, "capacity").caption  # no longer
+    called = draw(frame, "capacity", labels={"cache.eviction": "replacement"})
+    assert "replacement lfu_da" in called.caption
     frame["config.predictor"] = [
         text.replace('"b"', '"b", "k": 2') for text in frame["config.predictor"]
     ]
@@ -268,6 +278,26 @@ def test_labels_that_cannot_be(label: list[str], says: str) -> None:
     assert str(refused.value).startswith(says)
 
 
+def test_a_value_of_two_axes_needs_the_axis_in_its_label() -> None:
+    """The link's 40 GB/s, and 40 % of experts cached."""
+    frame = results(predictor=RECALLS, cache__capacity=[20, 40], hardware__host_link__gb_s=[40, 60])
+
+    def shown(label: str) -> tuple[list[str], list[str]]:
+        """What the links are called, and the titles of panels."""
+        page = draw(frame, "recall", by=[LINK], kind="heat", labels={label: "slow"})
+        panels = page.panels[:2]
+        links = [tick.get_text() for tick in panels[0].get_yticklabels()]
+        return links, [panel.get_title("left") for panel in panels]
+
+    with pytest.raises(ConfigError) as refused:
+        shown("40")
+    says = f"--label '40': a value of cache.capacity and of {LINK}; write 'cache.capacity:40'"
+    assert str(refused.value) == says
+    cached = ["20 % of experts cached", "40 % of experts cached"]
+    assert shown(f"{LINK}:40") == (["slow", "60"], cached)
+    assert shown("cache.capacity:40") == (["40", "60"], [cached[0], "slow % of experts cached"])
+
+
 def test_without_its_caption_a_figure_is_lower_by_it() -> None:
     frame = results(predictor=["none", "a"], cache__capacity=[20, 40])
     whole, bare = (draw(frame, "capacity", caption=caption) for caption in (True, False))
@@ -289,6 +319,14 @@ def test_labels_and_no_caption_on_the_command_line(tmp_path: Path) -> None:
     assert "Mine" in drawn
     assert "a.parquet" in done.stdout
     assert "a.parquet" not in drawn
+
+
+def test_letters_that_the_font_has_not_are_one_line(tmp_path: Path) -> None:
+    results(predictor=["none", "a"], cache__capacity=[20, 40]).to_csv(tmp_path / "r.csv")
+    options = ("--x", "capacity", "--label", "a=漢字漢", "--out", "f.png")
+    done = here("plot", "r.csv", *options, cwd=tmp_path)
+    says = "warning: the figures' font has no 漢 字; a box stands for each\n"
+    assert (done.returncode, done.stderr) == (0, says)
 
 
 def test_lines_upon_one_another_are_told_apart() -> None:

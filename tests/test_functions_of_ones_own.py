@@ -101,6 +101,31 @@ def test_a_file_that_reads_times_is_to_ask_for_them(config: Path, read: str) -> 
     assert run_cli("run", config, "--set", "prefetch.policy=mine.py").code == 0
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        "k, extra, threshold, lead, backlog, load = limits",
+        "lead, backlog, load = limits[3:]",
+        "backlog = limits[4]",
+        "backlog = limits[-2]",
+        "backlog = sum(limits)",
+        "backlog = Limits(*limits).backlog_ns",
+    ],
+)
+def test_times_are_read_by_no_other_way(config: Path, read: str) -> None:
+    text = IN_TIME.replace("    if ids", f"    {read}\n    if ids", 1)
+    text = text.replace(" or limits.lead_ns < limits.backlog_ns + limits.load_ns", "")
+    mine = Path("mine.py")
+    mine.write_text("from prefetch_sim.sim.prefetch.base import Limits\n\n" + text)
+    end = run_cli("run", config, "--set", "prefetch.policy=mine.py")
+    assert (end.code, end.err.count("\n")) == (2, 1)
+    assert "'mine.py': propose reads " in end.err
+    assert "TIMED = True is told" in end.err
+    assert not ps.check(mine).held
+    mine.write_text(mine.read_text().replace(read, "limits = limits._replace(k=limits[:3][0])"))
+    assert run_cli("run", config, "--set", "prefetch.policy=mine.py").code == 0
+
+
 def markov(routed: Any, layer: int) -> Any:
     """Experts of the numbers that the layer before was routed to."""
     return routed[-1, layer - 1]
@@ -131,8 +156,16 @@ def test_a_predictor_that_says_nothing_is_told(config: Path) -> None:
         "warning: the predictor 'mine.py' said nothing in the whole run"
     )
     end = run_cli("sweep", config, *sets, "--set", "sweep.seed=[0]", "--out", "out", "--jobs", 1)
-    assert "warning: the predictor 'mine.py' said nothing at 1 of its 1 point\n" in end.err
+    assert "warning: the predictor 'mine.py' said nothing at its only point\n" in end.err
     assert "said nothing" not in run_cli("run", config).err
+    said = "In B the predictor 'mine.py' said nothing in the whole run"
+    end = run_cli("compare", config, "--b", "predictor=mine.py")
+    assert f"{said}." in " ".join(end.out.split())
+    assert "In A" not in end.out
+    given = ["--set", "sweep={predictor: [guess, mine.py], seed: [0, 1]}", "--out", "two"]
+    assert run_cli("sweep", config, *given, "--jobs", 1).code == 0
+    end = run_cli("compare", "--sweep", "two", "--a", "predictor=guess", "--b", "predictor=mine.py")
+    assert f"{said} at 2 of 2 places." in " ".join(end.out.split())
 
 
 SILENT = '''
@@ -176,6 +209,8 @@ def test_prefetch_by_its_policy_alone(config: Path, tmp_path: Path) -> None:
 def test_a_predictor_s_key_without_its_name(config: Path) -> None:
     with pytest.raises(ps.ConfigError, match=r"predictor.*: no name is given, which 'decay' goes"):
         ps.run(config, {"predictor": {"decay": 0.9}})
+    with pytest.raises(ps.ConfigError, match=r"which 'recall' and 'distance' go with"):
+        ps.run(config, {"predictor": {"recall": 0.9, "distance": 1}})
     end = run_cli("run", config, "--set", "predictor=null", "--set", "predictor.decay=0.9")
     assert "no name is given, which 'decay' goes with" in end.err
 
@@ -199,6 +234,7 @@ def test_errors_in_python_name_arguments(config: Path) -> None:
         (lambda: ps.compare(swept, a={"seed": 0}, b={"nothing": 1}), "b nothing: no axis"),
         (lambda: ps.plot(swept, x="seed", size="column"), "size 'column': paper or slide"),
         (lambda: ps.plot(swept, x="sed"), "x 'sed': "),
+        (lambda: ps.plot(swept, x="seed", labels={"nope": "x"}), "labels 'nope': nothing in the"),
     ):
         with pytest.raises(ps.ConfigError) as caught:
             call()

@@ -22,7 +22,7 @@ from prefetch_sim.hardware_profiles import (
     load_part,
     load_profile,
 )
-from prefetch_sim.hardware_profiles.drafts import GIVEN, draft
+from prefetch_sim.hardware_profiles.drafts import GIVEN, draft, vendor
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.files import parse, read_yaml, set_path
 from prefetch_sim.sim.run import run
@@ -387,6 +387,27 @@ def test_a_cpu_is_not_taken_from_the_nearest_gpu_without_a_word(tmp_path: Path) 
     said = new("box", FIVE, "--like", "rtx-2080", "-o", path, "--force").out
     assert "its CPU: i9-10900x, which comes with rtx-2080; --cpu-gb-s" in said
     assert "its CPU" not in new("box", FIVE | {"--cpu-gb-s": "50"}, "-o", path, "--force").out
+
+
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [
+        ("my-machine", None),
+        ("macro", None),
+        ("archer", None),
+        ("box-v2", None),
+        ("vegas", None),
+        ("MacBook Pro", "apple"),
+        ("mac_studio", "apple"),
+        ("m1max", "apple"),
+        ("arca770", "intel"),
+        ("rx7900", "amd"),
+        ("v100", "nvidia"),
+        ("m40", "nvidia"),
+    ],
+)
+def test_a_vendor_is_told_by_words_and_not_by_letters_in_them(name: str, whose: str | None) -> None:
+    assert vendor(name) == whose
 
 
 def test_a_machine_whose_name_tells_its_vendor_is_like_one_of_that() -> None:

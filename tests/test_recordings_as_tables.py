@@ -105,8 +105,9 @@ def test_plain_csv(form: str, tmp_path: Path) -> None:
     [
         ("a,1,1,0 4", "line 3: expert 4 out of range 0..3 of tiny"),
         ("a,1,1,0", "line 3: 1 experts, expected 2"),
-        ("a,1,1,0 x", "line 3: expert 'x' is not a whole number"),
-        ("a,x,1,0 1", "line 3: position 'x' is not a whole number"),
+        ("a,1,1,0 x", "line 3: expert 'x' is not a whole number in 0..999999999"),
+        ("a,x,1,0 1", "line 3: position 'x' is not a whole number in 0..999999999"),
+        ("a,1,1,0 -1", "line 3: expert '-1' is not a whole number in 0..999999999"),
         ("a,1", "line 3: 2 fields, expected 4"),
         ("a,0,0,0 1", "line 3: the same token and layer again"),
         ("a,1,1,0 1", "request 'a', position 1: no experts of layer 0"),
@@ -124,6 +125,27 @@ def test_what_stands_between_columns(sign: str, tmp_path: Path) -> None:
     lines = ["request,position,layer,phase,experts", "a,0,0,prefill,0 1", "a,0,1,prefill,1 2"]
     (tmp_path / "t.csv").write_text("\n".join(lines).replace(",", sign))
     assert import_trace(tmp_path / "t.csv", model=TINY).experts.tolist() == [[[0, 1], [1, 2]]]
+
+
+def test_a_column_each_beside_a_list(tmp_path: Path) -> None:
+    """Weights as experts; what says the same twice is taken, and no order or column is guessed."""
+
+    def imported(header: str, *rows: str) -> Trace:
+        (tmp_path / "t.csv").write_text(f"request,position,layer,{header}\n" + "\n".join(rows))
+        return import_trace(tmp_path / "t.csv", model=TINY)
+
+    both = "expert_0,expert_1,weight_1,weight_0,experts"
+    trace = imported(both, "a,0,0,1,3,0.25,0.5,1 3", "a,0,1,,,,,")
+    assert trace.experts.tolist() == [[[1, 3], [-1, -1]]]
+    assert trace.weights is not None
+    assert trace.weights.tolist() == [[[0.5, 0.25], [0, 0]]]
+    with pytest.raises(TraceError, match=r"2: experts \[3, 1\], but \[1, 3\] in expert_0, \.\.\."):
+        imported("expert_0,expert_1,experts", "a,0,0,1,3,3 1")
+    with pytest.raises(TraceError, match=r"2: weights \[1.0, 0.0\], but \[1.0, 0.5\] in weight_0"):
+        imported("weight_0,weight_1,weights,experts", "a,0,0,1,0.5,1 0,3 1")
+    for kind in ("expert", "weight"):
+        with pytest.raises(TraceError, match=f"line 2: no {kind}_1, but {kind}_2"):
+            imported(f"{kind}_0,{kind}_2,experts", "a,0,0,1,2,1 2")
 
 
 def test_the_csv_s_columns_in_other_files(tmp_path: Path) -> None:
@@ -149,6 +171,31 @@ def test_the_csv_s_columns_in_other_files(tmp_path: Path) -> None:
     line = {"request": 0, "layer": 0, "experts": [0, 1]}
     json_lines(tmp_path / "t.jsonl", line | {"position": 0}, line)
     with pytest.raises(TraceError, match="line 2: no 'position'"):
+        import_trace(tmp_path / "t.jsonl", model=TINY)
+
+
+@pytest.mark.parametrize("one", [{"token_id": 7}, {"phase": "prefill"}, {"weights": [0.5, 0.5]}])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_column_that_some_rows_lack_is_refused(
+    one: dict[str, Any], first: bool, tmp_path: Path
+) -> None:
+    """Whichever row comes last: of phases it would say what the file has."""
+    rows: list[dict[str, Any]] = [
+        {"request": 0, "position": 0, "layer": at, "experts": [0, 1]} for at in (0, 1)
+    ]
+    rows[not first].update(one)
+    json_lines(tmp_path / "t.jsonl", *rows)
+    (name,) = one
+    with pytest.raises(TraceError, match=f"line 2: '{name}' is given in some records, not in oth"):
+        import_trace(tmp_path / "t.jsonl", model=TINY)
+
+
+def test_keys_of_json_lines_are_read_in_any_case(tmp_path: Path) -> None:
+    line = {"Request": 0, "POSITION": 0, "Experts": [0, 1], "Phase": "prefill"}
+    json_lines(tmp_path / "t.jsonl", line | {"Layer": 0}, line | {"layer": 1})
+    assert import_trace(tmp_path / "t.jsonl", model=TINY).phase.tolist() == [PREFILL]
+    json_lines(tmp_path / "t.jsonl", line | {"Layer": 0, "layer": 1})
+    with pytest.raises(TraceError, match="line 1: 'layer' twice"):
         import_trace(tmp_path / "t.jsonl", model=TINY)
 
 

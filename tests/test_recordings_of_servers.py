@@ -70,6 +70,18 @@ def test_vllm_over_http(tmp_path: Path) -> None:
             {"prompt_tokens": None},
             "does not say how many tokens its prompt has; one of prompt_token_ids, prompt_len,",
         ),
+        ({"prompt_tokens": 9, "completion_tokens": None}, "a prompt of 9 tokens, 2 are routed"),
+        (
+            {"prompt_token_ids": [1, 2, 3]},
+            r"a prompt of 3 .prompt_token_ids. and 2 .prompt_tokens. tokens",
+        ),
+        ({"token_ids": [1]}, r"an answer of 1 .token_ids. and 2 .completion_tokens. tokens"),
+        ({"prompt_token_ids": "1, 2"}, "prompt_token_ids '1, 2' is no list"),
+        ({"completion_tokens": "2"}, "completion_tokens '2' is not a whole number in 0"),
+        *(
+            ({"prompt_tokens": wrong}, f"prompt_tokens {wrong!r} is not a whole number in 0")
+            for wrong in (-1, 3.0, 2.5, "3", float("nan"), 2**70, True)
+        ),
     ],
 )
 def test_malformed_responses(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -78,6 +90,27 @@ def test_malformed_responses(change: dict[str, Any], message: str, tmp_path: Pat
     json_lines(tmp_path / "t.jsonl", {"meta_info": told})
     with pytest.raises(TraceError, match="response 0, choice 0: " + message):
         import_trace(tmp_path / "t.jsonl", model=SHAPE)
+
+
+def test_a_prompt_apart_is_as_long_as_is_said(tmp_path: Path) -> None:
+    rows = base64.b64encode(np.zeros((3, 3, 2), np.int32).tobytes()).decode()
+    for length in (2, 4):
+        line = {"prompt_len": length, "prompt_routed_experts": rows, "routed_experts": rows}
+        json_lines(tmp_path / "t.jsonl", line)
+        with pytest.raises(TraceError, match=f"prompt of {length} tokens, prompt_routed.* has 3"):
+            import_trace(tmp_path / "t.jsonl", model=SHAPE)
+
+
+def test_what_several_answers_share_may_be_a_sum(tmp_path: Path) -> None:
+    """``usage`` of several prompts adds them up; each says its own."""
+    rows = base64.b64encode(
+        np.tile(np.int32([[0, 0], [1, 2], [1, 2]]), (3, 1, 1)).tobytes()
+    ).decode()
+    choice = {"prompt_token_ids": [1, 2], "token_ids": [1, 2], "routed_experts": rows}
+    usage = {"prompt_tokens": 4, "completion_tokens": 4}
+    json_lines(tmp_path / "t.jsonl", {"choices": [choice, choice], "usage": usage})
+    read = import_trace(tmp_path / "t.jsonl", model=SHAPE)
+    assert read.phase.tolist() == [PREFILL, PREFILL, DECODE] * 2
 
 
 @pytest.mark.parametrize("name", ["prompt_len", "prompt_tokens", "num_prompt_tokens"])
@@ -100,6 +133,18 @@ def test_vllm_arrays_without_a_length_say_what_they_are_taken_for(tmp_path: Path
     for file in ("t.npy", "t.npz"):
         said = notes(import_trace(tmp_path / file, model=SHAPE))
         assert said.startswith("no prompt length in the file: every token is taken as decode (")
+
+
+def test_vllm_arrays_say_of_which_requests_there_is_no_length(tmp_path: Path) -> None:
+    experts = make_trace(SHAPE, [(2, 2)], seed=1).experts
+    routed = {f"routed_experts_{request}": experts for request in range(3)}
+    np.savez(tmp_path / "t.npz", prompt_len=2, **routed)
+    read = import_trace(tmp_path / "t.npz", model=SHAPE)
+    assert read.phase.tolist() == [PREFILL] * 2 + [DECODE] * 10
+    assert notes(read).startswith("no prompt length of request 1 and 1 more: every token there is")
+    np.savez(tmp_path / "t.npz", prompt_len_0=2, prompt_len_2=2, **routed)
+    said = notes(import_trace(tmp_path / "t.npz", model=SHAPE))
+    assert said.startswith("no prompt length of request 1: every token there is taken as decode (")
 
 
 def test_notes_of_several_files_are_told_together(tmp_path: Path) -> None:

@@ -686,6 +686,18 @@ def test_from_arrays_takes_a_model_by_name_or_folder(tmp_path: Path) -> None:
         ({"experts": (2, 1, 0, 9)}, "trace: row 2, layer 1: expert 9 out of range 0..7"),
         ({"experts": (2, 1, 0, -1)}, "trace: row 2, layer 1: set is partly null"),
         ({"experts": (2, 1, 0, 1)}, "trace: row 2, layer 1: expert 1 twice in one set"),
+        (
+            {"predictions": [([], [], "gate_input", 1)]},
+            "trace: predictions is a list, expected a mapping of names to (experts, scores, "
+            "trigger, distance)",
+        ),
+        *(
+            (
+                {"predictions": {name: ([], [], "gate_input", 1)}},
+                f"trace: prediction {name!r}: configs mean another by that; rename it",
+            )
+            for name in ("none", "oracle", "recorded")
+        ),
     ],
 )
 def test_from_arrays_checks_at_once(change: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +387,8 @@ def test_one_run_has_no_spread_and_no_order() -> None:
         assert np.isnan(summary.loc[what, "value"])
         assert summary.loc[what, "holds"] == f"not applicable ({why})"
     assert summary.loc["pairs of policies that differ", "holds"] == "not applicable (1 pair)"
+    tau = summary.loc["Kendall tau of all policies, least of a place"]
+    assert (tau["value"], tau["holds"]) == (1, "0 of 1 pair differ")
 
 
 def frame(**errors: float) -> pd.DataFrame:
@@ -511,6 +514,9 @@ def test_replay_for_real(here: Path) -> None:
     assert ended.code == 0, ended.err
     assert "per output token" in ended.out
     assert "can be faster than" not in ended.out
+    (told,) = (line for line in ended.err.splitlines() if line.startswith("measured: "))
+    facts = r", python 3.*, torch \d.*, [\d,]+ experts in [\d.]+ .iB of host memory$"
+    assert re.search(facts, told), told
     assert line.stat().st_size > 10_000
 
 

@@ -36,6 +36,12 @@ def test_a_dotted_key_is_to_be_nested(tree: dict[str, object], says: str) -> Non
         ("plot", "none", "--x", "seed", "--out", ""),
         ("sweep", "s.yaml", "--out", ""),
         ("sweep", "s.yaml", "--out="),
+        ("replay", "s.yaml", "--device", "cpu", "--storage", ""),
+        ("hardware", "calibrate", "-o", "x.yaml", "--storage", ""),
+        ("validate", "s.yaml", "--storage", ""),
+        ("validate", "s.yaml", "--out", ""),
+        ("trace", "train", "s.yaml", "--out", ""),
+        ("trace", "capture", "--model", "m", "--prompts", "s.yaml", "--out", ""),
     ],
 )
 def test_an_empty_name_is_no_folder(
@@ -47,6 +53,16 @@ def test_an_empty_name_is_no_folder(
     assert (done.code, done.out) == (2, "")
     assert "is empty" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+@pytest.mark.parametrize(
+    "command", [("replay", "s.yaml", "--device", "cpu"), ("hardware", "calibrate", "-o", "x.yaml")]
+)
+def test_a_file_is_no_folder_of_a_drive(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    done = run_cli(*command, "--storage", tmp_path / "taken")
+    says = f"error: --storage: {tmp_path / 'taken'}: is a file, not a folder\n"
+    assert (done.code, done.err) == (2, says)
 
 
 @pytest.mark.parametrize("out", ["taken", "/dev/null"])

@@ -27,6 +27,7 @@ SCHEMA_VERSION = 1
 PREFILL, DECODE = 0, 1
 PHASES = ("prefill", "decode")
 MOST_ROUTED = 1_000_000  # experts of all layers: far above any model's
+MEANT = ("none", "oracle", "recorded")  # predictors that no recording stands for
 
 Array = npt.NDArray[Any]
 
@@ -164,7 +165,7 @@ class Trace:
             if not 0 <= wanted <= rows:
                 raise TraceError(f"trace: request {name!r} has {rows} rows, its prompt {wanted}")
         in_prompt = position < np.repeat(prompts, lengths)
-        said = {name: _prediction(name, given) for name, given in (predictions or {}).items()}
+        said = _predictions({} if predictions is None else predictions)
         info = {name: prediction.info for name, prediction in said.items()}
         try:
             meta = TraceMeta(model=model, recorded=recorded or {}, predictions=info)
@@ -178,7 +179,7 @@ class Trace:
             phase=np.where(in_prompt, PREFILL, DECODE).astype(np.int8),
             token_id=None if token_id is None else _integers("token_id", token_id, np.int32),
             experts=chosen,
-            weights=None if weights is None else _weights(weights),
+            weights=None if weights is None else _numbers("weights", weights, np.float16),
             predictions=said,
         )
 
@@ -241,6 +242,16 @@ def _array(name: str, values: Any) -> Array:
         raise TraceError(f"trace: {name} is no array: {why}") from None
 
 
+def _predictions(given: Any) -> dict[str, Prediction]:
+    if not isinstance(given, Mapping):
+        what = "expected a mapping of names to (experts, scores, trigger, distance)"
+        raise TraceError(f"trace: predictions is a {type(given).__name__}, {what}")
+    for name in given:
+        if name in MEANT:
+            raise TraceError(f"trace: prediction {name!r}: configs mean another by that; rename it")
+    return {name: _prediction(name, said) for name, said in given.items()}
+
+
 def _prediction(name: str, given: Prediction | Said) -> Prediction:
     if isinstance(given, Prediction):
         return given
@@ -261,17 +272,12 @@ def _prediction(name: str, given: Prediction | Said) -> Prediction:
     return Prediction(info, ids, likely.astype(kind))
 
 
-def _numbers(name: str, values: Any) -> Array:
+def _numbers(name: str, values: Any, kind: Any = None) -> Array:
     array = _array(name, values)
     if array.dtype.kind not in "iuf":
         raise TraceError(f"trace: {name} is {array.dtype}, expected numbers")
-    return array
-
-
-def _weights(values: Any) -> Array:
-    array = _numbers("weights", values)
     with np.errstate(over="ignore"):  # infinite ones are refused with their row
-        return array.astype(np.float16)
+        return array if kind is None else array.astype(kind)
 
 
 def _integers(name: str, values: Any, kind: Any) -> Array:

@@ -17,6 +17,7 @@ from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
 from prefetch_sim.experiments.advising.targets import LARGEST_CARD, Target, Way, judged
 from prefetch_sim.experiments.text import percent
+from prefetch_sim.hardware_profiles import Chip
 
 _COUNTS = 0.02  # an elasticity from which on a figure counts
 _NAMED = 3  # figures that make most of the band
@@ -49,53 +50,68 @@ def advise(
     placement, best = min(tried, key=lambda one: one[1].ms)
     felt = points.elasticities(best, lambda figure: tell(f"what {figure} counts for"))
     assumed = {one.what for one in found.taken if one.how == "assumed"}
-    whole = placement.way == "whole"
-    doubt = bands.band(best, felt, without, cpu_assumed="cpu" in assumed, whole=whole)
+    chip = found.place.profile.chip
+    on_gpu = placement.way == "whole" and chip != "cpu"
+    doubt = bands.band(best, felt, without, cpu_assumed="cpu" in assumed, whole=on_gpu)
     speed = _speed(best, doubt, question.context, at_best(found.place, placement))
     more = options.more(found, placement, best, tell)
     engines = options.engines(found, placement, best, tell)
-    base, prefetch = options.prefetch(found, placement, best, tell)
-    prefetches = base.inputs.runtime if base else found.place.runtime
+    prefetch = _prefetch(found, placement, best, tell)
     target = None
     if question.target is not None:
         tell("what would reach the target")
         others = [Way(one.what, one.tokens_s, one.at_best) for one in (*engines, *more)]
         target = _target(found, placement, question.target, speed, others)
-    asked = _asked(found)
-    asked["taken"] += _hits(placement)
-    if placement.way != "whole":
-        asked["taken"] += _known(found)
     return Advice(
-        **asked,
+        **_asked(found, placement),
+        **prefetch,
         fits="drive" if placement.on_drive else "whole" if placement.way == "whole" else "split",
         memory=_memory(found, placement),
         speed=speed,
         split=_split(found, placement, best),
-        limits=limits(felt),
+        limits=limits(felt, chip),
         more=tuple(more),
         safer=options.safer(found, placement, best),
         best=options.best(found, best, tell),
         engines=tuple(engines),
-        prefetch=tuple(prefetch),
-        prefetches=prefetches.name if base else None,
-        prefetch_over=base.tokens_s if base else None,
-        prefetch_sets=points.filling(base.tree, base.inputs) if base is best else None,
-        may_prefetch=base is None or "prefetch" not in prefetches.lacks,
-        prefetches_here=prefetches.known_to_run_on(found.machine.profile.chip),
         target=target,
-        trust=_trust(found, best, felt, doubt, without, whole=whole),
+        trust=_trust(found, best, felt, doubt, without, whole=on_gpu),
         config=best.tree,
     )
 
 
-def _asked(found: Situation) -> dict[str, Any]:
+def _prefetch(
+    found: Situation, placement: Placement, best: Point, tell: options.Told
+) -> dict[str, Any]:
+    """What an answer has of prefetching; nothing where there is nothing to judge."""
+    base, gains = options.prefetch(found, placement, best, tell)
+    if base is None:
+        return {}
+    engine = base.inputs.runtime
+    return {
+        "prefetch": tuple(gains),
+        "prefetches": engine.name,
+        "prefetch_over": base.tokens_s,
+        "prefetch_sets": points.filling(base.tree, base.inputs) if base is best else None,
+        "may_prefetch": "prefetch" not in engine.lacks,
+        "prefetches_here": engine.known_to_run_on(found.machine.profile.chip),
+    }
+
+
+def _asked(found: Situation, placement: Placement | None = None) -> dict[str, Any]:
+    """What was asked about, and what is taken for granted; of a ``placement`` more than of none."""
+    taken = found.taken
+    if placement is not None:
+        taken += _hits(placement)
+        taken += _known(found) if placement.way != "whole" else ()
     return {
         "model": found.place.model.name,
         "precision": as_written(found.precision) or "as published",
         "machine": found.machine.profile.name,
+        "chip": found.machine.profile.chip,
         "runtime": found.place.runtime.name,
         "context": found.question.context,
-        "taken": found.taken,
+        "taken": taken,
     }
 
 
@@ -175,16 +191,17 @@ _GROUPS = (  # of figures, by the beginnings of their paths; the first that fits
 _OF_RATES = ("expert_efficiency", "beside_loads", "contention.cpu", "contention.host_link")
 
 
-def limits(felt: Mapping[str, float]) -> dict[str, float]:
+def limits(felt: Mapping[str, float], chip: Chip | None = None) -> dict[str, float]:
     """The shares of a token's time that go with each, the largest first.
 
     Beside one another they add up to less or more than 1: what ends together is in none or in both.
+    A machine whose ``chip`` is its CPU has no GPU.
     """
     sums = dict.fromkeys((name for name, _ in _GROUPS), 0.0)
     for path, e in felt.items():
         name = next((name for name, begins in _GROUPS if path.startswith(begins)), None)
         if name is not None and not path.endswith(_OF_RATES):
-            sums[name] += points.share(e)
+            sums["cpu" if name == "gpu" and chip == "cpu" else name] += points.share(e)
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
@@ -217,6 +234,7 @@ def _trust(
     *,
     whole: bool,
 ) -> Trust:
+    """What it rests on. ``whole``: whether all experts are on a GPU."""
     stated = bands.figures(best)
     kinds = {"measured": 0, "datasheet": 0, "estimate": 0}
     for path, e in felt.items():
@@ -228,7 +246,7 @@ def _trust(
     return Trust(
         kinds,
         dict(largest[:_NAMED]),
-        near.rows(*names, whole=whole, without=without),
+        near.rows(*names, whole=whole, on_cpu=place.profile.chip == "cpu", without=without),
         bands.whole_deviations(without) if whole else None,
     )
 

@@ -10,6 +10,7 @@ from prefetch_sim.experiments.advising.machine import Taken
 from prefetch_sim.experiments.advising.near import Measured
 from prefetch_sim.experiments.advising.placements import Way
 from prefetch_sim.experiments.advising.targets import Target
+from prefetch_sim.hardware_profiles import Chip
 from prefetch_sim.sim.config.files import Tree
 
 Fits = Literal["whole", "split", "drive", "nowhere"]
@@ -79,7 +80,7 @@ class Trust:
     figures: dict[str, int]  # that count, by kind: measured, datasheet, estimate
     doubts: dict[str, float]  # the largest parts of the band, by figure
     measured: tuple[Measured, ...]  # the nearest rows of the field check
-    whole: Deviations | None = None  # of its rows that have all on the accelerator, as here
+    whole: Deviations | None = None  # of its rows that have all on a GPU, as here
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Advice:
     model: str
     precision: Any
     machine: str
+    chip: Chip | None  # what computes there; None: not known
     runtime: str
     context: int
     taken: tuple[Taken, ...]

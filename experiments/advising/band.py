@@ -5,8 +5,8 @@ being its elasticity. Figures are off independently, so their parts add as squar
 added what the simulator itself was off by in the field check: nine in ten of its predicted rows,
 judged by tokens a second, were measured within so much of what was simulated. Rows may be left out
 of that; how sure hits are (``_MISSES``) was set with all of them known, and stays as it is. Models
-that are whole on the accelerator have rows of their own, most of them slower than was simulated, so
-each of the two goes by its own rows alone.
+that are whole on a GPU have rows of their own, most of them slower than was simulated, so each of
+the two goes by its own rows alone.
 
 A CPU that nobody named is in doubt itself: it may be one of another generation.
 """
@@ -26,7 +26,7 @@ from prefetch_sim.hardware_profiles import Figure
 
 FIELD = Path(__file__).resolve().parents[1] / "results" / "field_check" / "rows.csv"
 MOST = 0.35  # half-width: what is less certain is shown as this, or as its rows show, and said
-WHOLE = "whole-"  # begins the names of rows whose experts are all on the accelerator
+WHOLE = "whole-"  # begins the names of rows whose experts are all on a GPU
 _WITHIN = 0.9
 # What engines published is 0.8 to 1.2 times the misses of ``placements.hits``, once 1.6 times
 # (docs/field-check.md: slotstream, imp, FreeToken, BigMoeOnEdge).
@@ -78,7 +78,7 @@ def band(
 ) -> Band:
     """The band of ``point``. ``without``: rows of the field check that ``field`` leaves out.
 
-    ``whole``: whether all its experts are on the accelerator.
+    ``whole``: whether all its experts are on a GPU.
     """
     doubts = {path: figure.uncertainty for path, figure in figures(point).items()}
     doubts[MISSES] = _MISSES
@@ -108,7 +108,7 @@ def field_deviation(without: Collection[str] = (), *, whole: bool = False) -> fl
 
 
 def whole_deviations(without: Collection[str] = ()) -> Deviations:
-    """What the rows say whose experts are all on the accelerator."""
+    """What the rows say whose experts are all on a GPU."""
     off = [simulated / measured - 1 for measured, simulated in _rows(without, whole=True)]
     return Deviations(len(off), median(off), min(off), max(off))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefetch_sim.experiments.advising.answer import Advice
 from prefetch_sim.experiments.advising.points import MISSES
+from prefetch_sim.hardware_profiles import Chip
 
 _LIMITS = {
     "cpu": "the CPU and its memory",
@@ -54,8 +55,9 @@ def limits(advice: Advice) -> str:
     return text
 
 
-def figure(path: str) -> str:
-    """A figure of a machine or an engine in words."""
+def figure(path: str, chip: Chip | None = None) -> str:
+    """A figure of a machine or an engine in words. Where ``chip`` is a CPU, there is no GPU."""
     if path == MISSES:
         return "how often the cache hits"
-    return next((said for end, said in _FIGURES if end in path), path)
+    text = next((said for end, said in _FIGURES if end in path), path)
+    return text.replace("GPU", "CPU") if chip == "cpu" else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from difflib import get_close_matches
+from itertools import product
 from pathlib import Path
 
 from prefetch_sim.hardware_profiles import (
@@ -14,17 +15,34 @@ from prefetch_sim.hardware_profiles import (
     machine_name,
     part_name,
 )
+from prefetch_sim.hardware_profiles.drafts import vendor
 
-# As in a name: 12GB, 11.5 GiB, 8G.
-MEMORY = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?gi?b?\b", re.IGNORECASE)
+# As in a name: 12GB, 11.5 GiB, 8G, 12GB GDDR6, or nvidia-smi's 24564 MiB.
+MEMORY = re.compile(
+    r"(?<![\w.])(\d+(?:\.\d+)?) ?(?:gi?b?|(mi?b))\b(?: ?(?:of )?(?:vram|gddr\w+|hbm\w*)\b)?",
+    re.IGNORECASE,
+)
 _LAPTOP = re.compile(r"\b(?:laptop|mobile|notebook|max-?q|m)\b|(?<=\d)m\b", re.IGNORECASE)
-# Two names, or one and a number: "A + B", "A, A", "2x A", "A x2". Not the plus of an AI Max+ 395,
-# nor the lanes of a PCIe link.
+# Two names, or one and a number: "A + B", "A, A", "2x A", "2 A", "A x2", "pair of A". Not the plus
+# of an AI Max+ 395, nor the lanes of a PCIe link.
 _AND = re.compile(r"\s\+|\+(?=\s*[a-z])|(?<=\d)\+|[,&]|\band\b", re.IGNORECASE)
-_TIMES = re.compile(r"^\s*(\d+) ?[x×] ?(?=\S)|(?<!pcie)(?<!\d\.\d) [x×] ?(\d+)\s*$", re.IGNORECASE)
-_WORDS = re.compile(r"^\s*(dual|two|twin|three|triple|four|quad|eight)\s+", re.IGNORECASE)
-_COUNTS = {"three": 3, "triple": 3, "four": 4, "quad": 4, "eight": 8}  # the others are two
-_MAC = re.compile(r"\b(?:apple|i?mac\w*|m\d(?: ?(?:pro|max|ultra))?)\b", re.IGNORECASE)
+_LANES = re.compile(
+    r"\bpci-?e?(?: ?gen)? ?(?:\d(?:\.\d)?)? ?[x×] ?\d+\b|\bgen ?\d [x×] ?\d+\b", re.IGNORECASE
+)
+_TIMES = re.compile(
+    r"^\s*(\d{1,2})(?: ?[x×*] ?|\s+(?!gi?b?\b))(?=\S)|(?<=[\d\s)])[x×*] ?(\d{1,2})\s*$",
+    re.IGNORECASE,
+)
+_COUNTS = {
+    "pair of": 2, "couple of": 2, "dual": 2, "two": 2, "twin": 2, "three": 3, "triple": 3,
+    "four": 4, "quad": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+}  # fmt: skip
+_WORDS = re.compile(rf"^\s*(?:an? )?({'|'.join(_COUNTS)})\s+", re.IGNORECASE)
+# What people name beside a card, by the option that takes it.
+_OTHERS = {
+    "ram": re.compile(r"\d ?[gt]i?b?\b.*\b(?:ram|memory|ddr\d\w*)|\bram\b", re.IGNORECASE),
+    "cpu": re.compile(r"\bi[3579]\b|ryzen|epyc|xeon|threadripper|\bcpu\b", re.IGNORECASE),
+}
 _ONE_MEMORY = re.compile(r"jetson|orin|thor|gb10|strix|snapdragon|raspberry", re.IGNORECASE)
 _OTHER_LINES = re.compile(r"\bada\b|\bquadro\b", re.IGNORECASE)  # cards of one number, not one kind
 _SERVER = re.compile(r"epyc|xeon|threadripper", re.IGNORECASE)
@@ -41,27 +59,42 @@ def card_name(text: str) -> tuple[str, float | None]:
         return file, None
     if (cards := _cards(text))[1] > 1:
         raise _several(*cards)
-    size = MEMORY.search(text)
+    size = _memory(text)
     try:
         return machine_name(text), None
     except ProfileError as error:
         if size is None:
             raise _no_card(text, error) from None
         with suppress(ProfileError):  # the card with another memory
-            return machine_name(MEMORY.sub(" ", text)), float(size[1])
+            return machine_name(MEMORY.sub(" ", text)), size
         raise _no_card(text, error) from None
 
 
+def _memory(text: str) -> float | None:
+    """GiB that ``text`` says; of MiB, of which cards have a few less, whole ones."""
+    found = MEMORY.search(text)
+    if found is None:
+        return None
+    return float(round(float(found[1]) / 1024)) if found[2] else float(found[1])
+
+
 def _cards(text: str) -> tuple[str, int]:
-    """One card of those that ``text`` names, and how many it names; nothing where they differ."""
+    """One card of those that ``text`` names, and how many it names; nothing where they differ.
+
+    Raises ProfileError where what is named beside a card is none.
+    """
+    text = _LANES.sub("", text)
     named = [part.strip() for part in _AND.split(text) if MEMORY.sub("", part).strip()]
     if len(named) > 1:
+        for part, (option, other) in product(named, _OTHERS.items()):
+            if other.search(part):
+                raise ProfileError(f"gpu: {part!r} is no card; say it with --{option}")
         alike = len({part.casefold() for part in named}) == 1
         return named[0] if alike else "", len(named)
     if (times := _TIMES.search(text)) is not None:
         return _TIMES.sub("", text).strip(), int(times[1] or times[2])
     if (word := _WORDS.search(text)) is not None:
-        return _WORDS.sub("", text).strip(), _COUNTS.get(word[1].lower(), 2)
+        return _WORDS.sub("", text).strip(), _COUNTS[word[1].lower()]
     return text, 1
 
 
@@ -88,12 +121,12 @@ def described(text: str) -> str | None:
 
 def _no_card(text: str, error: ProfileError) -> ProfileError:
     """One line: the nearest name where it is near, and how to describe what is in no list."""
-    size = MEMORY.search(text)
+    size, mac = _memory(text), vendor(text) == "apple"
     rest = "--link-gb-s GBS --host-memory-gib GIB --drive-gb-s GBS"
-    if _MAC.search(text) or _ONE_MEMORY.search(text):
-        rest = "--drive-gb-s GBS --unified" + (" --chip apple" if _MAC.search(text) else "")
+    if mac or _ONE_MEMORY.search(text):
+        rest = "--drive-gb-s GBS --unified" + (" --chip apple" if mac else "")
     new = (  # capitals, so that nobody runs it with figures of another card
-        f"prefetch-sim hardware new my-box --gpu-memory-gib {size[1] if size else 'GIB'} "
+        f"prefetch-sim hardware new my-box --gpu-memory-gib {f'{size:g}' if size else 'GIB'} "
         f"--gpu-gb-s GBS {rest}"
     )
     near = _NEAR.search(str(error))
@@ -129,10 +162,10 @@ def _meant(text: str, near: str | None) -> str | None:
 
 def _other_socket(text: str) -> str | None:
     """A server's card of that number and memory, plugged in otherwise: an A100-SXM4-40GB."""
-    size, number = MEMORY.search(text), re.search(r"(?<!\w)[a-z]\d{3}(?!\w)", text.lower())
+    size, number = _memory(text), re.search(r"(?<!\w)[a-z]\d{3}(?!\w)", text.lower())
     if size is None or number is None:
         return None
-    said = {number[0], f"{float(size[1]):g}gb"}
+    said = {number[0], f"{size:g}gb"}
     found = [name for name in list_profiles() if said <= set(name.split("-"))]
     return found[0] if len(found) == 1 else None
 

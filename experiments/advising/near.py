@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefetch_sim.experiments.advising.band import WHOLE
+from prefetch_sim.hardware_profiles import load_profile
 
 CHECKED = Path(__file__).resolve().parents[1] / "results" / "advising" / "rows.csv"
 _WEIGHTS = (2, 2, 1)  # of the same engine, model and machine
@@ -27,11 +28,18 @@ class Measured:
 
 
 def rows(
-    runtime: str, model: str, machine: str, *, whole: bool, without: Collection[str] = ()
+    runtime: str,
+    model: str,
+    machine: str,
+    *,
+    whole: bool,
+    on_cpu: bool = False,
+    without: Collection[str] = (),
 ) -> tuple[Measured, ...]:
     """At most two, the nearest first; none where nothing is near, or the check was not run.
 
-    ``whole``: of runs with every expert on the accelerator; else of the others.
+    ``whole``: of runs with every expert on a GPU; else of the others. ``on_cpu``: of machines that
+    have no GPU; else of those that have.
     """
     if not CHECKED.is_file():
         return ()
@@ -46,7 +54,15 @@ def rows(
         same = (row["runtime"] == runtime, row["model"] == model, row["machine"] == machine)
         return sum(weight for weight, one in zip(_WEIGHTS, same) if one)
 
-    near = sorted((row for row in found if nearness(row) >= _NEAR), key=nearness, reverse=True)
+    near = sorted(
+        (
+            row
+            for row in found
+            if nearness(row) >= _NEAR and (load_profile(row["machine"]).chip == "cpu") == on_cpu
+        ),
+        key=nearness,
+        reverse=True,
+    )
     return tuple(
         Measured(
             row["row"], row["what"], float(row["measured"]), float(row["expected"]), row["source"]

@@ -29,7 +29,6 @@ from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.precision import NAMES, Precision
 from prefetch_sim.traces.models.spec import ModelSpec
 
-_GGUF_ENGINES = ("llama.cpp", "imp", "big-moe-on-edge")
 # What streams experts from the drive: on Macs, and where the CPU computes.
 FROM_DRIVE: dict[Chip, str] = {"apple": "mlx-stream", "cpu": "big-moe-on-edge"}
 USUAL = "llama.cpp"
@@ -202,24 +201,23 @@ def _stored(question: Question, model: ModelSpec, engine: str) -> tuple[Precisio
         if engine == "llama.cpp" and asked == Precision.of("mxfp4"):
             return Precision.of("MXFP4_MOE"), "mxfp4 in a GGUF file"
         return asked, ""
-    published = model.precision.experts
-    if published in ("bf16", "f16", "f32"):
-        return Precision.of("Q4_K_M"), "usual of a model published in 16 bits"
-    if published == "mxfp4" and engine in _GGUF_ENGINES:
-        return Precision.of("MXFP4_MOE"), "as published, in a GGUF file"
-    if engine in formats.GGUF and not formats.in_gguf(published):
-        return Precision.of("Q4_K_M"), f"as GGUF files have no {published}, which was published"
-    return Precision(), ""
+    return formats.usual(engine, model.precision.experts)
 
 
 def _usual_runtime(found: Situation) -> tuple[Situation, str]:
-    place = found.place
-    if place.room >= place.everything or not place.profile.unified_memory:
+    """The engine that is usual there, and why; ``found`` has what is usual elsewhere."""
+    place, asked = found.place, found.question.quant
+    if not place.profile.unified_memory:
         return found, "what most people run"
-    if place.profile.chip not in FROM_DRIVE:
+    streams = FROM_DRIVE.get(place.profile.chip) if place.profile.chip else None
+    if place.room >= place.everything:
+        refused = formats.refusal(place.runtime.name, asked)
+        if refused and streams and not formats.refusal(streams, asked):
+            return found.with_runtime(streams), f"as {refused.partition(':')[0]}"
+        return found, "what most people run"
+    if streams is None:
         return found, "reading what memory lacks off the drive"
-    other = found.with_runtime(FROM_DRIVE[place.profile.chip])
-    return other, "as it streams experts from the drive"
+    return found.with_runtime(streams), "as it streams experts from the drive"
 
 
 def _shown(stored: Precision) -> str:

@@ -22,7 +22,8 @@ def trust(advice: Advice) -> str:
             f"({low} to {number(speed.uncut_high)} tokens/s)"
         )
     doubts = ", ".join(
-        f"{limiting.figure(path)} ±{_share(part)}" for path, part in rests.doubts.items()
+        f"{limiting.figure(path, advice.chip)} ±{_share(part)}"
+        for path, part in rests.doubts.items()
     )
     kinds = " and ".join(f"{n} {kind}" for kind, n in _kinds(rests.figures))
     text = (

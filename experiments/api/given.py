@@ -31,7 +31,8 @@ Overrides = Mapping[str, Any] | None
 
 _NAMES = ("name", "policy")  # keys of a mapping in such a place that hold the name
 
-_OPTION = re.compile(r"(?<![\w-])--(?=(?:a|b|x|y|by|where|kind|size|format|out)\b)")
+_OPTION = re.compile(r"(?<![\w-])--(a|b|x|y|by|where|kind|size|label|format|out)\b")
+_CALLED = {"label": "labels"}  # arguments that have another name than their option
 
 
 def need(held: bool, name: str, what: str, value: Any) -> None:
@@ -46,7 +47,7 @@ def as_arguments() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        said = _OPTION.sub("", str(error))
+        said = _OPTION.sub(lambda option: _CALLED.get(option[1], option[1]), str(error))
         if said == str(error):
             raise
         raise ConfigError(said) from error

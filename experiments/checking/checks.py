@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from traceback import walk_tb
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,8 +21,8 @@ from prefetch_sim.experiments.checking.rules import BrokenRuleError, says
 from prefetch_sim.experiments.text import one_line
 from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
-from prefetch_sim.sim.config.foreign import BrokenContractError, file_meant, find_module, hint
-from prefetch_sim.sim.config.source import class_meant, meant_by
+from prefetch_sim.sim.config.foreign import BrokenContractError, file_meant, find_module, traced
+from prefetch_sim.sim.config.source import class_meant, hint, meant_by
 from prefetch_sim.sim.predictors.base import Predictor
 from prefetch_sim.sim.setup.predictors import params_of
 from prefetch_sim.traces.errors import describe
@@ -136,8 +135,8 @@ def _kind_of_name(name: str, kind: str | None) -> str:
             if name in registry.names(one):
                 raise ConfigError(f"{name!r} is {_a(one)}, not {_a(kind or one)}")
         known = [known for one in KINDS for known in registry.names(one)]
-        hint = file_meant(name) or did_you_mean(name, known)
-        raise ConfigError(f"no file, import path or policy {name!r}{hint}")
+        near = file_meant(name) or did_you_mean(name, known)
+        raise ConfigError(f"no file, import path or policy {name!r}{near}")
     return kind or (of[0] if of else _kind_of(find_module(name, "policy", ()), name))
 
 
@@ -180,8 +179,8 @@ def _meant(policy: Any) -> str:
             if inspect.isclass(one) and one.__module__ == policy.__name__
         }
         for needed in registry.CONTRACTS.values():
-            if hint := class_meant(needed, classes):
-                return hint
+            if found := class_meant(needed, classes):
+                return found
     asked = (one for needed in registry.CONTRACTS.values() for one in needed)
     return meant_by(asked, dir(policy))
 
@@ -215,7 +214,7 @@ def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdi
             example = example if first is None or example != first else "as above"
             first = first or example
         yield Verdict(says(rule), example)
-        if example is not None and rule.__name__ == hooks.takes_what_it_is_told.__name__:
+        if example is not None and rule is RULES[kind][0]:  # of what its functions take
             yield from (Verdict(says(other), tried=False) for other in RULES[kind][1:])
             return
 
@@ -237,11 +236,13 @@ def _counterexample(rule: Callable[[ModuleType], None], module: ModuleType) -> s
 def _told(error: BaseException, module: ModuleType) -> str:
     """An exception of the policy: what, and where in its file, or else near it."""
     said = f"{type(error).__name__}: {error}"
-    frames = [(frame.f_code, line) for frame, line in walk_tb(error.__traceback__)]
-    own = [
-        place for place in frames if _PACKAGE not in Path(place[0].co_filename).resolve().parents
-    ]
-    mine = [place for place in own if place[0].co_filename == getattr(module, "__file__", None)]
-    for code, line in (mine or own or frames)[-1:]:
-        return f"{said}{hint(error, code, module)} ({code.co_filename}, line {line})"
+    steps = list(traced(error))
+    own = [step for step in steps if _PACKAGE not in Path(_file(step)).resolve().parents]
+    mine = [step for step in own if _file(step) == getattr(module, "__file__", None)]
+    for step in (mine or own or steps)[-1:]:
+        return f"{said}{hint(error, step, module)} ({_file(step)}, line {step.tb_lineno})"
     return said
+
+
+def _file(step: TracebackType) -> str:
+    return step.tb_frame.f_code.co_filename

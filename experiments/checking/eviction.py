@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.experiments.checking.compiled_tier import CompiledTier, known_to_the_kernel
-from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
+from prefetch_sim.experiments.checking.hooks import rule_of_arguments
 from prefetch_sim.experiments.checking.rules import Rule, need, says_what_it_does
 from prefetch_sim.experiments.checking.watched import Watched
 from prefetch_sim.sim.engine.tier import Tier
@@ -212,7 +212,7 @@ def _same(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]], then: str = 
 
 
 RULES: tuple[Rule, ...] = (
-    takes_what_it_is_told("eviction"),
+    rule_of_arguments("eviction"),
     two_caches_share_nothing,  # first: a class has no memory of other lives yet
     lowest_score_leaves,
     the_same_life_twice,

@@ -15,7 +15,7 @@ _SWITCHES = {"eviction": ("ASCENDING", "LOOKS_AHEAD"), "prefetch": ("TIMED",)}
 _ATTRIBUTES = ("trigger", "distance", "cost")  # of a Predictor, beside its methods
 
 
-def takes_what_it_is_told(kind: str) -> Callable[..., None]:
+def rule_of_arguments(kind: str) -> Callable[..., None]:
     """The rule of the arguments, for policies of ``kind``."""
 
     def takes_what_it_is_told(module: ModuleType, params: Any = None) -> None:

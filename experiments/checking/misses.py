@@ -6,7 +6,7 @@ import random
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
+from prefetch_sim.experiments.checking.hooks import rule_of_arguments
 from prefetch_sim.experiments.checking.rules import Rule, in_case, need, says_what_it_does
 from prefetch_sim.sim.misses.base import ABSENT, MOVES, WAITS, Layer
 from prefetch_sim.sim.setup import contracts
@@ -80,7 +80,7 @@ def inputs_are_left_alone(module: ModuleType) -> None:
 
 
 RULES: tuple[Rule, ...] = (
-    takes_what_it_is_told("misses"),
+    rule_of_arguments("misses"),
     earlier_calls_leave_nothing_behind,  # first: it has not been asked anything yet
     says_one_or_nought,
     inputs_are_left_alone,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefetch_sim.experiments.checking import rules
-from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
+from prefetch_sim.experiments.checking.hooks import rule_of_arguments
 from prefetch_sim.experiments.checking.rules import need
 from prefetch_sim.sim.predictors.base import Context, Prediction, Predictor
 from prefetch_sim.sim.setup import contracts
@@ -186,7 +186,7 @@ def says_what_it_does(module: ModuleType, params: Params) -> None:
 
 
 RULES = (
-    takes_what_it_is_told("predictors"),
+    rule_of_arguments("predictors"),
     the_same_run_twice,  # first: it has not seen a run yet
     candidates_are_well_formed,
     says_when_and_what,

@@ -6,7 +6,7 @@ import random
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from prefetch_sim.experiments.checking.hooks import takes_what_it_is_told
+from prefetch_sim.experiments.checking.hooks import rule_of_arguments
 from prefetch_sim.experiments.checking.rules import Rule, in_case, need, says_what_it_does
 from prefetch_sim.sim.prefetch.base import Limits, Untimed
 from prefetch_sim.sim.setup import contracts
@@ -150,7 +150,7 @@ def inputs_are_left_alone(module: ModuleType) -> None:
 
 
 RULES: tuple[Rule, ...] = (
-    takes_what_it_is_told("prefetch"),
+    rule_of_arguments("prefetch"),
     earlier_calls_leave_nothing_behind,  # first: it has not been asked anything yet
     proposes_candidates_once,
     priorities_do_not_fall,

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from prefetch_sim.experiments.advising.answer import Advice
 
 
 def advise(
@@ -60,22 +63,13 @@ def advise(
 
     What is not said is found on this machine, or assumed: the last lines say which.
     """
-    import json
-    from dataclasses import asdict
-
     from prefetch_sim.experiments.interrupts import nothing_to_keep
-    from prefetch_sim.experiments.output import check_target, console, say
-    from prefetch_sim.sim.config.errors import ConfigError
 
     with nothing_to_keep():
-        from prefetch_sim.experiments.advising import words
         from prefetch_sim.experiments.advising.advice import advise as answer
         from prefetch_sim.experiments.advising.question import Question
 
-    if config is not None:
-        check_target("--config", config)
-        if config.exists() and not force:
-            raise ConfigError(f"--config: {config} exists already; --force writes over it")
+    _check(config, force)
     question = Question.of(
         model=model, gpu=gpu, ram=ram, quant=quant, context=context, runtime=runtime, cpu=cpu,
         drive=drive, link=link, n_cpu_moe=n_cpu_moe, cache=cache, target=target,
@@ -83,14 +77,35 @@ def advise(
     with _progress() as tell:
         advice = answer(question, tell)
     if config is not None:
-        _write(config, advice.config, words.title(advice), advice.prefetch_sets)
-        say(f"wrote {config}")
+        _write(config, advice)
+    _print(advice, as_json)
+
+
+def _check(config: Path | None, force: bool) -> None:
+    """Raises ConfigError where nothing can, or may, be written there."""
+    from prefetch_sim.experiments.output import check_target
+    from prefetch_sim.sim.config.errors import ConfigError
+
+    if config is None:
+        return
+    check_target("--config", config)
+    if config.exists() and not force:
+        raise ConfigError(f"--config: {config} exists already; --force writes over it")
+
+
+def _print(advice: Advice, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from prefetch_sim.experiments.advising import words
+    from prefetch_sim.experiments.output import console
+
     if as_json:
         print(json.dumps(asdict(advice), indent=2, allow_nan=False))
-    else:
-        out = console()
-        for line in words.text(advice, out.width).splitlines():
-            out.print(line, soft_wrap=True)
+        return
+    out = console()
+    for line in words.text(advice, out.width).splitlines():
+        out.print(line, soft_wrap=True)
 
 
 _PATIENCE = 5.0  # seconds without a word in a log
@@ -123,22 +138,23 @@ _FULL = (
 )
 
 
-def _write(
-    path: Path, tree: dict[str, Any] | None, title: str, filling: dict[str, int] | None
-) -> None:
+def _write(path: Path, advice: Advice) -> None:
     import yaml
 
+    from prefetch_sim.experiments.advising import words
     from prefetch_sim.experiments.advising.options import oracle
+    from prefetch_sim.experiments.output import say
     from prefetch_sim.experiments.text import one_line
     from prefetch_sim.sim.config.errors import ConfigError
     from prefetch_sim.traces.files import replacing
 
+    tree, filling = advice.config, advice.prefetch_sets
     if tree is None:
         raise ConfigError("--config: nothing fits, so there is nothing to run")
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     fixed = [f"{key}.capacity" for key in ("cache", "host") if _is_fixed(tree.get(key))]
     fixed += ["trace.hit_rate"] if "hit_rate" in tree["trace"] else []
-    said = [one_line(title), _ONE]
+    said = [one_line(words.title(advice)), _ONE]
     if filling:
         sets = " ".join(f"--set {key}={value}" for key, value in filling.items())
         foreseen = ", ".join(f"{key}: {value}" for key, value in oracle(0.6).items())
@@ -154,6 +170,7 @@ def _write(
     head = "".join(f"# {line}\n" for line in said)
     with replacing(path) as whole:
         whole.write_text(head + text, encoding="utf-8")
+    say(f"wrote {path}")
 
 
 def _is_fixed(section: dict[str, Any] | None) -> bool:

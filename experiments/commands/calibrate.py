@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prefetch_sim.experiments.commands.replay import check_storage
+from prefetch_sim.experiments.commands.run import place
 
 if TYPE_CHECKING:
     from prefetch_sim.hardware_profiles.drafts import Draft
@@ -36,7 +37,11 @@ def calibrate(
     ] = None,
     storage: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A folder on the drive that experts would come from."),
+        typer.Option(
+            parser=place,
+            metavar="DIR",
+            help="A folder on the drive that experts would come from.",
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Seconds, for a first look; else up to two minutes.")

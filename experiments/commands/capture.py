@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prefetch_sim.experiments.commands.run import place
+
 if TYPE_CHECKING:
     from prefetch_sim.traces.capture.session import Overhead
 
@@ -24,7 +26,9 @@ def capture(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="OUT", help="A folder, or one .parquet file."),
+        typer.Option(
+            "--out", "-o", parser=place, metavar="OUT", help="A folder, or one .parquet file."
+        ),
     ],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of each request.")] = 64,

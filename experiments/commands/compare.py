@@ -128,8 +128,7 @@ def _points(folder: Path, in_a: Sequence[str], in_b: Sequence[str], as_json: boo
     else:
         _show_places(places, " ".join(in_a), " ".join(in_b))
         found = [place.comparison for place in places]
-        caveats = *own.foresight(found), *own.changed_since(found)
-        for sentence in (words.over_places(found), *caveats):
+        for sentence in (words.over_places(found), *own.of_policies(found)):
             _say(sentence)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prefetch_sim.experiments.commands.run import place
+
 if TYPE_CHECKING:
     from prefetch_sim.traces.lab.card import Card
     from prefetch_sim.traces.lab.trained import Speaker
@@ -20,7 +22,10 @@ def train(
     file: Annotated[
         str, typer.Argument(metavar="TRACE", help="Captured with --states, for networks.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="One folder each in it.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", parser=place, metavar="DIR", help="One folder each in it."),
+    ],
     predictor: Annotated[
         list[str] | None,
         typer.Option(metavar="KIND[:DISTANCE]", help="What to train.", show_default="all kinds"),

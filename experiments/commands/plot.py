@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,8 @@ import typer
 
 from prefetch_sim.experiments.commands.run import place
 from prefetch_sim.experiments.interrupts import nothing_to_keep
+
+_GLYPH = re.compile(r"Glyph (\d+) ")  # how matplotlib calls a letter that a font has not
 
 
 def plot(
@@ -79,35 +83,58 @@ def plot(
     if (folder is None) == (trace is None):
         raise ConfigError("plot: give either a sweep's folder or --trace")
     own = any((x, y, by, kind))
-    if folder is not None:
-        with nothing_to_keep():
-            from prefetch_sim.experiments.plots import figures, labels
-            from prefetch_sim.experiments.plots.own import draw
+    with _letters():
+        if folder is not None:
+            with nothing_to_keep():
+                from prefetch_sim.experiments.plots import figures, labels
+                from prefetch_sim.experiments.plots.own import draw
 
-        look = size, labels.pairs(label or ()), not no_caption
-        if not own:
-            made = [figures.format_of(form, None)] if form else ["png", "svg"]
-            check_folder("--out", target := out or _beside(folder))
-            _tell(target, figures.draw_all(folder, target, made, where or (), *look), made)
-            return
-        ending = figures.format_of(form, _file(out))
-        figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, *look)
-        path = _file(out)
-        if path is None:
-            check_folder("--out", target := out or _beside(folder))
-            path = target / f"{figure.name}.{ending}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-        _write(figure, path, folder)
-    elif trace is not None:
-        if own or where or form or label or no_caption or size != "paper":
-            raise ConfigError("plot --trace: takes no option but --out; the others are of a sweep")
-        with nothing_to_keep():
-            from prefetch_sim.experiments.plots.trace_figures import draw_trace
-            from prefetch_sim.sim.setup.traces import trace_path
-            from prefetch_sim.traces.format import read_trace
+            look = size, labels.pairs(label or ()), not no_caption
+            if not own:
+                made = [figures.format_of(form, None)] if form else ["png", "svg"]
+                check_folder("--out", target := out or _beside(folder))
+                _tell(target, figures.draw_all(folder, target, made, where or (), *look), made)
+                return
+            ending = figures.format_of(form, _file(out))
+            figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, *look)
+            path = _file(out)
+            if path is None:
+                check_folder("--out", target := out or _beside(folder))
+                path = target / f"{figure.name}.{ending}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+            _write(figure, path, folder)
+        elif trace is not None:
+            if own or where or form or label or no_caption or size != "paper":
+                raise ConfigError(
+                    "plot --trace: takes no option but --out; the others are of a sweep"
+                )
+            with nothing_to_keep():
+                from prefetch_sim.experiments.plots.trace_figures import draw_trace
+                from prefetch_sim.sim.setup.traces import trace_path
+                from prefetch_sim.traces.format import read_trace
 
-        check_folder("--out", target := out or Path(f"{Path(trace).stem}-figures"))
-        _tell(target, draw_trace(read_trace(trace_path(trace)), target), ["png", "svg"])
+            check_folder("--out", target := out or Path(f"{Path(trace).stem}-figures"))
+            _tell(target, draw_trace(read_trace(trace_path(trace)), target), ["png", "svg"])
+
+
+@contextmanager
+def _letters() -> Iterator[None]:
+    """Tells what letters the figures' font has not: matplotlib warns of each, again and again."""
+    import warnings
+
+    from prefetch_sim.experiments.output import say
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph ", UserWarning)
+        yield
+    lacking: dict[str, None] = {}
+    for one in caught:
+        if found := _GLYPH.match(str(one.message)):
+            lacking[chr(int(found[1]))] = None
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if lacking:
+        say(f"warning: the figures' font has no {' '.join(lacking)}; a box stands for each")
 
 
 def _beside(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prefetch_sim.experiments.commands.run import Assignments, Config
+from prefetch_sim.experiments.commands.run import Assignments, Config, place
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Device(StrEnum):
 Storage = Annotated[
     Path | None,
     typer.Option(
+        parser=place,
         metavar="DIR",
         help="Folder for the file of experts, where they come off a drive; the file stays.",
     ),
@@ -102,9 +103,14 @@ def replay(
     else:
         run.summary(inputs, shown, ran_on)
         conclude(said)
-        say("measured: " + ", ".join(found.machine.values()))
+        say("measured: " + ", ".join(_told(*fact) for fact in found.machine.items()))
     for line in [*not_its_own(inputs, ran_on), *left_in(storage)]:
         say(line)
+
+
+def _told(what: str, value: str) -> str:
+    """A fact of a machine, called by its name where it is a mere number."""
+    return f"{what} {value}" if what in ("python", "torch", "driver", "cuda", "pcie") else value
 
 
 def check_storage(folder: Path | None) -> None:
@@ -119,7 +125,8 @@ def check_storage(folder: Path | None) -> None:
     if folder is None:
         return
     if not folder.is_dir():
-        raise ConfigError(f"--storage: {folder}: no such folder")
+        why = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise ConfigError(f"--storage: {folder}: {why}")
     if kind := kept_in_memory(folder):
         say(f"warning: --storage: {folder} is in memory ({kind}): its reads come off no drive")
 

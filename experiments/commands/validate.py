@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prefetch_sim.experiments.commands.replay import Device, Storage, check_storage, left_in
-from prefetch_sim.experiments.commands.run import Config
+from prefetch_sim.experiments.commands.run import Config, place
 from prefetch_sim.experiments.interrupts import nothing_to_keep
 
 if TYPE_CHECKING:
@@ -34,7 +34,12 @@ def validate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Results.", show_default="validation/DEVICE/MODEL"
+            "--out",
+            "-o",
+            parser=place,
+            metavar="DIR",
+            help="Results.",
+            show_default="validation/DEVICE/MODEL",
         ),
     ] = None,
 ) -> None:

@@ -16,12 +16,14 @@ Row = dict[str, Any]
 
 AXIS, CONFIG, PREDICTORS = "axis.", "config.", "predictors."
 _STAGES = ("host_link", "storage")
+_ENDS = ("proposed", "timely", "late", "useless", "cancelled")  # of prefetches
+_DECODE = tuple(f"decode_prefetch.{ends}" for ends in _ENDS)
 _COUNTS = (  # what every run has
     "total_ms", "compute_ms", "runtime_ms", "loads", "config.batch_size",
     *(part.replace("stall: ", "stall_ms.") for part in PARTS if part.startswith("stall: ")),
     *(f"bytes.{end}.{why}" for end in ("host_to_gpu", "storage")
       for why in ("demand", "prefetch", "behind")),
-    *(f"prefetch.{ends}" for ends in ("timely", "late", "useless", "cancelled")),
+    *(f"prefetch.{ends}" for ends in _ENDS),
 )  # fmt: skip
 _MEANS = (  # what a run without output tokens, or without a prefill, lacks
     "tpot_ms.mean", "ttft_ms.mean", "decode_tokens_per_s", "tokens_per_s", "cpu_rate",
@@ -58,7 +60,7 @@ def read_rows(folder: Path) -> tuple[list[Row], list[Row]]:
         raise ConfigError(
             f"--sweep: {path}: has no results by request; if it is a sweep, run it again"
         )
-    _check(rows, f"--sweep: {path}")
+    check_rows(rows, f"--sweep: {path}")
     return rows, failed
 
 
@@ -69,10 +71,12 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _check(rows: list[Row], name: str) -> None:
+def check_rows(rows: list[Row], name: str) -> None:
     """Refuse what comparing stumbles over. Raises ConfigError."""
     columns = list(rows[0])
-    for column in (*_COUNTS, *_MEANS, *_LISTS, *_TEXTS):
+    apart = any(column.startswith("decode_prefetch.") for column in columns)
+    counts = (*_COUNTS, *(_DECODE if apart else ()))  # sweeps of before have them in all alone
+    for column in (*counts, *_MEANS, *_LISTS, *_TEXTS):
         if column not in columns:
             raise damaged(name, f"no column {column}")
     known = (*_COUNTS, *(f"link_busy.{stage}" for stage in _STAGES))
@@ -92,7 +96,7 @@ def _check(rows: list[Row], name: str) -> None:
             is_measure(column) and column != "hit_rate.by_layer"
         ):  # fmt: skip
             check_numbers(name, column, values)
-        if column in _COUNTS and None in values:
+        if column in counts and None in values:
             raise damaged(name, f"{column}: one is missing")
     for row in rows:
         if len({len(row[column]) for column in _LISTS}) > 1 or None in row[_LISTS[2]]:

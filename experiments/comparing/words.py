@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from prefetch_sim.experiments.comparing.comparison import Comparison, Results
-from prefetch_sim.experiments.comparing.own import changed_since, foresight
+from prefetch_sim.experiments.comparing.own import of_policies
 from prefetch_sim.experiments.comparing.signed import NOTHING, signed
 from prefetch_sim.experiments.conclusions.evidence import Evidence
 from prefetch_sim.experiments.conclusions.figures import ended
@@ -32,7 +32,7 @@ _ORIGINS = {"demand": "on demand", "prefetch": "ahead", "behind": "behind"}
 
 def said(c: Comparison) -> list[str]:
     """All of it, a sentence or two each: the verdict, what limits it, what it is made of, why."""
-    return [verdict(c), *caveats(c), *foresight([c]), *changed_since([c]), *made_of(c), *reasons(c)]
+    return [verdict(c), *caveats(c), *of_policies([c]), *made_of(c), *reasons(c)]
 
 
 def verdict(c: Comparison) -> str:

@@ -86,8 +86,13 @@ class Swept:
         self.condition_axes = [path for path in varied if path not in self.policy_axes]
         self._bases = {self._around(p): p for p in self.points if not figures.predicts(p.result)}
 
+    def label(self, point: Measured, path: str) -> str:
+        """Its value on the axis; "" of how to prefetch where nothing is predicted: one run."""
+        idle = under(path, ("prefetch",)) and not figures.predicts(point.result)
+        return "" if idle else point.axes[path]
+
     def policy(self, point: Measured) -> Labels:
-        return tuple(point.axes[path] for path in self.policy_axes)
+        return tuple(self.label(point, path) for path in self.policy_axes)
 
     def condition(self, point: Measured) -> Labels:
         return tuple(point.axes[path] for path in self.condition_axes)

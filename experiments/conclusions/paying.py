@@ -29,8 +29,9 @@ def not_counted(found: Sequence[Difference], counted: Sequence[Difference]) -> l
     helps, hurts = (sum(way * d.share >= NOTICED for d in found) for way in (-1, 1))
     most = max(d.share for d in found)
     return [
-        f"{named} are not counted: of their {count(len(found), 'comparison')} with none {helps} "
-        f"take less time, {hurts} more{f' (up to {percent(most)})' if hurts else ''}."
+        f"{named} are not counted: against none they take less time in {helps} of "
+        f"{count(len(found), 'comparison')}, more in {hurts}"
+        f"{f' (up to {percent(most)})' if hurts else ''}."
     ]
 
 

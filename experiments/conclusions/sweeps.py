@@ -47,7 +47,7 @@ def named(paths: Sequence[str], labels: Labels) -> str:
     return ", ".join(
         f"{name} {label}"
         for path, name, label in given
-        if label != "none" or under(path, comparisons.POLICIES)
+        if label and (label != "none" or under(path, comparisons.POLICIES))
     )
 
 
@@ -94,7 +94,7 @@ def _point(swept: Swept, point: Measured) -> str:
 
 def _rest(swept: Swept, point: Measured, but: Sequence[str]) -> str:
     paths = [path for path in (*swept.condition_axes, *swept.policy_axes) if path not in but]
-    return named(paths, tuple(point.axes[path] for path in paths))
+    return named(paths, tuple(swept.label(point, path) for path in paths))
 
 
 def _with(rest: str) -> str:
@@ -239,18 +239,21 @@ def _turns(swept: Swept) -> list[str]:
     pay = [turn for turn in found if turn.pays]
     at = [f"- {turn.recall:.2f}: {_line(swept, turn)}" for turn in pay if turn.recall is not None]
     always = [f"- {turn.least:g}: {_line(swept, turn)}" for turn in pay if turn.recall is None]
-    never: dict[bool, list[str]] = {True: [], False: []}  # by whether it is as fast
+    as_fast: list[str] = []
+    untold: list[str] = []
+    never: list[str] = []
     for turn in found:
         if not turn.pays:
             idle = figures.unused(turn.point.result) if turn.alike else ""
             line = f"- {turn.most:g}: {_line(swept, turn)}{f': {idle}' if idle else ''}"
-            never[turn.alike].append(line)
+            (as_fast if turn.alike else untold if turn.untold else never).append(line)
     said = []
     for words, lines in (
         ("An oracle begins to pay at a recall of:", at),
         ("It pays from the lowest recall swept on:", always),
-        ("At the highest recall swept it is as fast as without prediction:", never[True]),
-        ("At the highest recall swept it does not pay:", never[False]),
+        ("At the highest recall swept it is as fast as without prediction:", as_fast),
+        ("At the highest recall swept the requests do not tell it from no prediction:", untold),
+        ("At the highest recall swept it does not pay:", never),
     ):
         said += [words, *_cut(lines)] if lines else []
     return said

@@ -21,7 +21,8 @@ class Turn:
     point: Measured  # one of the line: all but its recall is the line's
     recall: float | None
     pays: bool
-    alike: bool  # whether no difference of the highest from no prediction is to be seen, or told
+    alike: bool  # whether the highest takes as long as no prediction
+    untold: bool  # whether requests, of which there are enough, leave open which is faster
     least: float
     most: float
 
@@ -48,10 +49,10 @@ def _turn(line: Mapping[float, Measured], base: Measured) -> Turn:
     slower = [time_of(line[recall]) - time_of(base) for recall in recalls]
     best = line[recalls[-1]]
     found = evidence(base.result, best.result)
-    unsure = found is not None and found.enough and not found.pairs.real
-    alike = unsure or abs(slower[-1]) < figures.NOTICED * time_of(base)
-    turned = (None, False) if alike else turning(recalls, slower)
-    return Turn(best, *turned, alike, recalls[0], recalls[-1])
+    alike = abs(slower[-1]) < figures.NOTICED * time_of(base)
+    untold = not alike and found is not None and found.enough and not found.pairs.real
+    turned = (None, False) if alike or untold else turning(recalls, slower)
+    return Turn(best, *turned, alike, untold, recalls[0], recalls[-1])
 
 
 def turning(recalls: Sequence[float], slower: Sequence[float]) -> tuple[float | None, bool]:

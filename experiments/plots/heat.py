@@ -112,7 +112,8 @@ def _crossing(
 ) -> tuple[str, ...]:
     """Draw the line where prefetch changes nothing; what is said of it, or in its place."""
     assert shown.second is not None
-    of, axes = sides.sides(ratio), (shown.x, shown.second)
+    name = shown.measure.name
+    of, axes = sides.sides(ratio, name), (shown.x, shown.second)
     if np.isnan(of).all():
         return () if np.isnan(grid).all() else (ALONE,)
     if not sides.single(of) and {sides.LOWER, sides.HIGHER} <= {*of.ravel()}:
@@ -120,10 +121,10 @@ def _crossing(
         line = panel.contour(level, [1.0], colors="white", linewidths=1.2 * scale)
         if any(len(segment) for segment in line.allsegs[0]):
             line.set_path_effects([withStroke(linewidth=2.2 * scale, foreground="black")])
-            alike = sides.equal(of, shown.measure.name, axes, shown.cut)
+            alike = sides.equal(of, name, axes, shown.cut)
             return (LINE, alike) if alike else (LINE,)
         line.remove()  # between cells that have no others beside them
-    return (sides.words(of, shown.measure.name, axes, shown.cut),)
+    return (sides.words(of, name, axes, shown.cut),)
 
 
 def _about(beside: dict[str, list[str]]) -> list[str]:

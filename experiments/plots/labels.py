@@ -13,11 +13,15 @@ from prefetch_sim.sim.config.errors import ConfigError, did_you_mean
 
 @dataclass
 class _Given:
-    """Labels by name; the names that were shown, and those of the labels that were taken."""
+    """Labels by name; the names that were shown, and those of the labels that were taken.
+
+    ``axes``: of which axes a name was a value, where its label was taken for one.
+    """
 
     labels: Mapping[str, str]
     seen: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
+    axes: dict[str, set[str]] = field(default_factory=dict)
 
     def of(self, name: str) -> str:
         self.taken.add(name)
@@ -32,7 +36,8 @@ _given: ContextVar[_Given | None] = ContextVar("labels", default=None)
 def labelled(labels: Mapping[str, str]) -> Iterator[None]:
     """While figures are drawn that take these ``labels`` by name.
 
-    Raises ConfigError for two that are the same, and at the end for a name that was not shown.
+    Raises ConfigError for two that are the same, and at the end for a name that was not shown, or
+    that values of several axes have.
     """
     twice = [label for label in labels.values() if list(labels.values()).count(label) > 1]
     if twice:
@@ -48,6 +53,11 @@ def labelled(labels: Mapping[str, str]) -> Iterator[None]:
             near = did_you_mean(name, given.seen)
             near = near if near.startswith("; did") else ""
             raise ConfigError(f"--label {name!r}: nothing in the figure is called so{near}")
+        one, *others = sorted(given.axes.get(name, [""]))
+        if others:
+            raise ConfigError(
+                f"--label {name!r}: a value of {one} and of {others[0]}; write '{one}:{name}'"
+            )
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
@@ -63,14 +73,21 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def label(text: str, *names: str) -> str:
-    """The label of what figures show as ``text`` and results have as ``names``; else ``text``."""
+def label(text: str, *names: str, axis: str = "") -> str:
+    """The label of what figures show as ``text`` and results have as ``names``; else ``text``.
+
+    ``axis``: whose value it is, if it is one; a label may be given for that of this axis alone.
+    """
     given = _given.get()
     if given is None:
         return text
-    given.seen |= {text.strip(), *names}
-    for name in (text.strip(), *names):
+    known = (text.strip(), *names)
+    alone = [f"{axis}:{name}" for name in known] if axis else []
+    given.seen |= {*known, *alone}
+    for name in (*alone, *known):
         if name in given.labels:
+            if axis and name in known:
+                given.axes.setdefault(name, set()).add(axis)
             return given.of(name)
     return text
 

@@ -8,8 +8,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from prefetch_sim.experiments.conclusions.figures import NOTICED
 from prefetch_sim.experiments.plots.frame import Cut
-from prefetch_sim.experiments.plots.words import axis_words, value_words
+from prefetch_sim.experiments.plots.words import value_words, words_in_a_sentence
 
 HIGHER, EQUAL, LOWER = 1, 0, -1
 _ALIKE = 1e-6  # of a measure: what is nearer is the same figure, rounded otherwise
@@ -23,9 +24,13 @@ Floats = npt.NDArray[np.float64]
 Sides = npt.NDArray[np.float64]  # of each cell; NaN where there is nothing to compare
 
 
-def sides(ratio: Floats) -> Sides:
-    """The side of each cell, of its measure over that without prefetch."""
-    found = np.sign(np.where(np.abs(ratio - 1) < _ALIKE, 0.0, ratio - 1))
+def sides(ratio: Floats, measure: str) -> Sides:
+    """The side of each cell, of its measure over that without prefetch.
+
+    Of times, and of what is made of them, a difference counts from where a conclusion counts it.
+    """
+    alike = NOTICED if measure.startswith((*_TIMES, *_SPEEDS)) else _ALIKE
+    found = np.sign(np.where(np.abs(ratio - 1) < alike, 0.0, ratio - 1))
     return np.asarray(found, dtype=np.float64)
 
 
@@ -104,6 +109,5 @@ def _values(axis: str, places: Sequence[int], cut: Cut) -> str:
     known = [value_words(axis, value) for value in cut.values(axis)]
     in_a_row = len(places) > 2 and all(b - a == 1 for a, b in pairwise(places))
     told = f"{known[places[0]]} to {known[places[-1]]}" if in_a_row else None
-    named, _, unit = axis_words(axis).partition(", ")
-    named = "recall" if axis == "recall" else named
+    named, unit = words_in_a_sentence(axis)
     return " ".join(filter(None, (named, told or ", ".join(known[i] for i in places), unit)))

@@ -36,6 +36,12 @@ _AXES = {
     "requests": "requests",
     "seed": "seed",
 }
+_TITLES = {  # of a value that stands alone, where a user calls the axis nothing else
+    "cache.capacity": "{} % of experts cached",
+    "cache.eviction": "{} eviction",
+    "recall": "oracle recall {}",
+    "runtime.kernels": "{} kernels",
+}
 _UNITS = {  # the last part of a key, longest first
     "us_per_mib": "µs/MiB",
     "gb_s": "GB/s",
@@ -83,6 +89,12 @@ def axis_words(path: str) -> str:
     return labels.label(_axis(path), path)
 
 
+def words_in_a_sentence(path: str) -> tuple[str, str]:
+    """(an axis's words, its unit) where a value stands between; a user's label is not shortened."""
+    words, _, unit = axis_words(path).partition(", ")
+    return ("recall" if words == _AXES["recall"] else words), unit
+
+
 def _axis(path: str) -> str:
     if path in _AXES:
         return _AXES[path]
@@ -104,7 +116,7 @@ def _axis(path: str) -> str:
 def value_words(dimension: str, value: Any) -> str:
     """A value as a legend or a tick has it, where the axis's words stand beside it."""
     text = plain_words(dimension, value)
-    own = labels.label(text, str(value))
+    own = labels.label(text, str(value), axis=dimension)
     if own != text:
         return own
     return labels.label_words(text, {name: _own(name).strip() for name in labels.names()})
@@ -149,16 +161,10 @@ def _taken() -> frozenset[str]:
 def title_of(dimension: str, value: Any) -> str:
     """A value that stands alone: ``20 % of experts cached``, ``host link 25 GB/s``."""
     text = value_words(dimension, value)
-    if dimension == "cache.capacity":
-        return f"{text} % of experts cached"
-    if dimension == "recall":
-        return f"oracle recall {text}"
     if dimension in ("predictor", "model", "hardware"):
         return text
-    if dimension == "cache.eviction":
-        return f"{text} eviction"
-    if dimension == "runtime.kernels":
-        return f"{text} kernels"
+    if dimension in _TITLES and axis_words(dimension) == _axis(dimension):
+        return _TITLES[dimension].format(text)
     words, _, unit = axis_words(dimension).partition(", ")
     return f"{words} {text}" + (f" {unit}" if unit and value != "none" else "")
 

@@ -12,7 +12,6 @@ from prefetch_sim.experiments.runs import silent
 from prefetch_sim.experiments.sweeps.export import CONCLUSION, Row
 from prefetch_sim.experiments.sweeps.points import Point
 from prefetch_sim.experiments.sweeps.store import Store
-from prefetch_sim.experiments.text import count
 from prefetch_sim.traces.files import replacing
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def said_nothing(points: Sequence[Measured]) -> Iterator[str]:
     """A line for each predictor that named nobody in the whole of a point."""
     has = Counter(name for point in points for name in point.result["predictors"])
     for name, at in Counter(name for point in points for name in silent(point.result)).items():
-        where = f"at {at} of its {count(has[name], 'point')}"
+        where = f"at {at} of its {has[name]} points" if has[name] > 1 else "at its only point"
         yield f"warning: the predictor {name!r} said nothing {where}"
 
 

@@ -29,7 +29,7 @@ Row = dict[str, Any]
 _NUMBERS = 60  # columns of text that the measures of the table take
 EXPORTS = ("results.parquet", "results.csv")
 CONCLUSION = "conclusion.md"
-FILES = "policy_files"  # a column: digests of policies in files, by name, as JSON
+FILES = "policy_files"  # a column: digests of policies in files, by whole path, as JSON
 NOT_RUN = "not run yet"  # the `error` of a point that a stopped sweep has no result of
 
 

@@ -67,8 +67,9 @@ def _foreign(inputs: Inputs) -> list[str]:
 
 
 def files_of(inputs: Inputs) -> Identity:
-    """Digests of the policies in files, each with all that it imports."""
-    return {name: file_digest(name) for name in _foreign(inputs) if is_file(name)}
+    """Digests of the policies in files, each with all that it imports; by whole path."""
+    files = filter(is_file, _foreign(inputs))
+    return {str(Path(name).expanduser().absolute()): file_digest(name) for name in files}
 
 
 def file_digest(name: str) -> str:

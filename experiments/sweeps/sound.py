@@ -13,6 +13,7 @@ _MEASURES = (
     "tpot_ms.", "ttft_ms.", "by_request.", "decode_tokens_per_s", "tokens_per_s", "total_ms",
     "compute_ms", "runtime_ms", "stall_ms.", "bounds_ms.", "hit_rate.", "cpu_rate", "link_busy.",
     "loads", "bytes.", "cache.bytes", "cache.share", "prefetch.",
+    "decode_prefetch.",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ PLACE = ("hardware", "cache.capacity")  # within a place, policies are put in or
 TABLES = ("measured", "simulated", "points", "policies", "order", "summary")
 
 
+_ALL = "Kendall tau of all policies, least of a place"
 _CHANCE = 0.01  # that two policies are said to differ which do not
 
 
@@ -229,7 +230,7 @@ def _summary(
     values["pairs of policies that differ"] = pairs
     ahead = int(order["in_order"].sum() - order["in_reverse"].sum())
     values["Kendall tau of the pairs that differ"] = ahead / pairs if pairs else np.nan
-    values["Kendall tau of all policies, least of a place"] = float(order["tau_of_all"].min())
+    values[_ALL] = float(order["tau_of_all"].min())
     values |= _decisions(measured)
     same = measured["outputs"] == "equal"
     values["replays whose outputs are the reference's, %"] = 100 * float(same.mean())
@@ -243,8 +244,18 @@ def _summary(
         elif target.least is not None:
             wanted, holds = f">= {target.least:g}", "yes" if value >= target.least else "no"
         holds = f"not applicable ({empty[what]})" if wanted and what in empty else holds
+        holds = _weight(order) if what == _ALL else holds
         rows.append({"what": what, "value": round(value, 4), "target": wanted, "holds": holds})
     return pd.DataFrame(rows)
+
+
+def _weight(order: pd.DataFrame) -> str:
+    """How many pairs of policies differ, of those that the least tau of all is of."""
+    places = order.dropna(subset=["tau_of_all"]).sort_values("tau_of_all", kind="stable")
+    if places.empty:
+        return ""
+    least = places.to_dict("records")[0]
+    return f"{least['pairs_that_differ']} of {count(least['pairs'], 'pair')} differ"
 
 
 def _unreachable(

@@ -26,7 +26,8 @@ def named(value: Any) -> Any:
         return {"name": value}
     if isinstance(value, dict) and "name" not in value:
         keys = " and ".join(repr(str(key)) for key in value)
-        raise ValueError(f"no name is given{f', which {keys} goes with' if keys else ''}")
+        verb = "goes" if len(value) == 1 else "go"
+        raise ValueError(f"no name is given{f', which {keys} {verb} with' if keys else ''}")
     if isinstance(value, dict | Choice):
         return value
     raise ValueError(f"expected a name, or a mapping with a name, not {value!r}")

@@ -18,12 +18,12 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from keyword import iskeyword
 from pathlib import Path
 from traceback import walk_tb
-from types import CodeType, ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.schema import RunConfig
-from prefetch_sim.sim.config.source import look, meant_by
+from prefetch_sim.sim.config.source import hint, look, meant_by
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def _look_in(folder: str) -> None:
 
 def _of_import_path(name: str, what: str, needed: tuple[str, ...]) -> ModuleType:
     if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
-        raise ConfigError(f"{name!r} is no import path of a {what}")
+        raise ConfigError(f"{what} {name!r}: no import path")
     if name not in sys.modules:
         look(name, _spec(name), what, needed)
     with _running(name, what, name):
@@ -210,16 +210,25 @@ def _told(error: BaseException, named: Sequence[tuple[str, str]]) -> str:
     policies = list(dict.fromkeys(name for _, name in named))
     said = " ".join(f"{type(error).__name__}: {error}".split())
     told = f"in a run with the policy {', '.join(map(repr, policies))}: {said}"
-    frames = list(walk_tb(error.__traceback__))
-    frame, line = frames[-1]
-    for one, at in frames:
-        if mine := _of(str(one.f_globals.get("__name__")), policies):
-            frame, line = one, at
-            left_out = hint(error, one.f_code, _imported[mine[0]])
+    steps = list(traced(error))
+    last = steps[-1]
+    for step in steps:
+        if mine := _of(str(step.tb_frame.f_globals.get("__name__")), policies):
+            last = step
+            left_out = hint(error, step, _imported[mine[0]])
             told = f"the policy {' or '.join(map(repr, mine))} failed: {said}{left_out}"
-    file = frame.f_code.co_filename
-    text = linecache.getline(file, line).strip()
-    return f"{told}\n  {file}, line {line}, in {frame.f_code.co_name}\n    {text}"
+    code, line = last.tb_frame.f_code, last.tb_lineno
+    linecache.checkcache(code.co_filename)  # it may have been written anew since
+    text = linecache.getline(code.co_filename, line).strip()
+    return f"{told}\n  {code.co_filename}, line {line}, in {code.co_name}\n    {text}"
+
+
+def traced(error: BaseException) -> Iterator[TracebackType]:
+    """The steps of an error's traceback, the innermost last."""
+    step = error.__traceback__
+    while step is not None:
+        yield step
+        step = step.tb_next
 
 
 def _of(module: str, policies: Sequence[str]) -> list[str]:
@@ -229,19 +238,6 @@ def _of(module: str, policies: Sequence[str]) -> list[str]:
     return [name for name in policies if names[name] == module] or [
         name for name in policies if names[name].partition(".")[0] == package
     ]
-
-
-def hint(error: BaseException, code: CodeType, module: ModuleType) -> str:
-    """What an eviction probably left out, which failed in ``code``: ``"; ..."``, or nothing."""
-    if not hasattr(module, "inserted"):
-        return ""
-    read = {*code.co_names, *code.co_varnames}
-    none = isinstance(error, IndexError | TypeError | AttributeError)  # it is empty, or None
-    if none and "future" in read and not getattr(module, "LOOKS_AHEAD", False):
-        return "; there is no future without LOOKS_AHEAD = True"
-    if isinstance(error, IndexError) and "shared" in read and not hasattr(module, "new_state"):
-        return "; state.shared has five integers, unless begin returns more"
-    return ""
 
 
 def _at(error: BaseException, name: str) -> str:

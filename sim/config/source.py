@@ -1,12 +1,16 @@
-"""What a policy's source says without being run: the names it defines, and which were meant."""
+"""What a policy's source says: the names it defines, which were meant, and what failed in it."""
 
 from __future__ import annotations
 
 import ast
+import linecache
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.machinery import ModuleSpec
+from itertools import islice
 from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
 
 from prefetch_sim.sim.config.errors import ConfigError
 
@@ -66,3 +70,37 @@ def _defined(tree: ast.AST) -> Iterator[str]:
             yield node.id
         else:
             yield from _defined(node)
+
+
+def hint(error: BaseException, step: TracebackType, module: ModuleType) -> str:
+    """What an eviction probably left out, which failed at ``step``: ``"; ..."``, or nothing."""
+    if not hasattr(module, "inserted"):
+        return ""
+    read = _read(step)
+    none = isinstance(error, IndexError | TypeError | AttributeError)  # it is empty, or None
+    if none and "future" in read and not getattr(module, "LOOKS_AHEAD", False):
+        return "; there is no future without LOOKS_AHEAD = True"
+    if (
+        isinstance(error, IndexError)
+        and read[:1] == ["shared"]
+        and not hasattr(module, "new_state")
+    ):
+        return "; state.shared has five integers, unless begin returns more"
+    return ""
+
+
+def _read(step: TracebackType) -> list[str]:
+    """Names of that of which an item or an attribute was asked, the last first: shared, state."""
+    code = step.tb_frame.f_code
+    linecache.checkcache(code.co_filename)  # it may have been written anew since
+    line, end, *columns = next(islice(code.co_positions(), step.tb_lasti // 2, None))
+    text = linecache.getline(code.co_filename, line) if line and line == end else ""
+    try:
+        asked: Any = ast.parse(text.encode()[slice(*columns)].decode(), mode="eval").body
+    except SyntaxError:  # of a whole line, where Python keeps no columns
+        return []
+    names: list[str] = []
+    while isinstance(asked, ast.Subscript | ast.Attribute):
+        asked = asked.value
+        names.append(getattr(asked, "attr", "") or getattr(asked, "id", ""))
+    return names

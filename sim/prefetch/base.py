@@ -5,8 +5,8 @@ It only proposes. The loader removes duplicates, finds room, orders, cancels and
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator, MutableSequence, Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
 from prefetch_sim.sim.config.foreign import BrokenContractError
 
@@ -33,11 +33,26 @@ def _untold(name: str) -> Any:
 
 
 class Untimed(Limits):
-    """Limits of a policy that did not ask for times: it must not take their 0 for one."""
+    """Limits of a policy that did not ask for times: it must not take their 0 for one.
+
+    Nor when it unpacks them, or asks by number; ``limits[:3]`` and ``_replace`` read no times.
+    """
 
     lead_ns = _untold("lead_ns")
     backlog_ns = _untold("backlog_ns")
     load_ns = _untold("load_ns")
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, name) for name in self._fields)
+
+    def __getitem__(self, at: Any) -> Any:
+        names = self._fields[at]
+        if isinstance(at, slice):
+            return tuple(getattr(self, name) for name in names)
+        return getattr(self, str(names))
+
+    def _replace(self, **changed: Any) -> Self:
+        return type(self)(*Limits(*self[:3])._replace(**changed))
 
 
 class PrefetchPolicy(Protocol):

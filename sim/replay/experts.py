@@ -42,6 +42,10 @@ def aligned(nbytes: int) -> torch.Tensor:
         raise ReplayError(f"host memory: no room for {nbytes / 2**30:.1f} GiB ({error})") from error
 
 
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 2**30:.2f} GiB" if nbytes >= 2**30 else f"{nbytes / 2**20:.3g} MiB"
+
+
 class Experts(Protocol):
     """Where all experts are, with what each is known by: ``digests``, int32 [experts, samples]."""
 
@@ -84,10 +88,10 @@ class ExpertsInMemory:
 
     def about(self) -> dict[str, str]:
         experts, (blocks, stride) = len(self.digests), self._memory.shape
-        size = f"{blocks * stride / 2**30:.2f} GiB of host memory"
+        said = f"{experts:,} experts in {_size(blocks * stride)} of host memory"
         if blocks == experts:
-            return {"experts": f"{experts:,} in {size}"}
-        return {"experts": f"{experts:,} in {size}: expert x in block x mod {blocks:,}"}
+            return {"experts": said}
+        return {"experts": f"{said}: expert x in block x mod {blocks:,}"}
 
 
 EXPERTS = "experts-*.bin"  # what a folder's files of experts are called
@@ -200,8 +204,8 @@ class ExpertsInFile:
         raise ReplayError(f"{self.path}: expert {x} is not in host memory")
 
     def about(self) -> dict[str, str]:
-        size = self.layout.experts * self.layout.stride
-        return {"experts": f"{self.layout.experts:,} in a file of {size / 2**30:.2f} GiB"}
+        size = _size(self.layout.experts * self.layout.stride)
+        return {"experts": f"{self.layout.experts:,} experts in a file of {size}"}
 
     def close(self) -> None:
         os.close(self._fd)

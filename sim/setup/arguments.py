@@ -94,13 +94,14 @@ def _parameters(hook: Hook) -> inspect.Signature | None:
 
 
 def _suits(own: inspect.Signature, given: list[str]) -> bool:
-    """Whether it can be called so, and has no two of the names in each other's place."""
+    """Whether it can be called so, and has none of the names in the place of another."""
     try:
         own.bind(*given)
     except TypeError:
         return False
-    taken = list(own.parameters)
-    return taken == given or set(taken) != set(given)
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    taken = [name for name, one in own.parameters.items() if one.kind in by_place]
+    return all(name == told or name not in given for name, told in zip(taken, given))
 
 
 def _cure(kind: str, hook: Hook, given: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prefetch_sim.sim.config import registry
 from prefetch_sim.sim.config.choices import ModelChoice
 from prefetch_sim.sim.config.schema import RunConfig, SyntheticTrace
 from prefetch_sim.sim.predictors.base import Predictor, PredictorParams
@@ -40,6 +41,7 @@ def notes(
         )
     if config.trace not in samples():  # of those it is known that the recorded model is small
         found += _scaled(workload, model, predictors)
+    found += _of_two(predictors)
     found += _made_for_lru(config)
     requests = len(workload.requests)
     if config.batch_size > requests:
@@ -70,6 +72,15 @@ def _scaled(workload: Workload, model: ModelSpec, predictors: Made) -> list[str]
         f"{model.hidden / recorded_at:.3g} times, for {model.name}'s {model.hidden:,}"
         for name, predictor, params in predictors
         if isinstance(params, Recorded) and params.cost_us is None and any(predictor.cost)
+    ]
+
+
+def _of_two(predictors: Made) -> list[str]:
+    """Recorded predictors that have a built-in one's name, which a config may have meant."""
+    return [
+        f"predictor {name}: takes what the trace records by that name, not the built-in {name}"
+        for name, _, params in predictors
+        if isinstance(params, Recorded) and name in registry.names("predictors")
     ]
 
 

@@ -11,8 +11,10 @@ those with a router alone. No experts: the layer did not route.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +31,7 @@ _MOST = 120  # letters of a header that an error shows
 COLUMNS = ("request", "position", "layer", "experts")
 _KEYS = COLUMNS[:3]
 _BESIDE = ("phase", "weights", "token_id")
-_ONE = re.compile(r"expert_(\d{1,3})")  # a column of one expert
+_ONE = re.compile(r"(expert|weight)_(0|[1-9]\d{0,2})")  # a column of one expert
 
 
 def has_columns(names: Iterable[str]) -> bool:
@@ -67,17 +69,20 @@ def read(path: Path, asked: Asked) -> Trace:
 def trace_of(sets: RoutedSets, rows: Iterator[tuple[int, dict[str, str]]], format: str) -> Trace:
     """The trace of rows by their columns' names, each with its place in the file."""
     tokens: list[int] = []
-    phased = False
+    beside: set[str] | None = None
     for line, row in rows:
-        phased = "phase" in row
+        there = row.keys() & set(_BESIDE)  # JSON lines may have other keys each
+        beside = there if beside is None else beside
+        if there != beside:
+            name = min(there ^ beside)
+            raise sets.wrong(line, f"{name!r} is given in some records, not in others")
         word = row.get("phase", "decode").strip().lower()
         if word not in PHASES:
             raise sets.wrong(line, f"phase {shown(word)} is none of {', '.join(PHASES)}")
-        experts = sets.numbers(line, "expert", _experts(row))
-        weights = None
-        if "weights" in row:
-            given = sets.floats(line, "weights", row["weights"])
-            weights = given if experts else [0.0] * sets.model.top_k
+        experts = _listed(sets, line, row, "experts", partial(sets.numbers, line, "expert")) or []
+        weights = _listed(sets, line, row, "weights", partial(sets.floats, line, "weights"))
+        if weights is not None and not experts:
+            weights = [0.0] * sets.model.top_k
         name = row["request"].strip()
         number = name.isascii() and name.isdigit() and len(name) < 10
         sets.add(
@@ -92,6 +97,7 @@ def trace_of(sets: RoutedSets, rows: Iterator[tuple[int, dict[str, str]]], forma
         )
         if "token_id" in row:
             tokens.append(sets.number(line, "token_id", row["token_id"]))
+    phased = "phase" in (beside or ())
     phases = "as the file says" if phased else "all decode"
     trace = sets.trace(phased=phased, format=format, phases=phases)
     if tokens:
@@ -99,9 +105,26 @@ def trace_of(sets: RoutedSets, rows: Iterator[tuple[int, dict[str, str]]], forma
     return trace if phased else noted(trace, UNPHASED)
 
 
-def _experts(row: dict[str, str]) -> str:
-    """The experts of a row, which may have a column each."""
-    if "experts" in row:
-        return row["experts"]
-    found = {int(one[1]): text for name, text in row.items() if (one := _ONE.fullmatch(name))}
-    return " ".join(text for _, text in sorted(found.items()))
+def _listed(
+    sets: RoutedSets, line: int, row: dict[str, str], name: str, read: Callable[[str], list[Any]]
+) -> list[Any] | None:
+    """The experts or the weights of a row, from a list in one column, a column each, or both."""
+    apart = _apart(tuple(row), name)
+    for at, one in enumerate(apart):
+        if not one.endswith(f"_{at}"):
+            raise sets.wrong(line, f"no {name[:-1]}_{at}, but {one}")
+    whole = read(row[name]) if name in row else None
+    if not apart:
+        return whole
+    each = read(" ".join(row[one] for one in apart))
+    if whole is not None and not np.array_equal(whole, each, equal_nan=True):
+        raise sets.wrong(line, f"{name} {shown(whole)}, but {shown(each)} in {apart[0]}, ...")
+    return each
+
+
+@lru_cache
+def _apart(names: tuple[str, ...], what: str) -> list[str]:
+    """Which of a row's columns have one expert, or weight, each, in their order."""
+    ones = (_ONE.fullmatch(name) for name in names)
+    found = {int(one[2]): one[0] for one in ones if one and what.startswith(one[1])}
+    return [name for _, name in sorted(found.items())]

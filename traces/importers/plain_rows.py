@@ -30,9 +30,9 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def columns(head: bytes, path: Path) -> list[str]:
-    """Names of a table's columns, or of the keys on a first line; none of anything else."""
+    """Names of a table's columns, or of the keys on a first line, in small letters; else none."""
     if not head.startswith(_PARQUET):
-        return sorted(first_keys(head))
+        return sorted(name.lower() for name in first_keys(head))
     try:
         return [name.lower() for name in pq.read_schema(path).names]
     except UNREADABLE:
@@ -69,6 +69,10 @@ def _as_text(
         if not plain_csv.has_columns(named):
             lacking = next(name for name in plain_csv.COLUMNS if name not in named)
             raise sets.wrong(at, f"no {lacking!r}")
+        if len(named) < len(row):
+            keys = [key.lower() for key in row]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise sets.wrong(at, f"{twice!r} twice")
         yield at, {key: _text(value) for key, value in named.items() if plain_csv.is_read(key)}
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from prefetch_sim.traces.arrays import DAMAGED, parse_npy
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.importers.asked import Asked
 from prefetch_sim.traces.importers.routed_array import LENGTHS, routed_array
 from prefetch_sim.traces.importers.source import parse_json, read_json_lines, read_text
@@ -36,6 +37,10 @@ _MARKS = (b'"routed_experts"', b'"meta_info"', b'"choices"')
 _WIDEST = 2**16 - 1
 _OTHER = "numbers of another type need a numpy file in the base64"
 _BESIDE = ("sglext", "sgl_ext", "meta_info")
+_PROMPT_LENGTHS = ("prompt_token_ids", *LENGTHS)
+_ANSWER_LENGTHS = ("token_ids", "completion_tokens")
+_LONGEST = 2**31 - 1
+Json = dict[str, Any]
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -48,11 +53,11 @@ def read(path: Path, asked: Asked) -> Trace:
     model = asked.require_model(path)
     experts, phases, positions = [], [], []
     for place, response, choice in _choices(path):
-        said, prompt, answer = _find(response, choice)
+        said, prompt, answer = _find(place, response, choice)
         if said is None:
             raise TraceError(f"{place}: no {_ROUTED} in it; the server and the request must ask")
         if prompt is None:
-            names = ", ".join(("prompt_token_ids", *LENGTHS))
+            names = ", ".join(_PROMPT_LENGTHS)
             raise TraceError(
                 f"{place}: does not say how many tokens its prompt has; one of {names} would"
             )
@@ -61,10 +66,17 @@ def read(path: Path, asked: Asked) -> Trace:
         array = routed_array(path, model, _ROUTED, np.concatenate([before, rows]))
         if model.top_k > 1 and len(array) and not array[-1].any():
             array = array[:-1]  # stands for the last token, which was never fed
+        if answer is None and len(array) < prompt:  # which of them were left out is not said
+            raise TraceError(
+                f"{place}: a prompt of {prompt} tokens, {len(array)} are routed; "
+                f"{' or '.join(_ANSWER_LENGTHS)} would say which"
+            )
         missing = 0 if answer is None else max(0, prompt + max(answer, 1) - 1 - len(array))
-        most = prompt + (2**31 if answer is None else answer)
-        if (answer is not None and missing > prompt) or len(array) > most:
+        most = prompt + (_LONGEST if answer is None else answer)
+        if missing > prompt or len(array) > most:
             raise TraceError(f"{place}: {len(array)} routed tokens of {prompt} and {answer}")
+        if len(before) not in (0, prompt - missing):
+            raise TraceError(f"{place}: a prompt of {prompt} tokens, {_PROMPT} has {len(before)}")
         at = np.arange(missing, missing + len(array), dtype=np.int32)
         experts.append(array)
         positions.append(at)
@@ -84,7 +96,7 @@ def read(path: Path, asked: Asked) -> Trace:
     )
 
 
-def _choices(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+def _choices(path: Path) -> Iterator[tuple[str, Json, Json]]:
     """Where, response and choice; a response without choices is its own."""
     for number, response in _responses(path):
         choices = response.get("choices")
@@ -95,7 +107,7 @@ def _choices(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]
             yield place, response, choice
 
 
-def _responses(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _responses(path: Path) -> Iterator[tuple[int, Json]]:
     text = read_text(path)
     try:
         content = json.loads(text)
@@ -110,33 +122,41 @@ def _responses(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, response
 
 
-def _find(response: dict[str, Any], choice: dict[str, Any]) -> tuple[Any, int | None, int | None]:
+def _find(where: str, response: Json, choice: Json) -> tuple[Any, int | None, int | None]:
     """What is routed, and the tokens of the prompt and of the answer as far as they are said."""
 
-    def dictionary(value: Any) -> dict[str, Any]:
+    def dictionary(value: Any) -> Json:
         return value if isinstance(value, dict) else {}
 
-    places = [choice, *(dictionary(choice.get(key)) for key in _BESIDE)]
-    places += [response, *(dictionary(response.get(key)) for key in _BESIDE)]
-    places += [dictionary(response.get("usage"))]
-    said = next((place[_ROUTED] for place in places if place.get(_ROUTED)), None)
-
-    def count(ids: str, numbers: tuple[str, ...], several: bool) -> int | None:
-        for place in places:
-            if isinstance(place.get(ids), list):
-                return len(place[ids])
-        if several:
-            return None  # usage adds up all choices
-        known = (place.get(number) for number in numbers for place in places)
-        return next((n for n in known if type(n) is int and 0 <= n < 2**31), None)
-
+    own = [choice, *(dictionary(choice.get(key)) for key in _BESIDE)]
+    shared = [response, *(dictionary(response.get(key)) for key in (*_BESIDE, "usage"))]
+    said = next((place[_ROUTED] for place in [*own, *shared] if place.get(_ROUTED)), None)
     choices = response.get("choices")
-    several = isinstance(choices, list) and len(choices) > 1
-    return (
-        said,
-        count("prompt_token_ids", LENGTHS, False),
-        count("token_ids", ("completion_tokens",), several),
-    )
+    if not (isinstance(choices, list) and len(choices) > 1):
+        own, shared = [*own, *shared], []
+    prompt = _length(where, "prompt", _PROMPT_LENGTHS, own)
+    if prompt is None:
+        prompt = _length(where, "prompt", _PROMPT_LENGTHS, shared)
+    # What several choices share adds up their answers.
+    return said, prompt, _length(where, "answer", _ANSWER_LENGTHS, own)
+
+
+def _length(where: str, what: str, names: tuple[str, ...], places: list[Json]) -> int | None:
+    """How many tokens something has by the keys ``names``, of which the first is of their ids."""
+    found: dict[int, str] = {}
+    for name in names:
+        for value in (place[name] for place in places if place.get(name) is not None):
+            ids = name == names[0]
+            if ids and not isinstance(value, list):
+                raise TraceError(f"{where}: {name} {shown(value)} is no list")
+            if not ids and (type(value) is not int or not 0 <= value <= _LONGEST):
+                known = f"a whole number in 0..{_LONGEST}"
+                raise TraceError(f"{where}: {name} {shown(value)} is not {known}")
+            found.setdefault(len(value) if ids else value, name)
+    if len(found) > 1:
+        lengths = " and ".join(f"{length} ({name})" for length, name in found.items())
+        raise TraceError(f"{where}: {'a' if what == 'prompt' else 'an'} {what} of {lengths} tokens")
+    return next(iter(found), None)
 
 
 def _decode(place: str, model: ModelSpec, text: Any) -> Array:

@@ -20,6 +20,7 @@ from prefetch_sim.traces.trace import DECODE, PREFILL, Array, Trace, TraceError,
 
 _APART = str.maketrans("[](),;", " " * 6)
 _MOST = np.iinfo(np.int32).max  # of requests, positions and layers
+_DIGITS = 9  # of numbers in text: fewer than _MOST has
 
 
 class RoutedSets:
@@ -138,8 +139,10 @@ class RoutedSets:
     def number(self, at: int, name: str, text: str) -> int:
         """A whole number that a text file has as ``name``."""
         digits = text.strip()
-        if not digits.isascii() or not digits.isdigit() or len(digits) > 9:
-            raise self.wrong(at, f"{name} {shown(text)} is not a whole number")
+        if not digits.isascii() or not digits.isdigit() or len(digits) > _DIGITS:
+            raise self.wrong(
+                at, f"{name} {shown(text)} is not a whole number in 0..{_DIGITS * '9'}"
+            )
         return int(digits)
 
     def numbers(self, at: int, name: str, text: str) -> list[int]:

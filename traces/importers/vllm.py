@@ -11,8 +11,8 @@ that they have there:
 
 A suffix ``_0``, ``_1``, ... tells requests apart. Before version 0.21 ``routed_experts`` held the
 prompt too: without ``prompt_routed_experts``, its first rows are the prompt if
-``prompt_token_ids`` or a length says how many they are; else, and in an npy, all is decode, which
-is noted. An array of another name is refused: it might be the length. Zeros or -1
+``prompt_token_ids`` or a length says how many they are; else, and in an npy, all of that request is
+decode, which is noted. An array of another name is refused: it might be the length. Zeros or -1
 that stand for layers without a router are skipped. Where -1 stands for every expert of a token
 (padding, a cached prefix) it was not routed. Weights are not returned.
 """
@@ -40,10 +40,7 @@ _PROMPT, _GENERATED = "prompt_routed_experts", "routed_experts"
 _TOKENS = ("prompt_token_ids", "token_ids")
 _KNOWN = (_PROMPT, _GENERATED, *_TOKENS, *LENGTHS)
 _NAME = re.compile(rf"({'|'.join(_KNOWN)})(?:_(\d{{1,9}}))?")
-_UNSPLIT = (
-    "no prompt length in the file: every token is taken as decode "
-    f"({_TOKENS[0]}, {LENGTHS[0]} or {_PROMPT} would say it)"
-)
+_WOULD = f"({_TOKENS[0]}, {LENGTHS[0]} or {_PROMPT} would say it)"
 _NPY = b"\x93NUMPY"
 
 
@@ -59,7 +56,7 @@ def read(path: Path, asked: Asked) -> Trace:
     """Every request of the file, of the model that it does not name."""
     model = asked.require_model(path)
     requests = _load(path)
-    experts, phase, tokens, unsplit = [], [], [], 0
+    experts, phase, tokens, unsplit = [], [], [], []
     for request in sorted(requests):
         arrays = requests[request]
         prompt, generated = (_routed(path, model, arrays, name) for name in (_PROMPT, _GENERATED))
@@ -67,7 +64,8 @@ def read(path: Path, asked: Asked) -> Trace:
         length = _length(path, request, arrays)
         if _PROMPT not in arrays and length is not None:
             prompt, generated = generated[:length], generated[length:]
-        unsplit += _PROMPT not in arrays and length is None
+        if _PROMPT not in arrays and length is None:
+            unsplit.append(request)
         if model.top_k > 1 and len(generated) and not generated[-1].any():
             generated = generated[:-1]
         experts += [prompt, generated]
@@ -95,7 +93,16 @@ def read(path: Path, asked: Asked) -> Trace:
         experts=np.concatenate(experts).astype(np.int16),
         weights=None,
     )
-    return noted(trace, _UNSPLIT) if unsplit else trace
+    return noted(trace, _decode_alone(unsplit, len(requests))) if unsplit else trace
+
+
+def _decode_alone(unsplit: list[int], requests: int) -> str:
+    """Whose tokens are all taken as decode, as nothing says where the prompt ends."""
+    if len(unsplit) == requests:
+        return f"no prompt length in the file: every token is taken as decode {_WOULD}"
+    more = f" and {len(unsplit) - 1} more" if len(unsplit) > 1 else ""
+    whose = f"request {unsplit[0]}{more}"
+    return f"no prompt length of {whose}: every token there is taken as decode {_WOULD}"
 
 
 def _length(path: Path, request: int, arrays: dict[str, Array]) -> int | None:
