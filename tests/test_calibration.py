@@ -27,6 +27,7 @@ from prefetch_sim.sim.calibration.comparison import compare
 from prefetch_sim.sim.calibration.operators import Operator
 from prefetch_sim.sim.calibration.profile import profiles
 from prefetch_sim.sim.calibration.samples import Findings, Samples, Stamp
+from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.config.models import load_model
 from prefetch_sim.sim.cost.transfers import Storage
 from prefetch_sim.traces.models.weights import Weights
@@ -313,6 +314,31 @@ def test_no_rate_is_taken_from_launches_or_from_the_first_pass(tmp_path: Path) -
     assert "1 of " in done.err
     assert "figures of the machine were measured; the rest is taken from " in done.err
     assert f", as nothing tells which is near, with its {like.value:g} GiB of memory" in done.err
+
+
+def changed(folder: Path, column: str, values: list[float]) -> Path:
+    """``folder``, with other times in a column of decode passes, over and over."""
+    path = folder / "timing-00000.parquet"
+    frame = pd.read_parquet(path)
+    decode = frame["prefill"] == 0
+    frame.loc[decode, column] = np.resize(values, decode.sum())
+    frame.to_parquet(path)
+    return folder
+
+
+def test_no_rate_is_taken_of_what_other_work_has_slowed(tmp_path: Path) -> None:
+    """Attention beyond twice its launches is a rate, unless repeats differ by as much."""
+    steady = changed(timing_record(tmp_path / "a"), "attention_us", [2000.0])
+    assert "compute.memory_gb_s" in sources.read(steady).findings.hardware
+    out = tmp_path / "x.yaml"
+    done = run_cli("hardware", "calibrate", "-o", out, "--from", steady)
+    assert re.search(r"compute.memory_gb_s .* measured, at least", done.out), done.out
+    unsteady = changed(timing_record(tmp_path / "b"), "attention_us", [400.0, 2000.0, 90000.0])
+    found = sources.read(unsteady).findings.hardware
+    assert set(found) == {"compute.eager_launch_us", "compute.tflops.bf16"}
+    gates = changed(timing_record(tmp_path / "c"), "gate_us", [48.0, 185.0, 43000.0])
+    with pytest.raises(ConfigError, match=r"gates took from 48 to 43,000 µs .*: something else"):
+        sources.read(gates)
 
 
 BROKEN = {

@@ -115,7 +115,7 @@ BROKEN = [
     ),
     ("prefetch", "seen[x] != stamp", "True", "It proposes some", "twice"),
     ("prefetch", "= stamp", "= 1", "A call says the same", "after others"),
-    ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priorities ["),
+    ("prefetch", "priority[n] = 0", "priority[n] = -n", "Priorities are", "priority[1], behind 0"),
     ("misses", "for i", "raise GeneratorExit\n    for i", "It writes 0 or 1", "GeneratorExit"),
     ("misses", "i % 2", "i", "It writes 0 or 1", "plan wrote 2 to chosen[2]"),
     ("misses", "range(count)", "range(count + 1)", "It writes 0 or 1", "behind"),
@@ -323,7 +323,7 @@ def test_memory_of_a_function_that_outlives_a_run_is_found() -> None:
         seen.add(layer)
         return [0, 1, 2] if new else [0, 1]
 
-    _, first, *_ = check(mine).verdicts
+    _, _, first, *_ = check(mine).verdicts
     assert "whatever ran before" in first.rule
     assert not first.held
 
@@ -336,9 +336,24 @@ def test_memory_of_a_function_that_outlives_a_run_is_found() -> None:
         seen.add(count)
 
     seen.clear()
-    _, first, *_ = check(plan).verdicts
+    _, _, first, *_ = check(plan).verdicts
     assert "whatever was asked before" in first.rule
     assert not first.held
+
+
+def test_a_wrong_answer_breaks_the_rule_of_answers(tmp_path: Path) -> None:
+    def twice(routed: Any, layer: int) -> list[int]:
+        """One expert, twice."""
+        return [0, 0]
+
+    _, answers, memory, *_ = check(twice).verdicts
+    assert answers.rule.startswith("Candidates are experts of the layer")
+    assert answers.counterexample == "it gave one expert twice, [0, 0], of layer 1"
+    assert memory.counterexample == "as above"
+    path = tmp_path / "mine.py"
+    path.write_text(PREFETCH.replace("    return n", "    pass"))
+    first, *_ = (verdict for verdict in check(path).verdicts if not verdict.held)
+    assert first.rule == "It proposes some of the candidates, each once"
 
 
 def test_a_file_begins_each_run_with_an_empty_memory(tmp_path: Path) -> None:

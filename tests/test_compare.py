@@ -73,6 +73,12 @@ def test_parts_add_up_to_the_nanosecond(early: Comparison) -> None:
     }
 
 
+def test_a_policy_that_differs_is_told_at_its_place(folder: Path) -> None:
+    other = compare(config(folder), config(folder, cache={"capacity": "50%", "eviction": "fifo"}))
+    assert other.changed["cache.eviction"] == ("lru", "fifo")
+    assert [path for path, *_ in changes(other)] == list(other.changed)
+
+
 def test_figures_are_those_of_the_two_runs(folder: Path, early: Comparison) -> None:
     alone = run(config(folder))
     assert early.a == alone

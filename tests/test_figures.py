@@ -435,8 +435,8 @@ def test_tokens_a_second_stand_beside_milliseconds() -> None:
         ({"x": "recall", "by": ["gb_s", LINK]}, "hardware.host_link.gb_s is given twice"),
         ({"x": "recall", "where": ["gb_s"]}, "write PATH=VALUE"),
         ({"x": "recall", "where": {"gb_s": 7}}, "--where hardware.host_link.gb_s=7: not swept"),
-        ({"x": "recall", "kind": "pie"}, "--kind 'pie': lines or heat"),
-        ({"x": "recall", "size": "poster"}, "--size 'poster': paper or slide"),
+        ({"x": "recall", "kind": "pie"}, "--kind 'pie' is none; known: heat, lines"),
+        ({"x": "recall", "size": "poster"}, "--size 'poster' is none; known: paper, slide"),
     ],
 )
 def test_what_a_sweep_does_not_have_is_refused(arguments: dict[str, Any], message: str) -> None:
@@ -549,9 +549,9 @@ def test_every_command_of_the_page_draws(command: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--x", "capacity", "--format", "jpeg"), "--format 'jpeg': png, svg, pdf"),
+        (("--x", "capacity", "--format", "jpeg"), "--format 'jpeg' is no format of figures; "),
         (("--x", "capacity", "--format", "svg", "--out", "a.pdf"), "ends with pdf"),
-        (("--x", "capacity", "--out", "a.gif"), "--format 'gif'"),
+        (("--x", "capacity", "--out", "a.gif"), "--out a.gif: 'gif' is no format of"),
         (("--x", "capacity", "--out", "nowhere/a.pdf"), "nowhere"),
         (("--y", "tpot_ms"), "--x: which axis"),
     ],

@@ -137,10 +137,28 @@ def test_a_function_may_speak_once_the_layer_before_is_routed(config: Path) -> N
     (quality,) = done["predictors"].values()
     assert quality["predicted"] > 0
     assert ps.check(markov, params={"trigger": "routed"}).held
+    assert ps.check(after).held
+    assert "nothing of a trace of three requests (distance: 1, trigger: 'layer_start')" in str(
+        ps.check(markov)
+    )
+    with pytest.raises(ps.ConfigError, match=r"policy: give one, or a mapping with its name"):
+        ps.check({"trigger": "routed"})
     with pytest.raises(ps.ConfigError, match=r"distance: is 1 or more with the trigger routed"):
         ps.run(config, predictor={**after, "distance": 0})
     with pytest.raises(ps.ConfigError, match=r"predictor.trigger"):
         ps.run(config, predictor={**after, "trigger": "rooted"})
+
+
+def test_a_key_that_a_function_has_itself_is_told(config: Path) -> None:
+    def mine(routed: Any, layer: int) -> Any:
+        """As the layer before."""
+        return routed[-1, layer - 1]
+
+    mine.trigger = "routed"  # type: ignore[attr-defined]
+    said = r"has 'trigger' of its own, .* beside the name, {\"name\": mine, \"trigger\": ...}"
+    for call in (lambda: ps.run(config, predictor=mine), lambda: ps.check(mine)):
+        with pytest.raises(ps.ConfigError, match=said):
+            call()
 
 
 def test_a_predictor_that_says_nothing_is_told(config: Path) -> None:
@@ -232,9 +250,10 @@ def test_errors_in_python_name_arguments(config: Path) -> None:
     for call, said in (
         (lambda: ps.compare(swept, a={"seed": 0}, b={"eviction": "LfuD"}), "b cache.eviction=Lf"),
         (lambda: ps.compare(swept, a={"seed": 0}, b={"nothing": 1}), "b nothing: no axis"),
-        (lambda: ps.plot(swept, x="seed", size="column"), "size 'column': paper or slide"),
+        (lambda: ps.plot(swept, x="seed", size="column"), "size 'column' is none; known: pap"),
         (lambda: ps.plot(swept, x="sed"), "x 'sed': "),
         (lambda: ps.plot(swept, x="seed", labels={"nope": "x"}), "labels 'nope': nothing in the"),
+        (lambda: ps.plot(swept, x="seed", out="a.gif"), "out a.gif: 'gif' is no format of figures"),
     ):
         with pytest.raises(ps.ConfigError) as caught:
             call()

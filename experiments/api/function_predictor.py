@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from prefetch_sim.experiments.text import one_line
-from prefetch_sim.sim.config.errors import ConfigError
+from prefetch_sim.sim.config.foreign import BrokenContractError
 from prefetch_sim.sim.predictors.base import Context, Online, Prediction, PredictorParams, Trigger
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.traces.errors import shown
@@ -74,8 +74,8 @@ class FunctionPredictor(Online):
         try:
             named, scores = _read(said, experts)
         except ValueError as error:
-            name = getattr(function, "__name__", type(function).__name__)
-            raise ConfigError(f"the predictor {name!r} gave {error} of layer {target}") from error
+            said = f"it gave {error} of layer {target}"
+            raise BrokenContractError("predictors", said, type(self).__module__) from error
         return [target * experts + x for x in named], scores
 
 

@@ -159,6 +159,12 @@ def _of_function(module: ModuleType, kind: str, function: Callable[..., Any]) ->
     elif kind == "predictors":
         if said := misfit(f"the predictor {module.__name__!r}", function, ["routed", "layer"]):
             raise ConfigError(said)
+        for key in FunctionParams.model_fields:
+            if inspect.isfunction(function) and hasattr(function, key):
+                raise ConfigError(
+                    f"{module.__name__!r} has {key!r} of its own, which nothing reads: it is a key "
+                    f'beside the name, {{"name": {function.__name__}, "{key}": ...}}'
+                )
         own = {"__module__": module.__name__, "function": (function,)}
         predictor = type("Predictor", (FunctionPredictor,), own)
         vars(module).update(Params=FunctionParams, Predictor=predictor)

@@ -107,11 +107,16 @@ def check(
 
     ``policy``: a Python file, an import path, a built-in name, or a function, class, object or
     module. ``kind``: eviction, prefetch, misses or predictors, where what it has does not say.
-    ``params``: of a predictor, its keys in the config. Raises ConfigError for what is no policy.
+    ``params``: of a predictor, its keys in the config. ``policy`` may be what a config has, too:
+    ``{"name": mine, "trigger": "routed"}``. Raises ConfigError for what is no policy.
     """
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"kind {kind!r} is no kind of policy{did_you_mean(str(kind), KINDS)}")
     need(isinstance(params, Mapping | None), "params", "a mapping", params)
+    if isinstance(policy, Mapping):
+        need("name" in policy, "policy", "one, or a mapping with its name", policy)
+        params = {key: value for key, value in policy.items() if key != "name"} | dict(params or {})
+        policy = policy["name"]
     if isinstance(policy, str | os.PathLike):
         name = os.fspath(policy)
         kind = _kind_of_name(name, kind)
@@ -194,7 +199,6 @@ def _arguments(signature: inspect.Signature) -> tuple[int, int]:
 
 def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdict]:
     module, keys = registry.find(kind, name), {}
-    first: str | None = None  # of the counterexamples
     if kind == "predictors":
         parameters = params_of(module, name)
         if not (isinstance(module.Predictor, type) and issubclass(module.Predictor, Predictor)):
@@ -206,17 +210,30 @@ def _verdicts(name: str, kind: str, params: Mapping[str, Any]) -> Iterator[Verdi
         except ValidationError as error:
             raise ConfigError(describe(error, parameters, "params")) from error
         keys["params"] = params
+    found: list[str | None] = []  # the counterexamples
     for rule in RULES[kind]:
         # A file's module is another for each rule: the others' lives are not in its memory.
         module = registry.find(kind, name)
-        example = _counterexample(partial(rule, **keys), module)
-        if example is not None:
-            example = example if first is None or example != first else "as above"
-            first = first or example
-        yield Verdict(says(rule), example)
-        if example is not None and rule is RULES[kind][0]:  # of what its functions take
-            yield from (Verdict(says(other), tried=False) for other in RULES[kind][1:])
-            return
+        found.append(_counterexample(partial(rule, **keys), module))
+        if found[0] is not None:  # of what its functions take
+            break
+    yield from _in_turn(RULES[kind], found)
+
+
+def _in_turn(rules: tuple[Callable[..., None], ...], found: list[str | None]) -> Iterator[Verdict]:
+    """A verdict of each rule; one counterexample is told once, by the rule that it is of.
+
+    What outlives a run is tried before answers are, and told behind them: a wrong one breaks both.
+    """
+    first: str | None = None
+    turns = list(range(len(rules)))
+    turns[1:3] = turns[1:3][::-1]
+    for turn in turns:
+        tried = turn < len(found)
+        example = found[turn] if tried else None
+        again = example is not None and example == first
+        yield Verdict(says(rules[turn]), "as above" if again else example, tried)
+        first = first or example
 
 
 def _counterexample(rule: Callable[[ModuleType], None], module: ModuleType) -> str | None:

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from prefetch_sim.experiments.checking import rules
 from prefetch_sim.experiments.checking.hooks import rule_of_arguments
 from prefetch_sim.experiments.checking.rules import need
-from prefetch_sim.sim.predictors.base import Context, Prediction, Predictor
+from prefetch_sim.sim.predictors.base import Context, Prediction, Predictor, PredictorParams
 from prefetch_sim.sim.setup import contracts
 from prefetch_sim.sim.workload.workload import Workload
+from prefetch_sim.traces.errors import shown
 from prefetch_sim.traces.format import Prediction as Recorded
 from prefetch_sim.traces.format import PredictionInfo, Trace
 from prefetch_sim.traces.models.spec import GroupedQueryAttention, ModelSpec
@@ -104,7 +105,15 @@ def candidates_are_well_formed(module: ModuleType, params: Params) -> None:
         contracts.hold_table(predictor.table(), workload)
         _, log = play(module, params, recording(), batch)
         said = any(prediction is not None for _, _, prediction in log)
-        need(said, "it says nothing of a trace of three requests")
+        need(said, f"it says nothing of a trace of three requests{_told(module, params)}")
+
+
+def _told(module: ModuleType, params: Params) -> str:
+    """Its own keys of the config, which may be why it was silent."""
+    keys = module.Params.model_validate(dict(params)).model_dump(
+        exclude=set(PredictorParams.model_fields)
+    )
+    return f" ({', '.join(f'{key}: {shown(value)}' for key, value in keys.items())})" * bool(keys)
 
 
 def says_when_and_what(module: ModuleType, params: Params) -> None:

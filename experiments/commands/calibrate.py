@@ -13,6 +13,7 @@ from prefetch_sim.experiments.commands.run import place
 
 if TYPE_CHECKING:
     from prefetch_sim.hardware_profiles.drafts import Draft
+    from prefetch_sim.hardware_profiles.schema import Figure
     from prefetch_sim.sim.calibration.measuring.calibrate import Measured
     from prefetch_sim.sim.calibration.profile import Profiles
 
@@ -189,7 +190,7 @@ def _show(file: Path, made: Profiles) -> None:
     for path, figure, where in rows:
         other = f"{near[path].value:g}" if path in near else "–"
         spread = f"{100 * figure.uncertainty:g} %"
-        table.add_row(path, f"{figure.value:g}", spread, other, figure.kind, where)
+        table.add_row(path, f"{figure.value:g}", spread, other, _kind(figure), where)
     out.print(table)
     out.print()
     say(_rest(first))
@@ -200,6 +201,12 @@ def _show(file: Path, made: Profiles) -> None:
         notes.add_row(note.what, f"{one.median:.4g} {note.unit}", spread, str(one.n))
     if made.notes:
         out.print(notes)
+
+
+def _kind(figure: Figure) -> str:
+    """How a figure is known, and whether it is a bound, as its source says."""
+    bounds = {"a lower bound": "at least", "an upper bound": "at most"}
+    return ", ".join([figure.kind, *(say for of, say in bounds.items() if of in figure.source)])
 
 
 def _rest(draft: Draft) -> str:

@@ -16,7 +16,7 @@ def changes(c: Comparison) -> list[tuple[str, str, str]]:
     """(path of the config, in A, in B), where they differ."""
     return [
         (
-            path.removesuffix(".name"),  # as of a sweep's points, whose axes say no more
+            path,
             _value(path, _machines_own(path, a, c.a)),
             _value(path, _machines_own(path, b, c.b)),
         )

@@ -152,11 +152,14 @@ def _parts(a: Results, b: Results) -> dict[str, tuple[int, int]]:
 
 
 def _changed(a: Any, b: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Where two configs differ: the value in each, None where one has none."""
+    """Where two configs differ: the value in each, None where one has none.
+
+    A part's own name is at the part's path, as a sweep's axes have it.
+    """
     if a == b or path in _NO_PART:
         return {}
     if not (isinstance(a, dict) and isinstance(b, dict)) or path in _WHOLE:
-        return {path: (a, b)}
+        return {path.removesuffix(".name"): (a, b)}
     found: dict[str, tuple[Any, Any]] = {}
     for key in dict.fromkeys([*a, *b]):
         found |= _changed(a.get(key), b.get(key), f"{path}.{key}" if path else key)

@@ -110,7 +110,7 @@ def arrange(
 ) -> Arranged:
     """Give each swept axis its place. Raises ConfigError where that cannot be."""
     if kind is not None and kind not in KINDS:
-        raise ConfigError(f"--kind {kind!r}: lines or heat{did_you_mean(kind, KINDS)}")
+        raise ConfigError(f"--kind {kind!r} is none{did_you_mean(kind, KINDS)}")
     if x is None:
         raise ConfigError(f"--x: which axis goes along x? {cut.told_axes()}")
     where = where if isinstance(where, str | Mapping) else list(where)

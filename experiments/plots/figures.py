@@ -88,10 +88,10 @@ def save(figure: Figure, path: Path) -> None:
 def format_of(given: str | None, out: Path | None) -> str:
     """The format asked for, or that of the file's name. Raises ConfigError for another."""
     ending = out.suffix.removeprefix(".").lower() if out is not None else ""
-    if given is None:
-        given = ending or "png"
+    named = f"--out {out}: {ending!r}" if given is None else f"--format {given!r}"
+    given = given or ending or "png"
     if given not in FORMATS:
-        raise ConfigError(f"--format {given!r}: {', '.join(FORMATS)}{did_you_mean(given, FORMATS)}")
+        raise ConfigError(f"{named} is no format of figures{did_you_mean(given, FORMATS)}")
     if ending in FORMATS and ending != given:
         raise ConfigError(f"--out {out}: ends with {ending}, and --format says {given}")
     return given

@@ -172,7 +172,7 @@ class Sheet(Figure):
 
 def scale_of(size: str) -> float:
     if size not in SIZES:
-        raise ConfigError(f"--size {size!r}: paper or slide{did_you_mean(size, SIZES)}")
+        raise ConfigError(f"--size {size!r} is none{did_you_mean(size, SIZES)}")
     return SIZES[size]
 
 

@@ -152,9 +152,10 @@ def hold_choice(named: list[int], ids: Sequence[int]) -> None:
 def hold_priorities(served: list[int]) -> None:
     """Raises BrokenContractError where priorities fall, or begin below 0."""
     if served != sorted(served) or min(served, default=0) < 0:
+        at = next(i for i, (before, p) in enumerate(zip([0, *served], served)) if p < before)
+        least = f"behind {shown(served[at - 1])}, and priorities do not fall" if at else "below 0"
         raise BrokenContractError(
-            "prefetch",
-            f"propose wrote the priorities {shown(served)}, which fall, or begin below 0",
+            "prefetch", f"propose wrote {shown(served[at])} to priority[{at}], {least}"
         )
 
 

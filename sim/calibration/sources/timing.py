@@ -1,8 +1,9 @@
 """The timing record of ``trace capture --timing``: attention, gate and experts by layer and pass.
 
 It was taken in eager PyTorch, so launches are in it: a rate is taken only from parts that launches
-do not explain, and never from the first pass, which has what happens once in it. What the model is
-stands in the trace beside it.
+do not explain, never from the first pass, which has what happens once in it, and only where repeats
+agree: what differs by as much as it takes is other work's. What the model is stands in the trace
+beside it.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def _findings(frame: pd.DataFrame, meta: TraceMeta, precision: str, stamp: Stamp
     gates = _samples(decode["gate_us"])
     if gates is None:
         raise SourceError("no decode pass with a gate that was timed")
+    if _unsteady(gates):
+        raise SourceError(
+            f"gates took from {gates.p10:,.0f} to {gates.p90:,.0f} µs (10th to 90th percentile): "
+            "something else ran meanwhile, so no rate can be told"
+        )
     launch = gates.through(lambda us: us / EAGER.gate)
     found = Findings(
         hardware={
@@ -83,6 +89,7 @@ def _findings(frame: pd.DataFrame, meta: TraceMeta, precision: str, stamp: Stamp
     _rates(found, decode, model, precision, launch.median, stamp)
     first = (frame["layer"].diff() <= 0).cumsum() == 0
     _flops(found, frame[(frame["prefill"] != 0) & ~first], model, launch.median, stamp)
+    found.hardware = {path: one for path, one in found.hardware.items() if one.uncertainty < 1}
     return found
 
 
@@ -104,7 +111,7 @@ def _rates(
         note = f"attention of {model.name}, launches and its context in it: a lower bound"
         found.hardware["compute.memory_gb_s"] = stamp.figure(memory, note)
     experts = _samples(decode["experts_us"][decode["requests"] == 1])
-    if memory is None or experts is None:
+    if memory is None or _unsteady(memory) or experts is None:
         return
     shared = float(np.mean(stored.shared)) if stored.shared else 0.0
     moved = model.top_k * float(np.mean(stored.experts)) + shared
@@ -131,6 +138,11 @@ def _flops(
         found.hardware["compute.tflops.bf16"] = stamp.figure(
             Samples.of(rates.tolist()), f"experts of {model.name} on prompts: a lower bound"
         )
+
+
+def _unsteady(samples: Samples) -> bool:
+    """Whether they are as far apart as they are long, which is no measurement."""
+    return samples.spread >= 1
 
 
 def _samples(values: pd.Series) -> Samples | None:
