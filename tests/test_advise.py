@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from cli_support import run_cli
 
+from prefetch_sim import run as api_run
 from prefetch_sim.experiments.advising import band, check, near, options, points, words
 from prefetch_sim.experiments.advising.advice import advise, limits
 from prefetch_sim.experiments.advising.answer import Advice
@@ -25,6 +27,7 @@ from prefetch_sim.experiments.advising.placements import HITS, Way, first_layers
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, settle
 from prefetch_sim.experiments.advising.targets import ALL_IN_MEMORY, LARGEST_CARD, judged
+from prefetch_sim.experiments.advising.targets import Way as Reaches
 from prefetch_sim.experiments.documents import fill
 from prefetch_sim.experiments.field_check.rows import read_study
 from prefetch_sim.experiments.text import number
@@ -117,6 +120,8 @@ def test_cards_are_known_by_what_people_call_them(gpu: str, name: str) -> None:
         ("--gpu", "RTX 4O90", "did you mean 'rtx-4090'?"),
         ("--quant", "Q5_K", "did you mean 'Q5_K_M'?"),
         ("--quant", "UD-Q4_K_XL", "of the same type is 'Q4_K_M'"),
+        ("--quant", "UD-Q2_K_XL", "of the same type is 'Q2_K'"),
+        ("--quant", "UD-IQ2_XXS", "by its bits a weight it is 'gguf@2.06'"),
         ("--model", "olmoe-1b-8b", "did you mean 'olmoe-1b-7b'?"),
         ("--runtime", "lama.cpp", "did you mean 'llama.cpp'?"),
         ("--cpu", "ryzen-5950", "did you mean 'ryzen-5950x'?"),
@@ -528,6 +533,18 @@ def test_a_cache_of_an_engine_that_reads_the_drive_itself_has_a_whole_band() -> 
     assert found.precision == "as published"  # no GGUF file, as it is no engine of those
 
 
+def test_what_pages_is_offered_at_best_beside_what_streams_from_the_drive() -> None:
+    found = answered(gpu="M5 Pro", ram="6GB")
+    other = answered(gpu="M5 Pro", ram="6GB", runtime="llama.cpp")
+    (paged,) = found.engines
+    assert other.speed is not None
+    assert (paged.what, paged.at_best) == ("llama.cpp", True)
+    assert paged.tokens_s == pytest.approx(other.speed.tokens_s)
+    assert dict(words.lines(found))["engines"].startswith("llama.cpp at best ")
+    (streams,) = other.engines
+    assert (streams.what, streams.at_best) == ("mlx-stream", False)
+
+
 def test_a_split_asked_about_stands_beside_the_best() -> None:
     found = answered(n_cpu_moe=14)
     assert found.best is not None
@@ -593,6 +610,7 @@ def test_a_tight_split_has_a_safer_one_beside_it() -> None:
     layers = placed(place, "layers", n_cpu_moe=safer).on_gpu
     assert place.room - layers >= options.DISPLAY * GIB
     assert place.room - placed(place, "layers", n_cpu_moe=safer - 1).on_gpu < options.DISPLAY * GIB
+    assert "if the flags do not load" in dict(words.lines(found))["safer"]
     assert answered(n_cpu_moe=14).safer is None
 
 
@@ -659,7 +677,7 @@ def test_a_config_says_how_prefetching_was_judged(tmp_path: Path) -> None:
     asked = ("advise", "--gpu", "RTX 5070 4GB", *ASKED[2:], "--runtime", "imp", "--json")
     found = json.loads(run_cli(*asked, "--config", config).out)
     said = re.findall(r"--set (trace\.\w+)=(\d+)", config.read_text(encoding="utf-8"))
-    sets = {key: int(value) for key, value in said[-2:]}
+    sets: dict[str, Any] = {key: int(value) for key, value in said[-2:]}
     assert set(sets) == {"trace.prompt", "trace.decode"}
     assert found["prefetch_sets"] == sets
     tree = found["config"]
@@ -668,6 +686,13 @@ def test_a_config_says_how_prefetching_was_judged(tmp_path: Path) -> None:
     foreseen = {**tree, "predictor": {"name": "oracle", "recall": 0.6, "distance": 1}}
     gain = points.run(tree).ms / points.run(foreseen).ms - 1
     assert gain == pytest.approx(found["prefetch"][0]["gain"], abs=0.02)
+    (predictor,) = re.findall(r"--set 'predictor=(.*)'", config.read_text(encoding="utf-8"))
+    (last,) = re.findall(r"latency_ms\[-(\d+):\]", config.read_text(encoding="utf-8"))
+    runs = [sets, sets | {"predictor": yaml.safe_load(predictor)}]
+    without, foresees = (
+        api_run(config, one).tokens.latency_ms[-int(last) :].mean() for one in runs
+    )
+    assert without / foresees - 1 == pytest.approx(found["prefetch"][0]["gain"], abs=1e-9)
 
 
 def test_prefetching_from_the_drive_to_host_memory_is_not_judged() -> None:
@@ -719,7 +744,7 @@ def test_no_engine_is_usual_that_cannot_load_what_was_asked_for() -> None:
 
 
 def test_what_holds_everything_is_offered_once() -> None:
-    tried = [("all_gb=96 llama.cpp", 78.0)]
+    tried = [Reaches("all_gb=96 llama.cpp", 78.0)]
     found = judged(30.0, (17.0, 23.0, 29.0), tried, 15.1, lambda gib: 78.0 if gib >= 12 else 24.0)
     assert [way.what for way in found.by] == ["all_gb=96 llama.cpp"]
 
@@ -729,7 +754,8 @@ def test_a_mac_of_ones_own_keeps_as_much_for_its_system_as_one_of_the_list(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sizes = "--gpu-memory-gib", 64, "--gpu-gb-s", 340, "--drive-gb-s", 5
-    assert run_cli("hardware", "new", "m1max", *sizes, "--unified", "--chip", "apple").code == 0
+    new = run_cli("hardware", "new", "m1max", *sizes, "--unified")
+    assert "its chip: apple, as its name tells" in new.out
     found = settled(gpu="m1max", ram=None, model="gpt-oss-120b", quant=None)
     assert found.machine.profile.compute.memory_gib.value == 48
     assert found.place.runtime.name == "mlx-stream"
@@ -782,7 +808,7 @@ def test_one_memory_has_a_cache_and_no_link() -> None:
 
 
 def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
-    tried = [("imp", 25.0)]
+    tried = [Reaches("imp", 25.0)]
     steps: list[float] = []
 
     def larger(gib: float) -> float:
@@ -798,9 +824,32 @@ def test_a_target_is_judged_by_the_band_and_what_would_reach_it() -> None:
     (fewest,) = judged(24, (9, 12, 15), (), 20.5, lambda gib: 10 + gib).by
     assert fewest.what == "memory_gib+14"
     assert judged(99, (9, 12, 15), tried, 4, larger).by == ()
-    again = judged(14, (9, 12, 15), [("memory_gib+1", 15.0)], 4.5, larger)
+    again = judged(14, (9, 12, 15), [Reaches("memory_gib+1", 15.0)], 4.5, larger)
     assert [way.what for way in again.by] == ["memory_gib+1"]
     assert answered(target="1tok/s").target is not None
+
+
+def test_a_target_that_is_missed_even_at_best_is_not_met() -> None:
+    """And what would reach it at best is said as that, where what there is does not."""
+    tried = [Reaches("cpu*2", 22.5, at_best=True), Reaches("host_gib=64", 30.0)]
+    answers = [judged(one, (0, 15, 20), tried, 0, float, at_best=True) for one in (14, 18, 22, 25)]
+    assert [one.met for one in answers] == ["unknown", "unlikely", "no", "no"]
+    assert [len(one.by) for one in answers] == [1, 2, 2, 1]
+    paged = {"gpu": "RTX 3060 3GB", "ram": "3GB", "drive": "0.5 GB/s"}
+    found = answered(**paged)
+    assert found.speed is not None
+    doubled = next(one for one in found.more if one.what == "drive*2")
+    assert doubled.at_best
+    assert doubled.gain > found.speed.half_width
+    wanted = replace(judged(doubled.tokens_s, (0, 1, 2), (), 0, float, at_best=True), by=())
+    said = dict(words.lines(replace(found, target=wanted)))["target"]
+    even = f"not met, even at best ({number(found.speed.tokens_s)})"
+    assert said.partition(": ")[2] == f"{even}; nothing that was tried reaches it"
+    target = answered(**paged, target=f"{doubled.tokens_s}tok/s").target
+    said = dict(words.lines(replace(found, target=target)))["target"]
+    assert (
+        f"a drive twice as fast ({number(doubled.tokens_s)} tokens/s)" in said.split("at best: ")[1]
+    )
 
 
 def test_no_more_memory_is_advised_than_the_largest_card_of_the_list_has() -> None:

@@ -369,7 +369,9 @@ def test_numbers_that_may_be_given_too(tmp_path: Path) -> None:
     assert like.compute.tflops.fp8 is not None
     assert made.compute.tflops.fp8.value == 2 * like.compute.tflops.fp8.value  # in proportion
     assert made.cpu is not None
-    assert made.cpu.expert_gb_s.bf16.value == 75
+    rate, part = made.cpu.expert_gb_s.bf16, load_part("cpu", "ddr4-dual").flat()
+    assert (rate.value, rate.uncertainty) == (75, part["cpu.expert_gb_s.bf16"].uncertainty)
+    assert "of what its memory reads" in rate.source  # not of a datasheet's rate, as the parts'
     assert made.compute.launch_us.source == "taken from rtx-4090, as was asked for"
 
 
@@ -417,7 +419,19 @@ def test_a_machine_whose_name_tells_its_vendor_is_like_one_of_that() -> None:
     assert draft("arc-a770", five, unified=False, like=None).like == "arc-b580" == unnamed
     assert draft("box", five, unified=False, like=None, chip="turing").like.startswith("rtx-")
     one = {"compute.memory_gib": 32, "compute.memory_gb_s": 180, "storage.gb_s": 5}
-    assert draft("m1max", one, unified=True, like=None).like.startswith("m")
+    mac = draft("m1max", one, unified=True, like=None)
+    assert mac.like.startswith("m")
+    assert mac.profile.chip == "apple"  # so it keeps as much for its system as one of the list
+    for name, chip in (("MacBook_Pro", "apple"), ("mac-studio", "apple"), ("my-machine", None)):
+        assert draft(name, one, unified=True, like=None).profile.chip == chip
+
+
+def test_without_a_chip_the_nearest_is_said_to_be_of_any_vendor(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    any_vendor = "the nearest is of any vendor"
+    assert any_vendor in new("box", FIVE, "-o", path).out
+    for name, *more in (("rtx-2060",), ("box", "--chip", "turing"), ("box", "--like", "l4")):
+        assert any_vendor not in new(name, FIVE, "-o", path, "--force", *more).out
 
 
 @pytest.mark.parametrize("name", list_profiles())

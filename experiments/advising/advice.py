@@ -11,16 +11,11 @@ from prefetch_sim.experiments.advising import near, options, points
 from prefetch_sim.experiments.advising.answer import Advice, Memory, Speed, Split, Trust
 from prefetch_sim.experiments.advising.choices import able, fastest, point
 from prefetch_sim.experiments.advising.machine import GIB, Taken
-from prefetch_sim.experiments.advising.placements import CACHED, PAGING, Placement, ways
+from prefetch_sim.experiments.advising.placements import CACHED, Placement, at_best, ways
 from prefetch_sim.experiments.advising.points import Point
 from prefetch_sim.experiments.advising.question import Question
 from prefetch_sim.experiments.advising.situation import Situation, as_written, settle
-from prefetch_sim.experiments.advising.targets import (
-    ALL_IN_MEMORY,
-    LARGEST_CARD,
-    Target,
-    judged,
-)
+from prefetch_sim.experiments.advising.targets import LARGEST_CARD, Target, Way, judged
 from prefetch_sim.experiments.text import percent
 from prefetch_sim.hardware_profiles import Chip
 
@@ -58,16 +53,14 @@ def advise(
     chip = found.place.profile.chip
     on_gpu = placement.way == "whole" and chip != "cpu"
     doubt = bands.band(best, felt, without, cpu_assumed="cpu" in assumed, whole=on_gpu)
-    at_best = bool(placement.on_drive) and found.place.runtime.name in PAGING
-    speed = _speed(best, doubt, question.context, at_best)
+    speed = _speed(best, doubt, question.context, at_best(found.place, placement))
     more = options.more(found, placement, best, tell)
     engines = options.engines(found, placement, best, tell)
     prefetch = _prefetch(found, placement, best, tell)
     target = None
     if question.target is not None:
         tell("what would reach the target")
-        sure = [one for one in more if not at_best or one.what.startswith(ALL_IN_MEMORY)]
-        others = [(one.what, one.tokens_s) for one in (*engines, *sure)]
+        others = [Way(one.what, one.tokens_s, one.at_best) for one in (*engines, *more)]
         target = _target(found, placement, question.target, speed, others)
     return Advice(
         **_asked(found, placement),
@@ -217,7 +210,7 @@ def _target(
     placement: Placement,
     wanted: float,
     speed: Speed,
-    others: list[tuple[str, float]],
+    others: list[Way],
 ) -> Target:
     def larger(more_gib: float) -> float:
         best = fastest(found.with_memory(more_gib).chosen_anew())

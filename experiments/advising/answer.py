@@ -70,6 +70,7 @@ class Option:
     what: str
     tokens_s: float
     gain: float
+    at_best: bool = False  # as in ``Speed``
 
 
 @dataclass(frozen=True)

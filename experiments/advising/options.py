@@ -12,15 +12,16 @@ from prefetch_sim.experiments.advising.machine import GIB, host_usable, unified_
 from prefetch_sim.experiments.advising.placements import (
     CACHED,
     Placement,
+    at_best,
     first_layers,
     last,
     placed,
     ways,
 )
 from prefetch_sim.experiments.advising.points import Point
-from prefetch_sim.experiments.advising.situation import FROM_DRIVE, Situation
+from prefetch_sim.experiments.advising.situation import FROM_DRIVE, USUAL, Situation
 from prefetch_sim.experiments.advising.targets import WHOLE_MACHINE
-from prefetch_sim.sim.config.files import set_path
+from prefetch_sim.sim.config.files import Tree, set_path
 
 Told = Callable[[str], None]
 ENGINES = ("llama.cpp", "ktransformers", "imp")  # that place experts in three ways
@@ -42,12 +43,14 @@ def more(found: Situation, placement: Placement, best: Point, tell: Told) -> lis
         gib = step(found, placement)
         larger = found.with_memory(gib).chosen_anew()
         way = placement.way if placement.way in ways(larger.place) else "whole"
-        options.append(_option(f"memory_gib+{gib:g}", point(larger, way)[1], best))
+        there, other = point(larger, way)
+        paged = at_best(larger.place, there)
+        options.append(_option(f"memory_gib+{gib:g}", other, best, paged))
     for what, enough in _all_in_memory(found, placement):
         tell("all experts in memory")
-        other = fastest(enough)
-        if other is not None and other[1].ms < best.ms:  # made and drawn routing may differ more
-            options.append(_option(what, other[1], best))
+        fast = fastest(enough)
+        if fast is not None and fast[1].ms < best.ms:  # made and drawn routing may differ more
+            options.append(_option(what, fast[1], best, at_best(enough.place, fast[0])))
     flat = profile.flat()
     faster = {
         "link": [] if profile.unified_memory else ["host_link.gb_s"],
@@ -62,7 +65,8 @@ def more(found: Situation, placement: Placement, best: Point, tell: Told) -> lis
             tree = best.tree
             for path in paths:
                 tree = set_path(tree, f"hardware.{path}", 2 * flat[path].value)
-            options.append(_option(f"{what}*2", points.run(tree), best))
+            paged = at_best(found.place, placement)
+            options.append(_option(f"{what}*2", points.run(tree), best, paged))
     return options
 
 
@@ -72,17 +76,19 @@ def engines(found: Situation, placement: Placement, best: Point, tell: Told) -> 
     if placement.way == "whole" or (placement.on_drive and not place.profile.unified_memory):
         return []
     names: tuple[str, ...] = ENGINES
-    if place.profile.unified_memory:  # those that read the drive themselves
-        names = tuple(FROM_DRIVE[chip] for chip in (place.profile.chip,) if chip in FROM_DRIVE)
+    if place.profile.unified_memory:  # that which reads the drive itself, and what pages
+        own = FROM_DRIVE.get(place.profile.chip) if place.profile.chip else None
+        names = (own, USUAL) if own else (USUAL,)
     options = []
     for name in names:
         if formats.refusal(name, found.question.quant):
             continue
         if name != found.place.runtime.name and found.runs(name):
             tell(f"with {name}")
-            other = fastest(found.with_runtime(name))
+            there = found.with_runtime(name)
+            other = fastest(there)
             if other is not None:
-                options.append(_option(name, other[1], best))
+                options.append(_option(name, other[1], best, at_best(there.place, other[0])))
     return options
 
 
@@ -94,7 +100,8 @@ def best(found: Situation, asked: Point, tell: Told) -> Option | None:
     fast = fastest(found)
     if fast is None:
         return None
-    return _option(flags(found, fast[0]) or _in_words(fast[0]), fast[1], asked)
+    said = flags(found, fast[0]) or _in_words(fast[0])
+    return _option(said, fast[1], asked, at_best(found.place, fast[0]))
 
 
 def safer(found: Situation, placement: Placement, best: Point) -> Option | None:
@@ -181,12 +188,16 @@ def prefetch(
     options = []
     for recall in RECALLS:
         tell(f"a prefetcher of recall {recall:g}")
-        predictor = {"name": "oracle", "recall": recall, "distance": 1}
-        foreseen = points.settled({**base.tree, "predictor": predictor}, base.inputs)
+        foreseen = points.settled({**base.tree, "predictor": oracle(recall)}, base.inputs)
         gain = without.ms / foreseen.ms - 1
         options.append(Option(f"recall={recall:g}", base.tokens_s * (1 + gain), gain))
     return base, options
 
 
-def _option(what: str, found: Point, against: Point) -> Option:
-    return Option(what, found.tokens_s, found.tokens_s / against.tokens_s - 1)
+def oracle(recall: float) -> Tree:
+    """What foresees so much of the next layer, as a config has it."""
+    return {"name": "oracle", "recall": recall, "distance": 1, "trigger": "layer_start"}
+
+
+def _option(what: str, found: Point, against: Point, paged: bool = False) -> Option:
+    return Option(what, found.tokens_s, found.tokens_s / against.tokens_s - 1, paged)

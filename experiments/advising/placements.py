@@ -87,6 +87,11 @@ class Placement:
     changes: Tree
 
 
+def at_best(place: Place, placement: Placement) -> bool:
+    """Whether a run says the best that can be: what pages would cost is not modelled."""
+    return bool(placement.on_drive) and place.runtime.name in PAGING
+
+
 def ways(place: Place, *, whole: bool = True) -> tuple[Way, ...]:
     """What the engine can do there; none where there is no room for what it needs.
 

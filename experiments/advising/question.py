@@ -19,7 +19,7 @@ _NUMBER = r"([0-9]*\.?[0-9]+) ?"
 _SIZE = re.compile(_NUMBER + r"([MGT])?(?:i?B)?", re.IGNORECASE)
 _RATE = re.compile(_NUMBER + r"(?:GB/s)?", re.IGNORECASE)
 _TARGET = re.compile(_NUMBER + r"(ms|s|t(?:ok(?:en)?s?)? ?/ ?s(?:ec)?|tps)?", re.IGNORECASE)
-_MIXED = re.compile(r"(?:ud_)?(i?q\d_k)_(?:x?l|xxl)")  # mixes of a type, larger than its M
+_MIXED = re.compile(r"(i?q\d_k)_(?:x?l|xxl)")  # mixes of a type, larger than its M
 _OTHERS = {  # of as many bits a weight, or nearly
     "q4_0": "Q4_K_S", "q4_1": "Q4_K_M", "q5_0": "Q5_K_M", "q5_1": "Q5_K_M", "iq4_nl": "Q4_K_S",
 }  # fmt: skip
@@ -140,17 +140,17 @@ def _precision(text: str) -> Precision:
         if value is not text:
             raise ValueError(describe(error, Precision)) from None
     lower = {name.lower(): name for name in NAMES}
-    asked = text.lower().replace("-", "_")
+    asked = text.lower().replace("-", "_").removeprefix("ud_")  # Unsloth's, by tensor
     if asked in _BITS:
         raise ValueError(
             f"{text!r} is in no list; by its bits a weight it is 'gguf@{_BITS[asked]}'"
         )
     if asked in _OTHERS:
         raise ValueError(f"{text!r} is in no list; about as large is {_OTHERS[asked]!r}")
-    base = lower.get(_MIXED.sub(r"\1_m", text.lower().replace("-", "_")))
+    base = lower.get(_MIXED.sub(r"\1_m", asked)) or lower.get(_MIXED.sub(r"\1", asked))
     if base is not None:
         raise ValueError(f"unknown quantisation {text!r}; of the same type is {base!r}")
-    near = did_you_mean(text.lower().replace("-", "_"), lower)
+    near = did_you_mean(asked, lower)
     for name, written in lower.items():
         near = near.replace(repr(name), repr(written))
     raise ValueError(f"unknown quantisation {text!r}{near}")

@@ -31,7 +31,7 @@ from prefetch_sim.traces.models.spec import ModelSpec
 
 # What streams experts from the drive: on Macs, and where the CPU computes.
 FROM_DRIVE: dict[Chip, str] = {"apple": "mlx-stream", "cpu": "big-moe-on-edge"}
-_USUAL = "llama.cpp"
+USUAL = "llama.cpp"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Situation:
         """The same with the engine that is usual there, where none was asked for."""
         if self.question.runtime is not None:
             return self
-        return _usual_runtime(self.with_runtime(_USUAL))[0]
+        return _usual_runtime(self.with_runtime(USUAL))[0]
 
     def runs(self, name: str) -> bool | None:
         """Whether another engine does; None where the machine does not say its chip."""
@@ -127,7 +127,7 @@ def settle(question: Question, look: Callable[[], machines.Here] = machines.here
     taken = [*machine.taken, Taken("model", name, "said")]
     if (first := question.n_cpu_moe) is not None and first > model.layers:
         taken.append(Taken("n-cpu-moe", str(model.layers), "assumed", f"all layers, for {first}"))
-    runtime = question.runtime or _USUAL
+    runtime = question.runtime or USUAL
     if not runtime.endswith((".yaml", ".yml")):
         runtime = runtime_name(runtime)
     engine = load_runtime(runtime)

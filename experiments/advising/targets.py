@@ -18,11 +18,12 @@ class Way:
 
     what: str
     tokens_s: float
+    at_best: bool = False
 
 
 @dataclass(frozen=True)
 class Target:
-    """``met``: yes, where all of the band is; no, where none of it is; unknown, where at best."""
+    """``met``: yes, where all of the band is; no, where none is; unknown, where only at best."""
 
     tokens_s: float
     met: Literal["yes", "likely", "unlikely", "no", "unknown"]
@@ -32,7 +33,7 @@ class Target:
 def judged(
     wanted: float,
     band: tuple[float, float, float],
-    others: Sequence[tuple[str, float]],
+    others: Sequence[Way],
     lacking_gib: float,
     larger: Callable[[float], float],
     at_best: bool = False,
@@ -41,12 +42,13 @@ def judged(
 
     ``others`` are tried already; ``larger`` gives tokens/s with so many GiB more, of which
     ``lacking_gib`` are the most that is of use: the fewest that reach it are looked for. What is
-    expected ``at_best`` meets nothing.
+    expected ``at_best`` meets nothing; what would reach it at best is of use where that does not.
     """
     low, expected, high = band
     if expected >= wanted and not at_best:
         return Target(wanted, "yes" if low >= wanted else "likely", ())
-    by = [Way(what, speed) for what, speed in others if speed >= wanted]
+    unknown = at_best and expected >= wanted
+    by = [way for way in others if way.tokens_s >= wanted and not (unknown and way.at_best)]
     if lacking_gib > 0 and (speed := larger(lacking_gib)) >= wanted:
         found = Way(f"memory_gib+{lacking_gib:.3g}", speed)
         first, last = 1, ceil(lacking_gib)
@@ -62,4 +64,4 @@ def judged(
             by.append(found)
     if high < wanted:
         return Target(wanted, "no", tuple(by))
-    return Target(wanted, "unknown" if at_best else "unlikely", tuple(by))
+    return Target(wanted, "unknown" if unknown else "unlikely", tuple(by))

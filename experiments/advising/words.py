@@ -162,15 +162,20 @@ def _held(memory: Memory) -> str:
 def _best(one: Option) -> str:
     if one.gain < _HELPS:
         return "nothing that was tried is faster than this split"
-    return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)})"
+    return f"{one.what}: {_at_best(one)}{_rate(one.tokens_s)} ({_gain(one)})"
 
 
 def _safer(one: Option) -> str:
-    return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)}), with {DISPLAY:g} GiB free or more"
+    free = f"with {DISPLAY:g} GiB free or more, if the flags do not load"
+    return f"{one.what}: {_rate(one.tokens_s)} ({_gain(one)}), {free}"
 
 
 def _engine(one: Option) -> str:
-    return f"{one.what} {_rate(one.tokens_s)} ({_gain(one)})"
+    return f"{one.what} {_at_best(one)}{_rate(one.tokens_s)} ({_gain(one)})"
+
+
+def _at_best(one: Option) -> str:
+    return "at best " if one.at_best else ""
 
 
 def _prefetch(advice: Advice) -> str:
@@ -212,20 +217,27 @@ def _who_prefetches(advice: Advice) -> str:
 
 
 def _target(advice: Advice, target: Target) -> str:
+    even, within = "", "within the band"
+    if advice.speed is not None and advice.speed.at_best:
+        even = f", even at best ({number(advice.speed.tokens_s)})"
+        within = f"the band goes up to {number(advice.speed.high)}"
     said = {
         "yes": "met, at the low end of the band too",
         "likely": "met by what is expected, not by all of the band",
-        "unlikely": "not met by what is expected, though within the band",
-        "no": "not met",
+        "unlikely": f"not met by what is expected{even}, though {within}",
+        "no": f"not met{even}",
         "unknown": "not to be counted on: the speed is at best, as paging is not modelled",
     }[target.met]
     text = f"{_rate(target.tokens_s)}: {said}"
     if target.met in ("yes", "likely"):
         return text
-    by = ", ".join(f"{what(way.what, advice)} ({_rate(way.tokens_s)})" for way in target.by)
-    if target.met == "unknown" and not by:
-        return text
-    return f"{text}; {'would do: ' + by if by else 'nothing that was tried reaches it'}"
+    for begin, at_best in (("would do", False), ("at best", True)):
+        ways = [way for way in target.by if way.at_best == at_best]
+        by = ", ".join(f"{what(way.what, advice)} ({_rate(way.tokens_s)})" for way in ways)
+        text += f"; {begin}: {by}" if by else ""
+    if target.met != "unknown" and not target.by:
+        text += "; nothing that was tried reaches it"
+    return text
 
 
 def _taken(advice: Advice, how: str) -> str:

@@ -133,13 +133,16 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 _ONE = "One request; to compare runs take eight or more: --set trace.requests=8"
-_FULL = "Prefetching was judged with a full cache, where wrong loads cost what they do:"
+_FULL = (
+    "Prefetching was judged with a full cache, without a predictor and with one (of recall 0.6):"
+)
 
 
 def _write(path: Path, advice: Advice) -> None:
     import yaml
 
     from prefetch_sim.experiments.advising import words
+    from prefetch_sim.experiments.advising.options import oracle
     from prefetch_sim.experiments.output import say
     from prefetch_sim.experiments.text import one_line
     from prefetch_sim.sim.config.errors import ConfigError
@@ -154,7 +157,14 @@ def _write(path: Path, advice: Advice) -> None:
     said = [one_line(words.title(advice)), _ONE]
     if filling:
         sets = " ".join(f"--set {key}={value}" for key, value in filling.items())
-        said += [_FULL, f"  {sets} (and of these tokens the later half)"]
+        foreseen = ", ".join(f"{key}: {value}" for key, value in oracle(0.6).items())
+        last = filling["trace.decode"] // 2
+        said += [
+            _FULL,
+            f"  {sets} --set 'predictor={{{foreseen}}}'",
+            f"by the last {last} tokens, in Python run(...).tokens.latency_ms[-{last}:].mean();",
+            "the mean of a run has those before, too, and its gain may be some points off",
+        ]
     if fixed:
         said.append(f"Of these memories, so another in hardware changes none: {', '.join(fixed)}")
     head = "".join(f"# {line}\n" for line in said)
