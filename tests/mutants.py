@@ -92,12 +92,12 @@ MUTANTS = [
         "    memory.insert(cache, x, True)\n",
     ),
     Mutant("compiled/loads.py", "first = path.host.resident[x]", "first = 0"),
-    Mutant("compiled/loads.py", "s.steps[target // s.layers]", "s.steps[r.at.step]"),
+    Mutant("compiled/loads.py", "step = load.target // s.layers", "step = r.at.step"),
     Mutant("engine/loader.py", "_prefill[target // self", "_prefill[self.cache.now // self"),
     Mutant(
         "compiled/loads.py",
-        "count_ends(s, r, index, REDUNDANT, count - issued)",
-        "count_ends(s, r, index, REDUNDANT, count - issued + 1)",
+        "count_ends(s, r, index // s.layers, REDUNDANT, count - issued)",
+        "count_ends(s, r, index // s.layers, REDUNDANT, count - issued + 1)",
     ),
     Mutant(
         "compiled/loads.py", "r.priority[i] * PRIORITY + index", "r.priority[i] * PRIORITY - index"

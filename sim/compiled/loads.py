@@ -28,8 +28,8 @@ QUEUED_TOO, FIRM = 1, 2
 
 
 @part
-def count_ends(s: Setup, r: Run, target: int, disposition: int, loads: int) -> None:
-    r.counts[s.steps[target // s.layers].prefill][disposition] += loads
+def count_ends(s: Setup, r: Run, step: int, disposition: int, loads: int) -> None:
+    r.counts[s.steps[step].prefill][disposition] += loads
 
 
 @part
@@ -42,7 +42,10 @@ def settle(s: Setup, loader: Loader, r: Run, x: int, disposition: int, now: int)
     """The end of a load: count it, and record it where records are kept."""
     load = loader.loads[x]
     if load.origin == PREFETCH:
-        count_ends(s, r, load.target, disposition, 1)
+        step = r.at.step  # mostly whose it is
+        if not step * s.layers <= load.target < (step + 1) * s.layers:
+            step = load.target // s.layers
+        count_ends(s, r, step, disposition, 1)
         loader.unused[x] = 0
         if disposition == TIMELY:
             load.needed = now
@@ -177,7 +180,7 @@ def propose(
             issued += 1
         elif load.started < 0 and key < load.key:
             _requeue(s, path, loader, r, x, key)
-    count_ends(s, r, index, REDUNDANT, count - issued)
+    count_ends(s, r, index // s.layers, REDUNDANT, count - issued)
 
 
 @part
