@@ -21,7 +21,6 @@ _FIGURES = (  # by what is in their paths, the first that fits
     ("hardware.compute.memory_gb_s", "how fast the GPU's memory is"),
     ("hardware.compute.expert_efficiency", "how well the GPU reads experts"),
     ("hardware.compute.beside_loads", "what loads leave of the memory's rate"),
-    ("hardware.compute.hbm", "how fast the GPU's memory is"),
     ("hardware.compute", "the GPU"),
     ("hardware.cpu", "the CPU"),
     ("runtime.cpu", "what handing work to the CPU costs"),

@@ -9,11 +9,10 @@ from prefetch_sim.experiments.comparing.comparison import Comparison, Results
 from prefetch_sim.experiments.comparing.own import of_policies
 from prefetch_sim.experiments.comparing.signed import NOTHING, signed
 from prefetch_sim.experiments.conclusions.evidence import Evidence
-from prefetch_sim.experiments.conclusions.figures import ended
+from prefetch_sim.experiments.conclusions.figures import FULL, busiest, ended, whose
 from prefetch_sim.experiments.text import count, number, percent, size
 from prefetch_sim.sim.results.paired import ENOUGH
 
-FULL = 0.9  # of a link's rate: from here on it is what the run waits for
 _SMALL = 0.01  # of all that parts differ by: what is less is not said in words
 NO_TOKENS = "No request has output tokens: there is no time per token to compare."
 _TOLD = 0.0005  # a difference of shares that shows
@@ -234,11 +233,10 @@ def _lateness(c: Comparison) -> Iterator[str]:
         in_time, late, useless = (ends[end] for end in ("timely", "late", "useless"))
         if not in_time + late + useless:
             continue
-        of_decode = " for decode" if ends != side["prefetch"] else ""
-        told = f"Of {name}'s prefetches{of_decode} {in_time:,} are in time, {late:,} late, "
+        told = f"Of {name}'s prefetches{whose(side)} {in_time:,} are in time, {late:,} late, "
         told += f"{useless:,} useless"
         if late > in_time:
-            full = any((busy or 0) >= FULL for busy in side["link_busy"].values())
+            full = busiest(side)[1] >= FULL
             told += ": the link is too full" if full else ": the time ahead of a layer is too short"
             told += " to load in"
         yield told + "."

@@ -71,6 +71,11 @@ def ended(result: Result) -> Mapping[str, int]:
     return every if result["tpot_ms"]["mean"] is None else result.get("decode_prefetch", every)
 
 
+def whose(result: Result) -> str:
+    """Of which prefetches ``ended`` is, in words; "" where these are all."""
+    return " for decode" if ended(result) != result["prefetch"] else ""
+
+
 def early(result: Result) -> Early:
     ends = ended(result)
     return Early(ends["timely"], ends["late"], ends["useless"])

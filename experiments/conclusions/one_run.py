@@ -92,16 +92,16 @@ def _prefetch(result: Result, without: Result | None) -> list[str]:
             borne = of_one(evidence(without, result))
             said.append(f"Prefetch {does}: {both}, {percent(abs(slower))} {way}{borne}.")
     ahead, ends = figures.early(result), figures.ended(result)
-    of_decode = " for decode" if ends != result["prefetch"] else ""
+    whose = figures.whose(result)
     if ahead.total:
         timely, late, useless = (percent(part / ahead.total) for part in ahead)
         said.append(
-            f"Of {ahead.total:,} prefetches{of_decode} {timely} were there in time, {late} came "
+            f"Of {ahead.total:,} prefetches{whose} {timely} were there in time, {late} came "
             f"late and {useless} were not used."
         )
     elif ends["proposed"]:
         said.append(
-            f"Nothing was prefetched{of_decode}: of {ends['proposed']:,} proposals "
+            f"Nothing was prefetched{whose}: of {ends['proposed']:,} proposals "
             f"{ends['redundant']:,} were there or on their way, {ends['cancelled']:,} were "
             f"cancelled and {ends['dropped']:,} found no room."
         )
