@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from prefetch_sim.hardware_profiles import Chip
+    from prefetch_sim.hardware_profiles.drafts import Draft
 
 # Flag, what it is, dotted path of the figure. Those that one memory has no use for have a host.
 _LINK, _HOST, _CPU = "--link-gb-s", "--host-memory-gib", "--cpu-gb-s"
@@ -99,9 +100,9 @@ def new(
     force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
 ) -> None:
     """Write a machine's profile from five numbers, the rest from the nearest known machine."""
-    from prefetch_sim.experiments.output import check_target, console, grid
+    from prefetch_sim.experiments.output import check_target
     from prefetch_sim.hardware_profiles import ProfileError, list_profiles
-    from prefetch_sim.hardware_profiles.drafts import GIVEN, as_yaml, draft
+    from prefetch_sim.hardware_profiles.drafts import as_yaml, draft
     from prefetch_sim.traces.files import replacing
 
     said = {
@@ -125,15 +126,23 @@ def new(
         raise ProfileError(f"{target} exists already; --force writes over it")
     with replacing(target) as whole:
         whole.write_text(as_yaml(made.profile), encoding="utf-8")
-    console_out = console()
+    _show(made, target, chip_said=chip is not None)
+
+
+def _show(made: Draft, target: Path, *, chip_said: bool) -> None:
+    """Print where its figures are from, and what was not said."""
+    from prefetch_sim.experiments.output import console, grid
+    from prefetch_sim.hardware_profiles.drafts import GIVEN
+
+    out = console()
     how = "the nearest to these numbers" if made.near else "as was asked for"
-    console_out.print(f"{target}: {name}, like {made.like}, {how}", markup=False)
+    out.print(f"{target}: {made.profile.name}, like {made.like}, {how}", markup=False)
     if made.cpu is not None:
         how = "as none was said" if made.near else f"which comes with {made.like}"
         said_cpu = f"its CPU: {made.cpu}, {how}; {_CPU} says what yours reads"
-        console_out.print(said_cpu, markup=False, soft_wrap=True)
-    if chip is None and made.profile.chip is not None:
-        console_out.print(f"its chip: {made.profile.chip}, as its name tells", markup=False)
+        out.print(said_cpu, markup=False, soft_wrap=True)
+    if not chip_said and made.profile.chip is not None:
+        out.print(f"its chip: {made.profile.chip}, as its name tells", markup=False)
     figures = made.profile.flat()
     own = [path for path, figure in figures.items() if figure.source.endswith(GIVEN)]
     table = grid("figure", "value", "±", "source")
@@ -141,13 +150,13 @@ def new(
         figure = figures[path]
         uncertainty = f"{100 * figure.uncertainty:g} %"
         table.add_row(path, f"{figure.value:g}", uncertainty, figure.source)
-    console_out.print(table)
+    out.print(table)
     if made.profile.chip is None:
         which = "\n--chip was not said, so advise does not know which engines run there"
         if made.near and made.vendor is None:
             which += ", and the nearest is of any vendor"
-        console_out.print(which, markup=False, soft_wrap=True)
-    console_out.print(f"\nuse it: --set hardware={target}", markup=False, soft_wrap=True)
+        out.print(which, markup=False, soft_wrap=True)
+    out.print(f"\nuse it: --set hardware={target}", markup=False, soft_wrap=True)
 
 
 def _chip(text: str | None) -> Chip | None:

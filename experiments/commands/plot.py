@@ -84,37 +84,45 @@ def plot(
         raise ConfigError("plot: give either a sweep's folder or --trace")
     own = any((x, y, by, kind))
     with _letters():
-        if folder is not None:
-            with nothing_to_keep():
-                from prefetch_sim.experiments.plots import figures, labels
-                from prefetch_sim.experiments.plots.own import draw
-
-            look = size, labels.pairs(label or ()), not no_caption
-            if not own:
-                made = [figures.format_of(form, None)] if form else ["png", "svg"]
-                check_folder("--out", target := out or _beside(folder))
-                _tell(target, figures.draw_all(folder, target, made, where or (), *look), made)
-                return
-            ending = figures.format_of(form, _file(out))
-            figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, *look)
-            path = _file(out)
-            if path is None:
-                check_folder("--out", target := out or _beside(folder))
-                path = target / f"{figure.name}.{ending}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-            _write(figure, path, folder)
-        elif trace is not None:
+        if trace is not None:
             if own or where or form or label or no_caption or size != "paper":
                 raise ConfigError(
                     "plot --trace: takes no option but --out; the others are of a sweep"
                 )
-            with nothing_to_keep():
-                from prefetch_sim.experiments.plots.trace_figures import draw_trace
-                from prefetch_sim.sim.setup.traces import trace_path
-                from prefetch_sim.traces.format import read_trace
+            _of_trace(trace, out)
+            return
+        assert folder is not None
+        with nothing_to_keep():
+            from prefetch_sim.experiments.plots import figures, labels
+            from prefetch_sim.experiments.plots.own import draw
 
-            check_folder("--out", target := out or Path(f"{Path(trace).stem}-figures"))
-            _tell(target, draw_trace(read_trace(trace_path(trace)), target), ["png", "svg"])
+        look = size, labels.pairs(label or ()), not no_caption
+        if not own:
+            made = [figures.format_of(form, None)] if form else ["png", "svg"]
+            check_folder("--out", target := out or _beside(folder))
+            _tell(target, figures.draw_all(folder, target, made, where or (), *look), made)
+            return
+        ending = figures.format_of(form, _file(out))
+        figure = draw(folder, x, y or "tpot_ms", by or (), where or (), kind, *look)
+        path = _file(out)
+        if path is None:
+            check_folder("--out", target := out or _beside(folder))
+            path = target / f"{figure.name}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+        _write(figure, path, folder)
+
+
+def _of_trace(trace: str, out: Path | None) -> None:
+    """Draw what a trace's columns allow."""
+    from prefetch_sim.experiments.output import check_folder
+
+    with nothing_to_keep():
+        from prefetch_sim.experiments.plots.trace_figures import draw_trace
+        from prefetch_sim.sim.setup.traces import trace_path
+        from prefetch_sim.traces.format import read_trace
+
+    check_folder("--out", target := out or Path(f"{Path(trace).stem}-figures"))
+    _tell(target, draw_trace(read_trace(trace_path(trace)), target), ["png", "svg"])
 
 
 @contextmanager
