@@ -19,7 +19,7 @@ from prefetch_sim.experiments.advising.placements import (
     ways,
 )
 from prefetch_sim.experiments.advising.points import Point
-from prefetch_sim.experiments.advising.situation import FROM_DRIVE, USUAL, Situation
+from prefetch_sim.experiments.advising.situation import USUAL, Situation, from_drive
 from prefetch_sim.experiments.advising.targets import WHOLE_MACHINE
 from prefetch_sim.sim.config.files import Tree, set_path
 
@@ -77,7 +77,7 @@ def engines(found: Situation, placement: Placement, best: Point, tell: Told) -> 
         return []
     names: tuple[str, ...] = ENGINES
     if place.profile.unified_memory:  # that which reads the drive itself, and what pages
-        own = FROM_DRIVE.get(place.profile.chip) if place.profile.chip else None
+        own = from_drive(place.profile.chip)
         names = (own, USUAL) if own else (USUAL,)
     options = []
     for name in names:

@@ -29,8 +29,7 @@ from prefetch_sim.traces.models import catalogue
 from prefetch_sim.traces.models.precision import NAMES, Precision
 from prefetch_sim.traces.models.spec import ModelSpec
 
-# What streams experts from the drive: on Macs, and where the CPU computes.
-FROM_DRIVE: dict[Chip, str] = {"apple": "mlx-stream", "cpu": "big-moe-on-edge"}
+_FROM_DRIVE: dict[Chip | None, str] = {"apple": "mlx-stream", "cpu": "big-moe-on-edge"}
 USUAL = "llama.cpp"
 
 
@@ -204,12 +203,17 @@ def _stored(question: Question, model: ModelSpec, engine: str) -> tuple[Precisio
     return formats.usual(engine, model.precision.experts)
 
 
+def from_drive(chip: Chip | None) -> str | None:
+    """The engine that streams experts from the drive: on Macs, and where the CPU computes."""
+    return _FROM_DRIVE.get(chip)
+
+
 def _usual_runtime(found: Situation) -> tuple[Situation, str]:
     """The engine that is usual there, and why; ``found`` has what is usual elsewhere."""
     place, asked = found.place, found.question.quant
     if not place.profile.unified_memory:
         return found, "what most people run"
-    streams = FROM_DRIVE.get(place.profile.chip) if place.profile.chip else None
+    streams = from_drive(place.profile.chip)
     if place.room >= place.everything:
         refused = formats.refusal(place.runtime.name, asked)
         if refused and streams and not formats.refusal(streams, asked):

@@ -15,11 +15,7 @@ _PARTS = ("hardware.cpu", "hardware.storage")  # of machines, which have one of 
 def changes(c: Comparison) -> list[tuple[str, str, str]]:
     """(path of the config, in A, in B), where they differ."""
     return [
-        (
-            path,
-            _value(path, _machines_own(path, a, c.a)),
-            _value(path, _machines_own(path, b, c.b)),
-        )
+        (path, _value(path, _machines_own(path, a, c.a)), _value(path, _machines_own(path, b, c.b)))
         for path, (a, b) in c.changed.items()
     ]
 
