@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -176,14 +177,31 @@ def test_no_host_memory(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             run()
 
     class Full(mmap.mmap):
-        def __new__(cls, fileno: int, length: int) -> Full:
+        def __new__(cls, fileno: int, length: int, **how: Any) -> Full:
             if length > experts.PAGE:
                 raise OSError(errno.ENOMEM, "Cannot allocate memory")
-            return super().__new__(cls, fileno, length)
+            return super().__new__(cls, fileno, length, **how)
 
     monkeypatch.setattr(mmap, "mmap", Full)
     with one_line(r"^host memory: no room for 0.0 GiB \(.*Cannot allocate memory", tmp_path):
         run()
+
+
+def test_experts_lie_on_large_pages() -> None:
+    """What fills or reads scattered pages takes up to twice as long, otherwise in each run."""
+    allowed = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not allowed.exists() or "[never]" in allowed.read_text():
+        pytest.skip("this system has no large pages to give")
+    memory = experts.aligned(64 << 20)
+    mapped = Path("/proc/self/smaps").read_text()
+    begins, nbytes = memory.data_ptr(), memory.nbytes
+    found = re.findall(
+        r"^([0-9a-f]+)-([0-9a-f]+) .*\n(?:\w+:.*\n)*?THPeligible: +(\d)", mapped, re.M
+    )
+    over = [
+        int(yes) for low, high, yes in found if int(low, 16) < begins + nbytes // 2 < int(high, 16)
+    ]
+    assert over == [1]
 
 
 def test_what_is_available_is_said() -> None:

@@ -22,20 +22,28 @@ from prefetch_sim.sim.replay.weights import PAGE, Layout
 
 Progress = Callable[[str, int, int], None]  # what, how much is done, of how much
 
+_LARGE = 2 << 20  # bytes of a large page
+
 
 def aligned(nbytes: int) -> torch.Tensor:
-    """Memory that reads past the page cache may fill, uint8 [nbytes]. Raises ReplayError."""
+    """Memory that reads past the page cache may fill, uint8 [nbytes]. Raises ReplayError.
+
+    On large pages where the system has them: small ones lie scattered, otherwise in each run, and a
+    drive that fills them takes up to twice as long.
+    """
     free = available()
     if nbytes > free:  # asking is granted, and using it would end the process
         raise ReplayError(
             f"host memory: no room for {nbytes / 2**30:.1f} GiB ({free / 2**30:.1f} GiB are free)"
         )
     try:
-        memory = mmap.mmap(-1, nbytes)
-        if hasattr(mmap, "MADV_HUGEPAGE"):  # few pages are quick to pin for a read
+        # Shared memory, mmap's default, gets no large pages, nor does what ends within one.
+        whole = nbytes if nbytes < _LARGE else -(-nbytes // _LARGE) * _LARGE
+        memory = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
             with suppress(OSError):
                 memory.madvise(mmap.MADV_HUGEPAGE)
-        found = np.frombuffer(memory, dtype=np.uint8)
+        found = np.frombuffer(memory, dtype=np.uint8, count=nbytes)
         found[::PAGE] = 0  # so that no load is the first to touch a page
         return torch.from_numpy(found)
     except (OSError, MemoryError, ValueError) as error:

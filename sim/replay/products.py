@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from prefetch_sim.sim.replay.experts import aligned
 from prefetch_sim.sim.workload.step import Step
 from prefetch_sim.sim.workload.workload import Workload
 from prefetch_sim.traces.models.spec import GroupedQueryAttention, LatentAttention, ModelSpec
@@ -239,7 +240,10 @@ class Products:
 
     def _draw(self, *size: int) -> torch.Tensor:
         made = torch.randn(*size, generator=self._made, device=self._device) * size[-1] ** -0.5
-        return made.to(self._dtype)
+        made = made.to(self._dtype)
+        if self._device.type != "cpu":
+            return made
+        return aligned(made.nbytes).view(made.dtype).view(made.shape).copy_(made)  # as experts lie
 
     def _mlp(self, width: int) -> Matrices:
         hidden = self._model.hidden
