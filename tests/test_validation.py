@@ -294,6 +294,36 @@ def test_a_calibration_that_is_stopped_leaves_nothing(
     assert not (here / "new").exists()
 
 
+def test_a_machine_that_is_not_given_is_calibrated_before_and_after(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="a replay needs torch")
+    found = iter([(40.0, 1), (60.0, 2)])
+
+    def calibrate(file: Path, *_: object) -> None:
+        rate, depth = next(found)
+        for name in ("machine", "machine.copies"):
+            tree = yaml.safe_load((here / f"{name}.yaml").read_text())
+            tree["compute"]["memory_gb_s"] |= {"value": rate, "kind": "measured"}
+            tree["storage"]["queue_depth"] |= {"value": depth, "kind": "measured"}
+            target = file.with_name(f"{name.replace('machine', file.stem)}.yaml")
+            target.write_text(yaml.safe_dump(tree))
+        file.with_name(f"{file.stem}.runtime.yaml").write_text(RUNTIME.read_text())
+
+    monkeypatch.setattr("prefetch_sim.experiments.commands.calibrate.calibrate", calibrate)
+    write(here, sweep={"hardware": ["memory"], "predictor": ["none"], "cache.capacity": ["30%"]})
+    for _ in range(2):  # nothing is measured twice
+        ended = run_cli("validate", here / "config.yaml", "--repeats", 1, "-o", here / "out")
+        assert ended.code == 0, ended.err
+        profile = load_profile(here / "out" / "profiles" / "memory.yaml")
+        memory = profile.compute.memory_gb_s
+        assert (memory.value, memory.uncertainty) == (50, 0.2)
+        assert memory.source.endswith("; before 40, after 60: the mean")
+        assert profile.storage.queue_depth.value == 1  # as it was replayed with
+        launch, was = profile.compute.launch_us, load_profile("rtx-2080").compute.launch_us
+        assert launch == was  # taken from elsewhere
+
+
 # The arithmetic, by hand
 
 

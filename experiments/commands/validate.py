@@ -26,7 +26,9 @@ def validate(
     storage: Storage = None,
     hardware: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="This machine's profile; else it is calibrated first."),
+        typer.Option(
+            metavar="FILE", help="This machine's profile; else it is calibrated before and after."
+        ),
     ] = None,
     runtime: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The replay's own costs, as calibrated.")
@@ -63,23 +65,32 @@ def validate(
         tree = machines.check_alone(config)
         if (hardware is None) != (runtime is None):
             raise ConfigError("--hardware and --runtime go together: one calibration wrote both")
-    if hardware is None or runtime is None:
-        machine = _calibrated(device, storage, out)  # which cleans up after itself if it is stopped
-    else:
-        machine = machines.given(hardware, runtime)
-    with nothing_to_keep():
+    given = None if hardware is None or runtime is None else machines.given(hardware, runtime)
+    # What calibrates cleans up after itself if it is stopped.
+    machine = given or _calibrated(device, storage, out, "before")
+
+    def begun(machine: Machine) -> Study:
         study = Study(tree, config, machine, out or Path("validation") / machine.name, device.value)
         if out is None:
             study.out /= study.model
         study.begin()
+        return study
+
+    with nothing_to_keep():
+        study = begun(machine)
     total = repeats * len(study.points)
 
     def kept() -> str:
         done = total - len(study.left(repeats))
         return f"stopped: {done} of {total} replays kept; run the same command again to go on"
 
+    if study.left(repeats):
+        _forget(device, out, "after")
     with stopping(kept):
         study.measure(repeats, storage, replay)
+    if given is None:
+        after = _calibrated(device, storage, out, "after")
+        study = begun(machines.between(machine, after, study.out / "calibrated" / "mean"))
     tables = study.summarise(repeats)
     _show(tables)
     for line in accuracy.told(accuracy.errors(study.ran_on(), study.model, tables)):
@@ -89,19 +100,29 @@ def validate(
     say(f"{total} replays in {study.out}: summary.csv, points.csv, measured.csv and more")
 
 
-def _calibrated(device: Device, storage: Path | None, out: Path | None) -> Machine:
+def _files(device: Device, out: Path | None, when: str) -> tuple[Path, Path]:
+    """Of the machine and of its runtime, as calibrated ``before`` or ``after`` the replays."""
+    file = (out or Path("validation")) / "calibrated" / when / f"{device.value}.yaml"
+    return file, file.with_name(f"{file.stem}.runtime.yaml")
+
+
+def _forget(device: Device, out: Path | None, when: str) -> None:
+    for path in _files(device, out, when):
+        path.unlink(missing_ok=True)
+
+
+def _calibrated(device: Device, storage: Path | None, out: Path | None, when: str) -> Machine:
     """This machine, measured now, or by an earlier start of the same validation."""
     from prefetch_sim.experiments.commands import calibrate
     from prefetch_sim.experiments.output import say
     from prefetch_sim.experiments.validation import machines
 
-    folder = (out or Path("validation")) / "calibrated"
-    file = folder / f"{device.value}.yaml"
-    costs = file.with_name(f"{file.stem}.runtime.yaml")
+    file, costs = _files(device, out, when)
+    folder = file.parent
     if not costs.is_file():
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        say("calibrating first: about two minutes")
+        say(f"calibrating {when} the replays: about two minutes")
         try:
             kind = calibrate.Device(device.value)
             calibrate.calibrate(file, kind, storage, False, [], None, True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import yaml
 
 from prefetch_sim.hardware_profiles import load_profile, load_runtime
 from prefetch_sim.sim.calibration.profile import COPIES
@@ -14,6 +17,8 @@ from prefetch_sim.sim.config.paths import seen_from_here
 from prefetch_sim.sim.config.schema import RunConfig
 
 DISK, MEMORY = "disk", "memory"  # experts come off storage, or are copied within host memory
+# Figures that decide what a replay does, so that a mean of two would be of none that ran.
+_DECIDES = (("storage", "queue_depth"), ("storage", "read_mib"), ("host_link", "chunk_mib"))
 
 
 class Machine(NamedTuple):
@@ -36,6 +41,43 @@ def given(hardware: Path, runtime: Path) -> Machine:
             found[DISK if load_profile(path).unified_memory else MEMORY] = path
     load_runtime(runtime)
     return Machine(load_profile(hardware).name, found, runtime)
+
+
+def between(before: Machine, after: Machine, folder: Path) -> Machine:
+    """The machine of two calibrations, in ``folder``: what drifts was each for half of the time.
+
+    Measured figures are the means of both, no surer than half of what lies between them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ways = {**before.hardware, "runtime": before.runtime}
+    others = {**after.hardware, "runtime": after.runtime}
+    found = {way: folder / path.name for way, path in ways.items()}
+    for way, path in ways.items():
+        tree, later = read_yaml(path), read_yaml(others[way])
+        for figure, again in _measured_twice(tree, later):
+            mean = (figure["value"] + again["value"]) / 2
+            apart = abs(figure["value"] - again["value"]) / 2 / mean if mean else 0.0
+            least = max(figure["uncertainty"], again["uncertainty"], apart)
+            figure["source"] += f"; before {figure['value']:g}, after {again['value']:g}: the mean"
+            figure |= {"value": float(f"{mean:.4g}"), "uncertainty": min(1.0, round(least, 4))}
+        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10_000)
+        found[way].write_text(text, encoding="utf-8")
+    runtime = found.pop("runtime")
+    return Machine(before.name, found, runtime)
+
+
+def _measured_twice(
+    tree: Tree, later: Tree, at: tuple[str, ...] = ()
+) -> Iterator[tuple[Tree, Tree]]:
+    """The figures that both measured and that decide nothing, of the one and of the other."""
+    for key, value in tree.items():
+        again = later.get(key)
+        if not isinstance(value, dict) or not isinstance(again, dict) or (*at, key) in _DECIDES:
+            continue
+        if "value" not in value:
+            yield from _measured_twice(value, again, (*at, key))
+        elif value["kind"] == again["kind"] == "measured":
+            yield value, again
 
 
 def kept(machine: Machine, folder: Path) -> Machine:

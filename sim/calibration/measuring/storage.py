@@ -17,7 +17,7 @@ from prefetch_sim.sim.calibration.samples import Samples
 from prefetch_sim.sim.calibration.storage import MIB, StorageTimes
 from prefetch_sim.sim.config.errors import ConfigError
 from prefetch_sim.sim.replay.device import Engine, Mark, Work
-from prefetch_sim.sim.replay.experts import EXPERTS
+from prefetch_sim.sim.replay.experts import EXPERTS, aligned
 
 _SPARE = 2  # times the file's size that a file system must have free
 
@@ -31,7 +31,7 @@ class Scratch:
 
     def reading(self, nbytes: int) -> Work:
         """Reads ``nbytes`` of some place of the file into a buffer of its own."""
-        target = memoryview(mmap.mmap(-1, nbytes))
+        target = aligned(nbytes).numpy()
         places = self._draw.permutation(self._nbytes // nbytes) * nbytes
         turn = itertools.cycle(places.tolist())
 
