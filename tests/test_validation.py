@@ -294,8 +294,11 @@ def test_a_calibration_that_is_stopped_leaves_nothing(
     assert not (here / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("policy", "predictor"), [("top-k", "none"), ("deadline-aware", "pre-attention")]
+)
 def test_a_machine_that_is_not_given_is_calibrated_before_and_after(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path, monkeypatch: pytest.MonkeyPatch, policy: str, predictor: str
 ) -> None:
     pytest.importorskip("torch", reason="a replay needs torch")
     found = iter([(40.0, 1), (60.0, 2)])
@@ -311,7 +314,8 @@ def test_a_machine_that_is_not_given_is_calibrated_before_and_after(
         file.with_name(f"{file.stem}.runtime.yaml").write_text(RUNTIME.read_text())
 
     monkeypatch.setattr("prefetch_sim.experiments.commands.calibrate.calibrate", calibrate)
-    write(here, sweep={"hardware": ["memory"], "predictor": ["none"], "cache.capacity": ["30%"]})
+    sweep = {"hardware": ["memory"], "predictor": [predictor], "cache.capacity": ["30%"]}
+    write(here, sweep=sweep, prefetch={"policy": policy})  # deadline-aware is told times
     for _ in range(2):  # nothing is measured twice
         ended = run_cli("validate", here / "config.yaml", "--repeats", 1, "-o", here / "out")
         assert ended.code == 0, ended.err

@@ -68,16 +68,11 @@ def validate(
     given = None if hardware is None or runtime is None else machines.given(hardware, runtime)
     # What calibrates cleans up after itself if it is stopped.
     machine = given or _calibrated(device, storage, out, "before")
-
-    def begun(machine: Machine) -> Study:
+    with nothing_to_keep():
         study = Study(tree, config, machine, out or Path("validation") / machine.name, device.value)
         if out is None:
             study.out /= study.model
         study.begin()
-        return study
-
-    with nothing_to_keep():
-        study = begun(machine)
     total = repeats * len(study.points)
 
     def kept() -> str:
@@ -90,7 +85,7 @@ def validate(
         study.measure(repeats, storage, replay)
     if given is None:
         after = _calibrated(device, storage, out, "after")
-        study = begun(machines.between(machine, after, study.out / "calibrated" / "mean"))
+        study = study.on(machines.between(machine, after, study.out / "calibrated" / "mean"))
     tables = study.summarise(repeats)
     _show(tables)
     for line in accuracy.told(accuracy.errors(study.ran_on(), study.model, tables)):

@@ -45,13 +45,20 @@ class Study:
     def __init__(self, tree: Tree, source: Path, machine: Machine, out: Path, device: Kind) -> None:
         check_folder("--out", out)
         self.out, self.device = out, device
-        self._tree, self.machine = tree, machine
+        self._tree, self._source, self.machine = tree, source, machine
         placed = machines.placed(tree, machine, source)
         self.points = sweeps.plan({**placed, "engine": "simpy"}, str(source))
         self._keys = [runs.key(point, device) for point in self.points]
         if len(set(self._keys)) < len(self._keys):
             raise ConfigError(f"{source}: sweep: two points are the same measurement")
         self.model = self.points[0].model
+
+    def on(self, machine: Machine) -> Study:
+        """The same replays, whatever they were told of times and sizes, beside ``machine``."""
+        other = Study(self._tree, self._source, machine, self.out, self.device)
+        other._keys = self._keys
+        other.begin()
+        return other
 
     def begin(self) -> None:
         """Make the folder: the config as it is run, and the profiles."""
